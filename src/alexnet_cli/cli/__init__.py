@@ -1,0 +1,1 @@
+"""The commands: each parses, calls into a room, and reports."""

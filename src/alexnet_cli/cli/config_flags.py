@@ -1,0 +1,120 @@
+"""One flag for each field of a configuration: name, type, default and help come from the field.
+
+Precedence is the parser's own: flag, then `ALEXNET_*` environment, then `--config` file, then
+default.
+"""
+
+import difflib
+import functools
+import inspect
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from alexnet_cli.config import TrainConfig
+from alexnet_cli.errors import UsageError
+
+_SHORT = {"model": "-m", "batch_size": "-b", "learning_rate": "--lr"}
+
+
+def with_config_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the flags of `TrainConfig` and `--config`; it receives `config`.
+
+    The command must take `config` as a keyword argument; its other parameters stay as they are.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    own = [p for p in signature.parameters.values() if p.name != "config"]
+    fields = TrainConfig.model_fields
+    flags = [_flag(name, field) for name, field in fields.items()]
+
+    @functools.wraps(command)
+    def wrapped(**values: Any) -> None:
+        values.pop("config_file")
+        chosen = {name: values.pop(name) for name in fields}
+        command(config=validated(chosen), **values)
+
+    parameters = [*flags, _CONFIG_FILE, *own]
+    wrapped.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
+    return wrapped
+
+
+def _flag(name: str, field: FieldInfo) -> inspect.Parameter:
+    long = "--" + name.replace("_", "-")
+    spellings = [long] if field.annotation is not bool else [f"{long}/--no-{name}"]
+    spellings += [_SHORT[name]] if name in _SHORT else []
+    option = typer.Option(
+        *spellings,
+        help=_help_of(field),
+        envvar=f"ALEXNET_{name.upper()}",
+        show_envvar=False,
+    )
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=field.default,
+        annotation=Annotated[field.annotation, option],
+    )
+
+
+def _help_of(field: FieldInfo) -> str:
+    return field.description or ""
+
+
+def _read_config_file(context: typer.Context, path: Path | None) -> Path | None:
+    """Make the file's values the defaults of the other options."""
+    if path is None:
+        return None
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(
+            f"cannot read {path} ({error.strerror})", hint="check the path given to --config"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"{path} is not valid TOML ({error})", hint="see a run's config.toml for an example"
+        ) from error
+    for key in values:
+        if key not in TrainConfig.model_fields:
+            near = difflib.get_close_matches(key, TrainConfig.model_fields, n=1)
+            meant = f"did you mean {near[0]!r}?" if near else "see: alexnet train --help"
+            raise UsageError(f"{path} has an unknown key {key!r}", hint=meant, code="unknown_key")
+    validated(values)
+    context.default_map = values
+    return path
+
+
+_CONFIG_FILE = inspect.Parameter(
+    "config_file",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=None,
+    annotation=Annotated[
+        Path | None,
+        typer.Option(
+            "--config", "-c", help="TOML file with defaults for these options, as in a run folder.",
+            callback=_read_config_file, is_eager=True, show_default=False,
+        ),
+    ],
+)  # fmt: skip
+
+
+def validated(values: dict[str, Any]) -> TrainConfig:
+    """Build the configuration.
+
+    Raises:
+        UsageError: A value is out of bounds; the message names its flag.
+    """
+    try:
+        return TrainConfig(**values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        flag = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else "the options"
+        reason = first["msg"].removeprefix("Value error, ")
+        value = f" {first['input']}" if first["loc"] else ""
+        raise UsageError(f"{flag}{value}: {reason}", hint="see: alexnet train --help") from error

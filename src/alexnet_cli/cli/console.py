@@ -1,0 +1,81 @@
+"""Words for people go to stderr; only results go to stdout."""
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def stderr_console() -> "Console":
+    """Return the console for progress and notes."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def stdout_console() -> "Console":
+    """Return the console for results."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def note(message: str, *, quiet: bool = False) -> None:
+    """Tell the user something beside the result."""
+    if not quiet:
+        print(message, file=sys.stderr, flush=True)
+
+
+def print_json(document: Any) -> None:
+    """Print a result for programs."""
+    print(json.dumps(document, ensure_ascii=False), flush=True)
+
+
+class ByteProgress:
+    """A bar with rate and remaining time on a terminal, silence elsewhere. For pooch."""
+
+    def __init__(self, description: str, *, total: int, quiet: bool) -> None:
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        console = stderr_console()
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=quiet or not console.is_terminal,
+        )
+        self._task = self._progress.add_task(description, total=total)
+        self._progress.start()
+
+    @property
+    def total(self) -> int:
+        """Bytes expected."""
+        return int(self._progress.tasks[0].total or 0)
+
+    @total.setter
+    def total(self, num_bytes: int) -> None:
+        self._progress.update(self._task, total=num_bytes)
+
+    def update(self, num_bytes: int) -> None:
+        """Add bytes."""
+        self._progress.advance(self._task, num_bytes)
+
+    def reset(self) -> None:
+        """Start again; pooch does so before its last update, which completes the bar."""
+        self._progress.reset(self._task)
+
+    def close(self) -> None:
+        """Remove the bar."""
+        self._progress.stop()

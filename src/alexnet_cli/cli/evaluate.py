@@ -1,0 +1,98 @@
+"""`alexnet evaluate`."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from alexnet_cli.cli.console import note, print_json, stderr_console, stdout_console
+from alexnet_cli.cli.options import Device, Json, ModelPath, Quiet
+
+if TYPE_CHECKING:
+    from alexnet_cli.evaluation.evaluate import Evaluation
+
+EXAMPLES = "Example: alexnet evaluate runs/alexnet-cifar-cifar10 --views 10"
+
+
+def command(
+    model: ModelPath = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Dataset; the one it was trained on by default.", show_default=False),
+    ] = None,
+    split: Annotated[str, typer.Option(help="test, or val: the images held out in training.")] = "test",
+    views: Annotated[
+        int, typer.Option(help="Crops averaged per image: 1, 5 or 10, as in the paper's test.")
+    ] = 1,
+    batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images per run of the model.")] = 500,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Measure a model: top-1 with its 95 % interval, top-5, loss, and each class."""
+    from alexnet_cli.cli.model_source import open_model
+    from alexnet_cli.data.catalog import Split, find_dataset, load_split
+    from alexnet_cli.errors import UsageError
+    from alexnet_cli.evaluation.evaluate import evaluate
+
+    if split not in tuple(Split):
+        raise UsageError(f"no split is called {split!r}", hint="use --split test or --split val")
+    opened = open_model(model, device=device)
+    note(f"evaluating {opened.label}", quiet=quiet)
+    if opened.note:
+        note(opened.note, quiet=quiet)
+    manifest = opened.manifest
+    dataset = find_dataset(data or manifest.provenance.data)
+    if dataset.classes != manifest.classes:
+        raise UsageError(
+            f"{opened.label} knows other classes than {dataset.name}",
+            hint=f"evaluate it on {manifest.provenance.data}",
+            code="classes_differ",
+        )
+    arrays = load_split(
+        dataset, Split(split), val_size=manifest.provenance.val_size, seed=manifest.provenance.seed
+    )
+    with _bar(len(arrays), quiet=quiet) as progress:
+        result = evaluate(
+            opened.logits,
+            arrays.images_NHWC,
+            arrays.labels_N,
+            spec=manifest.input,
+            classes=manifest.classes,
+            num_views=views,
+            batch_size=batch_size,
+            on_batch=lambda count: progress.advance(progress.task_ids[0], count),
+        )
+    if json:
+        print_json(
+            {"model": str(opened.path), "data": dataset.name, "split": split, **result.to_dict()}
+        )
+    else:
+        _print_table(result, title=f"{dataset.name} {split}")
+
+
+def _bar(total: int, *, quiet: bool):  # type: ignore[no-untyped-def]
+    from rich.progress import Progress
+
+    console = stderr_console()
+    progress = Progress(console=console, disable=quiet or not console.is_terminal, transient=True)
+    progress.add_task("evaluating", total=total)
+    return progress
+
+
+def _print_table(result: "Evaluation", *, title: str) -> None:
+    from rich.table import Table
+
+    table = Table(title=f"{title}, {result.num_images:,} images")
+    for column in ("class", "images", "precision", "recall", "F1"):
+        table.add_column(column, justify="left" if column == "class" else "right")
+    for row in result.classes:
+        shares = (f"{share:.1%}" for share in (row.precision, row.recall, row.f1))
+        table.add_row(row.name, f"{row.num_images:,}", *shares)
+    console = stdout_console()
+    console.print(table)
+    low, high = result.top1_interval
+    console.print(
+        f"top-1 {result.top1:.2%} (95 % interval {low:.2%} to {high:.2%})   "
+        f"top-5 {result.top5:.2%}   loss {result.loss:.4f}   "
+        f"{result.num_views} view{'s' if result.num_views > 1 else ''}"
+    )

@@ -1,0 +1,80 @@
+"""`alexnet export`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from alexnet_cli.cli.console import note, print_json
+from alexnet_cli.cli.options import Json, ModelPath, Quiet
+
+if TYPE_CHECKING:
+    from alexnet_cli.training.checkpoint import Checkpoint
+
+EXAMPLES = "Example: alexnet export --format all --shared-weights"
+
+
+def command(
+    model: ModelPath = None,
+    file_format: Annotated[
+        str, typer.Option("--format", "-f", help="onnx, safetensors or all.")
+    ] = "onnx",
+    shared_weights: Annotated[
+        bool,
+        typer.Option("--shared-weights", help="A small model.onnx that reads model.safetensors."),
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder; the run folder by default.", show_default=False),
+    ] = None,
+    num_parity_images: Annotated[
+        int, typer.Option("--parity-images", min=1, help="Validation images to compare on.")
+    ] = 1_000,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Write the best checkpoint as ONNX or safetensors, compared with PyTorch on real images."""
+    from alexnet_cli.cli.model_source import find_checkpoint, load_network
+    from alexnet_cli.errors import UsageError
+    from alexnet_cli.export.write import Format, export_model
+
+    if file_format not in tuple(Format):
+        raise UsageError(f"no format is called {file_format!r}", hint="use --format onnx, safetensors or all")
+    checkpoint = find_checkpoint(model)
+    epoch, top1 = checkpoint.manifest.provenance.epoch, checkpoint.manifest.provenance.val_top1
+    note(f"exporting {checkpoint.folder} (epoch {epoch}, validation top-1 {top1:.2%})", quiet=quiet)
+    written = export_model(
+        load_network(checkpoint),
+        checkpoint.manifest,
+        output or checkpoint.folder.parent.parent,
+        file_format=Format(file_format),
+        shared_weights=shared_weights,
+        images_BSSC=_parity_images(checkpoint, num_parity_images),
+    )
+    for file in written:
+        note(
+            f"{file.path.name}: {file.num_bytes:,} bytes; logits within "
+            f"{file.parity.max_logit_difference:.1e} of PyTorch on {file.parity.num_images:,} "
+            "validation images, every top class the same",
+            quiet=quiet,
+        )
+    if json:
+        print_json([{"path": str(f.path), "num_bytes": f.num_bytes,
+                     "max_logit_difference": f.parity.max_logit_difference} for f in written])
+    else:
+        for file in written:
+            print(file.path)
+
+
+def _parity_images(checkpoint: "Checkpoint", num_images: int):  # type: ignore[no-untyped-def]
+    import numpy as np
+
+    from alexnet_cli.data.catalog import Split, find_dataset, load_split
+    from alexnet_cli.image import crop_centre, resize_short_side
+
+    origin, spec = checkpoint.manifest.provenance, checkpoint.manifest.input
+    arrays = load_split(
+        find_dataset(origin.data), Split.VAL, val_size=origin.val_size, seed=origin.seed
+    )
+    images = [resize_short_side(i, spec.image_size_px) for i in arrays.images_NHWC[:num_images]]
+    return crop_centre(np.stack(images), spec.crop_size_px)

@@ -1,0 +1,93 @@
+"""What a path on the command line stands for: a run, a checkpoint, or an exported file."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alexnet_cli.cli.console import note
+from alexnet_cli.errors import CheckpointError
+from alexnet_cli.manifest import Manifest
+from alexnet_cli.runs import RunFolder, newest_run
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from alexnet_cli.training.checkpoint import Checkpoint
+
+_EXPORTED = (".onnx", ".safetensors")
+
+
+@dataclass(frozen=True)
+class OpenedModel:
+    """A model that can be called, whatever runs it.
+
+    Attributes:
+        path: What it was read from.
+        label: What to call it.
+        manifest: Its description.
+        logits: uint8 crops (B, S, S, 3) to logits (B, K).
+        note: Something the user should know, such as why no GPU is used.
+    """
+
+    path: Path
+    label: str
+    manifest: Manifest
+    logits: Callable[[Any], Any]
+    note: str | None = None
+
+
+def find_checkpoint(path: Path | None) -> "Checkpoint":
+    """Return the best checkpoint of a run (the newest run by default), or the one named.
+
+    Raises:
+        CheckpointError: There is none there.
+    """
+    from alexnet_cli.training.checkpoint import STATE_FILE, best_checkpoint, read_checkpoint
+
+    folder = path or newest_run().path
+    if (folder / STATE_FILE).is_file():
+        return read_checkpoint(folder)
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"no such run or checkpoint: {folder}",
+            hint="name a run folder, or leave the path out to take the newest run",
+            code="checkpoint_missing",
+        )
+    return best_checkpoint(RunFolder(folder).checkpoints, warn=note)
+
+
+def load_network(checkpoint: "Checkpoint") -> "nn.Module":
+    """Rebuild the network of a checkpoint, with its weights, on the CPU."""
+    from alexnet_cli.models.build import build_network
+
+    network = build_network(checkpoint.manifest.network)
+    checkpoint.load_model(network)
+    return network
+
+
+def open_model(path: Path | None, *, device: str) -> OpenedModel:
+    """Open a run, a checkpoint or an exported file for evaluation in its own runtime."""
+    if path is not None and path.suffix in _EXPORTED:
+        from alexnet_cli.inference.session import load_model
+
+        model = load_model(path, device=device)
+        label = f"{path} with ONNX Runtime, {model.provider}"
+        return OpenedModel(path, label, model.manifest, model.logits, model.note)
+    return _open_checkpoint(find_checkpoint(path), device=device)
+
+
+def _open_checkpoint(checkpoint: "Checkpoint", *, device: str) -> OpenedModel:
+    import torch
+
+    from alexnet_cli.evaluation.torch_model import torch_logits
+    from alexnet_cli.models.normalise import PixelNetwork
+    from alexnet_cli.training.device import describe_device, resolve_device
+
+    chosen = resolve_device(device)
+    network = PixelNetwork(load_network(checkpoint), checkpoint.manifest.input).to(chosen)
+    epoch = checkpoint.manifest.provenance.epoch
+    label = f"{checkpoint.folder} (epoch {epoch}) with PyTorch, {describe_device(chosen)}"
+    # float32, so that the figures are those of the exported model.
+    logits = torch_logits(network, device=chosen, dtype=torch.float32)
+    return OpenedModel(checkpoint.folder, label, checkpoint.manifest, logits)

@@ -1,0 +1,26 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the result.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        envvar="ALEXNET_DEVICE",
+        show_envvar=False,
+        help="auto, cpu, cuda or cuda:N; auto takes a GPU when there is one.",
+    ),
+]
+ModelPath = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[MODEL]",
+        help="Run folder, checkpoint folder, .onnx or .safetensors; the newest run by default.",
+        show_default=False,
+    ),
+]

@@ -1,0 +1,72 @@
+"""`alexnet predict`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from alexnet_cli.cli.console import note, print_json, stdout_console
+from alexnet_cli.cli.options import Device, Json, Quiet
+
+if TYPE_CHECKING:
+    from alexnet_cli.inference.classify import Prediction
+
+EXAMPLES = "Example: alexnet predict photo.jpg --top-k 3 --json"
+
+
+def command(
+    images: Annotated[list[Path], typer.Argument(help="Image files.", show_default=False)],
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            "--model", "-m", help="Exported .onnx or .safetensors, or a run folder; the newest run's by default.",
+            show_default=False,
+        ),
+    ] = None,
+    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Classes to name.")] = 5,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Classify images with an exported model, through ONNX Runtime and without PyTorch."""
+    from alexnet_cli.inference.classify import classify_files
+    from alexnet_cli.inference.session import load_model
+    from alexnet_cli.runs import RunFolder, exported_model, newest_run
+
+    path = model
+    if path is None or path.is_dir():
+        path = exported_model(RunFolder(path) if path else newest_run())
+    loaded = load_model(path, device=device, for_many=len(images) > 32)
+    note(f"predicting with {path}", quiet=quiet)
+    if loaded.note:
+        note(loaded.note, quiet=quiet)
+    failed = False
+    for prediction in classify_files(loaded, images, top_k=top_k):
+        if prediction.error is not None:
+            failed = True
+            note(f"error: {prediction.error.message}")
+        elif json:
+            print_json(_to_dict(prediction))
+        else:
+            _print_table(prediction)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _to_dict(prediction: "Prediction") -> dict[str, object]:
+    top = [
+        {"class": c.name, "index": c.index, "probability": c.probability} for c in prediction.top
+    ]
+    return {"file": prediction.source, **top[0], "top": top}
+
+
+def _print_table(prediction: "Prediction") -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(prediction.source), title_justify="left")
+    table.add_column("class")
+    table.add_column("probability", justify="right")
+    for entry in prediction.top:
+        table.add_row(Text(entry.name), f"{entry.probability:.1%}")
+    stdout_console().print(table)

@@ -1,0 +1,73 @@
+"""How training shows on the screen: a live bar on a terminal, one line an epoch elsewhere."""
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from alexnet_cli.cli.console import stderr_console
+
+if TYPE_CHECKING:
+    from alexnet_cli.training.checkpoint import EpochRow
+
+
+class TrainingDisplay:
+    """The `Reporter` of the command line.
+
+    Args:
+        num_epochs: Epochs of the run.
+        quiet: Show nothing.
+    """
+
+    def __init__(self, num_epochs: int, *, quiet: bool) -> None:
+        self._console, self._num_epochs, self._quiet = stderr_console(), num_epochs, quiet
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]:.0f} images/s"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=quiet or not self._console.is_terminal,
+            transient=True,
+        )
+        self._task = self._progress.add_task("starting", total=None, rate=0.0)
+        self._epoch, self._begin, self._first = 0, 0.0, 0
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def on_step(self, epoch: int, images_done: int, images_total: int) -> None:
+        """Move the bar."""
+        if epoch != self._epoch:
+            self._epoch, self._begin, self._first = epoch, time.perf_counter(), images_done
+            self._progress.reset(
+                self._task, total=images_total, description=f"epoch {epoch}/{self._num_epochs}"
+            )
+        seconds = time.perf_counter() - self._begin
+        rate = (images_done - self._first) / seconds if seconds > 0 else 0.0
+        self._progress.update(self._task, completed=images_done, rate=rate)
+
+    def on_epoch(self, row: "EpochRow", *, is_best: bool) -> None:
+        """Print the epoch's line."""
+        if self._quiet:
+            return
+        width = len(str(self._num_epochs))
+        line = (
+            f"epoch {row.epoch:>{width}}/{self._num_epochs}  rate {row.learning_rate:.2g}  "
+            f"train loss {row.train_loss:.3f}  top-1 {row.train_top1:6.2%}  "
+            f"val loss {row.val_loss:.3f}  top-1 {row.val_top1:6.2%}  "
+            f"{row.images_per_second:,.0f} images/s  {row.train_seconds + row.val_seconds:.1f} s"
+            f"{'  best' if is_best else ''}"
+        )
+        self._console.print(line, soft_wrap=True)

@@ -1,0 +1,1 @@
+"""Datasets: fetched or drawn, checked, split, and turned into batches on the device."""

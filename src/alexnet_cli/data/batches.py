@@ -1,0 +1,146 @@
+"""Batches on the device: shuffled, cropped and mirrored without leaving it.
+
+The images stay on the device as uint8. Order, crops and flips are pure functions of
+(seed, epoch, image), so a resumed run needs no random state.
+
+Shape letters: N images, B batch, H height, W width, C = 3 (RGB), S side of a crop.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from alexnet_cli.data.arrays import ImageArrays
+from alexnet_cli.image import resize_short_side
+
+
+def resize_all(arrays: ImageArrays, image_size_px: int) -> ImageArrays:
+    """Resize every image as `predict` would; the same arrays when they fit already."""
+    if arrays.images_NHWC.shape[1] == image_size_px:
+        return arrays
+    resized = np.empty((len(arrays), image_size_px, image_size_px, 3), np.uint8)
+    for index, image in enumerate(arrays.images_NHWC):
+        resized[index] = resize_short_side(image, image_size_px)
+    return ImageArrays(resized, arrays.labels_N)
+
+
+class TrainingBatches:
+    """A training set on a device, dealt out in random order as random crops.
+
+    Paper §4.1: random 224-px crops of 256-px images and their mirror images; here the sizes are
+    settings, and zero pixels may be laid around the image first.
+
+    Args:
+        arrays: The images and labels.
+        batch_size: Images per batch; the last batch of an epoch may be smaller.
+        crop_size_px: Side S of the crops.
+        pad_px: Zero pixels around the image.
+        flip: Whether half of the crops are mirrored.
+        seed: Seed of the run.
+        device: Where the images live and the batches are made.
+    """
+
+    def __init__(
+        self,
+        arrays: ImageArrays,
+        *,
+        batch_size: int,
+        crop_size_px: int,
+        pad_px: int,
+        flip: bool,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self._images_NHWC = torch.from_numpy(arrays.images_NHWC).to(device)
+        self._labels_N = torch.from_numpy(arrays.labels_N).to(device)
+        self._batch_size, self._crop_size_px, self._pad_px = batch_size, crop_size_px, pad_px
+        self._flip, self._seed, self._device = flip, seed, device
+
+    @property
+    def num_images(self) -> int:
+        """Images per epoch."""
+        return len(self._labels_N)
+
+    @property
+    def num_batches(self) -> int:
+        """Batches per epoch."""
+        return -(-self.num_images // self._batch_size)
+
+    def epoch(self, epoch: int, *, first_batch: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Deal out one epoch.
+
+        Args:
+            epoch: Counted from 0; another epoch has another order and other crops.
+            first_batch: Batches to leave out at the start, when a run is resumed inside an epoch.
+
+        Yields:
+            Images, uint8 (B, S, S, 3), and labels, int64 (B,), on the device.
+        """
+        draw = _EpochDraw(
+            self.num_images,
+            free_px=self._images_NHWC.shape[1] + 2 * self._pad_px - self._crop_size_px,
+            flip=self._flip,
+            seed=self._seed,
+            epoch=epoch,
+            device=self._device,
+        )
+        for start in range(first_batch * self._batch_size, self.num_images, self._batch_size):
+            chosen_B = draw.order_N[start : start + self._batch_size]
+            images = self._images_NHWC[chosen_B]
+            if self._pad_px:
+                images = F.pad(images, (0, 0) + (self._pad_px,) * 4)
+            crops = crop_and_flip(
+                images,
+                draw.corners_N2[chosen_B],
+                draw.mirrored_N[chosen_B],
+                size_px=self._crop_size_px,
+            )
+            yield crops, self._labels_N[chosen_B]
+
+
+class _EpochDraw:
+    """The random choices of one epoch, drawn on the CPU so that every device sees the same."""
+
+    def __init__(
+        self,
+        num_images: int,
+        *,
+        free_px: int,
+        flip: bool,
+        seed: int,
+        epoch: int,
+        device: torch.device,
+    ) -> None:
+        generator = np.random.default_rng([seed, epoch, 0xE70C])
+        order = generator.permutation(num_images)
+        corners = generator.integers(0, free_px, size=(num_images, 2), endpoint=True)
+        mirrored = generator.random(num_images) < (0.5 if flip else 0.0)
+        self.order_N = torch.from_numpy(order).to(device)
+        self.corners_N2 = torch.from_numpy(corners).to(device)
+        self.mirrored_N = torch.from_numpy(mirrored).to(device)
+
+
+def crop_and_flip(
+    images_BHWC: Tensor, corners_B2: Tensor, mirrored_B: Tensor, *, size_px: int
+) -> Tensor:
+    """Cut a square out of each image and mirror some, in a single gather.
+
+    Args:
+        images_BHWC: Images, any dtype.
+        corners_B2: int64, top and left of each crop.
+        mirrored_B: bool, which crops to mirror left to right.
+        size_px: Side S of the crops.
+
+    Returns:
+        Crops (B, S, S, C) of the same dtype, contiguous.
+    """
+    steps = torch.arange(size_px, device=images_BHWC.device)
+    rows_BS = corners_B2[:, 0, None] + steps
+    columns_BS = corners_B2[:, 1, None] + torch.where(
+        mirrored_B[:, None], size_px - 1 - steps, steps
+    )
+    image_B11 = torch.arange(len(images_BHWC), device=images_BHWC.device)[:, None, None]
+    return images_BHWC[image_B11, rows_BS[:, :, None], columns_BS[:, None, :]]

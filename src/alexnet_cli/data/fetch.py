@@ -1,0 +1,249 @@
+"""Getting archives: downloaded and hash-checked, or taken from a file the user already has.
+
+pooch fetches (temporary file, hash); own code is the choice, the progress hook and the words.
+"""
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from filelock import FileLock
+
+from alexnet_cli.errors import DataError, DownloadError
+from alexnet_cli.files import atomic_write, cache_folder, sha256_of, sync_folder, writing_error
+
+_CONNECT_AND_READ_TIMEOUT_SECONDS = (10, 60)
+
+
+class ProgressBar(Protocol):
+    """What pooch, and the hashing here, report bytes to."""
+
+    total: int
+
+    def update(self, num_bytes: int) -> None:
+        """Add bytes."""
+
+    def reset(self) -> None:
+        """Start again from nothing."""
+
+    def close(self) -> None:
+        """Finish."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A file with a known content.
+
+    Attributes:
+        name: File name in the cache folder.
+        url: Where it is published.
+        num_bytes: Its exact size.
+        sha256: Its hash; nothing is opened before this was checked.
+        same_content: Hashes of other archives of the same images, accepted from the user.
+    """
+
+    name: str
+    url: str
+    num_bytes: int
+    sha256: str
+    same_content: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> Path:
+        """Where the archive is kept."""
+        return cache_folder() / self.name
+
+    @property
+    def hash_path(self) -> Path:
+        """Where the hash is kept that was checked when the archive came in."""
+        return cache_folder() / f"{self.name}.sha256"
+
+
+CIFAR10_ARCHIVE = Archive(
+    name="cifar-10-binary.tar.gz",
+    url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+    num_bytes=170_052_171,
+    sha256="c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+    same_content=("6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",),
+)
+
+
+def find_archive(archive: Archive) -> Path:
+    """Return the archive in the cache folder, its hash checked again.
+
+    Raises:
+        DataError: It is not there, or no longer what it was when it came in.
+    """
+    if not archive.path.is_file():
+        raise DataError(
+            f"{archive.name} is not in {archive.path.parent}",
+            hint="fetch it with: alexnet download",
+            code="data_missing",
+        )
+    if sha256_of(archive.path) != _recorded_hash(archive):
+        raise DataError(
+            f"{archive.path} is damaged (sha256 differs)",
+            hint="fetch it again with: alexnet download --force",
+            code="data_corrupt",
+        )
+    return archive.path
+
+
+def is_cached(archive: Archive) -> bool:
+    """Tell whether the archive is in the cache folder and sound."""
+    return archive.path.is_file() and sha256_of(archive.path) == _recorded_hash(archive)
+
+
+def _recorded_hash(archive: Archive) -> str:
+    if archive.hash_path.is_file():
+        return archive.hash_path.read_text().strip()
+    return archive.sha256
+
+
+def download_archive(
+    archive: Archive, *, progress: ProgressBar, force: bool = False, offline: bool = False
+) -> None:
+    """Fetch an archive into the cache folder and check its hash.
+
+    Args:
+        archive: What to fetch.
+        progress: Told the bytes received.
+        force: Fetch it even when a sound one is there.
+        offline: Refuse to use the network.
+
+    Raises:
+        DownloadError: No network, an HTTP error, a broken connection or other bytes than published.
+        AlexnetError: No space, or the cache folder cannot be written to.
+    """
+    if offline:
+        raise _failed(archive, "--offline or ALEXNET_OFFLINE is set")
+    folder = archive.path.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(folder).free < archive.num_bytes:
+            raise _no_space(archive)
+        with FileLock(f"{archive.path}.lock"):
+            if force or not is_cached(archive):
+                _retrieve(archive, progress)
+                archive.hash_path.unlink(missing_ok=True)
+                sync_folder(folder)
+    except OSError as error:
+        raise writing_error(archive.path, error) from error
+
+
+def _no_space(archive: Archive) -> DownloadError:
+    return DownloadError(
+        f"{archive.path.parent} has less free space than the {archive.num_bytes:,} bytes of "
+        f"{archive.name}",
+        hint="free some space, or set ALEXNET_HOME to a folder on another disk",
+        code="no_space",
+    )
+
+
+def _retrieve(archive: Archive, progress: ProgressBar) -> None:
+    import pooch
+    import requests
+
+    logging.getLogger("pooch").setLevel(logging.ERROR)  # it would announce the hash it checks
+    downloader = pooch.HTTPDownloader(
+        progressbar=progress,
+        timeout=_CONNECT_AND_READ_TIMEOUT_SECONDS,
+        headers={"Accept-Encoding": "identity"},
+    )
+    archive.path.unlink(missing_ok=True)  # not sound, or replaced on purpose
+    try:
+        pooch.retrieve(
+            archive.url,
+            known_hash=f"sha256:{archive.sha256}",
+            fname=archive.name,
+            path=archive.path.parent,
+            downloader=downloader,
+        )
+    except requests.exceptions.HTTPError as error:
+        status = error.response.status_code if error.response is not None else "no status"
+        raise _failed(archive, f"the server answered {status}") from error
+    except requests.exceptions.Timeout as error:
+        raise _failed(archive, "the server did not answer in time") from error
+    except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError) as error:
+        raise _failed(archive, "the connection broke off") from error
+    except requests.exceptions.RequestException as error:
+        raise _failed(archive, "no connection to the server") from error
+    except ValueError as error:  # pooch's word for a hash that differs
+        raise _failed(archive, "what arrived is not the published file: sha256 differs") from error
+
+
+def _failed(archive: Archive, reason: str) -> DownloadError:
+    return DownloadError(
+        f"cannot download {archive.url} ({reason})",
+        hint=f"try again later, or fetch {archive.name} in a browser and run: "
+        f"alexnet download --archive {archive.name}",
+    )
+
+
+def take_archive(
+    archive: Archive,
+    file: Path,
+    *,
+    sha256: str | None,
+    check: Callable[[Path], object],
+    progress: ProgressBar,
+) -> None:
+    """Copy a file that the user already has into the cache folder.
+
+    Args:
+        archive: What the file is offered as.
+        file: The user's file; never changed.
+        sha256: The hash the user vouches for; by default one of the official archives'.
+        check: Reads the file, and raises if its content is not what it should be.
+        progress: Told the bytes hashed.
+
+    Raises:
+        DataError: The file is missing, has another hash or another content.
+        AlexnetError: No space, or the cache folder cannot be written to.
+    """
+    if not file.is_file():
+        raise DataError(f"no such file: {file}", hint="check the path", code="data_missing")
+    progress.total = file.stat().st_size
+    found = sha256_of(file, progress.update)
+    progress.close()
+    allowed = (sha256.lower(),) if sha256 else (archive.sha256, *archive.same_content)
+    if found not in allowed:
+        raise _other_hash(archive, file, found, vouched=sha256)
+    check(file)
+    try:
+        _copy(file, archive.path)
+        atomic_write(archive.hash_path, f"{found}\n".encode())
+    except OSError as error:
+        raise writing_error(archive.path, error) from error
+
+
+def _other_hash(archive: Archive, file: Path, found: str, *, vouched: str | None) -> DataError:
+    if vouched:
+        reason, hint = f"not {vouched.lower()} as given", "check the file and --sha256"
+    else:
+        size = file.stat().st_size
+        short = f"; {size:,} of {archive.num_bytes:,} bytes" if size < archive.num_bytes else ""
+        reason = f"not one of the official archives{short}"
+        hint = f"if you trust it: alexnet download --archive {file} --sha256 {found}"
+    return DataError(f"{file} has sha256 {found}, {reason}", hint=hint, code="hash_differs")
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as out, source.open("rb") as file:
+            shutil.copyfileobj(file, out, 1 << 20)
+            out.flush()
+            os.fsync(out.fileno())
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(target.parent)

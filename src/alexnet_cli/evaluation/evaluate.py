@@ -1,0 +1,128 @@
+"""Measuring a classifier on labelled images: each image counted once, any runtime.
+
+Shape letters: N images, B batch, S side of a crop, K classes.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alexnet_cli.evaluation.metrics import (
+    ClassMetrics,
+    class_metrics,
+    confusion_matrix,
+    in_top_k,
+    mean_negative_log_likelihood,
+    softmax,
+    wilson_interval,
+)
+from alexnet_cli.evaluation.views import views_of
+from alexnet_cli.image import resize_short_side
+from alexnet_cli.manifest import InputSpec
+
+Logits = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""A model, whatever runs it: uint8 crops (B, S, S, 3) to logits (B, K)."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The result of an evaluation; shares are 0–1.
+
+    Attributes:
+        num_images: Images counted.
+        top1: Share whose most probable class is right.
+        top1_interval: Wilson's 95 % interval of `top1`.
+        top5: Share whose class is among the five most probable.
+        loss: Mean negative log-likelihood in nats.
+        num_views: Crops averaged per image.
+        classes: Per-class table.
+        confusion: Counts by true class, then predicted class.
+    """
+
+    num_images: int
+    top1: float
+    top1_interval: tuple[float, float]
+    top5: float
+    loss: float
+    num_views: int
+    classes: tuple[ClassMetrics, ...]
+    confusion: tuple[tuple[int, ...], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as plain data for JSON."""
+        return dataclasses.asdict(self)
+
+
+def evaluate(
+    model: Logits,
+    images_NHWC: NDArray[np.uint8],
+    labels_N: NDArray[np.int64],
+    *,
+    spec: InputSpec,
+    classes: tuple[str, ...],
+    num_views: int = 1,
+    batch_size: int = 500,
+    on_batch: Callable[[int], None] = lambda _: None,
+) -> Evaluation:
+    """Evaluate a model.
+
+    Args:
+        model: The model.
+        images_NHWC: uint8 images (N, H, W, 3), not yet resized.
+        labels_N: Their classes, int64.
+        spec: Image and crop size; scaling is the model's own affair.
+        classes: Names in label order.
+        num_views: Crops per image whose probabilities are averaged.
+        batch_size: Images per call of the model.
+        on_batch: Called with the number of images after each batch.
+    """
+    probabilities_NK = np.concatenate(
+        [
+            _mean_probabilities(model, images_NHWC[start : start + batch_size], spec, num_views,
+                                on_batch)
+            for start in range(0, len(images_NHWC), batch_size)
+        ]
+    )
+    return summarise(probabilities_NK, labels_N, classes=classes, num_views=num_views)
+
+
+def _mean_probabilities(
+    model: Logits,
+    images_BHWC: NDArray[np.uint8],
+    spec: InputSpec,
+    num_views: int,
+    on_batch: Callable[[int], None],
+) -> NDArray[np.float64]:
+    if images_BHWC.shape[1] != spec.image_size_px:
+        images_BHWC = np.stack([resize_short_side(i, spec.image_size_px) for i in images_BHWC])
+    views = views_of(images_BHWC, crop_size_px=spec.crop_size_px, num_views=num_views)
+    total = sum(softmax(model(np.ascontiguousarray(view))) for view in views)
+    on_batch(len(images_BHWC))
+    return np.asarray(total) / num_views
+
+
+def summarise(
+    probabilities_NK: NDArray[np.float64],
+    labels_N: NDArray[np.int64],
+    *,
+    classes: tuple[str, ...],
+    num_views: int,
+) -> Evaluation:
+    """Turn probabilities into the numbers to report."""
+    hits = in_top_k(probabilities_NK, labels_N, 1)
+    predictions_N = probabilities_NK.argmax(axis=1)
+    confusion = confusion_matrix(labels_N, predictions_N, len(classes))
+    return Evaluation(
+        num_images=len(labels_N),
+        top1=float(hits.mean()),
+        top1_interval=wilson_interval(int(hits.sum()), len(labels_N)),
+        top5=float(in_top_k(probabilities_NK, labels_N, 5).mean()),
+        loss=mean_negative_log_likelihood(probabilities_NK, labels_N),
+        num_views=num_views,
+        classes=class_metrics(confusion, classes),
+        confusion=tuple(tuple(row) for row in confusion.tolist()),
+    )

@@ -1,0 +1,107 @@
+"""Files: atomic writes, hashes, and the folders this program keeps things in."""
+
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from alexnet_cli.errors import AlexnetError
+
+_CHUNK_BYTES = 1 << 20
+
+
+def cache_folder() -> Path:
+    """Return the folder for downloads: `ALEXNET_HOME`, else the platform's cache folder."""
+    home = os.environ.get("ALEXNET_HOME")
+    if home:
+        return Path(home).expanduser()
+    import platformdirs
+
+    return platformdirs.user_cache_path("alexnet")
+
+
+def sha256_of(path: Path, on_chunk: Callable[[int], None] | None = None) -> str:
+    """Return the SHA-256 of a file as lowercase hexadecimal.
+
+    Args:
+        path: The file.
+        on_chunk: Called with the number of bytes after each chunk, for a progress bar.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            if on_chunk is not None:
+                on_chunk(len(chunk))
+    return digest.hexdigest()
+
+
+def atomic_write(path: Path, content: bytes) -> None:
+    """Write a file so that a reader, or a crash, sees the old content or the new, never a part.
+
+    A unique temporary file in the same folder is written, flushed to the disk and renamed over
+    the target; then the folder itself is flushed, so that the name survives a power cut.
+
+    Args:
+        path: The target; its folder is created when missing.
+        content: The whole new content.
+
+    Raises:
+        AlexnetError: The disk is full or the folder cannot be written to.
+    """
+    try:
+        _write_and_replace(path, content)
+    except OSError as error:
+        raise writing_error(path, error) from error
+
+
+def writing_error(path: Path, error: OSError) -> AlexnetError:
+    """Describe a failed write of `path` as an error for the user."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return AlexnetError(
+            f"no space left on the device while writing {path}",
+            hint="free some space, or choose another place with --output or ALEXNET_HOME",
+            code="no_space",
+        )
+    return AlexnetError(
+        f"cannot write {path} ({error.strerror or error})",
+        hint="check that the folder exists and may be written to",
+        code="not_writable",
+    )
+
+
+def _write_and_replace(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fchmod(file.fileno(), 0o666 & ~_umask())
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries to the disk, so that renames in it survive a power cut."""
+    if os.name != "posix":  # Windows cannot open folders; its rename is journalled
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    # The umask can only be read by setting it; mkstemp ignores it and always uses mode 0600.
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask

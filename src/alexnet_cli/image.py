@@ -1,0 +1,133 @@
+"""From an image file to the square of pixels a network sees.
+
+The one place for decoding, resizing and cropping, shared by data and inference, so that training
+and prediction cannot differ. Shape letters: H height, W width, 3 = RGB.
+"""
+
+import warnings
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from alexnet_cli.errors import DataError
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+MAX_PIXELS = 178_956_970  # Pillow's own threshold for a decompression bomb, here an error
+BACKGROUND = (255, 255, 255)  # what shows through transparency
+
+
+def read_image(source: Path | bytes, *, name: str | None = None) -> NDArray[np.uint8]:
+    """Decode an image to upright RGB.
+
+    EXIF orientation is applied, 16-bit samples are scaled rather than clipped, transparency is
+    laid over white, the first frame of an animation is taken, and a truncated file is refused.
+
+    Args:
+        source: A file, or the bytes of one.
+        name: What to call it in messages; the path by default.
+
+    Returns:
+        uint8 array, shape (H, W, 3).
+
+    Raises:
+        DataError: Not an image of a known format, damaged, or larger than `MAX_PIXELS`.
+    """
+    label = name or (str(source) if isinstance(source, Path) else "standard input")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            stream = BytesIO(source) if isinstance(source, bytes) else source
+            with Image.open(stream, formats=FORMATS) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise _refused(label, f"{image.width}×{image.height} pixels are too many")
+                return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+    except FileNotFoundError as error:
+        raise DataError(
+            f"no such image: {label}", hint="check the path", code="image_missing"
+        ) from error
+    except IsADirectoryError as error:
+        raise _refused(label, "it is a folder") from error
+    except UnidentifiedImageError as error:
+        raise _refused(label, "not a PNG, JPEG, WebP, BMP, GIF, TIFF or PPM image") from error
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise _refused(label, "more pixels than a sane image has") from error
+    except PermissionError as error:
+        raise _refused(label, "permission denied") from error
+    # Pillow's decoders report damage with any of these.
+    except (OSError, SyntaxError, ValueError, EOFError, OverflowError, MemoryError) as error:
+        raise _refused(label, f"damaged: {error}") from error
+
+
+def _refused(label: str, reason: str) -> DataError:
+    return DataError(
+        f"cannot read image {label} ({reason})",
+        hint="convert it to PNG or JPEG and try again",
+        code="image_unreadable",
+    )
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        # `.convert("RGB")` would clip at 255: a 16-bit ramp comes out 99.6 % white.
+        samples = np.asarray(image).astype(np.float64)
+        full_scale = 65535.0 if image.mode != "F" or samples.max(initial=0.0) > 1.0 else 1.0
+        levels = np.clip(np.rint(samples * (255.0 / full_scale)), 0, 255).astype(np.uint8)
+        return Image.fromarray(levels).convert("RGB")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        canvas = Image.new("RGBA", layer.size, (*BACKGROUND, 255))
+        return Image.alpha_composite(canvas, layer).convert("RGB")
+    return image.convert("RGB")
+
+
+def resize_short_side(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
+    """Resize so that the shorter side has `size_px` pixels; the aspect ratio is kept.
+
+    Bilinear with anti-aliasing (Pillow's triangle filter widened when shrinking).
+
+    Args:
+        image: uint8, shape (H, W, 3).
+        size_px: Target length of the shorter side.
+
+    Returns:
+        uint8, shape (H', W', 3) with min(H', W') = `size_px`. The same array when it fits already.
+    """
+    height, width = image.shape[:2]
+    if min(height, width) == size_px:
+        return image
+    factor = size_px / min(height, width)
+    target = (max(size_px, round(width * factor)), max(size_px, round(height * factor)))
+    return np.asarray(Image.fromarray(image).resize(target, Image.Resampling.BILINEAR))
+
+
+def crop_centre(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
+    """Cut the central square out of the last-but-one two axes.
+
+    Args:
+        image: uint8, shape (..., H, W, 3) with H, W ≥ `size_px`.
+        size_px: Side of the square.
+
+    Returns:
+        A view, shape (..., `size_px`, `size_px`, 3).
+    """
+    height, width = image.shape[-3:-1]
+    top, left = (height - size_px) // 2, (width - size_px) // 2
+    return image[..., top : top + size_px, left : left + size_px, :]
+
+
+def prepare_image(
+    source: Path | bytes, *, image_size_px: int, crop_size_px: int
+) -> NDArray[np.uint8]:
+    """Decode, resize and centre-crop one image, as the paper prepared its own.
+
+    Source: paper §2: "we first rescaled the image such that the shorter side was of length 256,
+    and then cropped out the central 256×256 patch"; the network then sees a crop of that.
+
+    Returns:
+        uint8, shape (`crop_size_px`, `crop_size_px`, 3).
+    """
+    square = crop_centre(resize_short_side(read_image(source), image_size_px), image_size_px)
+    return crop_centre(square, crop_size_px)

@@ -1,0 +1,1 @@
+"""Running exported models: numpy, Pillow and ONNX Runtime only, never PyTorch."""

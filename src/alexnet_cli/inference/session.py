@@ -1,0 +1,187 @@
+"""An exported model, loaded: ONNX, or safetensors that carry their graph.
+
+Shape letters: B batch, S side of a crop, K classes.
+"""
+
+import base64
+import contextlib
+import json
+import struct
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from alexnet_cli.errors import ModelFileError
+from alexnet_cli.inference.providers import Providers, check_provider, choose_providers
+from alexnet_cli.manifest import METADATA_KEY, Manifest, manifest_from_json
+
+GRAPH_KEY = "alexnet.graph"
+"""Metadata of a safetensors export: the ONNX graph without weights, zlib, base64."""
+
+_MAX_HEADER_BYTES = 16 << 20
+_MAX_GRAPH_BYTES = 64 << 20
+_ORT_ERRORS = tuple(
+    getattr(ort.capi.onnxruntime_pybind11_state, name)
+    for name in (
+        "Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoSuchFile",
+        "NotImplemented", "RuntimeException", "EPFail",
+    )
+)  # fmt: skip
+
+
+class Model:
+    """A model ready to run.
+
+    Args:
+        session: An ONNX Runtime session.
+        manifest: Its description.
+        note: Why it does not run on a GPU, when nobody asked for the CPU.
+    """
+
+    def __init__(self, session: Any, manifest: Manifest, note: str | None) -> None:
+        self._session, self.manifest, self.note = session, manifest, note
+
+    @property
+    def provider(self) -> str:
+        """The provider that really runs."""
+        return str(self._session.get_providers()[0])
+
+    def logits(self, images_BSSC: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return logits (B, K) of uint8 RGB crops (B, S, S, 3)."""
+        return self._run("logits", images_BSSC)
+
+    def probabilities(self, images_BSSC: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return class probabilities (B, K) of uint8 RGB crops (B, S, S, 3)."""
+        return self._run("probabilities", images_BSSC)
+
+    def _run(self, output: str, images_BSSC: NDArray[np.uint8]) -> NDArray[np.float32]:
+        (result,) = self._session.run([output], {"images": images_BSSC})
+        return np.asarray(result, np.float32)
+
+
+def load_model(path: Path, *, device: str = "auto", for_many: bool = True) -> Model:
+    """Load an exported model.
+
+    Args:
+        path: `.onnx`, or `.safetensors` written by `alexnet export`.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        for_many: Whether many batches will follow. Otherwise the session is made for the
+            soonest first answer: basic graph optimisations, weights not repacked.
+
+    Raises:
+        ModelFileError: Missing, damaged, or not one of ours.
+        DeviceError: The device cannot be used.
+    """
+    if not path.is_file():
+        raise ModelFileError(
+            f"no such model: {path}",
+            hint="export one with: alexnet export --format onnx",
+            code="model_missing",
+        )
+    providers = choose_providers(device)
+    options = _session_options(for_many=for_many)
+    try:
+        if path.suffix == ".safetensors":
+            session = _session_from_safetensors(path, options, providers)
+        else:
+            session = _new_session(str(path), options, providers)
+    except _ORT_ERRORS as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise _unusable(path, f"ONNX Runtime: {first_line}") from error
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    if text is None:
+        raise _unusable(path, "it has no alexnet manifest", code="manifest_invalid")
+    manifest = manifest_from_json(text, source=str(path))
+    _check_interface(session, manifest, path)
+    return Model(session, manifest, check_provider(session, providers))
+
+
+def _unusable(path: Path, reason: str, code: str | None = None) -> ModelFileError:
+    return ModelFileError(
+        f"cannot use the model {path} ({reason})",
+        hint="export it again with: alexnet export --format onnx",
+        code=code,
+    )
+
+
+def _session_options(*, for_many: bool) -> Any:
+    options = ort.SessionOptions()
+    options.log_severity_level = 4  # failures come as exceptions; the log would repeat them
+    if not for_many:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.add_session_config_entry("session.disable_prepacking", "1")
+    return options
+
+
+def _new_session(model: str | bytes, options: Any, providers: Providers) -> Any:
+    if providers.required:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    with contextlib.redirect_stdout(sys.stderr):  # ONNX Runtime prints "EP Error" banners
+        return ort.InferenceSession(model, options, providers=providers.names)
+
+
+def _session_from_safetensors(path: Path, options: Any, providers: Providers) -> Any:
+    """Run the graph in the file's metadata on the tensors in the file."""
+    header, tensors = read_safetensors(path)
+    try:
+        packed = base64.b64decode(header["__metadata__"][GRAPH_KEY], validate=True)
+        graph = zlib.decompressobj().decompress(packed, _MAX_GRAPH_BYTES)
+    except (KeyError, TypeError, ValueError, zlib.error) as error:
+        raise _unusable(path, "it was not written by alexnet export") from error
+    # ONNX Runtime refers to these arrays, it does not copy them; the session keeps them alive.
+    values = [ort.OrtValue.ortvalue_from_numpy(tensor) for tensor in tensors.values()]
+    options.add_external_initializers(list(tensors), values)
+    return _new_session(graph, options, providers)
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[np.float32]]]:
+    """Read a safetensors file of float32 tensors.
+
+    The safetensors package would do, but its numpy reader copies; here the tensors are views of
+    one memory-mapped file.
+
+    Returns:
+        The header, and the tensors by name.
+
+    Raises:
+        ModelFileError: Not such a file, or cut short.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        prefix = file.read(8)
+        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
+        if not 2 <= length <= min(_MAX_HEADER_BYTES, size - 8):
+            raise _unusable(path, "not a safetensors file")
+        raw = file.read(length)
+    try:
+        header = json.loads(raw)
+        entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        data = np.memmap(path, np.uint8, mode="r", offset=8 + length) if entries else None
+        tensors = {name: _tensor(data, entry) for name, entry in entries.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise _unusable(path, f"not a valid safetensors file: {error}") from error
+    return header, tensors
+
+
+def _tensor(data: Any, entry: dict[str, Any]) -> NDArray[np.float32]:
+    begin, end = entry["data_offsets"]
+    if entry["dtype"] != "F32" or not 0 <= begin <= end <= len(data):
+        raise ValueError(f"tensor {entry}")
+    return np.asarray(data[begin:end]).view(np.float32).reshape(entry["shape"])
+
+
+def _check_interface(session: Any, manifest: Manifest, path: Path) -> None:
+    side = manifest.input.crop_size_px
+    inputs = [(i.name, i.type, list(i.shape)[1:]) for i in session.get_inputs()]
+    outputs = [(o.name, list(o.shape)[1:]) for o in session.get_outputs()]
+    num_classes = manifest.network.num_classes
+    if inputs != [("images", "tensor(uint8)", [side, side, 3])] or outputs != [
+        ("logits", [num_classes]),
+        ("probabilities", [num_classes]),
+    ]:
+        raise _unusable(path, "its inputs and outputs are not those of its manifest")

@@ -1,0 +1,183 @@
+"""What a trained model needs in order to be run, as JSON inside every exported file.
+
+The manifest is the only source `predict` has for classes, sizes and preprocessing; nothing is
+guessed. Plain dataclasses, because `predict` starts faster without pydantic.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from alexnet_cli.errors import ModelFileError
+
+SCHEMA_VERSION = 1
+METADATA_KEY = "alexnet.manifest"
+
+
+class Network(StrEnum):
+    """The networks that can be built by name."""
+
+    ALEXNET = "alexnet"
+    ALEXNET_CIFAR = "alexnet-cifar"
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """What rebuilds the network.
+
+    Attributes:
+        name: Which network.
+        num_classes: Outputs of the last layer.
+        crop_size_px: Side of the square input.
+        dropout: Probability of zeroing a hidden unit in training.
+    """
+
+    name: Network
+    num_classes: int
+    crop_size_px: int
+    dropout: float = 0.5
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """From an image to the network's input: resize, crop, then `pixel · scale + shift`.
+
+    Attributes:
+        image_size_px: The shorter side is resized to this length.
+        crop_size_px: Side of the centre crop that the network sees.
+        scale: Factor per RGB channel for pixels 0–255.
+        shift: Offset per RGB channel, added after scaling.
+    """
+
+    image_size_px: int
+    crop_size_px: int
+    scale: tuple[float, float, float]
+    shift: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the weights come from; for people and for `evaluate`, not needed to predict.
+
+    Attributes:
+        data: Name of the dataset.
+        seed: Seed of the run, which also fixes the train/validation split.
+        val_size: Images held out of the training set.
+        epoch: Epoch of the weights, counted from 1.
+        val_top1: Validation accuracy of these weights, 0–1, single centre view.
+        config_sha256: Hash of the training configuration.
+        versions: Versions of alexnet and of the libraries that trained it.
+    """
+
+    data: str
+    seed: int
+    val_size: int
+    epoch: int
+    val_top1: float
+    config_sha256: str
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A model's description. `to_json` and `from_json` are inverse to each other."""
+
+    network: NetworkSpec
+    input: InputSpec
+    classes: tuple[str, ...]
+    provenance: Provenance
+    schema: int = SCHEMA_VERSION
+
+    def to_json(self) -> str:
+        """Return the manifest as one line of JSON."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True, ensure_ascii=False)
+
+
+def manifest_from_json(text: str, *, source: str) -> Manifest:
+    """Read and check a manifest.
+
+    Args:
+        text: The JSON text.
+        source: The file it came from, for messages.
+
+    Raises:
+        ModelFileError: The text is not a manifest of this schema, or contradicts itself.
+    """
+    try:
+        manifest = _parse(json.loads(text))
+        _check(manifest)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        reason = f"missing {error}" if isinstance(error, KeyError) else str(error)
+        raise ModelFileError(
+            f"{source} has no valid alexnet manifest ({reason})",
+            hint="export it again with: alexnet export --format onnx",
+            code="manifest_invalid",
+        ) from error
+    return manifest
+
+
+def _parse(raw: Any) -> Manifest:
+    if not isinstance(raw, dict):
+        raise TypeError("it is not a JSON object")
+    if raw["schema"] != SCHEMA_VERSION:
+        raise ValueError(f"schema {raw['schema']!r}, this version reads {SCHEMA_VERSION}")
+    network, image, origin = raw["network"], raw["input"], raw["provenance"]
+    return Manifest(
+        network=NetworkSpec(
+            name=Network(network["name"]),
+            num_classes=_integer(network["num_classes"]),
+            crop_size_px=_integer(network["crop_size_px"]),
+            dropout=_number(network["dropout"]),
+        ),
+        input=InputSpec(
+            image_size_px=_integer(image["image_size_px"]),
+            crop_size_px=_integer(image["crop_size_px"]),
+            scale=_rgb(image["scale"]),
+            shift=_rgb(image["shift"]),
+        ),
+        classes=tuple(_text(name) for name in raw["classes"]),
+        provenance=Provenance(
+            data=_text(origin["data"]),
+            seed=_integer(origin["seed"]),
+            val_size=_integer(origin["val_size"]),
+            epoch=_integer(origin["epoch"]),
+            val_top1=_number(origin["val_top1"]),
+            config_sha256=_text(origin["config_sha256"]),
+            versions={_text(k): _text(v) for k, v in origin["versions"].items()},
+        ),
+    )
+
+
+def _check(manifest: Manifest) -> None:
+    network, image = manifest.network, manifest.input
+    if not 1 <= network.num_classes == len(manifest.classes):
+        raise ValueError(f"{network.num_classes} outputs for {len(manifest.classes)} classes")
+    if network.crop_size_px != image.crop_size_px:
+        raise ValueError("network and input disagree on the crop size")
+    if not 1 <= image.crop_size_px <= image.image_size_px <= 4096:
+        raise ValueError(f"crop {image.crop_size_px} of image size {image.image_size_px}")
+
+
+def _integer(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{value!r} is not an integer")
+    return value
+
+
+def _number(value: Any) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < 1e12:
+        raise TypeError(f"{value!r} is not a finite number")
+    return float(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not text")
+    return value
+
+
+def _rgb(value: Any) -> tuple[float, float, float]:
+    red, green, blue = (_number(channel) for channel in value)
+    return red, green, blue

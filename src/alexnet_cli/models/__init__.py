@@ -1,0 +1,1 @@
+"""The networks, one readable file per family."""

@@ -1,0 +1,81 @@
+"""AlexNet as published in 2012: five convolutions, three fully connected layers.
+
+Source: Krizhevsky, Sutskever, Hinton, "ImageNet Classification with Deep Convolutional Neural
+Networks", NIPS 2012, §3; `computerhistory/AlexNet-Source-Code` where the paper is silent.
+
+Shape letters: N batch, C channels, H height, W width, K classes.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from alexnet_cli.errors import UsageError
+from alexnet_cli.models.lrn import LocalResponseNorm
+
+MIN_CROP_PX = 67  # the smallest input that leaves a pixel after the last pooling
+
+
+class AlexNet(nn.Module):
+    """The two-tower network of the paper; the towers are the two groups of conv2, 4 and 5.
+
+    Shapes for a 224- or 227-pixel input.
+
+    Args:
+        num_classes: Outputs K of the last layer.
+        crop_size_px: Side of the square input. 224 is zero-padded to 227, see `forward`.
+        dropout: Probability of zeroing a unit of fc6 and fc7 in training.
+    """
+
+    def __init__(self, num_classes: int, crop_size_px: int = 224, dropout: float = 0.5) -> None:
+        super().__init__()
+        if crop_size_px < MIN_CROP_PX:
+            raise UsageError(
+                f"alexnet needs crops of at least {MIN_CROP_PX} px, not {crop_size_px}",
+                hint="resize with --image-size 227, or train --model alexnet-cifar",
+            )
+        self.crop_size_px = crop_size_px
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 96, kernel_size=11, stride=4),  # 96×55×55
+            nn.ReLU(),
+            LocalResponseNorm(96),
+            nn.MaxPool2d(3, stride=2, ceil_mode=True),  # 96×27×27, overlapping: §3.4
+            nn.Conv2d(96, 256, kernel_size=5, padding=2, groups=2),  # 256×27×27
+            nn.ReLU(),
+            LocalResponseNorm(256),
+            nn.MaxPool2d(3, stride=2, ceil_mode=True),  # 256×13×13
+            nn.Conv2d(256, 384, kernel_size=3, padding=1),  # 384×13×13, sees both towers
+            nn.ReLU(),
+            nn.Conv2d(384, 384, kernel_size=3, padding=1, groups=2),  # 384×13×13
+            nn.ReLU(),
+            nn.Conv2d(384, 256, kernel_size=3, padding=1, groups=2),  # 256×13×13
+            nn.ReLU(),
+            nn.MaxPool2d(3, stride=2, ceil_mode=True),  # 256×6×6
+        )
+        side = (_padded(crop_size_px) - 11) // 4 + 1
+        for _ in range(3):
+            side //= 2  # what a 3×3 pool at stride 2, rounded up, leaves
+        self.classifier = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(256 * side * side, 4096),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(4096, 4096),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(4096, num_classes),
+        )
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """Return the logits (N, K) of images (N, 3, crop, crop)."""
+        # Paper: 224-px input, stride 4, 55 outputs, which does not add up. Here: zeros at the
+        # right and bottom up to the next size that fits, because the original's output-size
+        # rule reads past the edge as zeros in just this way.
+        missing = _padded(self.crop_size_px) - self.crop_size_px
+        logits_NK: Tensor = self.classifier(self.features(F.pad(x_NCHW, (0, missing, 0, missing))))
+        return logits_NK
+
+
+def _padded(size: int) -> int:
+    """The next size at which 11×11 windows at stride 4 fit exactly: 224 → 227."""
+    return size + (11 - size) % 4
+

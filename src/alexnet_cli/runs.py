@@ -1,0 +1,104 @@
+"""Run folders: where a training run keeps its files, and how a later command finds them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from alexnet_cli.errors import AlexnetError
+
+RUNS_FOLDER = Path("runs")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one training run, by name."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The effective configuration; feed it back with `--config` to repeat the run."""
+        return self.path / "config.toml"
+
+    @property
+    def environment(self) -> Path:
+        """Versions and hardware, as JSON."""
+        return self.path / "environment.json"
+
+    @property
+    def metrics_csv(self) -> Path:
+        """One row an epoch."""
+        return self.path / "metrics.csv"
+
+    @property
+    def metrics_json(self) -> Path:
+        """The result of the run, as JSON."""
+        return self.path / "metrics.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """`step-N` folders, `best` among them."""
+        return self.path / "checkpoints"
+
+    @property
+    def card(self) -> Path:
+        """The model card."""
+        return self.path / "README.md"
+
+    @property
+    def onnx(self) -> Path:
+        """Where `export --format onnx` writes by default."""
+        return self.path / "model.onnx"
+
+    @property
+    def safetensors(self) -> Path:
+        """Where `export --format safetensors` writes by default."""
+        return self.path / "model.safetensors"
+
+
+def create_run(name: str, *, parent: Path = RUNS_FOLDER) -> RunFolder:
+    """Create `parent/name`, or the first free of `name-2`, `name-3`, …
+
+    Creating the folder is the claim on its name, so two runs started at once never share one.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        path = parent / (name if number == 1 else f"{name}-{number}")
+        try:
+            path.mkdir()
+        except FileExistsError:
+            number += 1
+            continue
+        return RunFolder(path)
+
+
+def newest_run(parent: Path = RUNS_FOLDER) -> RunFolder:
+    """Return the run that was started last.
+
+    Raises:
+        AlexnetError: There is none.
+    """
+    configs = parent.glob("*/config.toml")
+    started = [(config.stat().st_mtime_ns, config.parent.name) for config in configs]
+    if not started:
+        raise AlexnetError(
+            f"no run found in {parent.absolute()}", hint="train one with: alexnet train",
+            code="no_run",
+        )
+    return RunFolder(parent / max(started)[1])
+
+
+def exported_model(run: RunFolder) -> Path:
+    """Return a run's exported model, ONNX before safetensors.
+
+    Raises:
+        AlexnetError: It was not exported yet.
+    """
+    for path in (run.onnx, run.safetensors):
+        if path.is_file():
+            return path
+    raise AlexnetError(
+        f"the run {run.path} has no exported model",
+        hint=f"export it with: alexnet export {run.path} --format onnx",
+        code="not_exported",
+    )

@@ -1,0 +1,69 @@
+"""Which device and number format a run uses."""
+
+from pathlib import Path
+
+import torch
+
+from alexnet_cli.config import Precision
+from alexnet_cli.errors import DeviceError, UsageError
+
+
+def resolve_device(name: str) -> torch.device:
+    """Turn `auto`, `cpu`, `cuda` or `cuda:N` into a device that is really there.
+
+    Raises:
+        UsageError: No such name.
+        DeviceError: CUDA was asked for and cannot be used.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cpu":
+        return torch.device("cpu")
+    kind, _, index = name.partition(":")
+    if kind != "cuda" or (index and not index.isdigit()) or name.endswith(":"):
+        raise UsageError(
+            f"unknown device {name!r}", hint="use --device auto, cpu, cuda or cuda:N"
+        )
+    if not torch.cuda.is_available():
+        reason = (
+            "PyTorch found no usable NVIDIA GPU or driver"
+            if torch.version.cuda
+            else "this PyTorch is a CPU build"
+        )
+        raise DeviceError(f"--device {name} is not usable: {reason}", hint="use --device cpu")
+    if index and int(index) >= torch.cuda.device_count():
+        last = torch.cuda.device_count() - 1
+        raise DeviceError(f"there is no {name}", hint=f"use --device cuda:0 to cuda:{last}")
+    return torch.device(name)
+
+
+def resolve_precision(precision: Precision, device: torch.device) -> torch.dtype:
+    """Return the number format of the forward and backward pass.
+
+    `auto` takes bfloat16 where the hardware multiplies it faster than float32: CUDA from compute
+    capability 8.0, x86 with AVX512-BF16 or AMX.
+
+    Raises:
+        DeviceError: bfloat16 was asked for on a GPU that lacks it.
+    """
+    fast = _multiplies_bf16_fast(device)
+    if precision is Precision.BF16 and device.type == "cuda" and not fast:
+        raise DeviceError(f"{device} has no bfloat16", hint="use --precision fp32")
+    wants_bf16 = fast if precision is Precision.AUTO else precision is Precision.BF16
+    return torch.bfloat16 if wants_bf16 else torch.float32
+
+
+def _multiplies_bf16_fast(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    # Linux names the instructions; PyTorch's own functions for this are private.
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = cpuinfo.read_text().split() if cpuinfo.exists() else []
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def describe_device(device: torch.device) -> str:
+    """Name the hardware for people and for `environment.json`."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"cpu ({torch.get_num_threads()} threads)"

@@ -1,0 +1,252 @@
+"""The training loop: from a configuration to checkpoints.
+
+Shape letters: B batch, S side of a crop, K classes.
+"""
+
+import math
+import time
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from alexnet_cli.config import TrainConfig
+from alexnet_cli.data.arrays import ImageArrays
+from alexnet_cli.data.batches import TrainingBatches, resize_all
+from alexnet_cli.errors import Interrupted, TrainingError
+from alexnet_cli.evaluation.evaluate import Evaluation, evaluate
+from alexnet_cli.evaluation.torch_model import torch_logits
+from alexnet_cli.manifest import Manifest
+from alexnet_cli.models.build import build_network
+from alexnet_cli.models.normalise import PixelNetwork
+from alexnet_cli.runs import RunFolder
+from alexnet_cli.training import records
+from alexnet_cli.training.checkpoint import (
+    OPTIMIZER_FILE,
+    Checkpoint,
+    EpochRow,
+    TrainState,
+    prune_checkpoints,
+    save_checkpoint,
+)
+from alexnet_cli.training.schedule import count_drops, learning_rate
+from alexnet_cli.training.signals import StopRequest
+
+_MOMENTUM_BUFFER = "momentum_buffer"
+
+
+class Reporter(Protocol):
+    """Who is told how training goes."""
+
+    def on_step(self, epoch: int, images_done: int, images_total: int) -> None:
+        """After each update; counts are of the current epoch."""
+
+    def on_epoch(self, row: EpochRow, *, is_best: bool) -> None:
+        """After each validation."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to train, on what, and where to keep it."""
+
+    config: TrainConfig
+    manifest: Manifest
+    train: ImageArrays
+    val: ImageArrays
+    run: RunFolder
+    device: torch.device
+    dtype: torch.dtype
+    stop: StopRequest = field(default_factory=StopRequest)
+
+
+class Trainer:
+    """Trains one network; `state` says where it is.
+
+    Args:
+        job: What to train.
+        reporter: Told of each step and epoch.
+    """
+
+    def __init__(self, job: Job, reporter: Reporter) -> None:
+        config, spec = job.config, job.manifest.input
+        self.job, self.reporter, self.state = job, reporter, TrainState()
+        core = build_network(job.manifest.network, seed=config.seed)
+        self.core = core.to(job.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = PixelNetwork(self.core, spec).to(job.device)
+        # Paper §5: the velocity holds the rate (v ← 0.9 v - ε·(g + 0.0005 w)). Here: PyTorch's
+        # SGD, which multiplies by the rate at the update; the two differ only for the few steps
+        # after a change of rate.
+        self.optimizer = torch.optim.SGD(
+            self.core.parameters(),
+            lr=config.learning_rate,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+        self.batches = TrainingBatches(
+            resize_all(job.train, spec.image_size_px),
+            batch_size=config.batch_size,
+            crop_size_px=spec.crop_size_px,
+            pad_px=config.pad,
+            flip=config.flip,
+            seed=config.seed,
+            device=job.device,
+        )
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint of the same configuration."""
+        checkpoint.load_model(self.core)
+        for name, value in checkpoint.read_tensors(OPTIMIZER_FILE).items():
+            parameter = self.core.get_parameter(name)
+            buffer = torch.empty_like(parameter)  # keeps the channels-last layout
+            self.optimizer.state[parameter][_MOMENTUM_BUFFER] = buffer.copy_(value)
+        self.state = checkpoint.state
+
+    def run(self) -> EpochRow:
+        """Train to the last epoch and return the best one's row.
+
+        Raises:
+            Interrupted: A signal came; a checkpoint was saved.
+            TrainingError: The loss is no longer a finite number.
+        """
+        with self.job.stop:
+            while self.state.epoch < self.job.config.epochs:
+                self._train_epoch()
+                self._finish_epoch()
+        return max(self.state.history, key=lambda row: row.val_top1)
+
+    def _train_epoch(self) -> None:
+        """Make the remaining updates of the current epoch."""
+        self.network.train()
+        begin, state = time.perf_counter(), self.state
+        # On the device, so that no step waits for a number to reach the host.
+        loss_sum = torch.full((), state.loss_sum, dtype=torch.float64, device=self.job.device)
+        num_right = torch.full((), state.num_right, dtype=torch.int64, device=self.job.device)
+        for images_BSSC, labels_B in self.batches.epoch(state.epoch, first_batch=state.batch):
+            logits_BK, loss = self._update(images_BSSC, labels_B)
+            loss_sum += loss.detach() * len(labels_B)
+            num_right += (logits_BK.detach().argmax(dim=1) == labels_B).sum()
+            self.state = replace(
+                self.state, step=self.state.step + 1, batch=self.state.batch + 1
+            )
+            done = min(self.state.batch * self.job.config.batch_size, self.batches.num_images)
+            self.reporter.on_step(state.epoch + 1, done, self.batches.num_images)
+            if self.job.stop.signal_number is not None:
+                self._record_progress(loss_sum, num_right, begin)
+                self._interrupt(self.job.stop.signal_number)
+        self._record_progress(loss_sum, num_right, begin)
+
+    def _update(self, images_BSSC: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
+        config, device = self.job.config, self.job.device
+        # Dropout draws from the default generator: a function of (seed, step), not of the past.
+        torch.manual_seed((config.seed << 32) + self.state.step)
+        total = config.epochs * self.batches.num_batches
+        self.optimizer.param_groups[0]["lr"] = self._rate(self.state.step / total)
+        with torch.autocast(
+            device.type, self.job.dtype, enabled=self.job.dtype != torch.float32
+        ):
+            logits_BK = self.network(images_BSSC)
+        loss = F.cross_entropy(logits_BK.float(), labels_B)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        return logits_BK, loss
+
+    def _rate(self, progress: float) -> float:
+        config = self.job.config
+        drops = count_drops(
+            [row.val_top1 for row in self.state.history],
+            patience=config.patience,
+            max_drops=config.max_drops,
+        )
+        return learning_rate(config, progress=progress, num_drops=drops)
+
+    def _record_progress(self, loss_sum: Tensor, num_right: Tensor, begin: float) -> None:
+        total = float(loss_sum)  # waits for the device: the time below is the work's
+        self.state = replace(
+            self.state,
+            loss_sum=total,
+            num_right=int(num_right),
+            train_seconds=self.state.train_seconds + time.perf_counter() - begin,
+        )
+        if not math.isfinite(total):
+            raise TrainingError(
+                f"the loss is no longer a finite number in epoch {self.state.epoch + 1}",
+                hint="train again with a smaller rate: alexnet train --learning-rate "
+                f"{self.job.config.learning_rate / 10:g}",
+                code="loss_not_finite",
+            )
+
+    def _finish_epoch(self) -> None:
+        """Validate, record the epoch, save."""
+        begin = time.perf_counter()
+        validation = self._validate()
+        state, num_images = self.state, self.batches.num_images
+        row = EpochRow(
+            epoch=state.epoch + 1,
+            learning_rate=self.optimizer.param_groups[0]["lr"],
+            train_loss=state.loss_sum / num_images,
+            train_top1=state.num_right / num_images,
+            val_loss=validation.loss,
+            val_top1=validation.top1,
+            train_seconds=state.train_seconds,
+            val_seconds=time.perf_counter() - begin,
+            images_per_second=num_images / state.train_seconds,
+        )
+        is_best = all(row.val_top1 > earlier.val_top1 for earlier in state.history)
+        self.state = TrainState(
+            step=state.step,
+            epoch=row.epoch,
+            best_step=state.step if is_best else state.best_step,
+            history=(*state.history, row),
+        )
+        self._save()
+        records.write_metrics(self.job.run, self.state.history)
+        self.reporter.on_epoch(row, is_best=is_best)
+
+    def _validate(self) -> Evaluation:
+        def stop_between_batches(_: int) -> None:
+            if self.job.stop.signal_number is not None:
+                self._interrupt(self.job.stop.signal_number)
+
+        return evaluate(
+            torch_logits(self.network, device=self.job.device, dtype=self.job.dtype),
+            self.job.val.images_NHWC,
+            self.job.val.labels_N,
+            spec=self.job.manifest.input,
+            classes=self.job.manifest.classes,
+            on_batch=stop_between_batches,
+        )
+
+    def _save(self) -> None:
+        history = self.state.history
+        provenance = replace(
+            self.job.manifest.provenance,
+            epoch=self.state.epoch,
+            val_top1=history[-1].val_top1 if history else 0.0,
+        )
+        optimizer_tensors = {
+            name: self.optimizer.state[parameter][_MOMENTUM_BUFFER]
+            for name, parameter in self.core.named_parameters()
+            if _MOMENTUM_BUFFER in self.optimizer.state[parameter]
+        }
+        save_checkpoint(
+            self.job.run.checkpoints,
+            state=self.state,
+            config=self.job.config.model_dump(mode="json"),
+            manifest=replace(self.job.manifest, provenance=provenance),
+            model=self.core.state_dict(),
+            optimizer=optimizer_tensors,
+        )
+        prune_checkpoints(self.job.run.checkpoints, best_step=self.state.best_step)
+
+    def _interrupt(self, signal_number: int) -> None:
+        self._save()
+        raise Interrupted(
+            f"stopped by signal {signal_number} in epoch {self.state.epoch + 1}; "
+            f"saved step {self.state.step}",
+            signal_number=signal_number,
+            hint=f"go on with: alexnet train --resume {self.job.run.path}",
+        )

@@ -1,0 +1,73 @@
+"""From a configuration to everything the loop needs."""
+
+from alexnet_cli.config import TrainConfig
+from alexnet_cli.data.arrays import ImageArrays
+from alexnet_cli.data.catalog import Dataset
+from alexnet_cli.errors import UsageError
+from alexnet_cli.manifest import InputSpec, Manifest, Network, NetworkSpec, Provenance
+from alexnet_cli.training.records import library_versions
+
+
+def describe_model(config: TrainConfig, dataset: Dataset, train: ImageArrays) -> Manifest:
+    """Describe the model that a run will train.
+
+    The inputs are standardised: per channel, mean 0 and standard deviation 1 over the training
+    images. Paper §2: mean subtracted, scale 0–255 left. Here: divided by the standard deviation
+    too, because with `init_he` this starts to learn at once, whatever the data.
+
+    Args:
+        config: The run's configuration.
+        dataset: The dataset it names.
+        train: The images trained on, whose statistics become the input scaling.
+
+    Raises:
+        UsageError: The sizes do not fit each other, the network or the images.
+    """
+    image_size_px, crop_size_px = resolve_sizes(config, stored_px=dataset.image_size_px)
+    mean, std = train.channel_statistics()
+    red, green, blue = (1.0 / max(float(s), 1e-6) for s in std)
+    scale = (red, green, blue)
+    shift = (-float(mean[0]) * red, -float(mean[1]) * green, -float(mean[2]) * blue)
+    return Manifest(
+        network=NetworkSpec(
+            name=config.model,
+            num_classes=len(dataset.classes),
+            crop_size_px=crop_size_px,
+            dropout=config.dropout,
+        ),
+        input=InputSpec(image_size_px, crop_size_px, scale=scale, shift=shift),
+        classes=dataset.classes,
+        provenance=Provenance(
+            data=dataset.name,
+            seed=config.seed,
+            val_size=config.val_size,
+            epoch=0,
+            val_top1=0.0,
+            config_sha256=config.sha256(),
+            versions=library_versions(),
+        ),
+    )
+
+
+def resolve_sizes(config: TrainConfig, *, stored_px: int) -> tuple[int, int]:
+    """Return image and crop size in pixels, the zeros of the configuration filled in.
+
+    Raises:
+        UsageError: The crop is larger than the image, or small images meet the large network.
+    """
+    image_size_px = config.image_size or stored_px
+    if config.model is Network.ALEXNET and image_size_px < 224 and not config.image_size:
+        raise UsageError(
+            f"{config.data} has {image_size_px}-px images; alexnet was made for 224 px",
+            hint="enlarge them with --image-size 227, or train --model alexnet-cifar",
+        )
+    # Paper: 224 of 256 px. 28 of 32 is the same share.
+    crop_size_px = config.crop_size or round(image_size_px * 7 / 8)
+    if config.model is Network.ALEXNET and not config.crop_size:
+        crop_size_px = min(224, image_size_px)
+    if crop_size_px > image_size_px:
+        raise UsageError(
+            f"crops of {crop_size_px} px do not fit images of {image_size_px} px",
+            hint=f"choose --crop-size {image_size_px} or less, or a larger --image-size",
+        )
+    return image_size_px, crop_size_px

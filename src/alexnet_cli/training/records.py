@@ -1,0 +1,98 @@
+"""The readable files of a run folder: configuration, environment, metrics, model card."""
+
+import csv
+import dataclasses
+import io
+import json
+import platform
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+
+import tomli_w
+
+from alexnet_cli import __version__
+from alexnet_cli.config import TrainConfig
+from alexnet_cli.files import atomic_write
+from alexnet_cli.manifest import Manifest
+from alexnet_cli.runs import RunFolder
+from alexnet_cli.training.checkpoint import EpochRow
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions that can change a result."""
+    packages = ("torch", "torchvision", "numpy", "pillow")
+    return {
+        "alexnet-cli": __version__,
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in packages},
+    }
+
+
+def write_config(run: RunFolder, config: TrainConfig) -> None:
+    """Write `config.toml`, which `--config` takes back."""
+    header = "# Repeat this run with: alexnet train --config config.toml\n"
+    document = header + tomli_w.dumps(config.model_dump(mode="json"))
+    atomic_write(run.config, document.encode())
+
+
+def write_environment(run: RunFolder, *, device: str, precision: str, threads: int) -> None:
+    """Write `environment.json`: versions and hardware."""
+    environment = {
+        "command": ["alexnet", *sys.argv[1:]],
+        "versions": library_versions(),
+        "platform": platform.platform(),
+        "device": device,
+        "precision": precision,
+        "threads": threads,
+    }
+    atomic_write(run.environment, json.dumps(environment, indent=1).encode())
+
+
+def write_metrics(run: RunFolder, history: Sequence[EpochRow]) -> None:
+    """Write `metrics.csv`, one row an epoch, and `metrics.json`, the result."""
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, [f.name for f in dataclasses.fields(EpochRow)])
+    writer.writeheader()
+    writer.writerows(dataclasses.asdict(row) for row in history)
+    atomic_write(run.metrics_csv, table.getvalue().encode())
+    atomic_write(run.metrics_json, json.dumps(result_of(run, history), indent=1).encode())
+
+
+def result_of(run: RunFolder, history: Sequence[EpochRow]) -> dict[str, object]:
+    """Return what a run came to, as plain data."""
+    best = max(history, key=lambda row: row.val_top1)
+    return {
+        "run": str(run.path),
+        "epochs": len(history),
+        "best_epoch": best.epoch,
+        "best_val_top1": best.val_top1,
+        "best_val_loss": best.val_loss,
+        "images_per_second": history[-1].images_per_second,
+        "seconds": sum(row.train_seconds + row.val_seconds for row in history),
+    }
+
+
+def write_card(run: RunFolder, config: TrainConfig, manifest: Manifest, best: EpochRow) -> None:
+    """Write the model card, `README.md`."""
+    card = f"""# {manifest.network.name} on {config.data}
+
+{len(manifest.classes)} classes: {", ".join(manifest.classes)}.
+
+| | |
+| --- | --- |
+| validation top-1 | {best.val_top1:.2%} (epoch {best.epoch} of {config.epochs}) |
+| validation images | {config.val_size}, held out of the training set, seed {config.seed} |
+| input | {manifest.input.crop_size_px}-px centre crop of {manifest.input.image_size_px} px |
+| made by | alexnet-cli {__version__} |
+
+The test set was not used. Measure on it with `alexnet evaluate {run.path}`.
+Repeat the run with `alexnet train --config {run.config}`.
+"""
+    atomic_write(run.card, card.encode())
+
+
+def read_result(run: RunFolder) -> dict[str, object]:
+    """Return what `write_metrics` wrote to `metrics.json`."""
+    result: dict[str, object] = json.loads(run.metrics_json.read_text())
+    return result

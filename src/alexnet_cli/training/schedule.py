@@ -1,0 +1,44 @@
+"""The learning rate as a pure function of the configuration and what validation has shown."""
+
+from collections.abc import Sequence
+
+from alexnet_cli.config import Schedule, TrainConfig
+
+DROP_FACTOR = 0.1
+
+
+def learning_rate(config: TrainConfig, *, progress: float, num_drops: int) -> float:
+    """Return the rate of the next update.
+
+    Args:
+        config: Schedule and initial rate.
+        progress: Share of the run's updates already made, 0–1.
+        num_drops: Divisions by ten that the plateau schedule has decided on.
+    """
+    if config.schedule is Schedule.LINEAR:
+        return config.learning_rate * (1.0 - progress)
+    if config.schedule is Schedule.PLATEAU:
+        return config.learning_rate * DROP_FACTOR**num_drops
+    return config.learning_rate
+
+
+def count_drops(val_top1_by_epoch: Sequence[float], *, patience: int, max_drops: int) -> int:
+    """Count the divisions by ten so far.
+
+    Paper §5: "divide the learning rate by 10 when the validation error rate stopped improving
+    with the current learning rate", three times, by hand. Here: when `patience` epochs have
+    passed since the best validation accuracy or the last division.
+
+    Args:
+        val_top1_by_epoch: Validation accuracy of every epoch so far.
+        patience: Epochs to wait for a better one.
+        max_drops: Stop dividing after this many.
+    """
+    drops, waited, best = 0, 0, -1.0
+    for top1 in val_top1_by_epoch:
+        waited += 1
+        if top1 > best:
+            best, waited = top1, 0
+        if waited >= patience and drops < max_drops:
+            drops, waited = drops + 1, 0
+    return drops
