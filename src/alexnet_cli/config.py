@@ -32,7 +32,7 @@ class Precision(StrEnum):
 class TrainConfig(BaseModel):
     """Everything that determines a run's result, and nothing else.
 
-    A field has the name of its flag. Frozen: derive another with `model_copy(update=…)`.
+    A field has the name of its flag.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -106,7 +106,7 @@ class TrainConfig(BaseModel):
 
 
 def demo_config() -> TrainConfig:
-    """Return the settings of `alexnet demo`: shapes, learned in well under a minute on two cores."""
+    """Return the settings of `alexnet demo`: shapes, learned within a minute on two cores."""
     return TrainConfig(
         data="shapes",
         epochs=4,

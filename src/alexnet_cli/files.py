@@ -3,9 +3,12 @@
 import errno
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 from alexnet_cli.errors import AlexnetError
 
@@ -51,10 +54,17 @@ def atomic_write(path: Path, content: bytes) -> None:
     Raises:
         AlexnetError: The disk is full or the folder cannot be written to.
     """
-    try:
-        _write_and_replace(path, content)
-    except OSError as error:
-        raise writing_error(path, error) from error
+    _write_and_replace(path, BytesIO(content))
+
+
+def atomic_copy(source: Path, path: Path) -> None:
+    """Copy a file, as atomically as `atomic_write`.
+
+    Raises:
+        AlexnetError: The disk is full or the folder cannot be written to.
+    """
+    with source.open("rb") as file:
+        _write_and_replace(path, file)
 
 
 def writing_error(path: Path, error: OSError) -> AlexnetError:
@@ -72,21 +82,24 @@ def writing_error(path: Path, error: OSError) -> AlexnetError:
     )
 
 
-def _write_and_replace(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    temporary = Path(name)
+def _write_and_replace(path: Path, source: BinaryIO) -> None:
+    temporary = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = Path(name)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+            shutil.copyfileobj(source, file, _CHUNK_BYTES)
             file.flush()
-            os.fchmod(file.fileno(), 0o666 & ~_umask())
+            temporary.chmod(0o666 & ~_umask())
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise writing_error(path, error) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

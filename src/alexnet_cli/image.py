@@ -38,6 +38,7 @@ def read_image(source: Path | bytes, *, name: str | None = None) -> NDArray[np.u
     label = name or (str(source) if isinstance(source, Path) else "standard input")
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about odd metadata; the pixels are what counts
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             stream = BytesIO(source) if isinstance(source, bytes) else source
             with Image.open(stream, formats=FORMATS) as image:
@@ -71,11 +72,7 @@ def _refused(label: str, reason: str) -> DataError:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
-        # `.convert("RGB")` would clip at 255: a 16-bit ramp comes out 99.6 % white.
-        samples = np.asarray(image).astype(np.float64)
-        full_scale = 65535.0 if image.mode != "F" or samples.max(initial=0.0) > 1.0 else 1.0
-        levels = np.clip(np.rint(samples * (255.0 / full_scale)), 0, 255).astype(np.uint8)
-        return Image.fromarray(levels).convert("RGB")
+        return _scale_to_8_bits(image)
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         canvas = Image.new("RGBA", layer.size, (*BACKGROUND, 255))
@@ -83,24 +80,40 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def resize_short_side(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
-    """Resize so that the shorter side has `size_px` pixels; the aspect ratio is kept.
+def _scale_to_8_bits(image: Image.Image) -> Image.Image:
+    """Scale 16-bit, 32-bit and float grey images; `.convert("RGB")` would clip them at 255."""
+    samples = np.nan_to_num(np.asarray(image).astype(np.float64))
+    highest = samples.max(initial=0.0)
+    if image.mode.startswith("I;16"):
+        full_scale = 65535.0
+    else:  # such files do not say what white is
+        full_scale = 1.0 if image.mode == "F" and highest <= 1.0 else 255.0
+        full_scale = full_scale if highest <= 255.0 else 65535.0
+    levels = np.clip(np.rint(samples * (255.0 / full_scale)), 0, 255).astype(np.uint8)
+    return Image.fromarray(levels).convert("RGB")
 
-    Bilinear with anti-aliasing (Pillow's triangle filter widened when shrinking).
+
+def resize_square(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
+    """Take the largest central square and resize it.
+
+    Bilinear with anti-aliasing (Pillow's triangle filter, widened when shrinking).
+
+    Paper §2: "we first rescaled the image such that the shorter side was of length 256, and then
+    cropped out the central 256×256 patch". Here: the same square is cut out first, because a
+    very long strip would else be enlarged as a whole.
 
     Args:
         image: uint8, shape (H, W, 3).
-        size_px: Target length of the shorter side.
+        size_px: Side of the result.
 
     Returns:
-        uint8, shape (H', W', 3) with min(H', W') = `size_px`. The same array when it fits already.
+        uint8, shape (`size_px`, `size_px`, 3); a view of `image` where its size is right already.
     """
-    height, width = image.shape[:2]
-    if min(height, width) == size_px:
-        return image
-    factor = size_px / min(height, width)
-    target = (max(size_px, round(width * factor)), max(size_px, round(height * factor)))
-    return np.asarray(Image.fromarray(image).resize(target, Image.Resampling.BILINEAR))
+    square = crop_centre(image, min(image.shape[:2]))
+    if len(square) == size_px:
+        return square
+    resized = Image.fromarray(square).resize((size_px, size_px), Image.Resampling.BILINEAR)
+    return np.asarray(resized)
 
 
 def crop_centre(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
@@ -121,13 +134,9 @@ def crop_centre(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
 def prepare_image(
     source: Path | bytes, *, image_size_px: int, crop_size_px: int
 ) -> NDArray[np.uint8]:
-    """Decode, resize and centre-crop one image, as the paper prepared its own.
-
-    Source: paper §2: "we first rescaled the image such that the shorter side was of length 256,
-    and then cropped out the central 256×256 patch"; the network then sees a crop of that.
+    """Decode, resize and centre-crop one image.
 
     Returns:
         uint8, shape (`crop_size_px`, `crop_size_px`, 3).
     """
-    square = crop_centre(resize_short_side(read_image(source), image_size_px), image_size_px)
-    return crop_centre(square, crop_size_px)
+    return crop_centre(resize_square(read_image(source), image_size_px), crop_size_px)

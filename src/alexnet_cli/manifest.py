@@ -108,7 +108,7 @@ def manifest_from_json(text: str, *, source: str) -> Manifest:
     try:
         manifest = _parse(json.loads(text))
         _check(manifest)
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         reason = f"missing {error}" if isinstance(error, KeyError) else str(error)
         raise ModelFileError(
             f"{source} has no valid alexnet manifest ({reason})",
@@ -137,7 +137,7 @@ def _parse(raw: Any) -> Manifest:
             scale=_rgb(image["scale"]),
             shift=_rgb(image["shift"]),
         ),
-        classes=tuple(_text(name) for name in raw["classes"]),
+        classes=_names(raw["classes"]),
         provenance=Provenance(
             data=_text(origin["data"]),
             seed=_integer(origin["seed"]),
@@ -175,7 +175,14 @@ def _number(value: Any) -> float:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is not text")
+    value.encode()  # half a surrogate pair is a ValueError here, not later at the printer
     return value
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise TypeError("the classes are not a list")
+    return tuple(_text(name) for name in value)
 
 
 def _rgb(value: Any) -> tuple[float, float, float]:

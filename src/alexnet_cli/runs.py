@@ -1,9 +1,12 @@
 """Run folders: where a training run keeps its files, and how a later command finds them."""
 
+import itertools
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 from alexnet_cli.errors import AlexnetError
+from alexnet_cli.files import writing_error
 
 RUNS_FOLDER = Path("runs")
 
@@ -56,20 +59,21 @@ class RunFolder:
 
 
 def create_run(name: str, *, parent: Path = RUNS_FOLDER) -> RunFolder:
-    """Create `parent/name`, or the first free of `name-2`, `name-3`, …
+    """Create `parent/name`, or the first free of `name-2`, `name-3` and so on.
 
     Creating the folder is the claim on its name, so two runs started at once never share one.
     """
-    parent.mkdir(parents=True, exist_ok=True)
-    number = 1
-    while True:
+    for number in itertools.count(1):
         path = parent / (name if number == 1 else f"{name}-{number}")
         try:
+            parent.mkdir(parents=True, exist_ok=True)
             path.mkdir()
-        except FileExistsError:
-            number += 1
-            continue
+        except OSError as error:
+            if path.exists():
+                continue
+            raise writing_error(path, error) from error
         return RunFolder(path)
+    raise AssertionError("counting never ends")
 
 
 def newest_run(parent: Path = RUNS_FOLDER) -> RunFolder:
@@ -82,7 +86,8 @@ def newest_run(parent: Path = RUNS_FOLDER) -> RunFolder:
     started = [(config.stat().st_mtime_ns, config.parent.name) for config in configs]
     if not started:
         raise AlexnetError(
-            f"no run found in {parent.absolute()}", hint="train one with: alexnet train",
+            f"no run found in {parent.absolute()}",
+            hint="train one with: alexnet train",
             code="no_run",
         )
     return RunFolder(parent / max(started)[1])
@@ -99,6 +104,6 @@ def exported_model(run: RunFolder) -> Path:
             return path
     raise AlexnetError(
         f"the run {run.path} has no exported model",
-        hint=f"export it with: alexnet export {run.path} --format onnx",
+        hint=f"export it with: alexnet export {shlex.quote(str(run.path))} --format onnx",
         code="not_exported",
     )

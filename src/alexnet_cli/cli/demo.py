@@ -17,8 +17,8 @@ _NUM_PREDICTED = 10
 def command(device: Device = "auto", quiet: Quiet = False) -> None:
     """Run the whole path on images that this package draws itself: no download, no network.
 
-    Draws ten shapes, trains, evaluates on held-out shapes, exports to ONNX and predicts from PNG
-    files, in about a minute on a two-core CPU.
+    Draws ten shapes, trains, evaluates on held-out shapes, exports to ONNX and
+    predicts from PNG files, in about a minute on a two-core CPU.
     """
     from alexnet_cli.cli import evaluate, export, predict
     from alexnet_cli.cli.training_display import TrainingDisplay
@@ -41,7 +41,9 @@ def command(device: Device = "auto", quiet: Quiet = False) -> None:
     test = load_split(dataset, Split.TEST, val_size=config.val_size, seed=config.seed)
     files = _save_images(test, dataset.classes, job.run.path / "images")
     predict.command(files, model=job.run.onnx, top_k=1, device=device, quiet=quiet)
-    note(f"done in {time.perf_counter() - begin:.0f} s; everything is in {job.run.path}", quiet=quiet)
+    note(
+        f"done in {time.perf_counter() - begin:.0f} s; everything is in {job.run.path}", quiet=quiet
+    )
     stdout_console().print(f"{job.run.path}")
 
 

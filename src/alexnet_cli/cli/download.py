@@ -17,11 +17,17 @@ def command(
         Path | None, typer.Option(help="Take this file instead of downloading.", show_default=False)
     ] = None,
     sha256: Annotated[
-        str | None, typer.Option(help="Its hash, when it is no official archive.", show_default=False)
+        str | None,
+        typer.Option(help="Its hash, when it is no official archive.", show_default=False),
     ] = None,
     offline: Annotated[
-        bool, typer.Option("--offline", envvar="ALEXNET_OFFLINE", show_envvar=False,
-                           help="Never reach for the network.")
+        bool,
+        typer.Option(
+            "--offline",
+            envvar="ALEXNET_OFFLINE",
+            show_envvar=False,
+            help="Never reach for the network.",
+        ),
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Fetch it again.")] = False,
     quiet: Quiet = False,

@@ -19,11 +19,15 @@ def command(
         str | None,
         typer.Option(help="Dataset; the one it was trained on by default.", show_default=False),
     ] = None,
-    split: Annotated[str, typer.Option(help="test, or val: the images held out in training.")] = "test",
+    split: Annotated[
+        str, typer.Option(help="test, or val: the images held out in training.")
+    ] = "test",
     views: Annotated[
         int, typer.Option(help="Crops averaged per image: 1, 5 or 10, as in the paper's test.")
     ] = 1,
-    batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images per run of the model.")] = 500,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", "-b", min=1, help="Images per run of the model.")
+    ] = 500,
     device: Device = "auto",
     quiet: Quiet = False,
     json: Json = False,

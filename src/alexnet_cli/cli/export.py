@@ -25,7 +25,9 @@ def command(
     ] = False,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder; the run folder by default.", show_default=False),
+        typer.Option(
+            "--output", "-o", help="Folder; the run folder by default.", show_default=False
+        ),
     ] = None,
     num_parity_images: Annotated[
         int, typer.Option("--parity-images", min=1, help="Validation images to compare on.")
@@ -39,7 +41,9 @@ def command(
     from alexnet_cli.export.write import Format, export_model
 
     if file_format not in tuple(Format):
-        raise UsageError(f"no format is called {file_format!r}", hint="use --format onnx, safetensors or all")
+        raise UsageError(
+            f"no format is called {file_format!r}", hint="use --format onnx, safetensors or all"
+        )
     checkpoint = find_checkpoint(model)
     epoch, top1 = checkpoint.manifest.provenance.epoch, checkpoint.manifest.provenance.val_top1
     note(f"exporting {checkpoint.folder} (epoch {epoch}, validation top-1 {top1:.2%})", quiet=quiet)
@@ -59,8 +63,16 @@ def command(
             quiet=quiet,
         )
     if json:
-        print_json([{"path": str(f.path), "num_bytes": f.num_bytes,
-                     "max_logit_difference": f.parity.max_logit_difference} for f in written])
+        print_json(
+            [
+                {
+                    "path": str(f.path),
+                    "num_bytes": f.num_bytes,
+                    "max_logit_difference": f.parity.max_logit_difference,
+                }
+                for f in written
+            ]
+        )
     else:
         for file in written:
             print(file.path)
@@ -70,11 +82,11 @@ def _parity_images(checkpoint: "Checkpoint", num_images: int):  # type: ignore[n
     import numpy as np
 
     from alexnet_cli.data.catalog import Split, find_dataset, load_split
-    from alexnet_cli.image import crop_centre, resize_short_side
+    from alexnet_cli.image import crop_centre, resize_square
 
     origin, spec = checkpoint.manifest.provenance, checkpoint.manifest.input
     arrays = load_split(
         find_dataset(origin.data), Split.VAL, val_size=origin.val_size, seed=origin.seed
     )
-    images = [resize_short_side(i, spec.image_size_px) for i in arrays.images_NHWC[:num_images]]
+    images = [resize_square(i, spec.image_size_px) for i in arrays.images_NHWC[:num_images]]
     return crop_centre(np.stack(images), spec.crop_size_px)

@@ -1,5 +1,6 @@
 """`alexnet predict`."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +20,9 @@ def command(
     model: Annotated[
         Path | None,
         typer.Option(
-            "--model", "-m", help="Exported .onnx or .safetensors, or a run folder; the newest run's by default.",
+            "--model",
+            "-m",
+            help="Exported .onnx or .safetensors, or a run folder; the newest run's by default.",
             show_default=False,
         ),
     ] = None,
@@ -40,33 +43,45 @@ def command(
     note(f"predicting with {path}", quiet=quiet)
     if loaded.note:
         note(loaded.note, quiet=quiet)
-    failed = False
-    for prediction in classify_files(loaded, images, top_k=top_k):
-        if prediction.error is not None:
-            failed = True
-            note(f"error: {prediction.error.message}")
-        elif json:
-            print_json(_to_dict(prediction))
-        else:
-            _print_table(prediction)
+    predictions = classify_files(loaded, images, top_k=top_k)
+    failed = _print_lines(predictions) if json else _print_table(predictions)
     if failed:
         raise typer.Exit(1)
 
 
-def _to_dict(prediction: "Prediction") -> dict[str, object]:
-    top = [
-        {"class": c.name, "index": c.index, "probability": c.probability} for c in prediction.top
-    ]
-    return {"file": prediction.source, **top[0], "top": top}
+def _print_lines(predictions: Iterable["Prediction"]) -> bool:
+    """Print JSON Lines; return whether an image failed."""
+    failed = False
+    for prediction in predictions:
+        if prediction.error is not None:
+            failed = True
+            note(f"error: {prediction.error.message}")
+            continue
+        top = [
+            {"class": c.name, "index": c.index, "probability": c.probability}
+            for c in prediction.top
+        ]
+        print_json({"file": prediction.source, **top[0], "top": top})
+    return failed
 
 
-def _print_table(prediction: "Prediction") -> None:
+def _print_table(predictions: Iterable["Prediction"]) -> bool:
+    """Print one table of all images; return whether an image failed."""
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(prediction.source), title_justify="left")
+    failed, table = False, Table()
+    table.add_column("image")
     table.add_column("class")
     table.add_column("probability", justify="right")
-    for entry in prediction.top:
-        table.add_row(Text(entry.name), f"{entry.probability:.1%}")
-    stdout_console().print(table)
+    for prediction in predictions:
+        if prediction.error is not None:
+            failed = True
+            note(f"error: {prediction.error.message}")
+        for place, entry in enumerate(prediction.top):
+            image = Text(prediction.source if place == 0 else "")
+            last = place == len(prediction.top) - 1
+            table.add_row(image, Text(entry.name), f"{entry.probability:.1%}", end_section=last)
+    if table.row_count:
+        stdout_console().print(table)
+    return failed

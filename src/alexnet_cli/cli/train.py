@@ -28,7 +28,8 @@ def command(
         typer.Option(help="Go on with this run, with its own configuration.", show_default=False),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Name of the run folder; MODEL-DATA by default.", show_default=False)
+        str | None,
+        typer.Option(help="Name of the run folder; MODEL-DATA by default.", show_default=False),
     ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder that holds the run folders.")
@@ -41,9 +42,10 @@ def command(
 ) -> None:
     """Train a network; the run folder's path is the result.
 
-    The defaults are those of the 2012 paper: SGD with momentum 0.9, weight decay 0.0005, rate
-    0.01 divided by ten on a plateau of the validation accuracy, batches of 128, dropout 0.5, 90
-    epochs. Validation images are held out of the training set; the test set is not touched.
+    The defaults are those of the 2012 paper: SGD with momentum 0.9, weight
+    decay 0.0005, rate 0.01 divided by ten on a plateau of the validation
+    accuracy, batches of 128, dropout 0.5, 90 epochs. Validation images are held
+    out of the training set; the test set is not touched.
     """
     if dry_run:
         print_json(config.model_dump(mode="json"))

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from alexnet_cli.data.arrays import ImageArrays
-from alexnet_cli.image import resize_short_side
+from alexnet_cli.image import resize_square
 
 
 def resize_all(arrays: ImageArrays, image_size_px: int) -> ImageArrays:
@@ -23,7 +23,7 @@ def resize_all(arrays: ImageArrays, image_size_px: int) -> ImageArrays:
         return arrays
     resized = np.empty((len(arrays), image_size_px, image_size_px, 3), np.uint8)
     for index, image in enumerate(arrays.images_NHWC):
-        resized[index] = resize_short_side(image, image_size_px)
+        resized[index] = resize_square(image, image_size_px)
     return ImageArrays(resized, arrays.labels_N)
 
 
@@ -43,7 +43,7 @@ class TrainingBatches:
         device: Where the images live and the batches are made.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - settings, each named at the call
         self,
         arrays: ImageArrays,
         *,

@@ -72,9 +72,7 @@ def find_dataset(name: str) -> Dataset:
     return DATASETS[name]
 
 
-def load_training(
-    dataset: Dataset, *, val_size: int, seed: int
-) -> tuple[ImageArrays, ImageArrays]:
+def load_training(dataset: Dataset, *, val_size: int, seed: int) -> tuple[ImageArrays, ImageArrays]:
     """Return the images to train on and the held-out validation images.
 
     The test set is not part of the answer: training cannot touch it.

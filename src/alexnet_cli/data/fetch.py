@@ -3,11 +3,12 @@
 pooch fetches (temporary file, hash); own code is the choice, the progress hook and the words.
 """
 
+import contextlib
 import logging
-import os
+import shlex
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +16,13 @@ from typing import Protocol
 from filelock import FileLock
 
 from alexnet_cli.errors import DataError, DownloadError
-from alexnet_cli.files import atomic_write, cache_folder, sha256_of, sync_folder, writing_error
+from alexnet_cli.files import (
+    atomic_copy,
+    atomic_write,
+    cache_folder,
+    sha256_of,
+    writing_error,
+)
 
 _CONNECT_AND_READ_TIMEOUT_SECONDS = (10, 60)
 
@@ -122,16 +129,22 @@ def download_archive(
     """
     if offline:
         raise _failed(archive, "--offline or ALEXNET_OFFLINE is set")
-    folder = archive.path.parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if shutil.disk_usage(folder).free < archive.num_bytes:
+    with _lock(archive):
+        if shutil.disk_usage(archive.path.parent).free < archive.num_bytes:
             raise _no_space(archive)
+        if force or not is_cached(archive):
+            with tempfile.TemporaryDirectory(dir=archive.path.parent) as temporary:
+                atomic_copy(_retrieve(archive, Path(temporary), progress), archive.path)
+            archive.hash_path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _lock(archive: Archive) -> Iterator[None]:
+    """Let one process at a time change the archive; create the cache folder."""
+    try:
+        archive.path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{archive.path}.lock"):
-            if force or not is_cached(archive):
-                _retrieve(archive, progress)
-                archive.hash_path.unlink(missing_ok=True)
-                sync_folder(folder)
+            yield
     except OSError as error:
         raise writing_error(archive.path, error) from error
 
@@ -145,31 +158,36 @@ def _no_space(archive: Archive) -> DownloadError:
     )
 
 
-def _retrieve(archive: Archive, progress: ProgressBar) -> None:
+def _retrieve(archive: Archive, folder: Path, progress: ProgressBar) -> Path:
+    """Fetch the archive into a folder, check its hash, and return the file."""
     import pooch
     import requests
 
-    logging.getLogger("pooch").setLevel(logging.ERROR)  # it would announce the hash it checks
+    pooch.get_logger().setLevel(logging.ERROR)  # it would announce what it fetches
     downloader = pooch.HTTPDownloader(
         progressbar=progress,
         timeout=_CONNECT_AND_READ_TIMEOUT_SECONDS,
         headers={"Accept-Encoding": "identity"},
     )
-    archive.path.unlink(missing_ok=True)  # not sound, or replaced on purpose
     try:
-        pooch.retrieve(
-            archive.url,
-            known_hash=f"sha256:{archive.sha256}",
-            fname=archive.name,
-            path=archive.path.parent,
-            downloader=downloader,
+        return Path(
+            pooch.retrieve(
+                archive.url,
+                known_hash=f"sha256:{archive.sha256}",
+                fname=archive.name,
+                path=folder,
+                downloader=downloader,
+            )
         )
     except requests.exceptions.HTTPError as error:
         status = error.response.status_code if error.response is not None else "no status"
         raise _failed(archive, f"the server answered {status}") from error
     except requests.exceptions.Timeout as error:
         raise _failed(archive, "the server did not answer in time") from error
-    except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError) as error:
+    except (
+        requests.exceptions.ChunkedEncodingError,
+        requests.exceptions.ContentDecodingError,
+    ) as error:
         raise _failed(archive, "the connection broke off") from error
     except requests.exceptions.RequestException as error:
         raise _failed(archive, "no connection to the server") from error
@@ -215,11 +233,9 @@ def take_archive(
     if found not in allowed:
         raise _other_hash(archive, file, found, vouched=sha256)
     check(file)
-    try:
-        _copy(file, archive.path)
+    with _lock(archive):
+        atomic_copy(file, archive.path)
         atomic_write(archive.hash_path, f"{found}\n".encode())
-    except OSError as error:
-        raise writing_error(archive.path, error) from error
 
 
 def _other_hash(archive: Archive, file: Path, found: str, *, vouched: str | None) -> DataError:
@@ -229,21 +245,7 @@ def _other_hash(archive: Archive, file: Path, found: str, *, vouched: str | None
         size = file.stat().st_size
         short = f"; {size:,} of {archive.num_bytes:,} bytes" if size < archive.num_bytes else ""
         reason = f"not one of the official archives{short}"
-        hint = f"if you trust it: alexnet download --archive {file} --sha256 {found}"
+        hint = (
+            f"if you trust it: alexnet download --archive {shlex.quote(str(file))} --sha256 {found}"
+        )
     return DataError(f"{file} has sha256 {found}, {reason}", hint=hint, code="hash_differs")
-
-
-def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as out, source.open("rb") as file:
-            shutil.copyfileobj(file, out, 1 << 20)
-            out.flush()
-            os.fsync(out.fileno())
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(target.parent)

@@ -21,7 +21,7 @@ from alexnet_cli.evaluation.metrics import (
     wilson_interval,
 )
 from alexnet_cli.evaluation.views import views_of
-from alexnet_cli.image import resize_short_side
+from alexnet_cli.image import resize_square
 from alexnet_cli.manifest import InputSpec
 
 Logits = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -57,7 +57,7 @@ class Evaluation:
         return dataclasses.asdict(self)
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 - settings, each named at the call
     model: Logits,
     images_NHWC: NDArray[np.uint8],
     labels_N: NDArray[np.int64],
@@ -82,8 +82,9 @@ def evaluate(
     """
     probabilities_NK = np.concatenate(
         [
-            _mean_probabilities(model, images_NHWC[start : start + batch_size], spec, num_views,
-                                on_batch)
+            _mean_probabilities(
+                model, images_NHWC[start : start + batch_size], spec, num_views, on_batch
+            )
             for start in range(0, len(images_NHWC), batch_size)
         ]
     )
@@ -98,7 +99,7 @@ def _mean_probabilities(
     on_batch: Callable[[int], None],
 ) -> NDArray[np.float64]:
     if images_BHWC.shape[1] != spec.image_size_px:
-        images_BHWC = np.stack([resize_short_side(i, spec.image_size_px) for i in images_BHWC])
+        images_BHWC = np.stack([resize_square(i, spec.image_size_px) for i in images_BHWC])
     views = views_of(images_BHWC, crop_size_px=spec.crop_size_px, num_views=num_views)
     total = sum(softmax(model(np.ascontiguousarray(view))) for view in views)
     on_batch(len(images_BHWC))

@@ -50,7 +50,8 @@ def softmax(logits_NK: NDArray[np.float32]) -> NDArray[np.float64]:
     shifted = logits_NK.astype(np.float64)
     shifted -= shifted.max(axis=1, keepdims=True)
     exponentials: NDArray[np.float64] = np.exp(shifted)
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
+    exponentials /= exponentials.sum(axis=1, keepdims=True)
+    return exponentials
 
 
 def in_top_k(

@@ -38,7 +38,9 @@ def views_of(
     if num_views == 1:
         return
     top_left, bottom_right = slice(None, crop_size_px), slice(-crop_size_px, None)
-    crops = [images_NHWC[:, y, x] for y in (top_left, bottom_right) for x in (top_left, bottom_right)]
+    crops = [
+        images_NHWC[:, y, x] for y in (top_left, bottom_right) for x in (top_left, bottom_right)
+    ]
     yield from crops
     if num_views == 10:
         for crop in (centre, *crops):

@@ -26,7 +26,7 @@ def safetensors_bytes(
         graph: The graph of `build_graph`.
         manifest: The model's description.
     """
-    bare = external_graph(graph, {name: (0, 0) for name in weights}, location="weights")
+    bare = external_graph(graph, dict.fromkeys(weights, (0, 0)), location="weights")
     metadata = {
         "format": "pt",
         METADATA_KEY: manifest.to_json(),
@@ -36,9 +36,7 @@ def safetensors_bytes(
     return safetensors.torch.save(tensors, metadata)
 
 
-def shared_graph(
-    graph: onnx.ModelProto, weights_file: bytes, *, location: str
-) -> onnx.ModelProto:
+def shared_graph(graph: onnx.ModelProto, weights_file: bytes, *, location: str) -> onnx.ModelProto:
     """Return a copy of a graph whose weights are read from a safetensors file beside it.
 
     Args:
@@ -54,7 +52,10 @@ def _positions(weights_file: bytes) -> dict[str, tuple[int, int]]:
     (length,) = struct.unpack("<Q", weights_file[:8])
     header = json.loads(weights_file[8 : 8 + length])
     return {
-        name: (8 + length + entry["data_offsets"][0], entry["data_offsets"][1] - entry["data_offsets"][0])
+        name: (
+            8 + length + entry["data_offsets"][0],
+            entry["data_offsets"][1] - entry["data_offsets"][0],
+        )
         for name, entry in header.items()
         if name != "__metadata__"
     }

@@ -61,7 +61,7 @@ def export_model(
     Raises:
         ExportError: A file's answers differ; none was written.
     """
-    core = core.to("cpu", torch.float32, memory_format=torch.contiguous_format).eval()
+    core = core.to("cpu", torch.float32).eval()
     network = PixelNetwork(core, manifest.input).eval()
     contents = _build(network, manifest, file_format, shared_weights=shared_weights)
     exported = []

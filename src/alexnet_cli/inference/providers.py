@@ -44,7 +44,9 @@ def choose_providers(device: str) -> Providers:
         return Providers([CPU])
     kind, _, index = device.partition(":")
     if device.endswith(":") or (index and not index.isdigit()) or kind not in ("auto", "cuda"):
-        raise UsageError(f"unknown device {device!r}", hint="use --device auto, cpu, cuda or cuda:N")
+        raise UsageError(
+            f"unknown device {device!r}", hint="use --device auto, cpu, cuda or cuda:N"
+        )
     obstacle = _cuda_obstacle()
     if obstacle is None:
         with contextlib.redirect_stdout(sys.stderr):  # it prints what it cannot find

@@ -78,4 +78,3 @@ class AlexNet(nn.Module):
 def _padded(size: int) -> int:
     """The next size at which 11×11 windows at stride 4 fit exactly: 224 → 227."""
     return size + (11 - size) % 4
-

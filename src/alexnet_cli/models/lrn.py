@@ -60,7 +60,7 @@ class LocalResponseNorm(nn.Module):
             )
             return node
         band = self.band_OI11.to(x_NCHW.dtype) * (self.alpha / self.size)
-        result: Tensor = _BandLRN.apply(x_NCHW, band, self.k, self.beta)  # type: ignore[no-untyped-call]
+        result: Tensor = _BandLRN.apply(x_NCHW, band, self.k, self.beta)
         return result
 
     def extra_repr(self) -> str:

@@ -1,7 +1,8 @@
 """Checkpoints that are whole or not there: safetensors files and a `state.json` that commits them.
 
-A folder `step-N/` holds `model.safetensors`, `optimizer.safetensors` and, written last, `state.json`
-with the SHA-256 of both. A folder without a valid `state.json` does not count. No pickle anywhere.
+A folder `step-N/` holds `model.safetensors`, `optimizer.safetensors` and, written last,
+`state.json` with the SHA-256 of both. A folder without a valid `state.json` does not count. No
+pickle anywhere.
 """
 
 import dataclasses

@@ -21,9 +21,7 @@ def resolve_device(name: str) -> torch.device:
         return torch.device("cpu")
     kind, _, index = name.partition(":")
     if kind != "cuda" or (index and not index.isdigit()) or name.endswith(":"):
-        raise UsageError(
-            f"unknown device {name!r}", hint="use --device auto, cpu, cuda or cuda:N"
-        )
+        raise UsageError(f"unknown device {name!r}", hint="use --device auto, cpu, cuda or cuda:N")
     if not torch.cuda.is_available():
         reason = (
             "PyTorch found no usable NVIDIA GPU or driver"

@@ -4,13 +4,14 @@ Shape letters: B batch, S side of a crop, K classes.
 """
 
 import math
+import shlex
 import time
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from alexnet_cli.config import TrainConfig
 from alexnet_cli.data.arrays import ImageArrays
@@ -73,7 +74,7 @@ class Trainer:
         config, spec = job.config, job.manifest.input
         self.job, self.reporter, self.state = job, reporter, TrainState()
         core = build_network(job.manifest.network, seed=config.seed)
-        self.core = core.to(job.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.core = core.to(job.device).to(memory_format=torch.channels_last)
         self.network = PixelNetwork(self.core, spec).to(job.device)
         # Paper §5: the velocity holds the rate (v ← 0.9 v - ε·(g + 0.0005 w)). Here: PyTorch's
         # SGD, which multiplies by the rate at the update; the two differ only for the few steps
@@ -128,9 +129,7 @@ class Trainer:
             logits_BK, loss = self._update(images_BSSC, labels_B)
             loss_sum += loss.detach() * len(labels_B)
             num_right += (logits_BK.detach().argmax(dim=1) == labels_B).sum()
-            self.state = replace(
-                self.state, step=self.state.step + 1, batch=self.state.batch + 1
-            )
+            self.state = replace(self.state, step=self.state.step + 1, batch=self.state.batch + 1)
             done = min(self.state.batch * self.job.config.batch_size, self.batches.num_images)
             self.reporter.on_step(state.epoch + 1, done, self.batches.num_images)
             if self.job.stop.signal_number is not None:
@@ -144,9 +143,7 @@ class Trainer:
         torch.manual_seed((config.seed << 32) + self.state.step)
         total = config.epochs * self.batches.num_batches
         self.optimizer.param_groups[0]["lr"] = self._rate(self.state.step / total)
-        with torch.autocast(
-            device.type, self.job.dtype, enabled=self.job.dtype != torch.float32
-        ):
+        with torch.autocast(device.type, self.job.dtype, enabled=self.job.dtype != torch.float32):
             logits_BK = self.network(images_BSSC)
         loss = F.cross_entropy(logits_BK.float(), labels_B)
         self.optimizer.zero_grad(set_to_none=True)
@@ -248,5 +245,5 @@ class Trainer:
             f"stopped by signal {signal_number} in epoch {self.state.epoch + 1}; "
             f"saved step {self.state.step}",
             signal_number=signal_number,
-            hint=f"go on with: alexnet train --resume {self.job.run.path}",
+            hint=f"go on with: alexnet train --resume {shlex.quote(str(self.job.run.path))}",
         )

@@ -40,9 +40,7 @@ def new_job(config: TrainConfig, *, device: str, name: str | None, parent: Path)
     return Job(config, manifest, train, val, run, chosen, dtype)
 
 
-def resume_job(
-    path: Path, *, device: str, warn: Callable[[str], None]
-) -> tuple[Job, Checkpoint]:
+def resume_job(path: Path, *, device: str, warn: Callable[[str], None]) -> tuple[Job, Checkpoint]:
     """Go on with a run from its newest whole checkpoint.
 
     Args:

@@ -1,0 +1,28 @@
+"""Use an exported model without this package: onnxruntime, Pillow and numpy are enough.
+
+`python predict_with_onnxruntime.py model.onnx image.png`
+"""
+
+import json
+import sys
+
+import numpy as np
+import onnxruntime as ort
+from PIL import Image
+
+session = ort.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
+manifest = json.loads(session.get_modelmeta().custom_metadata_map["alexnet.manifest"])
+
+image = Image.open(sys.argv[2]).convert("RGB")
+side, crop = manifest["input"]["image_size_px"], manifest["input"]["crop_size_px"]
+short = min(image.size)
+left, top = (image.width - short) // 2, (image.height - short) // 2
+square = image.crop((left, top, left + short, top + short)).resize((side, side), Image.BILINEAR)
+margin = (side - crop) // 2
+pixels = np.asarray(square)[margin : margin + crop, margin : margin + crop]
+
+(probabilities,) = session.run(["probabilities"], {"images": pixels[None]})
+best = int(probabilities[0].argmax())
+print(
+    json.dumps({"class": manifest["classes"][best], "probability": float(probabilities[0][best])})
+)

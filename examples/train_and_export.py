@@ -1,0 +1,57 @@
+"""Train on the built-in shapes from Python, export, and predict one image.
+
+Run it in an empty folder: `python train_and_export.py [EPOCHS]`. The whole API is plain functions.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from alexnet_cli.config import TrainConfig
+from alexnet_cli.data.catalog import Split, find_dataset, load_split
+from alexnet_cli.export.write import Format, export_model
+from alexnet_cli.image import crop_centre
+from alexnet_cli.inference.session import load_model
+from alexnet_cli.models.build import build_network
+from alexnet_cli.training.checkpoint import EpochRow, best_checkpoint
+from alexnet_cli.training.start import new_job, train
+
+
+class PrintEpochs:
+    """What training reports to."""
+
+    def on_step(self, epoch: int, images_done: int, images_total: int) -> None:
+        """Called after each update."""
+
+    def on_epoch(self, row: EpochRow, *, is_best: bool) -> None:
+        """Called after each validation."""
+        print(f"epoch {row.epoch}: validation top-1 {row.val_top1:.1%}{' best' * is_best}")
+
+
+epochs = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+config = TrainConfig(
+    data="shapes", epochs=epochs, image_size=16, crop_size=16, learning_rate=0.02, val_size=2_000
+)
+job = new_job(config, device="auto", name="example", parent=Path("runs"))
+train(job, None, PrintEpochs())
+
+checkpoint = best_checkpoint(job.run.checkpoints)
+network = build_network(checkpoint.manifest.network)
+checkpoint.load_model(network)
+exported = export_model(
+    network,
+    checkpoint.manifest,
+    job.run.path,
+    file_format=Format.ONNX,
+    shared_weights=False,
+    images_BSSC=np.zeros((4, 16, 16, 3), np.uint8),
+)
+
+test = load_split(find_dataset("shapes"), Split.TEST, val_size=1, seed=0)
+model = load_model(exported[0].path)
+small = test.images_NHWC[:1, ::2, ::2]
+probabilities = model.probabilities(np.ascontiguousarray(crop_centre(small, 16)))
+print(
+    f"{exported[0].path}: the first test image is a", model.manifest.classes[probabilities.argmax()]
+)

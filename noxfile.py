@@ -1,0 +1,44 @@
+"""Quality gates. `nox` runs them all; `nox --no-venv` runs them in the current environment."""
+
+import nox
+
+nox.options.sessions = ["lint", "types", "tests", "demo"]
+nox.options.reuse_existing_virtualenvs = True
+
+
+def _install(session: nox.Session) -> None:
+    """Install the project, unless the session runs in an environment that has it (--no-venv)."""
+    if session.virtualenv.venv_backend != "none":
+        session.install("-e", ".[dev]")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, docstrings, complexity and the import contracts."""
+    _install(session)
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports", "--no-cache")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types, strictly."""
+    _install(session)
+    session.run("mypy")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests and print the coverage."""
+    _install(session)
+    session.run("coverage", "erase")
+    session.run("pytest", "--cov", "--cov-report=term", *session.posargs)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Run the demo in an empty folder."""
+    _install(session)
+    with session.chdir(session.create_tmp()):
+        session.run("alexnet", "demo")

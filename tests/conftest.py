@@ -1,0 +1,74 @@
+"""Fixtures for every test: an isolated cache folder, a fresh working folder, small archives."""
+
+import io
+import os
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+REAL_ARCHIVE_SHA256 = "4126b3259271dd93052fcf0397a2136ea3abea03075fc6ee59458f7b52273d84"
+
+
+@pytest.fixture(autouse=True)
+def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give each test its own cache folder and its own working folder."""
+    for name in [name for name in os.environ if name.startswith("ALEXNET_")]:
+        if name != "ALEXNET_TEST_CIFAR10":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("ALEXNET_HOME", str(tmp_path / "cache"))
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    return work
+
+
+@pytest.fixture(scope="session")
+def real_archive() -> Path:
+    """The real CIFAR-10 archive, where it is at hand."""
+    beside = Path(__file__).parents[2] / "shared" / "cifar10" / "cifar-10-binary.tar.gz"
+    path = Path(os.environ.get("ALEXNET_TEST_CIFAR10", beside))
+    if not path.is_file():
+        pytest.skip(f"no CIFAR-10 archive at {path}")
+    return path
+
+
+def synthetic_records(seed: int) -> bytes:
+    """10,000 records of the binary layout: label byte, then red, green, blue planes."""
+    labels = np.arange(10_000) % 10
+    records = np.zeros((10_000, 3073), np.uint8)
+    records[:, 0] = labels
+    records[:, 1:1025] = (labels * 20 + seed)[:, None]
+    records[:, 1025:2049] = 7
+    records[:, 2049:] = np.arange(1024) % 251
+    return records.tobytes()
+
+
+def write_tar(path: Path, members: dict[str, bytes]) -> Path:
+    """Write a fast gzip-compressed tar."""
+    with tarfile.open(path, "w:gz", compresslevel=1) as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+@pytest.fixture(scope="session")
+def synthetic_members() -> Callable[[], dict[str, bytes]]:
+    """The six files of the binary archive, with synthetic images."""
+    names = [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]
+    return lambda: {
+        f"cifar-10-batches-bin/{name}": synthetic_records(seed) for seed, name in enumerate(names)
+    }
+
+
+@pytest.fixture(scope="session")
+def synthetic_archive(
+    tmp_path_factory: pytest.TempPathFactory, synthetic_members: Callable[[], dict[str, bytes]]
+) -> Path:
+    """A whole archive of the binary layout with synthetic images."""
+    folder = tmp_path_factory.mktemp("archive")
+    return write_tar(folder / "synthetic.tar.gz", synthetic_members())

@@ -1,0 +1,74 @@
+"""What only a GPU can show: the same run on CUDA, and a prediction that really runs there."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from alexnet_cli.data.arrays import ImageArrays
+from alexnet_cli.data.batches import TrainingBatches
+from alexnet_cli.manifest import Network, NetworkSpec
+from alexnet_cli.models.build import build_network
+from alexnet_cli.models.lrn import LocalResponseNorm
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+
+
+def test_batches_are_those_of_the_cpu() -> None:
+    generator = np.random.default_rng(0)
+    arrays = ImageArrays(
+        generator.integers(0, 256, (50, 16, 16, 3), dtype=np.uint8), np.arange(50) % 10
+    )
+    batches = {
+        device: TrainingBatches(
+            arrays, batch_size=16, crop_size_px=12, pad_px=1, flip=True, seed=3,
+            device=torch.device(device),
+        )
+        for device in ("cpu", "cuda")
+    }  # fmt: skip
+    for on_cpu, on_cuda in zip(batches["cpu"].epoch(2), batches["cuda"].epoch(2), strict=True):
+        assert torch.equal(on_cpu[0], on_cuda[0].cpu())
+        assert torch.equal(on_cpu[1], on_cuda[1].cpu())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_lrn_equals_the_cpu(dtype: torch.dtype) -> None:
+    x = torch.randn(4, 96, 8, 8, dtype=dtype)
+    layer = LocalResponseNorm(96, alpha=0.1).to(dtype)
+    expected = layer(x)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    found = layer.cuda()(x.cuda()).cpu()
+    assert torch.allclose(expected, found, rtol=1e-5, atol=1e-6)
+
+
+def test_network_runs_channels_last_in_bfloat16() -> None:
+    network = build_network(NetworkSpec(Network.ALEXNET_CIFAR, 10, 28)).cuda()
+    network = network.to(memory_format=torch.channels_last)
+    with torch.autocast("cuda", torch.bfloat16):
+        loss = network(torch.randn(8, 3, 28, 28, device="cuda")).float().square().mean()
+    loss.backward()
+    assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
+
+
+def test_a_run_learns_and_predicts_on_cuda(isolated: Path) -> None:
+    from alexnet_cli.cli.app import main
+
+    with pytest.raises(SystemExit) as trained:
+        main(["train", "--data", "shapes", "--epochs", "3", "--device", "cuda", "--lr", "0.02"])
+    assert trained.value.code == 0
+    with pytest.raises(SystemExit) as exported:
+        main(["export", "--format", "onnx"])
+    assert exported.value.code == 0
+    onnxruntime = pytest.importorskip("onnxruntime")
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime is a CPU build")
+    from alexnet_cli.inference.session import load_model
+
+    model = load_model(Path("runs/alexnet-cifar-shapes/model.onnx"), device="cuda")
+    assert model.provider == "CUDAExecutionProvider"
+    assert model.logits(np.zeros((2, 28, 28, 3), np.uint8)).shape == (2, 10)

@@ -1,0 +1,45 @@
+"""Every example runs."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import Run
+
+_EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def test_every_example_has_a_test() -> None:
+    tested = {"train_and_export.py", "predict_with_onnxruntime.py", "quick_shapes.toml"}
+    assert {path.name for path in _EXAMPLES.iterdir() if path.is_file()} == tested
+
+
+@pytest.mark.slow
+def test_train_and_export() -> None:
+    result = subprocess.run(
+        [sys.executable, _EXAMPLES / "train_and_export.py", "1"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "validation top-1" in result.stdout
+    assert Path("runs/example/model.onnx").is_file()
+
+
+def test_plain_onnxruntime_answers_as_predict_does(trained_folder: Path, alexnet: Run) -> None:
+    model = trained_folder / "runs" / "alexnet-cifar-shapes" / "model.onnx"
+    image = trained_folder / "0.png"
+    plain = subprocess.run(
+        [sys.executable, _EXAMPLES / "predict_with_onnxruntime.py", model, image],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    ours = json.loads(alexnet("predict", image, "--model", model, "--json").stdout)
+    theirs = json.loads(plain.stdout)
+    assert theirs["class"] == ours["class"]
+    assert theirs["probability"] == pytest.approx(ours["probability"], abs=1e-6)
+
+
+def test_config_example_is_accepted(alexnet: Run) -> None:
+    result = alexnet("train", "--config", _EXAMPLES / "quick_shapes.toml", "--dry-run")
+    assert json.loads(result.stdout)["crop_size"] == 8

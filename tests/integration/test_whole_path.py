@@ -1,0 +1,139 @@
+"""The five commands, one after the other, with the newest run found by itself."""
+
+import csv
+import json
+import shutil
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.integration.conftest import Run
+
+
+@pytest.fixture
+def work(trained_folder: Path, isolated: Path) -> Path:
+    """A copy of the trained folder as the working folder."""
+    shutil.copytree(trained_folder, isolated, dirs_exist_ok=True)
+    return isolated
+
+
+def test_run_folder_holds_what_it_promises(work: Path) -> None:
+    run = work / "runs" / "alexnet-cifar-shapes"
+    config = tomllib.loads((run / "config.toml").read_text())
+    assert (config["epochs"], config["crop_size"], config["learning_rate"]) == (2, 8, 0.01)
+    rows = list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    result = json.loads((run / "metrics.json").read_text())
+    assert result["best_val_top1"] == max(float(row["val_top1"]) for row in rows)
+    assert json.loads((run / "environment.json").read_text())["versions"]["torch"]
+    assert "test set was not used" in (run / "README.md").read_text()
+
+
+def test_checkpoint_and_exports_agree_to_the_sample(work: Path, alexnet: Run) -> None:
+    run = Path("runs/alexnet-cifar-shapes")
+    confusions = []
+    for arguments in ((), (run / "model.onnx",), (run / "model.safetensors",)):
+        result = alexnet("evaluate", *arguments, "--json", "--device", "cpu")
+        assert result.returncode == 0, result.stderr
+        document = json.loads(result.stdout)
+        assert document["num_images"] == 2_000
+        assert np.sum(document["confusion"]) == 2_000
+        confusions.append(document["confusion"])
+    assert confusions[0] == confusions[1] == confusions[2]
+
+
+def test_validation_split_is_the_one_of_training(work: Path, alexnet: Run) -> None:
+    result = alexnet("evaluate", "--split", "val", "--json")
+    recorded = json.loads(Path("runs/alexnet-cifar-shapes/metrics.json").read_text())
+    document = json.loads(result.stdout)
+    assert document["num_images"] == 9_000
+    # Validation in training may run in bfloat16, evaluation runs in float32.
+    assert document["top1"] == pytest.approx(recorded["best_val_top1"], abs=0.01)
+
+
+def test_predict_works_where_importing_torch_fails(work: Path, alexnet: Run) -> None:
+    blocker = work / "blocked"
+    blocker.mkdir()
+    (blocker / "torch.py").write_text("raise ImportError('torch must not be imported')")
+    result = alexnet(
+        "predict", "0.png", "1.png", "--json", "--top-k", "3", env={"PYTHONPATH": str(blocker)}
+    )
+    assert result.returncode == 0, result.stderr
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [line["file"] for line in lines] == ["0.png", "1.png"]
+    assert all(len(line["top"]) == 3 for line in lines)
+
+
+def test_predict_formats_agree(work: Path, alexnet: Run) -> None:
+    run = Path("runs/alexnet-cifar-shapes")
+    shared = alexnet("export", "--format", "onnx", "--shared-weights", "--output", "shared")
+    assert shared.returncode == 0, shared.stderr
+    answers = {
+        alexnet("predict", "0.png", "--json", "--model", model).stdout
+        for model in (run, run / "model.onnx", run / "model.safetensors", "shared/model.onnx")
+    }
+    assert len(answers) == 1
+    assert Path("shared/model.onnx").stat().st_size < 100_000
+
+
+def test_one_bad_image_does_not_stop_the_others(work: Path, alexnet: Run) -> None:
+    Path("bad.png").write_bytes(b"\x89PNG\r\n\x1a\n but no more")
+    result = alexnet("predict", "0.png", "bad.png", "2.png", "--json", "--quiet")
+    assert result.returncode == 1
+    assert [json.loads(line)["file"] for line in result.stdout.splitlines()] == ["0.png", "2.png"]
+    assert result.stderr.count("\n") == 1
+    assert "bad.png" in result.stderr
+
+
+def test_config_file_repeats_the_run_byte_for_byte(work: Path, alexnet: Run) -> None:
+    first = Path("runs/alexnet-cifar-shapes")
+    again = alexnet("train", "--config", first / "config.toml")
+    assert again.returncode == 0, again.stderr
+    second = Path(again.stdout.strip())
+    assert second.name == "alexnet-cifar-shapes-2"
+    (name,) = {path.name for path in (second / "checkpoints").iterdir()} & {"step-16"}
+    weights = [run / "checkpoints" / name / "model.safetensors" for run in (first, second)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_flag_beats_environment_beats_file_beats_default(alexnet: Run) -> None:
+    Path("c.toml").write_text("epochs = 3\nbatch_size = 32\nmomentum = 0.5\nmodel = 'alexnet'\n")
+    result = alexnet(
+        "train", "--config", "c.toml", "--dry-run", "--batch_size=64", "--learning_rate", "1e-5",
+        env={"ALEXNET_EPOCHS": "5", "ALEXNET_BATCH_SIZE": "16"},
+    )  # fmt: skip
+    config = json.loads(result.stdout)
+    assert config["batch_size"] == 64
+    assert config["epochs"] == 5
+    assert config["momentum"] == 0.5
+    assert config["model"] == "alexnet"
+    assert config["learning_rate"] == 1e-5
+    assert config["weight_decay"] == 5e-4
+
+
+def test_archive_of_the_user_goes_through_download(synthetic_archive: Path, alexnet: Run) -> None:
+    from alexnet_cli.files import sha256_of
+
+    refused = alexnet("download", "--archive", synthetic_archive)
+    assert refused.returncode == 1
+    assert "not one of the official archives" in refused.stderr
+    taken = alexnet(
+        "download", "--archive", synthetic_archive, "--sha256", sha256_of(synthetic_archive)
+    )
+    assert taken.returncode == 0, taken.stderr
+    assert Path(taken.stdout.strip()).is_file()
+
+
+@pytest.mark.slow
+def test_alexnet_2012_trains_exports_and_predicts(work: Path, alexnet: Run) -> None:
+    trained = alexnet(
+        "train", "--data", "shapes", "--model", "alexnet", "--image-size", "67",
+        "--crop-size", "67", "--val-size", "9900", "--epochs", "1", "--name", "large",
+    )  # fmt: skip
+    assert trained.returncode == 0, trained.stderr
+    exported = alexnet("export", "--parity-images", "20")
+    assert exported.returncode == 0, exported.stderr
+    assert exported.stdout.strip() == "runs/large/model.onnx"
+    assert alexnet("predict", "0.png").returncode == 0

@@ -1,0 +1,145 @@
+import numpy as np
+import pytest
+import torch
+
+from alexnet_cli.data.arrays import ImageArrays
+from alexnet_cli.data.batches import TrainingBatches, crop_and_flip, resize_all
+from alexnet_cli.image import resize_square
+
+CPU = torch.device("cpu")
+NUM_IMAGES = 23
+
+
+def numbered(num_images=NUM_IMAGES, size_px=8):
+    """Images whose label is their number, and whose pixels are all different and not 0."""
+    random = np.random.default_rng(0)
+    images = random.integers(1, 256, (num_images, size_px, size_px, 3), np.uint8)
+    return ImageArrays(images, np.arange(num_images))
+
+
+def dealt(arrays=None, *, epoch=0, first_batch=0, **changes):
+    settings = {"batch_size": 5, "crop_size_px": 6, "pad_px": 0, "flip": True, "seed": 1}
+    batches = TrainingBatches(arrays or numbered(), device=CPU, **{**settings, **changes})
+    return list(batches.epoch(epoch, first_batch=first_batch))
+
+
+def assert_same(first, second):
+    assert len(first) == len(second)
+    for one, other in zip(first, second, strict=True):
+        assert torch.equal(one[0], other[0])
+        assert torch.equal(one[1], other[1])
+
+
+def joined(batches):
+    """Images and labels of an epoch, by image number."""
+    labels = torch.cat([labels for _, labels in batches])
+    return torch.cat([images for images, _ in batches])[labels.argsort()].numpy()
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+@pytest.mark.parametrize("size_px", [1, 5, 7])
+def test_crop_and_flip_is_the_naive_loop(dtype, size_px):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (9, 7, 11, 3), generator=generator).to(dtype)
+    corners = torch.stack(
+        [
+            torch.randint(0, 7 - size_px + 1, (9,), generator=generator),
+            torch.randint(0, 11 - size_px + 1, (9,), generator=generator),
+        ],
+        dim=1,
+    )
+    mirrored = torch.arange(9) % 2 == 0
+    crops = crop_and_flip(images, corners, mirrored, size_px=size_px)
+    expected = []
+    for image, (top, left), mirror in zip(images, corners.tolist(), mirrored, strict=True):
+        crop = image[top : top + size_px, left : left + size_px]
+        expected.append(crop.flip(1) if mirror else crop)
+    assert crops.dtype == dtype
+    assert crops.is_contiguous()
+    assert torch.equal(crops, torch.stack(expected))
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 23, 100])
+def test_each_image_comes_once_per_epoch(batch_size):
+    arrays = numbered()
+    batches = dealt(arrays, batch_size=batch_size)
+    labels = torch.cat([labels for _, labels in batches])
+    assert sorted(labels.tolist()) == list(range(NUM_IMAGES))
+    full, rest = divmod(NUM_IMAGES, batch_size)
+    assert [len(images) for images, _ in batches] == [batch_size] * full + [rest] * bool(rest)
+    count = TrainingBatches(
+        arrays, batch_size=batch_size, crop_size_px=6, pad_px=0, flip=True, seed=1, device=CPU
+    )
+    assert count.num_batches == len(batches)
+    assert count.num_images == NUM_IMAGES
+
+
+def test_images_stay_with_their_labels_and_are_not_changed():
+    arrays = numbered()
+    images = joined(dealt(arrays, crop_size_px=8, flip=False))
+    assert images.dtype == np.uint8
+    np.testing.assert_array_equal(images, arrays.images_NHWC)
+
+
+def test_seed_and_epoch_fix_the_batches():
+    torch.manual_seed(1)
+    first = dealt(epoch=3)
+    torch.manual_seed(2)
+    assert_same(first, dealt(epoch=3))
+
+
+@pytest.mark.parametrize("change", [{"epoch": 4}, {"seed": 2}], ids=str)
+def test_another_epoch_or_seed_has_another_order_and_other_crops(change):
+    first, other = dealt(epoch=3), dealt(**{"epoch": 3, **change})
+    orders = [[label for _, labels in e for label in labels.tolist()] for e in (first, other)]
+    assert orders[0] != orders[1]
+    assert not np.array_equal(joined(first), joined(other))
+
+
+@pytest.mark.parametrize("first_batch", [0, 1, 4, 5])
+def test_a_resumed_epoch_goes_on_where_it_stopped(first_batch):
+    whole = dealt(epoch=2)
+    assert_same(dealt(epoch=2, first_batch=first_batch), whole[first_batch:])
+
+
+def test_the_crops_of_an_image_do_not_depend_on_the_batch_size():
+    np.testing.assert_array_equal(joined(dealt(batch_size=5)), joined(dealt(batch_size=7)))
+
+
+def find_crop(crop, image):
+    """Return every (top, left, mirrored) that explains a crop."""
+    size, free = len(crop), len(image) - len(crop) + 1
+    return [
+        (top, left, mirrored)
+        for top in range(free)
+        for left in range(free)
+        for mirrored in (False, True)
+        if np.array_equal(
+            crop[:, ::-1] if mirrored else crop, image[top : top + size, left : left + size]
+        )
+    ]
+
+
+@pytest.mark.parametrize("pad_px", [0, 2])
+@pytest.mark.parametrize("flip", [False, True])
+def test_every_corner_is_drawn_and_half_are_mirrored(pad_px, flip):
+    arrays = numbered(400)
+    crops = joined(dealt(arrays, batch_size=64, pad_px=pad_px, flip=flip))
+    padded = np.pad(arrays.images_NHWC, [(0, 0), (pad_px,) * 2, (pad_px,) * 2, (0, 0)])
+    found = [find_crop(crop, image) for crop, image in zip(crops, padded, strict=True)]
+    assert all(len(explanations) == 1 for explanations in found)
+    corners = {(top, left) for ((top, left, _),) in found}
+    free = 8 + 2 * pad_px - 6 + 1
+    assert corners == {(top, left) for top in range(free) for left in range(free)}
+    share = np.mean([mirrored for ((_, _, mirrored),) in found])
+    assert share == 0 if not flip else 0.4 < share < 0.6
+
+
+def test_resize_all_does_what_predict_does():
+    arrays = numbered(4)
+    resized = resize_all(arrays, 12)
+    assert resized.images_NHWC.shape == (4, 12, 12, 3)
+    for image, big in zip(arrays.images_NHWC, resized.images_NHWC, strict=True):
+        np.testing.assert_array_equal(big, resize_square(image, 12))
+    np.testing.assert_array_equal(resized.labels_N, arrays.labels_N)
+    assert resize_all(arrays, 8) is arrays

@@ -1,0 +1,93 @@
+import hashlib
+import shutil
+
+import numpy as np
+import pytest
+
+from alexnet_cli.data.arrays import ImageArrays
+from alexnet_cli.data.catalog import (
+    DATASETS,
+    Dataset,
+    Split,
+    find_dataset,
+    load_split,
+    load_training,
+)
+from alexnet_cli.data.fetch import CIFAR10_ARCHIVE
+from alexnet_cli.errors import DataError, UsageError
+
+
+def numbered(first, count):
+    """Images that carry their number in two pixels, so that each can be told apart."""
+    images = np.zeros((count, 4, 4, 3), np.uint8)
+    numbers = np.arange(first, first + count)
+    images[:, 0, 0, 0], images[:, 0, 0, 1] = numbers // 256, numbers % 256
+    return ImageArrays(images, numbers % 2)
+
+
+def numbers_of(arrays):
+    corner = arrays.images_NHWC[:, 0, 0].astype(int)
+    return set((corner[:, 0] * 256 + corner[:, 1]).tolist())
+
+
+TINY = Dataset("tiny", ("even", "odd"), 4, lambda: (numbered(0, 300), numbered(300, 100)))
+
+
+@pytest.mark.parametrize("name", ["cifar10", "shapes"])
+def test_a_dataset_is_found_by_its_name(name):
+    dataset = find_dataset(name)
+    assert dataset.name == name
+    assert len(dataset.classes) == 10
+    assert dataset.image_size_px == 32
+
+
+def test_an_unknown_name_is_a_usage_error_that_lists_the_known():
+    with pytest.raises(UsageError) as caught:
+        find_dataset("imagenet")
+    assert "'imagenet'" in caught.value.message
+    assert caught.value.code == "unknown_dataset"
+    assert all(name in caught.value.hint for name in DATASETS)
+
+
+def test_training_never_sees_the_test_set_nor_the_validation_images():
+    train, val = load_training(TINY, val_size=50, seed=0)
+    assert len(train) == 250
+    assert len(val) == 50
+    assert numbers_of(train) | numbers_of(val) == set(range(300))
+    assert not numbers_of(train) & numbers_of(val)
+    for part in (train, val):  # labels went along
+        np.testing.assert_array_equal(part.labels_N, part.images_NHWC[:, 0, 0, 1] % 2)
+
+
+def test_the_test_split_is_the_official_one_whatever_the_run_held_out():
+    test = load_split(TINY, Split.TEST, val_size=10**9, seed=3)
+    assert numbers_of(test) == set(range(300, 400))
+
+
+def test_the_validation_split_is_the_one_the_run_held_out():
+    held_out = [numbers_of(load_split(TINY, Split.VAL, val_size=50, seed=seed)) for seed in (3, 4)]
+    assert held_out[0] == numbers_of(load_training(TINY, val_size=50, seed=3)[1])
+    assert held_out[0] != held_out[1]
+
+
+def test_cifar10_is_read_from_the_cache_folder(synthetic_archive):
+    with pytest.raises(DataError, match="is not in") as caught:
+        find_dataset("cifar10").load()
+    assert caught.value.hint == "fetch it with: alexnet download"
+
+    CIFAR10_ARCHIVE.path.parent.mkdir(parents=True)
+    shutil.copy(synthetic_archive, CIFAR10_ARCHIVE.path)
+    digest = hashlib.sha256(synthetic_archive.read_bytes()).hexdigest()
+    CIFAR10_ARCHIVE.hash_path.write_text(digest)
+    train, test = find_dataset("cifar10").load()
+    assert (len(train), len(test)) == (50_000, 10_000)
+    np.testing.assert_array_equal(test.labels_N, np.arange(10_000) % 10)
+
+
+def test_shapes_are_drawn_anew_for_test_and_for_training():
+    train, test = find_dataset("shapes").load()
+    assert (len(train), len(test)) == (10_000, 2_000)
+    seen = {image.tobytes() for image in train.images_NHWC}
+    assert not any(image.tobytes() in seen for image in test.images_NHWC)
+    for part in (train, test):
+        assert np.bincount(part.labels_N).tolist() == [len(part) // 10] * 10

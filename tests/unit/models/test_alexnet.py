@@ -1,0 +1,84 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from alexnet_cli.errors import UsageError
+from alexnet_cli.models.alexnet import MIN_CROP_PX, AlexNet
+from alexnet_cli.models.build import num_parameters
+
+
+def lrn(x):
+    return F.local_response_norm(x, 5, alpha=1e-4, beta=0.75, k=2.0)
+
+
+def pool(x):
+    return F.max_pool2d(x, 3, stride=2)  # 55, 27 and 13 divide: no rounding is involved
+
+
+def papers_table(weights, x):
+    """Section 3 of the paper, layer by layer; `weights` are (weight, bias) in order."""
+    conv1, conv2, conv3, conv4, conv5, fc6, fc7, fc8 = weights
+    x = pool(lrn(F.relu(F.conv2d(x, *conv1, stride=4))))
+    x = pool(lrn(F.relu(F.conv2d(x, *conv2, padding=2, groups=2))))
+    x = F.relu(F.conv2d(x, *conv3, padding=1))
+    x = F.relu(F.conv2d(x, *conv4, padding=1, groups=2))
+    x = pool(F.relu(F.conv2d(x, *conv5, padding=1, groups=2)))
+    assert x.shape[1:] == (256, 6, 6)
+    x = F.relu(F.linear(x.flatten(1), *fc6))
+    return F.linear(F.relu(F.linear(x, *fc7)), *fc8)
+
+
+@pytest.fixture(scope="module")
+def at_227():
+    """A network with PyTorch's own initial weights, so that no bias is zero."""
+    torch.manual_seed(0)
+    return AlexNet(10, 227).double().eval()
+
+
+@pytest.fixture(scope="module")
+def image():
+    """A float64 image on the paper's scale, on which LRN changes the answer."""
+    return torch.rand((1, 3, 227, 227), generator=torch.Generator().manual_seed(1)).double() * 255
+
+
+@pytest.mark.parametrize(("num_classes", "expected"), [(10, 56_909_194), (1000, 60_965_224)])
+@pytest.mark.parametrize("crop_size_px", [224, 227])
+def test_number_of_parameters(num_classes, expected, crop_size_px):
+    with torch.device("meta"):
+        assert num_parameters(AlexNet(num_classes, crop_size_px)) == expected
+
+
+@torch.inference_mode()
+def test_forward_is_the_papers_table(at_227, image):
+    flat = list(at_227.state_dict().values())
+    expected = papers_table(list(zip(flat[::2], flat[1::2], strict=True)), image)
+    torch.testing.assert_close(at_227(image), expected, rtol=1e-10, atol=1e-10)
+
+
+@torch.inference_mode()
+def test_224_equals_227_with_zeros_at_right_and_bottom(at_227, image):
+    at_224 = AlexNet(10, 224).eval()
+    at_224.load_state_dict(at_227.state_dict(), assign=True)
+    cut, padded = image[..., :224, :224], image.clone()
+    padded[..., 224:, :] = 0
+    padded[..., 224:] = 0
+    assert torch.equal(at_224(cut), at_227(padded))
+
+
+@pytest.mark.parametrize("crop_size_px", [*range(67, 80), 100, 223, 225, 256])
+def test_other_crops_run(crop_size_px):
+    with torch.device("meta"):
+        network = AlexNet(7, crop_size_px)
+        assert network(torch.empty(2, 3, crop_size_px, crop_size_px)).shape == (2, 7)
+
+
+def test_too_small_a_crop_is_refused_with_a_hint():
+    with pytest.raises(UsageError, match="66") as caught:
+        AlexNet(10, MIN_CROP_PX - 1)
+    assert "alexnet-cifar" in caught.value.hint
+
+
+def test_both_hidden_layers_have_the_dropout_asked_for():
+    with torch.device("meta"):
+        network = AlexNet(10, 67, dropout=0.25)
+    assert [m.p for m in network.modules() if isinstance(m, torch.nn.Dropout)] == [0.25, 0.25]

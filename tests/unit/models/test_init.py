@@ -1,0 +1,55 @@
+import pytest
+import torch
+from torch import nn
+
+from alexnet_cli.manifest import Network, NetworkSpec
+from alexnet_cli.models.build import build_network
+
+SPEC = NetworkSpec(Network.ALEXNET_CIFAR, num_classes=10, crop_size_px=28)
+
+
+def weighted_layers(network):
+    return [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+
+
+@torch.inference_mode()
+def relative_spread(network):
+    """How much the logits vary with the image, relative to how they vary with the class."""
+    images = torch.randn((32, 3, 28, 28), generator=torch.Generator().manual_seed(5))
+    logits_NK = network.eval()(images)
+    return float(logits_NK.std(dim=0).mean() / logits_NK.mean(dim=0).std())
+
+
+@pytest.fixture(scope="module")
+def network():
+    return build_network(SPEC, seed=3)
+
+
+def test_the_logits_depend_on_the_image(network):
+    ours = relative_spread(network)
+    papers = build_network(SPEC, seed=3)
+    for layer in weighted_layers(papers):
+        layer.weight.data.normal_(0, 0.01, generator=torch.Generator().manual_seed(0))
+    for index in (1, 3, 4, 5, 6):
+        weighted_layers(papers)[index].bias.data.fill_(1)
+    assert relative_spread(papers) < 0.001  # the start that this one replaces
+    assert ours > 0.1
+
+
+def test_standard_deviations_and_biases(network):
+    *hidden, last = weighted_layers(network)
+    for layer in hidden:
+        fan_in = layer.weight[0].numel()
+        assert float(layer.weight.detach().std()) == pytest.approx((2 / fan_in) ** 0.5, rel=0.03)
+    assert float(last.weight.detach().std()) == pytest.approx(0.01, rel=0.03)
+    for layer in (*hidden, last):
+        assert abs(float(layer.weight.detach().mean())) < 0.05 * float(layer.weight.detach().std())
+        assert not layer.bias.detach().any()
+
+
+def test_the_seed_alone_fixes_the_weights(network):
+    torch.manual_seed(99)
+    again, other = build_network(SPEC, seed=3), build_network(SPEC, seed=4)
+    pairs = zip(network.parameters(), again.parameters(), strict=True)
+    assert all(torch.equal(one, two) for one, two in pairs)
+    assert not torch.equal(weighted_layers(network)[0].weight, weighted_layers(other)[0].weight)

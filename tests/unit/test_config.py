@@ -1,0 +1,118 @@
+import pytest
+from pydantic import ValidationError
+
+from alexnet_cli.config import Schedule, TrainConfig, demo_config
+from alexnet_cli.manifest import Network
+
+# One legal value per field, other than its default.
+OTHER = {
+    "data": "shapes",
+    "model": Network.ALEXNET,
+    "epochs": 1,
+    "batch_size": 1,
+    "learning_rate": 100.0,
+    "momentum": 0.0,
+    "weight_decay": 1.0,
+    "dropout": 0.0,
+    "schedule": "constant",
+    "patience": 1,
+    "max_drops": 0,
+    "image_size": 1024,
+    "crop_size": 1024,
+    "pad": 64,
+    "flip": False,
+    "val_size": 1,
+    "seed": 2**31 - 1,
+    "precision": "fp32",
+}
+
+
+def test_the_defaults_are_the_papers():
+    config = TrainConfig()
+    assert config.learning_rate == 0.01
+    assert config.batch_size == 128
+    assert config.epochs == 90
+    assert config.momentum == 0.9
+    assert config.weight_decay == 5e-4
+    assert config.dropout == 0.5
+    assert config.schedule is Schedule.PLATEAU
+    assert config.max_drops == 3
+    assert config.flip is True
+
+
+def test_every_field_has_a_description_and_is_in_the_table_above():
+    assert set(OTHER) == set(TrainConfig.model_fields)
+    assert all(field.description for field in TrainConfig.model_fields.values())
+
+
+@pytest.mark.parametrize("field", OTHER)
+def test_every_field_takes_another_value_and_changes_the_hash(field):
+    config = TrainConfig(**{field: OTHER[field]})
+    assert getattr(config, field) == OTHER[field] != getattr(TrainConfig(), field)
+    assert config.sha256() != TrainConfig().sha256()
+    assert config.sha256() == TrainConfig(**config.model_dump()).sha256()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("epochs", 0),
+        ("epochs", 100_001),
+        ("epochs", 1.5),
+        ("batch_size", 0),
+        ("batch_size", 65_537),
+        ("learning_rate", 0),
+        ("learning_rate", 100.1),
+        ("learning_rate", float("nan")),
+        ("learning_rate", float("inf")),
+        ("momentum", -0.1),
+        ("momentum", 1),
+        ("momentum", float("nan")),
+        ("weight_decay", -1e-9),
+        ("weight_decay", 1.1),
+        ("weight_decay", float("nan")),
+        ("dropout", -0.1),
+        ("dropout", 1),
+        ("dropout", float("nan")),
+        ("schedule", "cosine"),
+        ("precision", "fp16"),
+        ("model", "resnet"),
+        ("patience", 0),
+        ("max_drops", -1),
+        ("max_drops", 11),
+        ("image_size", -1),
+        ("image_size", 1025),
+        ("crop_size", -1),
+        ("crop_size", 1025),
+        ("pad", -1),
+        ("pad", 65),
+        ("val_size", 0),
+        ("seed", -1),
+        ("seed", 2**31),
+        ("unknown", 1),
+    ],
+)
+def test_a_value_out_of_bounds_is_refused_by_name(field, value):
+    with pytest.raises(ValidationError) as caught:
+        TrainConfig(**{field: value})
+    assert [error["loc"] for error in caught.value.errors()] == [(field,)]
+
+
+def test_a_crop_must_fit_into_the_image_when_its_size_is_known():
+    assert TrainConfig(image_size=32, crop_size=32).crop_size == 32
+    assert TrainConfig(crop_size=28).image_size == 0
+    with pytest.raises(ValidationError, match="crop_size 33 is larger than image_size 32"):
+        TrainConfig(image_size=32, crop_size=33)
+
+
+def test_a_configuration_cannot_be_changed():
+    config = TrainConfig()
+    with pytest.raises(ValidationError, match="frozen"):
+        config.epochs = 2
+
+
+def test_the_demo_learns_shapes_within_its_bounds():
+    config = demo_config()
+    assert config.data == "shapes"
+    assert config.epochs <= 10
+    assert TrainConfig(**config.model_dump()) == config

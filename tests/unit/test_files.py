@@ -1,0 +1,148 @@
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from alexnet_cli.errors import AlexnetError
+from alexnet_cli.files import atomic_write, cache_folder, sha256_of
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def run_python(program, *arguments):
+    return subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_cache_folder_is_the_one_in_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("ALEXNET_HOME", "~/mine")
+    assert cache_folder() == tmp_path / "mine"
+
+
+def test_cache_folder_without_the_environment_is_the_users_own(monkeypatch, tmp_path):
+    monkeypatch.delenv("ALEXNET_HOME")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    if sys.platform == "linux":
+        assert cache_folder() == tmp_path / "xdg" / "alexnet"
+    assert cache_folder().name == "alexnet"
+    assert cache_folder().is_absolute()
+
+
+@pytest.mark.parametrize("num_bytes", [0, 1, 1 << 20, (1 << 20) + 1])
+def test_sha256_is_that_of_the_whole_file(tmp_path, num_bytes):
+    content = (b"0123456789abcdef!" * (num_bytes // 17 + 1))[:num_bytes]
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    chunks = []
+    assert sha256_of(path, chunks.append) == hashlib.sha256(content).hexdigest()
+    assert sum(chunks) == num_bytes
+
+
+def test_atomic_write_creates_folders_and_replaces_content(tmp_path):
+    path = tmp_path / "deep" / "er" / "file.bin"
+    atomic_write(path, b"a longer first content")
+    atomic_write(path, b"second")
+    assert path.read_bytes() == b"second"
+    assert names_in(path.parent) == ["file.bin"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")
+@pytest.mark.parametrize(("mask", "mode"), [("0o022", 0o644), ("0o077", 0o600)])
+def test_atomic_write_gives_the_permissions_of_an_ordinary_new_file(tmp_path, mask, mode):
+    # A process of its own, because the umask belongs to the process.
+    program = (
+        f"import os, sys; from pathlib import Path; os.umask({mask})\n"
+        "from alexnet_cli.files import atomic_write\n"
+        "atomic_write(Path(sys.argv[1]), b'x')\n"
+        f"assert os.umask(0) == {mask}, 'the umask was changed'"
+    )
+    done = run_python(program, tmp_path / "file")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "file").stat().st_mode & 0o777 == mode
+
+
+@pytest.mark.skipif(os.name != "posix", reason="resource limits")
+def test_a_write_that_breaks_off_leaves_the_old_content_and_no_temporary_file(isolated):
+    path = isolated / "file"
+    path.write_bytes(b"old")
+    program = (
+        "import resource, signal, sys; from pathlib import Path\n"
+        "from alexnet_cli.errors import AlexnetError\n"
+        "from alexnet_cli.files import atomic_write\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "try:\n"
+        "    atomic_write(Path(sys.argv[1]), bytes(1_000_000))\n"
+        "except AlexnetError as error:\n"
+        "    print(error.code, error.message)\n"
+    )
+    done = run_python(program, path)
+    assert done.stdout.startswith("not_writable "), done.stderr
+    assert str(path) in done.stdout
+    assert path.read_bytes() == b"old"
+    assert names_in(isolated) == ["file"]
+
+
+def test_a_full_disk_is_named_as_such():
+    # /dev/full itself cannot be replaced; the words are checked where the error is made.
+    from alexnet_cli.files import writing_error
+
+    try:
+        with Path("/dev/full").open("wb", buffering=0) as full:
+            full.write(b"x")
+    except FileNotFoundError:
+        pytest.skip("no /dev/full")
+    except OSError as error:
+        described = writing_error(Path("model.onnx"), error)
+    assert described.code == "no_space"
+    assert "model.onnx" in described.message
+
+
+@pytest.mark.parametrize("obstacle", ["the parent is a file", "the target is a folder"])
+def test_an_impossible_target_is_an_error_with_path_and_hint(isolated, obstacle):
+    (isolated / "file").write_bytes(b"kept")
+    (isolated / "folder").mkdir()
+    name = "file/below" if obstacle == "the parent is a file" else "folder"
+    with pytest.raises(AlexnetError) as caught:
+        atomic_write(isolated / name, b"x")
+    assert caught.value.code == "not_writable"
+    assert str(isolated / name) in caught.value.message
+    assert caught.value.hint
+    assert names_in(isolated) == ["file", "folder"]
+    assert (isolated / "file").read_bytes() == b"kept"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+def test_a_reader_never_sees_a_part_even_when_the_writer_is_killed(tmp_path):
+    path, whole = tmp_path / "file", {b"a" * 3_000_000, b"b" * 2_000_000}
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from alexnet_cli.files import atomic_write\n"
+        "while True:\n"
+        "    atomic_write(Path(sys.argv[1]), b'a' * 3_000_000)\n"
+        "    atomic_write(Path(sys.argv[1]), b'b' * 2_000_000)\n"
+    )
+    writer = subprocess.Popen([sys.executable, "-c", program, str(path)])
+    try:
+        deadline = time.monotonic() + 20
+        while not path.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        for _ in range(60):
+            assert path.read_bytes() in whole
+            time.sleep(0.003)
+    finally:
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+    assert path.read_bytes() in whole

@@ -1,0 +1,176 @@
+import copy
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alexnet_cli.errors import ModelFileError
+from alexnet_cli.manifest import (
+    InputSpec,
+    Manifest,
+    Network,
+    NetworkSpec,
+    Provenance,
+    manifest_from_json,
+)
+
+MANIFEST = Manifest(
+    network=NetworkSpec(Network.ALEXNET_CIFAR, num_classes=3, crop_size_px=28, dropout=0.25),
+    input=InputSpec(32, 28, scale=(0.017, 0.0171, 1 / 3), shift=(-1.9, 0.0, 1e-7)),
+    classes=("cat", "Käse 🧀", 'quote " and \\'),
+    provenance=Provenance(
+        data="shapes",
+        seed=7,
+        val_size=500,
+        epoch=3,
+        val_top1=0.8125,
+        config_sha256="ab" * 32,
+        versions={"torch": "2.11"},
+    ),
+)
+RAW = json.loads(MANIFEST.to_json())
+
+
+def paths_in(node, path=()):
+    """Every place in a JSON document, the root included."""
+    yield path
+    if isinstance(node, dict | list):
+        for key, child in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from paths_in(child, (*path, key))
+
+
+PATHS = list(paths_in(RAW))
+LEAVES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=5),
+    st.sampled_from(["alexnet", "", 10**400, -1, 0, 1e300]),
+)
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=6,
+)
+
+
+def replaced(path, value):
+    if not path:
+        return value
+    raw = copy.deepcopy(RAW)
+    *parents, last = path
+    node = raw
+    for key in parents:
+        node = node[key]
+    node[last] = value
+    return raw
+
+
+def without(path):
+    raw = copy.deepcopy(RAW)
+    *parents, last = path
+    node = raw
+    for key in parents:
+        node = node[key]
+    del node[last]
+    return raw
+
+
+def test_json_and_back_is_the_same_manifest():
+    text = MANIFEST.to_json()
+    assert "\n" not in text
+    assert manifest_from_json(text, source="model.onnx") == MANIFEST
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in PATHS if p and isinstance(p[-1], str) and p[-1] != "torch"], ids=str
+)
+def test_every_missing_field_is_named(path):
+    with pytest.raises(ModelFileError) as caught:
+        manifest_from_json(json.dumps(without(path)), source="model.onnx")
+    assert f"missing '{path[-1]}'" in caught.value.message
+    assert caught.value.message.startswith("model.onnx ")
+    assert caught.value.code == "manifest_invalid"
+    assert "alexnet export" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("schema",), 2),
+        (("network", "name"), "resnet"),
+        (("network", "num_classes"), 4),
+        (("network", "num_classes"), 3.0),
+        (("network", "num_classes"), True),
+        (("network", "crop_size_px"), 24),
+        (("network", "dropout"), "0.5"),
+        (("input", "crop_size_px"), 33),
+        (("input", "image_size_px"), 27),
+        (("input", "image_size_px"), 100_000),
+        (("input", "scale"), [1, 2]),
+        (("input", "scale"), [1, 2, 3, 4]),
+        (("input", "shift"), [0, 0, float("nan")]),
+        (("input", "shift"), [0, 0, float("inf")]),
+        (("classes",), ["cat", "dog"]),
+        (("classes",), []),
+        (("classes", 1), 7),
+        (("provenance", "versions", "torch"), 2),
+        (("provenance", "seed"), None),
+    ],
+    ids=str,
+)
+def test_a_field_that_cannot_be_right_is_refused(path, value):
+    with pytest.raises(ModelFileError):
+        manifest_from_json(json.dumps(replaced(path, value)), source="model.onnx")
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "7", "{", '"text"', "[" * 100_000])
+def test_text_that_is_no_manifest_is_refused(text):
+    with pytest.raises(ModelFileError, match=r"model\.onnx has no valid alexnet manifest"):
+        manifest_from_json(text, source="model.onnx")
+
+
+def read_or_refuse(text):
+    try:
+        manifest = manifest_from_json(text, source="model.onnx")
+    except ModelFileError:
+        return
+    # What is accepted must survive its own round trip.
+    assert manifest_from_json(manifest.to_json(), source="again") == manifest
+
+
+def is_known_crash(path, value):
+    """`versions` that is not an object: see the expected failure below."""
+    return path == ("provenance", "versions") and not isinstance(value, dict)
+
+
+@settings(max_examples=300, deadline=None)
+@given(path=st.sampled_from(PATHS), value=VALUES)
+def test_one_replaced_value_gives_a_manifest_or_an_error(path, value):
+    if not is_known_crash(path, value):
+        read_or_refuse(json.dumps(replaced(path, value)))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    place=st.integers(0, len(MANIFEST.to_json()) - 1),
+    length=st.integers(0, 8),
+    inserted=st.text('{}[]",:0-.eE\\u tfn', max_size=4),
+)
+def test_a_damaged_text_gives_a_manifest_or_an_error(place, length, inserted):
+    text = MANIFEST.to_json()
+    read_or_refuse(text[:place] + inserted + text[place + length :])
+
+
+@pytest.mark.parametrize("value", [[], "2.11", 7, None], ids=repr)
+def test_versions_that_are_no_object_are_refused(value):
+    raw = replaced(("provenance", "versions"), value)
+    with pytest.raises(ModelFileError):
+        manifest_from_json(json.dumps(raw), source="model.onnx")
+
+
+def test_classes_that_are_one_text_are_refused():
+    with pytest.raises(ModelFileError):
+        manifest_from_json(json.dumps(replaced(("classes",), "abc")), source="model.onnx")

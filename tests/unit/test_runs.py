@@ -1,0 +1,97 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from alexnet_cli.errors import AlexnetError
+from alexnet_cli.runs import RunFolder, create_run, exported_model, newest_run
+
+
+def start(name, *, seconds, parent=Path("runs")):
+    run = create_run(name, parent=parent)
+    run.config.touch()
+    os.utime(run.config, (seconds, seconds))
+    return run
+
+
+def test_a_taken_name_is_numbered_and_a_gap_is_filled():
+    assert [create_run("net").path for _ in range(3)] == [
+        Path("runs/net"),
+        Path("runs/net-2"),
+        Path("runs/net-3"),
+    ]
+    Path("runs/net-2").rmdir()
+    assert create_run("net").path == Path("runs/net-2")
+    assert create_run("other", parent=Path("deep/er")).path == Path("deep/er/other")
+    assert Path("deep/er/other").is_dir()
+
+
+def test_a_file_of_that_name_is_stepped_over(isolated):
+    (isolated / "runs").mkdir()
+    (isolated / "runs" / "net").write_text("mine")
+    assert create_run("net").path == Path("runs/net-2")
+    assert (isolated / "runs" / "net").read_text() == "mine"
+
+
+def test_runs_started_at_once_never_share_a_folder(isolated):
+    program = (
+        "from alexnet_cli.runs import create_run\nfor _ in range(40): print(create_run('net').path)"
+    )
+    processes = [
+        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    claimed = [path for process in processes for path in process.communicate()[0].split()]
+    assert len(claimed) == len(set(claimed)) == 80
+
+
+def test_the_newest_run_is_the_one_started_last():
+    start("b", seconds=200)
+    last = start("a", seconds=300)
+    start("c", seconds=100)
+    create_run("claimed-but-never-started")
+    Path("runs/stray-file").touch()
+    assert newest_run() == last
+
+
+def test_the_newest_of_another_folder():
+    start("here", seconds=300)
+    there = start("there", seconds=100, parent=Path("elsewhere"))
+    assert newest_run(Path("elsewhere")) == there
+
+
+@pytest.mark.parametrize("make_folder", [False, True])
+def test_no_run_is_an_error_with_the_folder_and_a_command(isolated, make_folder):
+    if make_folder:
+        create_run("claimed-but-never-started")
+    with pytest.raises(AlexnetError) as caught:
+        newest_run()
+    assert caught.value.code == "no_run"
+    assert str(isolated / "runs") in caught.value.message
+    assert "alexnet train" in caught.value.hint
+
+
+def test_onnx_is_preferred_to_safetensors(tmp_path):
+    run = RunFolder(tmp_path)
+    run.onnx.mkdir()  # a folder is no model
+    run.safetensors.touch()
+    assert exported_model(run) == tmp_path / "model.safetensors"
+    run.onnx.rmdir()
+    run.onnx.touch()
+    assert exported_model(run) == tmp_path / "model.onnx"
+
+
+def test_a_run_without_a_model_is_an_error_with_the_command_that_makes_one(tmp_path):
+    with pytest.raises(AlexnetError) as caught:
+        exported_model(RunFolder(tmp_path))
+    assert caught.value.code == "not_exported"
+    assert str(tmp_path) in caught.value.message
+    assert f"alexnet export {tmp_path} --format onnx" in caught.value.hint
+
+
+def test_a_parent_that_is_a_file_is_an_error_in_words(isolated):
+    (isolated / "runs").touch()
+    with pytest.raises(AlexnetError):
+        create_run("net")

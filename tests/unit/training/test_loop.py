@@ -1,0 +1,193 @@
+import dataclasses
+import hashlib
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from alexnet_cli.config import Precision, Schedule, TrainConfig
+from alexnet_cli.data.arrays import ImageArrays
+from alexnet_cli.errors import Interrupted, TrainingError
+from alexnet_cli.runs import RunFolder
+from alexnet_cli.training.checkpoint import (
+    MODEL_FILE,
+    OPTIMIZER_FILE,
+    best_checkpoint,
+    newest_checkpoint,
+)
+from alexnet_cli.training.loop import Job, Trainer
+from alexnet_cli.training.signals import StopRequest
+
+STEPS_PER_EPOCH = 3  # 44 images in batches of 16, 16 and 12
+CONFIG = TrainConfig(
+    data="shapes",
+    epochs=3,
+    batch_size=16,
+    learning_rate=0.01,
+    schedule=Schedule.PLATEAU,
+    patience=1,
+    pad=1,
+    val_size=20,
+    seed=5,
+    precision=Precision.FP32,
+)
+
+
+def draw(num_images, *, seed, is_right=True):
+    """Noise; a brighter channel tells the class, or the one before it."""
+    generator = np.random.default_rng(seed)
+    classes = np.arange(num_images) % 4
+    images = generator.integers(0, 156, (num_images, 12, 12, 3))
+    for channel in range(3):
+        images[classes == channel, :, :, channel] += 100
+    labels = classes if is_right else (classes + 1) % 4
+    return ImageArrays(images.astype(np.uint8), labels.astype(np.int64))
+
+
+class Reporter:
+    """Keeps what it is told; asks the job to stop after some steps."""
+
+    def __init__(self, stop=None, *, after_steps=None):
+        self.stop, self.after_steps = stop, after_steps
+        self.steps, self.rows = [], []
+
+    def on_step(self, epoch, images_done, images_total):
+        self.steps.append((epoch, images_done, images_total))
+        if len(self.steps) == self.after_steps:
+            self.stop.signal_number = signal.SIGTERM
+
+    def on_epoch(self, row, *, is_best):
+        self.rows.append((row, is_best))
+
+
+@pytest.fixture
+def make_job(tmp_path, manifest):
+    def make(name="run", *, num_images=44, val_is_right=True, **changes):
+        run = RunFolder(tmp_path / name)
+        run.path.mkdir()
+        return Job(
+            config=CONFIG.model_copy(update=changes),
+            manifest=manifest,
+            train=draw(num_images, seed=0),
+            val=draw(20, seed=1, is_right=val_is_right),
+            run=run,
+            device=torch.device("cpu"),
+            dtype=torch.float32,
+        )
+
+    return make
+
+
+def fingerprint(run):
+    checkpoint = newest_checkpoint(run.checkpoints)
+    files = [(checkpoint.folder / name).read_bytes() for name in (MODEL_FILE, OPTIMIZER_FILE)]
+    rows = [
+        (r.epoch, r.learning_rate, r.train_loss, r.train_top1, r.val_loss, r.val_top1)
+        for r in checkpoint.state.history
+    ]
+    return [hashlib.sha256(content).hexdigest() for content in files], rows
+
+
+def stop_and_resume(job, after_steps):
+    """Stop after each number of steps in turn, each time with a new trainer, then finish."""
+    checkpoint = None
+    for steps in (*after_steps, None):
+        job = dataclasses.replace(job, stop=StopRequest())
+        trainer = Trainer(job, Reporter(job.stop, after_steps=steps))
+        if checkpoint is not None:
+            trainer.resume(checkpoint)
+        if steps is None:
+            trainer.run()
+            return
+        with pytest.raises(Interrupted) as caught:
+            trainer.run()
+        assert caught.value.exit_code == 128 + signal.SIGTERM
+        checkpoint = newest_checkpoint(job.run.checkpoints)
+
+
+def test_the_loss_falls_and_the_classes_are_learned(make_job):
+    job = make_job(epochs=8, schedule=Schedule.LINEAR, learning_rate=0.02)
+    reporter = Reporter()
+    best = Trainer(job, reporter).run()
+    rows = [row for row, _ in reporter.rows]
+    assert rows[0].train_loss > 1.2  # ln 4 is 1.39
+    assert rows[-1].train_loss < 0.5 * rows[0].train_loss
+    assert best.val_top1 > 0.75
+    assert reporter.steps[:4] == [(1, 16, 44), (1, 32, 44), (1, 44, 44), (2, 16, 44)]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted():
+    return {}
+
+
+@pytest.mark.parametrize("after_steps", [(1,), (STEPS_PER_EPOCH,), (5,), (8,), (2, 3, 2)], ids=str)
+def test_a_stopped_and_resumed_run_ends_in_the_same_bytes(make_job, uninterrupted, after_steps):
+    if not uninterrupted:
+        job = make_job("whole")
+        Trainer(job, Reporter()).run()
+        uninterrupted["fingerprint"] = fingerprint(job.run)
+    job = make_job()
+    torch.manual_seed(sum(after_steps))  # the generator's state before a run is of no account
+    stop_and_resume(job, after_steps)
+    assert fingerprint(job.run) == uninterrupted["fingerprint"]
+
+
+def test_another_seed_ends_in_other_bytes(make_job):
+    found = []
+    for seed in (5, 6):
+        job = make_job(str(seed), seed=seed, epochs=1)
+        Trainer(job, Reporter()).run()
+        found.append(fingerprint(job.run)[0])
+    assert found[0] != found[1]
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_is_not_saved(make_job):
+    job = make_job(learning_rate=100.0)
+    reporter = Reporter()
+    with pytest.raises(TrainingError, match="finite") as caught:
+        Trainer(job, reporter).run()
+    assert "--learning-rate 10" in caught.value.hint
+    assert not reporter.rows
+    assert not list(job.run.path.rglob("*.safetensors"))
+
+
+@pytest.mark.xfail(reason="src: validation without a number is saved, as top-1 100 %", strict=True)
+def test_weights_ruined_by_the_last_update_of_an_epoch_are_not_saved(make_job):
+    job = make_job(epochs=1, batch_size=22, learning_rate=100.0)
+    with pytest.raises(TrainingError, match="finite"):
+        Trainer(job, Reporter()).run()
+
+
+def test_best_step_is_the_best_validation_epoch(make_job):
+    job = make_job(epochs=5, val_is_right=False, schedule=Schedule.LINEAR, learning_rate=0.03)
+    reporter = Reporter()
+    returned = Trainer(job, reporter).run()
+    state = newest_checkpoint(job.run.checkpoints).state
+    top1 = [row.val_top1 for row in state.history]
+    best = int(np.argmax(top1))  # the first of equals
+    assert len(set(top1)) > 1
+    assert best != 4  # the more it learns the truth, the worse it does on these labels
+    assert state.best_step == STEPS_PER_EPOCH * (best + 1)
+    assert returned == state.history[best]
+    running = [max([-1.0, *top1[:i]]) for i in range(5)]
+    assert [b for _, b in reporter.rows] == [t > r for t, r in zip(top1, running, strict=True)]
+    saved = best_checkpoint(job.run.checkpoints)
+    assert saved.state.step == state.best_step
+    assert saved.manifest.provenance.epoch == best + 1
+    assert saved.manifest.provenance.val_top1 == top1[best]
+
+
+@pytest.mark.xfail(reason="src: prune reads the damaged step back", strict=True)
+def test_resuming_behind_a_damaged_checkpoint_can_be_stopped_again(make_job):
+    job = make_job()
+    with pytest.raises(Interrupted):
+        Trainer(job, Reporter(job.stop, after_steps=6)).run()
+    (job.run.checkpoints / "step-6" / MODEL_FILE).write_bytes(b"")
+    job = dataclasses.replace(job, stop=StopRequest())
+    trainer = Trainer(job, Reporter(job.stop, after_steps=1))
+    trainer.resume(newest_checkpoint(job.run.checkpoints))
+    with pytest.raises(Interrupted):
+        trainer.run()
+    assert newest_checkpoint(job.run.checkpoints).state.step == 4
