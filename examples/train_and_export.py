@@ -31,7 +31,7 @@ class PrintEpochs:
 
 epochs = int(sys.argv[1]) if len(sys.argv) > 1 else 3
 config = TrainConfig(
-    data="shapes", epochs=epochs, image_size=16, crop_size=16, learning_rate=0.02, val_size=2_000
+    data="shapes", epochs=epochs, image_size=16, crop_size=16, learning_rate=0.02, val_size=8_500
 )
 job = new_job(config, device="auto", name="example", parent=Path("runs"))
 train(job, None, PrintEpochs())

@@ -98,7 +98,7 @@ def _mean_probabilities(
     num_views: int,
     on_batch: Callable[[int], None],
 ) -> NDArray[np.float64]:
-    if images_BHWC.shape[1] != spec.image_size_px:
+    if images_BHWC.shape[1:3] != (spec.image_size_px, spec.image_size_px):
         images_BHWC = np.stack([resize_square(i, spec.image_size_px) for i in images_BHWC])
     views = views_of(images_BHWC, crop_size_px=spec.crop_size_px, num_views=num_views)
     total = sum(softmax(model(np.ascontiguousarray(view))) for view in views)

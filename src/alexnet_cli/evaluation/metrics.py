@@ -59,12 +59,13 @@ def in_top_k(
 ) -> NDArray[np.bool_]:
     """Tell for each image whether its class is among the k most probable.
 
-    Among equals the class of the lower index comes first, as `argmax` has it.
+    Among equals the class of the lower index comes first, as `argmax` has it. An answer that is
+    not a number is not right.
     """
     own = np.take_along_axis(probabilities_NK, labels_N[:, None], axis=1)
     earlier = np.arange(probabilities_NK.shape[1])[None, :] < labels_N[:, None]
     ahead = (probabilities_NK > own) | ((probabilities_NK == own) & earlier)
-    hits: NDArray[np.bool_] = ahead.sum(axis=1) < k
+    hits: NDArray[np.bool_] = (ahead.sum(axis=1) < k) & np.isfinite(own[:, 0])
     return hits
 
 

@@ -55,6 +55,7 @@ def build_graph(pixel_network: nn.Module, manifest: Manifest) -> onnx.ModelProto
             dynamic_shapes=({0: "batch"},),
             opset_version=OPSET_VERSION,
             external_data=False,
+            optimize=False,  # it drops biases that are all zero; a graph names every weight
             verify=False,  # `parity` does that, on real images
         )
     if program is None:

@@ -33,7 +33,15 @@ def safetensors_bytes(
         GRAPH_KEY: base64.b64encode(zlib.compress(bare.SerializeToString(), 9)).decode(),
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    return safetensors.torch.save(tensors, metadata)
+    return _with_sorted_header(safetensors.torch.save(tensors, metadata))
+
+
+def _with_sorted_header(content: bytes) -> bytes:
+    """Put the metadata in a fixed order; safetensors' own changes from one save to the next."""
+    (length,) = struct.unpack("<Q", content[:8])
+    header = json.dumps(json.loads(content[8 : 8 + length]), sort_keys=True).encode()
+    header += b" " * (-len(header) % 8)  # tensors stay aligned
+    return struct.pack("<Q", len(header)) + header + content[8 + length :]
 
 
 def shared_graph(graph: onnx.ModelProto, weights_file: bytes, *, location: str) -> onnx.ModelProto:

@@ -43,7 +43,8 @@ def choose_providers(device: str) -> Providers:
     if device == "cpu":
         return Providers([CPU])
     kind, _, index = device.partition(":")
-    if device.endswith(":") or (index and not index.isdigit()) or kind not in ("auto", "cuda"):
+    is_numbered = kind == "cuda" and index.isascii() and index.isdecimal()
+    if device not in ("auto", "cuda") and not is_numbered:
         raise UsageError(
             f"unknown device {device!r}", hint="use --device auto, cpu, cuda or cuda:N"
         )

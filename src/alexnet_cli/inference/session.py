@@ -40,11 +40,12 @@ class Model:
     Args:
         session: An ONNX Runtime session.
         manifest: Its description.
+        path: The file it was read from.
         note: Why it does not run on a GPU, when nobody asked for the CPU.
     """
 
-    def __init__(self, session: Any, manifest: Manifest, note: str | None) -> None:
-        self._session, self.manifest, self.note = session, manifest, note
+    def __init__(self, session: Any, manifest: Manifest, path: Path, note: str | None) -> None:
+        self._session, self.manifest, self._path, self.note = session, manifest, path, note
 
     @property
     def provider(self) -> str:
@@ -60,7 +61,10 @@ class Model:
         return self._run("probabilities", images_BSSC)
 
     def _run(self, output: str, images_BSSC: NDArray[np.uint8]) -> NDArray[np.float32]:
-        (result,) = self._session.run([output], {"images": images_BSSC})
+        try:
+            (result,) = self._session.run([output], {"images": images_BSSC})
+        except _ORT_ERRORS as error:
+            raise _unusable(self._path, _first_line(error)) from error
         return np.asarray(result, np.float32)
 
 
@@ -90,15 +94,19 @@ def load_model(path: Path, *, device: str = "auto", for_many: bool = True) -> Mo
             session = _session_from_safetensors(path, options, providers)
         else:
             session = _new_session(str(path), options, providers)
-    except _ORT_ERRORS as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise _unusable(path, f"ONNX Runtime: {first_line}") from error
-    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        providers_note = check_provider(session, providers)
+    except (*_ORT_ERRORS, UnicodeDecodeError) as error:
+        raise _unusable(path, _first_line(error)) from error
     if text is None:
         raise _unusable(path, "it has no alexnet manifest", code="manifest_invalid")
     manifest = manifest_from_json(text, source=str(path))
     _check_interface(session, manifest, path)
-    return Model(session, manifest, check_provider(session, providers))
+    return Model(session, manifest, path, providers_note)
+
+
+def _first_line(error: Exception) -> str:
+    return f"ONNX Runtime: {(str(error).strip() or type(error).__name__).splitlines()[0]}"
 
 
 def _unusable(path: Path, reason: str, code: str | None = None) -> ModelFileError:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from alexnet_cli.errors import UsageError
 from alexnet_cli.models.lrn import LocalResponseNorm
 
-MIN_CROP_PX = 67  # the smallest input that leaves a pixel after the last pooling
+MIN_CROP_PX = 36  # the smallest input that leaves a pixel after the last pooling
 
 
 class AlexNet(nn.Module):

@@ -17,7 +17,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from alexnet_cli.errors import CheckpointError
+from alexnet_cli.errors import CheckpointError, ModelFileError
 from alexnet_cli.files import atomic_write, sha256_of
 from alexnet_cli.manifest import Manifest, manifest_from_json
 
@@ -125,26 +125,39 @@ def save_checkpoint(
         "config": config,
         "manifest": json.loads(manifest.to_json()),
     }
+    document["checksum"] = _checksum(document)
     atomic_write(folder / STATE_FILE, json.dumps(document, indent=1).encode())
     return folder
 
 
-def prune_checkpoints(checkpoints: Path, *, best_step: int, keep_newest: int = 2) -> None:
-    """Delete all but the best and the newest checkpoints, once the newest was read back whole."""
-    steps = _steps(checkpoints)
-    if not steps:
-        return
-    read_checkpoint(checkpoints / f"step-{steps[0]}")
-    for step in steps[keep_newest:]:
-        if step != best_step:
-            folder = checkpoints / f"step-{step}"
+def _checksum(document: dict[str, Any]) -> str:
+    """Hash everything in a `state.json` but the checksum itself."""
+    rest = {key: value for key, value in document.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def prune_checkpoints(saved: Path, *, best_step: int) -> None:
+    """Keep the checkpoint just saved, the one before it and the best; delete the others.
+
+    Later steps than the saved one are damaged leftovers that a resumed run was started behind.
+
+    Args:
+        saved: The folder just saved; nothing is deleted before it was read back whole.
+        best_step: Step of the best checkpoint.
+    """
+    step = read_checkpoint(saved).state.step
+    steps = _steps(saved.parent)
+    keep = {step, best_step, *[earlier for earlier in steps if earlier < step][:1]}
+    for other in steps:
+        if other not in keep:
+            folder = saved.parent / f"step-{other}"
             (folder / STATE_FILE).unlink(missing_ok=True)  # first: half a folder never counts
             shutil.rmtree(folder)
 
 
 def _steps(checkpoints: Path) -> list[int]:
     names = (path.name.removeprefix("step-") for path in checkpoints.glob("step-*"))
-    return sorted((int(name) for name in names if name.isdigit()), reverse=True)
+    return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
@@ -162,20 +175,28 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         )
     try:
         document = json.loads(path.read_bytes())
+        _require_sound(document)
         raw = document["state"]
         history = tuple(EpochRow(**row) for row in raw["history"])
         state = TrainState(**{**raw, "history": history})
         config = dict(document["config"])
         hashes = {name: str(document["sha256"][name]) for name in (MODEL_FILE, OPTIMIZER_FILE)}
-        manifest_json = json.dumps(document["manifest"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, f"{type(error).__name__}: {error}") from error
+        manifest = manifest_from_json(json.dumps(document["manifest"]), source=str(path))
+    except (ValueError, KeyError, TypeError, RecursionError, ModelFileError) as error:
+        raise _damaged(path, str(error)) from error
     for name, expected in hashes.items():
         if not (folder / name).is_file():
             raise _damaged(folder / name, "missing")
         if sha256_of(folder / name) != expected:
             raise _damaged(folder / name, "sha256 differs")
-    return Checkpoint(folder, state, config, manifest_from_json(manifest_json, source=str(path)))
+    return Checkpoint(folder, state, config, manifest)
+
+
+def _require_sound(document: dict[str, Any]) -> None:
+    if document["schema"] != SCHEMA_VERSION:
+        raise ValueError(f"schema {document['schema']!r}, this version reads {SCHEMA_VERSION}")
+    if document["checksum"] != _checksum(document):
+        raise ValueError("its checksum differs")
 
 
 def _damaged(path: Path, reason: str) -> CheckpointError:

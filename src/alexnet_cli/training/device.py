@@ -20,7 +20,7 @@ def resolve_device(name: str) -> torch.device:
     if name == "cpu":
         return torch.device("cpu")
     kind, _, index = name.partition(":")
-    if kind != "cuda" or (index and not index.isdigit()) or name.endswith(":"):
+    if name != "cuda" and not (kind == "cuda" and index.isascii() and index.isdecimal()):
         raise UsageError(f"unknown device {name!r}", hint="use --device auto, cpu, cuda or cuda:N")
     if not torch.cuda.is_available():
         reason = (

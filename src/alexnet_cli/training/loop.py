@@ -162,13 +162,16 @@ class Trainer:
 
     def _record_progress(self, loss_sum: Tensor, num_right: Tensor, begin: float) -> None:
         total = float(loss_sum)  # waits for the device: the time below is the work's
+        self._require_finite(total)
         self.state = replace(
             self.state,
             loss_sum=total,
             num_right=int(num_right),
             train_seconds=self.state.train_seconds + time.perf_counter() - begin,
         )
-        if not math.isfinite(total):
+
+    def _require_finite(self, loss: float) -> None:
+        if not math.isfinite(loss):
             raise TrainingError(
                 f"the loss is no longer a finite number in epoch {self.state.epoch + 1}",
                 hint="train again with a smaller rate: alexnet train --learning-rate "
@@ -180,6 +183,7 @@ class Trainer:
         """Validate, record the epoch, save."""
         begin = time.perf_counter()
         validation = self._validate()
+        self._require_finite(validation.loss)  # the last update may have done the damage
         state, num_images = self.state, self.batches.num_images
         row = EpochRow(
             epoch=state.epoch + 1,
@@ -229,7 +233,7 @@ class Trainer:
             for name, parameter in self.core.named_parameters()
             if _MOMENTUM_BUFFER in self.optimizer.state[parameter]
         }
-        save_checkpoint(
+        folder = save_checkpoint(
             self.job.run.checkpoints,
             state=self.state,
             config=self.job.config.model_dump(mode="json"),
@@ -237,7 +241,7 @@ class Trainer:
             model=self.core.state_dict(),
             optimizer=optimizer_tensors,
         )
-        prune_checkpoints(self.job.run.checkpoints, best_step=self.state.best_step)
+        prune_checkpoints(folder, best_step=self.state.best_step)
 
     def _interrupt(self, signal_number: int) -> None:
         self._save()

@@ -134,7 +134,6 @@ def test_onnx_without_a_valid_manifest(exported, tmp_path, manifest):
     assert refuse(path).code == "manifest_invalid"
 
 
-@pytest.mark.xfail(reason="src: UnicodeDecodeError is not caught", strict=True)
 def test_onnx_metadata_that_are_not_utf8(exported, tmp_path):
     content = (exported.shared / ONNX).read_bytes()
     shutil.copy(exported.shared / SAFETENSORS, tmp_path)

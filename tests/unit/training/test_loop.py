@@ -153,7 +153,6 @@ def test_a_loss_that_is_no_number_stops_the_run_and_is_not_saved(make_job):
     assert not list(job.run.path.rglob("*.safetensors"))
 
 
-@pytest.mark.xfail(reason="src: validation without a number is saved, as top-1 100 %", strict=True)
 def test_weights_ruined_by_the_last_update_of_an_epoch_are_not_saved(make_job):
     job = make_job(epochs=1, batch_size=22, learning_rate=100.0)
     with pytest.raises(TrainingError, match="finite"):
@@ -179,7 +178,6 @@ def test_best_step_is_the_best_validation_epoch(make_job):
     assert saved.manifest.provenance.val_top1 == top1[best]
 
 
-@pytest.mark.xfail(reason="src: prune reads the damaged step back", strict=True)
 def test_resuming_behind_a_damaged_checkpoint_can_be_stopped_again(make_job):
     job = make_job()
     with pytest.raises(Interrupted):
