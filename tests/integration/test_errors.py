@@ -110,3 +110,16 @@ def test_a_signal_saves_and_the_hint_resumes(
     resumed.communicate()
     assert "resuming" in first_lines[0]
     assert "epoch" in first_lines[2]
+
+
+def test_resume_refuses_another_setting(trained_folder: Path, alexnet: Run) -> None:
+    run = trained_folder / "runs" / "alexnet-cifar-shapes"
+    result = alexnet("train", "--resume", run, "--batch-size", "7")
+    assert result.returncode == 2
+    assert "batch_size 128" in result.stderr
+
+
+def test_resume_of_a_complete_run_says_so(trained_folder: Path, alexnet: Run) -> None:
+    result = alexnet("train", "--resume", trained_folder / "runs" / "alexnet-cifar-shapes")
+    assert result.returncode == 1
+    assert "has all its 2 epochs" in result.stderr

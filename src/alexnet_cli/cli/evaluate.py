@@ -86,7 +86,8 @@ def _bar(total: int, *, quiet: bool):  # type: ignore[no-untyped-def]
 def _print_table(result: "Evaluation", *, title: str) -> None:
     from rich.table import Table
 
-    table = Table(title=f"{title}, {result.num_images:,} images")
+    views = f", {result.num_views} views each" if result.num_views > 1 else ""
+    table = Table(title=f"{title}, {result.num_images:,} images{views}")
     for column in ("class", "images", "precision", "recall", "F1"):
         table.add_column(column, justify="left" if column == "class" else "right")
     for row in result.classes:
@@ -96,7 +97,6 @@ def _print_table(result: "Evaluation", *, title: str) -> None:
     console.print(table)
     low, high = result.top1_interval
     console.print(
-        f"top-1 {result.top1:.2%} (95 % interval {low:.2%} to {high:.2%})   "
-        f"top-5 {result.top5:.2%}   loss {result.loss:.4f}   "
-        f"{result.num_views} view{'s' if result.num_views > 1 else ''}"
+        f"top-1 {result.top1:.2%} (95 %: {low:.2%} to {high:.2%})   "
+        f"top-5 {result.top5:.2%}   loss {result.loss:.4f}"
     )

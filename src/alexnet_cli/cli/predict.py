@@ -80,7 +80,7 @@ def _print_table(predictions: Iterable["Prediction"]) -> bool:
             note(f"error: {prediction.error.message}")
         for place, entry in enumerate(prediction.top):
             image = Text(prediction.source if place == 0 else "")
-            last = place == len(prediction.top) - 1
+            last = 0 < place == len(prediction.top) - 1
             table.add_row(image, Text(entry.name), f"{entry.probability:.1%}", end_section=last)
     if table.row_count:
         stdout_console().print(table)

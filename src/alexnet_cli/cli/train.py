@@ -54,7 +54,7 @@ def command(
     from alexnet_cli.training import records, start
 
     if resume is not None:
-        job, checkpoint = start.resume_job(resume, device=device, warn=note)
+        job, checkpoint = start.resume_job(resume, requested=config, device=device, warn=note)
         note(f"resuming {job.run.path} at step {checkpoint.state.step}", quiet=quiet)
     else:
         job, checkpoint = start.new_job(config, device=device, name=name, parent=output), None

@@ -7,7 +7,7 @@ import torch
 
 from alexnet_cli.config import TrainConfig
 from alexnet_cli.data.catalog import find_dataset, load_training
-from alexnet_cli.errors import CheckpointError
+from alexnet_cli.errors import CheckpointError, UsageError
 from alexnet_cli.models.build import build_network, num_parameters
 from alexnet_cli.runs import RunFolder, create_run
 from alexnet_cli.training import records
@@ -40,20 +40,25 @@ def new_job(config: TrainConfig, *, device: str, name: str | None, parent: Path)
     return Job(config, manifest, train, val, run, chosen, dtype)
 
 
-def resume_job(path: Path, *, device: str, warn: Callable[[str], None]) -> tuple[Job, Checkpoint]:
-    """Go on with a run from its newest whole checkpoint.
+def resume_job(
+    path: Path, *, requested: TrainConfig, device: str, warn: Callable[[str], None]
+) -> tuple[Job, Checkpoint]:
+    """Go on with a run from its newest whole checkpoint, with its own configuration.
 
     Args:
         path: The run folder.
+        requested: What the user asked for; may differ from the run only where it is the default.
         device: As in `new_job`.
         warn: Called with a message for each damaged checkpoint that is passed over.
 
     Raises:
         CheckpointError: There is no usable checkpoint, or the run has ended.
+        UsageError: A setting was asked for that the run does not have.
     """
     run = RunFolder(path)
     checkpoint = newest_checkpoint(run.checkpoints, warn=warn)
     config = TrainConfig(**checkpoint.config)
+    _refuse_changes(config, requested)
     if checkpoint.state.epoch >= config.epochs:
         raise CheckpointError(
             f"run {path} has all its {config.epochs} epochs",
@@ -65,6 +70,17 @@ def resume_job(path: Path, *, device: str, warn: Callable[[str], None]) -> tuple
     train, val = load_training(dataset, val_size=config.val_size, seed=config.seed)
     dtype = resolve_precision(config.precision, chosen)
     return Job(config, checkpoint.manifest, train, val, run, chosen, dtype), checkpoint
+
+
+def _refuse_changes(config: TrainConfig, requested: TrainConfig) -> None:
+    default, wanted = TrainConfig().model_dump(), requested.model_dump()
+    for name, own in config.model_dump().items():
+        if wanted[name] not in (default[name], own):
+            raise UsageError(
+                f"the run was started with {name} {own}, it cannot go on with {wanted[name]}",
+                hint=f"leave --{name.replace('_', '-')} out, or start a new run without --resume",
+                code="config_differs",
+            )
 
 
 def describe_job(job: Job) -> str:
