@@ -116,6 +116,24 @@ def resize_square(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
     return np.asarray(resized)
 
 
+def resize_all(images_NHWC: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
+    """Apply `resize_square` to each image.
+
+    Args:
+        images_NHWC: uint8, shape (N, H, W, 3).
+        size_px: Side of the results.
+
+    Returns:
+        uint8, shape (N, `size_px`, `size_px`, 3); the same array where the size is right already.
+    """
+    if images_NHWC.shape[1:3] == (size_px, size_px):
+        return images_NHWC
+    resized = np.empty((len(images_NHWC), size_px, size_px, 3), np.uint8)
+    for index, image in enumerate(images_NHWC):
+        resized[index] = resize_square(image, size_px)
+    return resized
+
+
 def crop_centre(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
     """Cut the central square out of the last-but-one two axes.
 
@@ -135,6 +153,14 @@ def prepare_image(
     source: Path | bytes, *, image_size_px: int, crop_size_px: int
 ) -> NDArray[np.uint8]:
     """Decode, resize and centre-crop one image.
+
+    Args:
+        source: A file, or the bytes of one.
+        image_size_px: Side of the square that is resized to.
+        crop_size_px: Side of its centre that is kept.
+
+    Raises:
+        DataError: As `read_image`.
 
     Returns:
         uint8, shape (`crop_size_px`, `crop_size_px`, 3).

@@ -9,6 +9,7 @@ from alexnet_cli.errors import AlexnetError
 from alexnet_cli.files import writing_error
 
 RUNS_FOLDER = Path("runs")
+ONNX_NAME, SAFETENSORS_NAME = "model.onnx", "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,12 @@ class RunFolder:
     @property
     def onnx(self) -> Path:
         """Where `export --format onnx` writes by default."""
-        return self.path / "model.onnx"
+        return self.path / ONNX_NAME
 
     @property
     def safetensors(self) -> Path:
         """Where `export --format safetensors` writes by default."""
-        return self.path / "model.safetensors"
+        return self.path / SAFETENSORS_NAME
 
 
 def create_run(name: str, *, parent: Path = RUNS_FOLDER) -> RunFolder:
@@ -76,14 +77,21 @@ def create_run(name: str, *, parent: Path = RUNS_FOLDER) -> RunFolder:
     raise AssertionError("counting never ends")
 
 
-def newest_run(parent: Path = RUNS_FOLDER) -> RunFolder:
+def newest_run(parent: Path = RUNS_FOLDER, *, data: str | None = None) -> RunFolder:
     """Return the run that was started last.
+
+    Args:
+        parent: Where the run folders are.
+        data: Only runs trained on this dataset.
 
     Raises:
         AlexnetError: There is none.
     """
-    configs = parent.glob("*/config.toml")
-    started = [(config.stat().st_mtime_ns, config.parent.name) for config in configs]
+    started = [
+        (config.stat().st_mtime_ns, config.parent.name)
+        for config in parent.glob("*/config.toml")
+        if data is None or f'\ndata = "{data}"\n' in config.read_text()
+    ]
     if not started:
         raise AlexnetError(
             f"no run found in {parent.absolute()}",

@@ -17,7 +17,7 @@ def describe() -> str:
     group = get_command(build_app())
     lines = []
     for name in COMMANDS:
-        for parameter in group.commands[name].params:  # type: ignore[attr-defined]
+        for parameter in group.commands[name].params:
             spellings = [*parameter.opts, *parameter.secondary_opts]
             lines.append(f"{name} {' '.join(spellings)} = {parameter.default}")
     return "\n".join(lines) + "\n"

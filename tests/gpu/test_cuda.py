@@ -25,7 +25,7 @@ def test_batches_are_those_of_the_cpu() -> None:
     )
     batches = {
         device: TrainingBatches(
-            arrays, batch_size=16, crop_size_px=12, pad_px=1, flip=True, seed=3,
+            arrays, image_size_px=16, batch_size=16, crop_size_px=12, pad_px=1, flip=True, seed=3,
             device=torch.device(device),
         )
         for device in ("cpu", "cuda")

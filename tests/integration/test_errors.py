@@ -114,12 +114,46 @@ def test_a_signal_saves_and_the_hint_resumes(
 
 def test_resume_refuses_another_setting(trained_folder: Path, alexnet: Run) -> None:
     run = trained_folder / "runs" / "alexnet-cifar-shapes"
-    result = alexnet("train", "--resume", run, "--batch-size", "7")
-    assert result.returncode == 2
-    assert "batch_size 128" in result.stderr
+    for given in (("--batch-size", "7"), ("--epochs", "90")):  # 90 is the default, but was given
+        result = alexnet("train", "--resume", run, *given)
+        assert result.returncode == 2
+        assert "the run was started with" in result.stderr
 
 
 def test_resume_of_a_complete_run_says_so(trained_folder: Path, alexnet: Run) -> None:
     result = alexnet("train", "--resume", trained_folder / "runs" / "alexnet-cifar-shapes")
     assert result.returncode == 1
     assert "has all its 2 epochs" in result.stderr
+
+
+def test_an_ignored_signal_stays_ignored() -> None:
+    import signal as signals
+
+    from alexnet_cli.training.signals import StopRequest
+
+    before = signals.signal(signals.SIGHUP, signals.SIG_IGN)  # as nohup does
+    try:
+        with StopRequest() as stop:
+            os.kill(os.getpid(), signals.SIGHUP)
+            assert stop.signal_number is None
+            os.kill(os.getpid(), signals.SIGTERM)
+            assert stop.signal_number == signals.SIGTERM
+    finally:
+        signals.signal(signals.SIGHUP, before)
+
+
+def test_an_unreadable_path_is_an_error_in_words(alexnet: Run) -> None:
+    # Root may read anything, so a name that no file system takes stands in for it.
+    result = alexnet("download", "--archive", "x" * 300, "--json")
+    assert result.returncode == 1
+    assert json.loads(result.stderr)["error"]["message"]
+
+
+def test_a_closed_pipe_is_quiet(trained_folder: Path) -> None:
+    command = f"{sys.executable} -m alexnet_cli predict {trained_folder}/0.png --json"
+    model = trained_folder / "runs" / "alexnet-cifar-shapes"
+    result = subprocess.run(
+        ["bash", "-c", f"{command} --model {model} | true"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "Traceback" not in result.stderr

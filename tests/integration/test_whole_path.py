@@ -78,13 +78,37 @@ def test_predict_formats_agree(work: Path, alexnet: Run) -> None:
     assert Path("shared/model.onnx").stat().st_size < 100_000
 
 
+def test_a_graph_beside_the_weights_of_another_export_is_refused(work: Path, alexnet: Run) -> None:
+    shared = alexnet("export", "--format", "onnx", "--shared-weights", "--output", "shared")
+    assert shared.returncode == 0, shared.stderr
+    # The last but one checkpoint: other weights of the same network.
+    first, _ = sorted(Path("runs/alexnet-cifar-shapes/checkpoints").iterdir(), key=len_then_name)
+    other = alexnet("export", first, "--format", "safetensors", "--output", "shared")
+    assert other.returncode == 0, other.stderr
+    result = alexnet("predict", "0.png", "--model", "shared/model.onnx")
+    assert result.returncode == 1
+    assert "from another export" in result.stderr
+
+
+def len_then_name(path: Path) -> tuple[int, str]:
+    return len(path.name), path.name
+
+
+def test_newest_run_on_a_dataset(work: Path, alexnet: Run) -> None:
+    assert alexnet("predict", "0.png", "--data", "shapes").returncode == 0
+    other = alexnet("predict", "0.png", "--data", "cifar10")
+    assert other.returncode == 1
+    assert "alexnet train" in other.stderr
+
+
 def test_one_bad_image_does_not_stop_the_others(work: Path, alexnet: Run) -> None:
     Path("bad.png").write_bytes(b"\x89PNG\r\n\x1a\n but no more")
     result = alexnet("predict", "0.png", "bad.png", "2.png", "--json", "--quiet")
     assert result.returncode == 1
     assert [json.loads(line)["file"] for line in result.stdout.splitlines()] == ["0.png", "2.png"]
-    assert result.stderr.count("\n") == 1
-    assert "bad.png" in result.stderr
+    errors = [json.loads(line)["error"] for line in result.stderr.splitlines() if "error" in line]
+    assert [error["code"] for error in errors] == ["image_unreadable"]
+    assert "bad.png" in errors[0]["message"]
 
 
 def test_config_file_repeats_the_run_byte_for_byte(work: Path, alexnet: Run) -> None:

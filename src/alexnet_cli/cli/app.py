@@ -1,17 +1,24 @@
 """The `alexnet` command, and the only place where errors become words and exit codes."""
 
 import importlib
-import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import typer
 
 from alexnet_cli import __version__
+from alexnet_cli.cli.console import report_error
 from alexnet_cli.errors import AlexnetError
 
-COMMANDS = ("download", "train", "evaluate", "export", "predict", "demo")
+COMMANDS = {
+    "download": "Fetch a dataset into the cache folder, its hash checked before it is opened.",
+    "train": "Train a network; the run folder's path is the result.",
+    "evaluate": "Measure a model: top-1 with its 95 % interval, top-5, loss, and each class.",
+    "export": "Write the best checkpoint as ONNX or safetensors, compared with PyTorch.",
+    "predict": "Classify images with an exported model, without PyTorch.",
+    "demo": "Run the whole path on images that this package draws itself.",
+}
 
 CONTEXT_SETTINGS = {
     "help_option_names": ["-h", "--help"],
@@ -20,8 +27,13 @@ CONTEXT_SETTINGS = {
 }
 
 
-def build_app(commands: Sequence[str] = COMMANDS) -> typer.Typer:
-    """Return the application with these commands; a module is imported only for its own."""
+def build_app(*, only: str | None = None, outline: bool = False) -> typer.Typer:
+    """Return the application.
+
+    Args:
+        only: The one command that will run; the modules of the others are not imported.
+        outline: Whether the commands' names and summaries are enough, as for `alexnet --help`.
+    """
     app = typer.Typer(
         name="alexnet",
         help="Train, evaluate, export and predict with AlexNet.",
@@ -31,10 +43,17 @@ def build_app(commands: Sequence[str] = COMMANDS) -> typer.Typer:
         epilog="Start with: alexnet demo. Then: download, train, evaluate, export, predict.",
     )
     app.callback()(_root)
-    for name in commands:
-        module = importlib.import_module(f"alexnet_cli.cli.{name}")
-        app.command(name, epilog=module.EXAMPLES)(module.command)
+    for name in [only] if only else COMMANDS:
+        command, epilog = _outline_command, None
+        if not outline:
+            module = importlib.import_module(f"alexnet_cli.cli.{name}")
+            command, epilog = module.command, module.EXAMPLES
+        app.command(name, short_help=COMMANDS[name], epilog=epilog)(command)
     return app
+
+
+def _outline_command() -> None:
+    """Stand in for a command in the list of commands."""
 
 
 def _show_version(value: bool) -> None:
@@ -60,47 +79,51 @@ def main(arguments: Sequence[str] | None = None) -> None:
     0 ok, 1 failure, 2 usage, 130 Ctrl-C, 143 SIGTERM.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):  # a file name may hold bytes that are no text
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(_run(arguments))
 
 
 def _run(arguments: list[str]) -> int:
     debug = "--debug" in arguments or os.environ.get("ALEXNET_DEBUG", "") not in ("", "0")
-    # Valid before the command and after it.
-    if "--debug" in arguments:
-        arguments = [argument for argument in arguments if argument != "--debug"]
+    arguments = [argument for argument in arguments if argument != "--debug"]  # valid anywhere
     as_json = "--json" in arguments
     first = next((argument for argument in arguments if not argument.startswith("-")), "")
     completing = any(name.endswith("_COMPLETE") for name in os.environ)
-    app = build_app([first] if first in COMMANDS and not completing else COMMANDS)
-    try:
+    known = first if first in COMMANDS and not completing else None
+    app = build_app(only=known, outline=known is None and not completing)
+
+    def invoke() -> int:
         status = app(arguments, prog_name="alexnet", standalone_mode=False)
+        return status if isinstance(status, int) else 0
+
+    if debug:
+        return invoke()
+    return _with_errors_in_words(invoke, command=first, as_json=as_json)
+
+
+def _with_errors_in_words(invoke: Callable[[], int], *, command: str, as_json: bool) -> int:
+    try:
+        status = invoke()
     except typer.TyperException as error:  # the command line itself is wrong
-        if debug:
-            raise
-        hint = f"see: alexnet {first} --help" if first in COMMANDS else "see: alexnet --help"
-        _report(error.format_message(), hint, "usage", as_json=as_json)
+        message = error.format_message()
+        hint = f"see: alexnet {command} --help" if command in COMMANDS else "see: alexnet --help"
+        if message:  # `alexnet` alone has shown its help, there is nothing to add
+            report_error(message, hint, "usage", as_json=as_json)
         return error.exit_code
     except AlexnetError as error:
-        if debug:
-            raise
-        _report(error.message, error.hint, error.code, as_json=as_json)
+        report_error(error.message, error.hint, error.code, as_json=as_json)
         return error.exit_code
-    except KeyboardInterrupt:
-        _report("interrupted", None, "interrupted", as_json=as_json)
-        return 130
-    except BrokenPipeError:  # the reader of a pipe has gone, as in `alexnet … | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    return status if isinstance(status, int) else 0
-
-
-def _report(message: str, hint: str | None, code: str, *, as_json: bool) -> None:
-    if not message:  # `alexnet` alone: the help was shown, there is nothing to add
-        return
-    if as_json:
-        document = {"error": {"code": code, "message": message, "hint": hint}}
-        print(json.dumps(document, ensure_ascii=False), file=sys.stderr)
-        return
-    print(f"error: {message}", file=sys.stderr)
-    if hint:
-        print(f"hint: {hint}", file=sys.stderr)
+    except OSError as error:
+        message = f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
+        report_error(message, "check that the path exists and its permissions", "os_error",
+                     as_json=as_json)  # fmt: skip
+        return 1
+    except MemoryError:
+        hint = "choose a smaller --batch-size or --image-size"
+        report_error("not enough memory", hint, "out_of_memory", as_json=as_json)
+        return 1
+    if status == 130:  # Typer's word for Ctrl-C
+        report_error("interrupted", None, "interrupted", as_json=as_json)
+    return status

@@ -23,25 +23,37 @@ _SHORT = {"model": "-m", "batch_size": "-b", "learning_rate": "--lr"}
 
 
 def with_config_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the flags of `TrainConfig` and `--config`; it receives `config`.
+    """Give a command the flags of `TrainConfig` and `--config`.
 
-    The command must take `config` as a keyword argument; its other parameters stay as they are.
+    The command takes two keyword arguments instead: `config`, and `given`, the fields that the
+    user set by flag, environment or file. Its other parameters stay as they are.
     """
     signature = inspect.signature(command, eval_str=True)
-    own = [p for p in signature.parameters.values() if p.name != "config"]
+    own = [p for p in signature.parameters.values() if p.name not in ("config", "given")]
     fields = TrainConfig.model_fields
     flags = [_flag(name, field) for name, field in fields.items()]
 
     @functools.wraps(command)
-    def wrapped(**values: Any) -> None:
+    def wrapped(context: typer.Context, **values: Any) -> None:
         values.pop("config_file")
-        chosen = {name: values.pop(name) for name in fields}
-        command(config=validated(chosen), **values)
+        config = validated({name: values.pop(name) for name in fields})
+        given = {name: getattr(config, name) for name in fields if _was_given(context, name)}
+        command(config=config, given=given, **values)
 
-    parameters = [*flags, _CONFIG_FILE, *own]
+    parameters = [_CONTEXT, *flags, _CONFIG_FILE, *own]
     wrapped.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
     return wrapped
+
+
+def _was_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
+_CONTEXT = inspect.Parameter(
+    "context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context
+)
 
 
 def _flag(name: str, field: FieldInfo) -> inspect.Parameter:
@@ -50,7 +62,7 @@ def _flag(name: str, field: FieldInfo) -> inspect.Parameter:
     spellings += [_SHORT[name]] if name in _SHORT else []
     option = typer.Option(
         *spellings,
-        help=_help_of(field),
+        help=field.description,
         envvar=f"ALEXNET_{name.upper()}",
         show_envvar=False,
     )
@@ -60,10 +72,6 @@ def _flag(name: str, field: FieldInfo) -> inspect.Parameter:
         default=field.default,
         annotation=Annotated[field.annotation, option],
     )
-
-
-def _help_of(field: FieldInfo) -> str:
-    return field.description or ""
 
 
 def _read_config_file(context: typer.Context, path: Path | None) -> Path | None:

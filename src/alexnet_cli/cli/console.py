@@ -30,7 +30,18 @@ def note(message: str, *, quiet: bool = False) -> None:
 
 def print_json(document: Any) -> None:
     """Print a result for programs."""
-    print(json.dumps(document, ensure_ascii=False), flush=True)
+    print(json.dumps(document), flush=True)
+
+
+def report_error(message: str, hint: str | None, code: str, *, as_json: bool) -> None:
+    """Print an error and what helps, for people or for programs."""
+    if as_json:
+        document = {"error": {"code": code, "message": message, "hint": hint}}
+        print(json.dumps(document), file=sys.stderr, flush=True)
+        return
+    print(f"error: {message}", file=sys.stderr)
+    if hint:
+        print(f"hint: {hint}", file=sys.stderr, flush=True)
 
 
 class ByteProgress:

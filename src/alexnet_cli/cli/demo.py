@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alexnet_cli.cli.console import note, stdout_console
+from alexnet_cli.cli.console import note
 from alexnet_cli.cli.options import Device, Quiet
 
 if TYPE_CHECKING:
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = "Example: alexnet demo"
 _NUM_PREDICTED = 10
+_EXPECTED_TOP1 = 0.9
 
 
 def command(device: Device = "auto", quiet: Quiet = False) -> None:
@@ -21,9 +22,11 @@ def command(device: Device = "auto", quiet: Quiet = False) -> None:
     predicts from PNG files, in about a minute on a two-core CPU.
     """
     from alexnet_cli.cli import evaluate, export, predict
+    from alexnet_cli.cli.model_source import open_model
     from alexnet_cli.cli.training_display import TrainingDisplay
     from alexnet_cli.config import demo_config
     from alexnet_cli.data.catalog import Split, find_dataset, load_split
+    from alexnet_cli.errors import TrainingError
     from alexnet_cli.runs import RUNS_FOLDER
     from alexnet_cli.training import start
 
@@ -33,18 +36,28 @@ def command(device: Device = "auto", quiet: Quiet = False) -> None:
     with TrainingDisplay(config.epochs, quiet=quiet) as display:
         start.train(job, None, display)
     note("2/4 evaluate", quiet=quiet)
-    evaluate.command(job.run.path, device=device, quiet=quiet)
+    opened = open_model(job.run.path, device=device)
+    result = evaluate.measure(opened, config.data, Split.TEST, quiet=quiet)
+    evaluate.print_evaluation(result, title="shapes test")
     note("3/4 export", quiet=quiet)
     export.command(job.run.path, quiet=quiet)
     note("4/4 predict", quiet=quiet)
-    dataset = find_dataset(config.data)
-    test = load_split(dataset, Split.TEST, val_size=config.val_size, seed=config.seed)
-    files = _save_images(test, dataset.classes, job.run.path / "images")
+    test = load_split(
+        find_dataset(config.data), Split.TEST, val_size=config.val_size, seed=config.seed
+    )
+    files = _save_images(test, job.manifest.classes, job.run.path / "images")
     predict.command(files, model=job.run.onnx, top_k=1, device=device, quiet=quiet)
+    if result.top1 < _EXPECTED_TOP1:
+        raise TrainingError(
+            f"the demo learned {result.top1:.1%} of the shapes, less than {_EXPECTED_TOP1:.0%}: "
+            "something is wrong with this installation",
+            hint="try without a GPU: alexnet demo --device cpu",
+            code="demo_failed",
+        )
     note(
         f"done in {time.perf_counter() - begin:.0f} s; everything is in {job.run.path}", quiet=quiet
     )
-    stdout_console().print(f"{job.run.path}")
+    print(job.run.path)
 
 
 def _save_images(arrays: "ImageArrays", classes: tuple[str, ...], folder: Path) -> list[Path]:

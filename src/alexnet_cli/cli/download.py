@@ -48,6 +48,8 @@ def command(
     if sha256 and not archive:
         raise UsageError("--sha256 needs --archive", hint="see: alexnet download --help")
     if dataset.name == "shapes":
+        if archive:
+            raise UsageError("--archive is for cifar10", hint="leave it out with --data shapes")
         note("shapes is drawn by this package; there is nothing to download", quiet=quiet)
         if json:
             print_json({"data": dataset.name, "path": None})

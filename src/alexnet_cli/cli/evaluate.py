@@ -8,6 +8,10 @@ from alexnet_cli.cli.console import note, print_json, stderr_console, stdout_con
 from alexnet_cli.cli.options import Device, Json, ModelPath, Quiet
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from alexnet_cli.cli.model_source import OpenedModel
+    from alexnet_cli.data.catalog import Split
     from alexnet_cli.evaluation.evaluate import Evaluation
 
 EXAMPLES = "Example: alexnet evaluate runs/alexnet-cifar-cifar10 --views 10"
@@ -34,47 +38,66 @@ def command(
 ) -> None:
     """Measure a model: top-1 with its 95 % interval, top-5, loss, and each class."""
     from alexnet_cli.cli.model_source import open_model
-    from alexnet_cli.data.catalog import Split, find_dataset, load_split
+    from alexnet_cli.data.catalog import Split
     from alexnet_cli.errors import UsageError
-    from alexnet_cli.evaluation.evaluate import evaluate
 
     if split not in tuple(Split):
         raise UsageError(f"no split is called {split!r}", hint="use --split test or --split val")
     opened = open_model(model, device=device)
     note(f"evaluating {opened.label}", quiet=quiet)
     if opened.note:
-        note(opened.note, quiet=quiet)
-    manifest = opened.manifest
-    dataset = find_dataset(data or manifest.provenance.data)
+        note(opened.note)  # also when quiet: nobody falls back to the CPU unawares
+    name = data or opened.manifest.provenance.data
+    result = measure(
+        opened, name, Split(split), num_views=views, batch_size=batch_size, quiet=quiet
+    )
+    if json:
+        print_json({"model": str(opened.path), "data": name, "split": split, **result.to_dict()})
+    else:
+        print_evaluation(result, title=f"{name} {split}")
+
+
+def measure(
+    opened: "OpenedModel",
+    data: str,
+    split: "Split",
+    *,
+    num_views: int = 1,
+    batch_size: int = 500,
+    quiet: bool = False,
+) -> "Evaluation":
+    """Evaluate a model on a part of a dataset, with a bar on a terminal.
+
+    Raises:
+        UsageError: The model knows other classes than the dataset.
+    """
+    from alexnet_cli.data.catalog import find_dataset, load_split
+    from alexnet_cli.errors import UsageError
+    from alexnet_cli.evaluation.evaluate import evaluate
+
+    manifest, dataset = opened.manifest, find_dataset(data)
+    origin = manifest.provenance
     if dataset.classes != manifest.classes:
         raise UsageError(
-            f"{opened.label} knows other classes than {dataset.name}",
-            hint=f"evaluate it on {manifest.provenance.data}",
+            f"{opened.path} knows other classes than {dataset.name}",
+            hint=f"evaluate it with: alexnet evaluate {opened.path} --data {origin.data}",
             code="classes_differ",
         )
-    arrays = load_split(
-        dataset, Split(split), val_size=manifest.provenance.val_size, seed=manifest.provenance.seed
-    )
+    arrays = load_split(dataset, split, val_size=origin.val_size, seed=origin.seed)
     with _bar(len(arrays), quiet=quiet) as progress:
-        result = evaluate(
+        return evaluate(
             opened.logits,
             arrays.images_NHWC,
             arrays.labels_N,
             spec=manifest.input,
             classes=manifest.classes,
-            num_views=views,
+            num_views=num_views,
             batch_size=batch_size,
             on_batch=lambda count: progress.advance(progress.task_ids[0], count),
         )
-    if json:
-        print_json(
-            {"model": str(opened.path), "data": dataset.name, "split": split, **result.to_dict()}
-        )
-    else:
-        _print_table(result, title=f"{dataset.name} {split}")
 
 
-def _bar(total: int, *, quiet: bool):  # type: ignore[no-untyped-def]
+def _bar(total: int, *, quiet: bool) -> "Progress":
     from rich.progress import Progress
 
     console = stderr_console()
@@ -83,7 +106,8 @@ def _bar(total: int, *, quiet: bool):  # type: ignore[no-untyped-def]
     return progress
 
 
-def _print_table(result: "Evaluation", *, title: str) -> None:
+def print_evaluation(result: "Evaluation", *, title: str) -> None:
+    """Print the per-class table and the figures."""
     from rich.table import Table
 
     views = f", {result.num_views} views each" if result.num_views > 1 else ""

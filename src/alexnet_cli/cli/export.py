@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from alexnet_cli.cli.console import note, print_json
-from alexnet_cli.cli.options import Json, ModelPath, Quiet
+from alexnet_cli.cli.options import Json, ModelPath, Quiet, TrainedOn
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from alexnet_cli.training.checkpoint import Checkpoint
 
 EXAMPLES = "Example: alexnet export --format all --shared-weights"
@@ -23,6 +26,7 @@ def command(
         bool,
         typer.Option("--shared-weights", help="A small model.onnx that reads model.safetensors."),
     ] = False,
+    data: TrainedOn = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -44,7 +48,9 @@ def command(
         raise UsageError(
             f"no format is called {file_format!r}", hint="use --format onnx, safetensors or all"
         )
-    checkpoint = find_checkpoint(model)
+    if file_format == Format.SAFETENSORS and shared_weights:
+        raise UsageError("--shared-weights is for ONNX", hint="use --format onnx or all")
+    checkpoint = find_checkpoint(model, data=data)
     epoch, top1 = checkpoint.manifest.provenance.epoch, checkpoint.manifest.provenance.val_top1
     note(f"exporting {checkpoint.folder} (epoch {epoch}, validation top-1 {top1:.2%})", quiet=quiet)
     written = export_model(
@@ -78,15 +84,13 @@ def command(
             print(file.path)
 
 
-def _parity_images(checkpoint: "Checkpoint", num_images: int):  # type: ignore[no-untyped-def]
-    import numpy as np
-
+def _parity_images(checkpoint: "Checkpoint", num_images: int) -> "NDArray[np.uint8]":
     from alexnet_cli.data.catalog import Split, find_dataset, load_split
-    from alexnet_cli.image import crop_centre, resize_square
+    from alexnet_cli.image import crop_centre, resize_all
 
     origin, spec = checkpoint.manifest.provenance, checkpoint.manifest.input
     arrays = load_split(
         find_dataset(origin.data), Split.VAL, val_size=origin.val_size, seed=origin.seed
     )
-    images = [resize_square(i, spec.image_size_px) for i in arrays.images_NHWC[:num_images]]
-    return crop_centre(np.stack(images), spec.crop_size_px)
+    images = resize_all(arrays.images_NHWC[:num_images], spec.image_size_px)
+    return crop_centre(images, spec.crop_size_px)

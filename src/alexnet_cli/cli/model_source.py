@@ -37,15 +37,19 @@ class OpenedModel:
     note: str | None = None
 
 
-def find_checkpoint(path: Path | None) -> "Checkpoint":
+def find_checkpoint(path: Path | None, *, data: str | None = None) -> "Checkpoint":
     """Return the best checkpoint of a run (the newest run by default), or the one named.
+
+    Args:
+        path: A run folder or a checkpoint folder.
+        data: Where no path is given, only runs on this dataset count.
 
     Raises:
         CheckpointError: There is none there.
     """
     from alexnet_cli.training.checkpoint import STATE_FILE, best_checkpoint, read_checkpoint
 
-    folder = path or newest_run().path
+    folder = path or newest_run(data=data).path
     if (folder / STATE_FILE).is_file():
         return read_checkpoint(folder)
     if not folder.is_dir():
@@ -88,6 +92,7 @@ def _open_checkpoint(checkpoint: "Checkpoint", *, device: str) -> OpenedModel:
     network = PixelNetwork(load_network(checkpoint), checkpoint.manifest.input).to(chosen)
     epoch = checkpoint.manifest.provenance.epoch
     label = f"{checkpoint.folder} (epoch {epoch}) with PyTorch, {describe_device(chosen)}"
-    # float32, so that the figures are those of the exported model.
+    # float32, and no shorter format inside, so that the figures are the exported model's.
+    torch.backends.cudnn.allow_tf32 = False
     logits = torch_logits(network, device=chosen, dtype=torch.float32)
     return OpenedModel(checkpoint.folder, label, checkpoint.manifest, logits)

@@ -16,6 +16,10 @@ Device = Annotated[
         help="auto, cpu, cuda or cuda:N; auto takes a GPU when there is one.",
     ),
 ]
+TrainedOn = Annotated[
+    str | None,
+    typer.Option("--data", help="Take the newest run on this dataset.", show_default=False),
+]
 ModelPath = Annotated[
     Path | None,
     typer.Argument(

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from alexnet_cli.cli.console import note, print_json, stdout_console
-from alexnet_cli.cli.options import Device, Json, Quiet
+from alexnet_cli.cli.console import note, print_json, report_error, stdout_console
+from alexnet_cli.cli.options import Device, Json, Quiet, TrainedOn
 
 if TYPE_CHECKING:
+    from alexnet_cli.errors import DataError
     from alexnet_cli.inference.classify import Prediction
 
 EXAMPLES = "Example: alexnet predict photo.jpg --top-k 3 --json"
@@ -26,6 +27,7 @@ def command(
             show_default=False,
         ),
     ] = None,
+    data: TrainedOn = None,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Classes to name.")] = 5,
     device: Device = "auto",
     quiet: Quiet = False,
@@ -38,15 +40,19 @@ def command(
 
     path = model
     if path is None or path.is_dir():
-        path = exported_model(RunFolder(path) if path else newest_run())
+        path = exported_model(RunFolder(path) if path else newest_run(data=data))
     loaded = load_model(path, device=device, for_many=len(images) > 32)
-    note(f"predicting with {path}", quiet=quiet)
+    note(f"predicting with {path}, {loaded.provider}", quiet=quiet)
     if loaded.note:
-        note(loaded.note, quiet=quiet)
+        note(loaded.note)  # also when quiet: nobody falls back to the CPU unawares
     predictions = classify_files(loaded, images, top_k=top_k)
     failed = _print_lines(predictions) if json else _print_table(predictions)
     if failed:
         raise typer.Exit(1)
+
+
+def _report(error: "DataError", *, as_json: bool) -> None:
+    report_error(error.message, error.hint, error.code, as_json=as_json)
 
 
 def _print_lines(predictions: Iterable["Prediction"]) -> bool:
@@ -55,7 +61,7 @@ def _print_lines(predictions: Iterable["Prediction"]) -> bool:
     for prediction in predictions:
         if prediction.error is not None:
             failed = True
-            note(f"error: {prediction.error.message}")
+            _report(prediction.error, as_json=True)
             continue
         top = [
             {"class": c.name, "index": c.index, "probability": c.probability}
@@ -77,7 +83,7 @@ def _print_table(predictions: Iterable["Prediction"]) -> bool:
     for prediction in predictions:
         if prediction.error is not None:
             failed = True
-            note(f"error: {prediction.error.message}")
+            _report(prediction.error, as_json=False)
         for place, entry in enumerate(prediction.top):
             image = Text(prediction.source if place == 0 else "")
             last = 0 < place == len(prediction.top) - 1

@@ -1,7 +1,7 @@
 """`alexnet train`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -9,11 +9,8 @@ from alexnet_cli.cli.config_flags import with_config_flags
 from alexnet_cli.cli.console import note, print_json
 from alexnet_cli.cli.options import Device, Json, Quiet
 from alexnet_cli.config import TrainConfig
+from alexnet_cli.errors import UsageError
 from alexnet_cli.runs import RUNS_FOLDER
-
-if TYPE_CHECKING:
-    from alexnet_cli.training.checkpoint import EpochRow
-    from alexnet_cli.training.loop import Job
 
 EXAMPLES = "Example: alexnet train --epochs 90 --batch-size 128 --lr 0.01"
 
@@ -22,6 +19,7 @@ EXAMPLES = "Example: alexnet train --epochs 90 --batch-size 128 --lr 0.01"
 def command(
     *,
     config: TrainConfig,
+    given: dict[str, Any],
     device: Device = "auto",
     resume: Annotated[
         Path | None,
@@ -54,19 +52,17 @@ def command(
     from alexnet_cli.training import records, start
 
     if resume is not None:
-        job, checkpoint = start.resume_job(resume, requested=config, device=device, warn=note)
+        if name is not None:
+            raise UsageError("--name is for new runs", hint="leave it out with --resume")
+        job, checkpoint = start.resume_job(resume, requested=given, device=device, warn=note)
         note(f"resuming {job.run.path} at step {checkpoint.state.step}", quiet=quiet)
     else:
         job, checkpoint = start.new_job(config, device=device, name=name, parent=output), None
     note(start.describe_job(job), quiet=quiet)
     with TrainingDisplay(job.config.epochs, quiet=quiet) as display:
         best = start.train(job, checkpoint, display)
-    _report(job, best, as_json=json, result=records.read_result(job.run))
-
-
-def _report(job: "Job", best: "EpochRow", *, as_json: bool, result: dict[str, object]) -> None:
-    if as_json:
-        print_json(result)
-        return
-    note(f"best validation top-1 {best.val_top1:.2%} in epoch {best.epoch}")
-    print(job.run.path)
+    note(f"best validation top-1 {best.val_top1:.2%} in epoch {best.epoch}", quiet=quiet)
+    if json:
+        print_json(records.read_result(job.run))
+    else:
+        print(job.run.path)

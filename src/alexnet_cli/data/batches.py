@@ -14,17 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from alexnet_cli.data.arrays import ImageArrays
-from alexnet_cli.image import resize_square
-
-
-def resize_all(arrays: ImageArrays, image_size_px: int) -> ImageArrays:
-    """Resize every image as `predict` would; the same arrays when they fit already."""
-    if arrays.images_NHWC.shape[1] == image_size_px:
-        return arrays
-    resized = np.empty((len(arrays), image_size_px, image_size_px, 3), np.uint8)
-    for index, image in enumerate(arrays.images_NHWC):
-        resized[index] = resize_square(image, image_size_px)
-    return ImageArrays(resized, arrays.labels_N)
+from alexnet_cli.image import resize_all
 
 
 class TrainingBatches:
@@ -35,6 +25,7 @@ class TrainingBatches:
 
     Args:
         arrays: The images and labels.
+        image_size_px: Side to resize the images to.
         batch_size: Images per batch; the last batch of an epoch may be smaller.
         crop_size_px: Side S of the crops.
         pad_px: Zero pixels around the image.
@@ -47,6 +38,7 @@ class TrainingBatches:
         self,
         arrays: ImageArrays,
         *,
+        image_size_px: int,
         batch_size: int,
         crop_size_px: int,
         pad_px: int,
@@ -54,7 +46,9 @@ class TrainingBatches:
         seed: int,
         device: torch.device,
     ) -> None:
-        self._images_NHWC = torch.from_numpy(arrays.images_NHWC).to(device)
+        self._images_NHWC = torch.from_numpy(resize_all(arrays.images_NHWC, image_size_px)).to(
+            device
+        )
         self._labels_N = torch.from_numpy(arrays.labels_N).to(device)
         self._batch_size, self._crop_size_px, self._pad_px = batch_size, crop_size_px, pad_px
         self._flip, self._seed, self._device = flip, seed, device

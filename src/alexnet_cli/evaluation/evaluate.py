@@ -21,7 +21,7 @@ from alexnet_cli.evaluation.metrics import (
     wilson_interval,
 )
 from alexnet_cli.evaluation.views import views_of
-from alexnet_cli.image import resize_square
+from alexnet_cli.image import resize_all
 from alexnet_cli.manifest import InputSpec
 
 Logits = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -98,9 +98,8 @@ def _mean_probabilities(
     num_views: int,
     on_batch: Callable[[int], None],
 ) -> NDArray[np.float64]:
-    if images_BHWC.shape[1:3] != (spec.image_size_px, spec.image_size_px):
-        images_BHWC = np.stack([resize_square(i, spec.image_size_px) for i in images_BHWC])
-    views = views_of(images_BHWC, crop_size_px=spec.crop_size_px, num_views=num_views)
+    resized = resize_all(images_BHWC, spec.image_size_px)
+    views = views_of(resized, crop_size_px=spec.crop_size_px, num_views=num_views)
     total = sum(softmax(model(np.ascontiguousarray(view))) for view in views)
     on_batch(len(images_BHWC))
     return np.asarray(total) / num_views

@@ -7,6 +7,7 @@ import contextlib
 import io
 import logging
 import warnings
+from collections.abc import Iterator
 
 import onnx
 import torch
@@ -75,7 +76,7 @@ def build_graph(pixel_network: nn.Module, manifest: Manifest) -> onnx.ModelProto
 
 
 @contextlib.contextmanager
-def _silence():  # type: ignore[no-untyped-def]
+def _silence() -> Iterator[None]:
     """Keep the exporter's notes to developers of PyTorch from the user."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level

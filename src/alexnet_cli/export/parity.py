@@ -67,5 +67,5 @@ def require_parity(parity: Parity, *, name: str) -> None:
         f"{name} differs from the trained network: logits by up to "
         f"{parity.max_logit_difference:.1e}, top class on {parity.num_top1_different} of "
         f"{parity.num_images} images; nothing was written",
-        hint="check the installed versions of torch, onnxscript and onnxruntime",
+        hint="update the exporter with: pip install --upgrade onnx onnxscript",
     )

@@ -1,6 +1,7 @@
 """The safetensors file, and graphs whose weights are in it."""
 
 import base64
+import hashlib
 import json
 import struct
 import zlib
@@ -9,7 +10,7 @@ import onnx
 import safetensors.torch
 from torch import Tensor
 
-from alexnet_cli.inference.session import GRAPH_KEY
+from alexnet_cli.inference.session import GRAPH_KEY, WEIGHTS_FILE_KEY, WEIGHTS_HASH_KEY
 from alexnet_cli.manifest import METADATA_KEY, Manifest
 
 
@@ -27,21 +28,28 @@ def safetensors_bytes(
         manifest: The model's description.
     """
     bare = external_graph(graph, dict.fromkeys(weights, (0, 0)), location="weights")
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    bare_file = safetensors.torch.save(tensors)
     metadata = {
         "format": "pt",
+        WEIGHTS_HASH_KEY: hashlib.sha256(bare_file[8 + len(_header(bare_file)) :]).hexdigest(),
         METADATA_KEY: manifest.to_json(),
         GRAPH_KEY: base64.b64encode(zlib.compress(bare.SerializeToString(), 9)).decode(),
     }
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     return _with_sorted_header(safetensors.torch.save(tensors, metadata))
 
 
 def _with_sorted_header(content: bytes) -> bytes:
     """Put the metadata in a fixed order; safetensors' own changes from one save to the next."""
-    (length,) = struct.unpack("<Q", content[:8])
-    header = json.dumps(json.loads(content[8 : 8 + length]), sort_keys=True).encode()
+    old = _header(content)
+    header = json.dumps(json.loads(old), sort_keys=True).encode()
     header += b" " * (-len(header) % 8)  # tensors stay aligned
-    return struct.pack("<Q", len(header)) + header + content[8 + length :]
+    return struct.pack("<Q", len(header)) + header + content[8 + len(old) :]
+
+
+def _header(content: bytes) -> bytes:
+    (length,) = struct.unpack("<Q", content[:8])
+    return content[8 : 8 + length]
 
 
 def shared_graph(graph: onnx.ModelProto, weights_file: bytes, *, location: str) -> onnx.ModelProto:
@@ -52,13 +60,17 @@ def shared_graph(graph: onnx.ModelProto, weights_file: bytes, *, location: str) 
         weights_file: The content of the safetensors file.
         location: Its file name.
     """
-    return external_graph(graph, _positions(weights_file), location=location)
+    shared = external_graph(graph, _positions(weights_file), location=location)
+    entry = shared.metadata_props.add()
+    entry.key = WEIGHTS_FILE_KEY
+    entry.value = f"{location} {hashlib.sha256(_header(weights_file)).hexdigest()}"
+    return shared
 
 
 def _positions(weights_file: bytes) -> dict[str, tuple[int, int]]:
     """Return (offset in the file, length), in bytes, of each tensor."""
-    (length,) = struct.unpack("<Q", weights_file[:8])
-    header = json.loads(weights_file[8 : 8 + length])
+    raw = _header(weights_file)
+    header, length = json.loads(raw), len(raw)
     return {
         name: (
             8 + length + entry["data_offsets"][0],

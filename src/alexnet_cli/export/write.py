@@ -17,8 +17,7 @@ from alexnet_cli.files import atomic_write
 from alexnet_cli.inference.session import load_model
 from alexnet_cli.manifest import Manifest
 from alexnet_cli.models.normalise import PixelNetwork
-
-ONNX_NAME, SAFETENSORS_NAME = "model.onnx", "model.safetensors"
+from alexnet_cli.runs import ONNX_NAME, SAFETENSORS_NAME
 
 
 class Format(StrEnum):

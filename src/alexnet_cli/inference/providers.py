@@ -12,7 +12,8 @@ from typing import Any
 
 import onnxruntime as ort
 
-from alexnet_cli.errors import DeviceError, UsageError
+from alexnet_cli.devices import parse_device
+from alexnet_cli.errors import DeviceError
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 _REPAIR = "install the GPU runtime with: pip install 'onnxruntime-gpu[cuda,cudnn]'"
@@ -40,19 +41,18 @@ def choose_providers(device: str) -> Providers:
         UsageError: No such name.
         DeviceError: CUDA was asked for and cannot work here.
     """
-    if device == "cpu":
+    kind, index = parse_device(device)
+    if kind == "cpu":
         return Providers([CPU])
-    kind, _, index = device.partition(":")
-    is_numbered = kind == "cuda" and index.isascii() and index.isdecimal()
-    if device not in ("auto", "cuda") and not is_numbered:
-        raise UsageError(
-            f"unknown device {device!r}", hint="use --device auto, cpu, cuda or cuda:N"
-        )
     obstacle = _cuda_obstacle()
     if obstacle is None:
         with contextlib.redirect_stdout(sys.stderr):  # it prints what it cannot find
             ort.preload_dlls()
-        options = {"device_id": index or "0", "cudnn_conv_algo_search": "HEURISTIC"}
+        options = {
+            "device_id": str(index or 0),
+            "cudnn_conv_algo_search": "HEURISTIC",  # the default tries every algorithm first
+            "use_tf32": "0",  # float32 means float32: the answers are PyTorch's
+        }
         return Providers([(CUDA, options), CPU], required=kind == "cuda")
     if kind == "cuda":
         raise DeviceError(

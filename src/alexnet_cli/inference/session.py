@@ -5,6 +5,7 @@ Shape letters: B batch, S side of a crop, K classes.
 
 import base64
 import contextlib
+import hashlib
 import json
 import struct
 import sys
@@ -22,6 +23,12 @@ from alexnet_cli.manifest import METADATA_KEY, Manifest, manifest_from_json
 
 GRAPH_KEY = "alexnet.graph"
 """Metadata of a safetensors export: the ONNX graph without weights, zlib, base64."""
+
+WEIGHTS_FILE_KEY = "alexnet.weights"
+"""Metadata of a graph with shared weights: file name and SHA-256 of that file's header."""
+
+WEIGHTS_HASH_KEY = "alexnet.sha256"
+"""Metadata of a safetensors export: SHA-256 of the tensors, so that the header identifies them."""
 
 _MAX_HEADER_BYTES = 16 << 20
 _MAX_GRAPH_BYTES = 64 << 20
@@ -101,6 +108,7 @@ def load_model(path: Path, *, device: str = "auto", for_many: bool = True) -> Mo
     if text is None:
         raise _unusable(path, "it has no alexnet manifest", code="manifest_invalid")
     manifest = manifest_from_json(text, source=str(path))
+    _check_shared_weights(session, path)
     _check_interface(session, manifest, path)
     return Model(session, manifest, path, providers_note)
 
@@ -127,8 +135,6 @@ def _session_options(*, for_many: bool) -> Any:
 
 
 def _new_session(model: str | bytes, options: Any, providers: Providers) -> Any:
-    if providers.required:
-        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     with contextlib.redirect_stdout(sys.stderr):  # ONNX Runtime prints "EP Error" banners
         return ort.InferenceSession(model, options, providers=providers.names)
 
@@ -141,10 +147,31 @@ def _session_from_safetensors(path: Path, options: Any, providers: Providers) ->
         graph = zlib.decompressobj().decompress(packed, _MAX_GRAPH_BYTES)
     except (KeyError, TypeError, ValueError, zlib.error) as error:
         raise _unusable(path, "it was not written by alexnet export") from error
-    # ONNX Runtime refers to these arrays, it does not copy them; the session keeps them alive.
     values = [ort.OrtValue.ortvalue_from_numpy(tensor) for tensor in tensors.values()]
     options.add_external_initializers(list(tensors), values)
     return _new_session(graph, options, providers)
+
+
+def _check_shared_weights(session: Any, path: Path) -> None:
+    """Refuse a graph beside weights that it was not exported with: its offsets would be wrong."""
+    metadata = session.get_modelmeta().custom_metadata_map
+    if WEIGHTS_FILE_KEY not in metadata:
+        return
+    name, _, expected = metadata[WEIGHTS_FILE_KEY].partition(" ")
+    weights = path.parent / Path(name).name
+    if hashlib.sha256(_read_header(weights)).hexdigest() != expected:
+        raise _unusable(path, f"{weights.name} beside it is from another export")
+
+
+def _read_header(path: Path) -> bytes:
+    """Return the JSON header of a safetensors file."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        prefix = file.read(8)
+        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
+        if not 2 <= length <= min(_MAX_HEADER_BYTES, size - 8):
+            raise _unusable(path, "not a safetensors file")
+        return file.read(length)
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[np.float32]]]:
@@ -159,17 +186,11 @@ def read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[np.f
     Raises:
         ModelFileError: Not such a file, or cut short.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        prefix = file.read(8)
-        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
-        if not 2 <= length <= min(_MAX_HEADER_BYTES, size - 8):
-            raise _unusable(path, "not a safetensors file")
-        raw = file.read(length)
+    raw = _read_header(path)
     try:
         header = json.loads(raw)
         entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
-        data = np.memmap(path, np.uint8, mode="r", offset=8 + length) if entries else None
+        data = np.memmap(path, np.uint8, mode="r", offset=8 + len(raw)) if entries else None
         tensors = {name: _tensor(data, entry) for name, entry in entries.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _unusable(path, f"not a valid safetensors file: {error}") from error

@@ -26,6 +26,16 @@ def build_network(spec: NetworkSpec, *, seed: int = 0) -> nn.Module:
     return network
 
 
+def outline_network(spec: NetworkSpec) -> nn.Module:
+    """Build a network without memory for its weights: for its shapes, and to see that it fits.
+
+    Raises:
+        UsageError: The input size does not suit the network.
+    """
+    with torch.device("meta"):
+        return _CLASSES[spec.name](spec.num_classes, spec.crop_size_px, spec.dropout)
+
+
 def num_parameters(network: nn.Module) -> int:
     """Count the trainable numbers."""
     return sum(p.numel() for p in network.parameters())

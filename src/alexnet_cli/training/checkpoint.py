@@ -8,7 +8,9 @@ pickle anywhere.
 import dataclasses
 import hashlib
 import json
+import shlex
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +74,7 @@ class Checkpoint:
     folder: Path
     state: TrainState
     config: dict[str, Any]
+    environment: dict[str, str]
     manifest: Manifest
 
     def load_model(self, network: nn.Module) -> None:
@@ -102,12 +105,13 @@ class Checkpoint:
             raise _damaged(self.folder / name, str(error)) from error
 
 
-def save_checkpoint(
+def save_checkpoint(  # noqa: PLR0913 - the parts of a checkpoint, each named at the call
     checkpoints: Path,
     *,
     state: TrainState,
     config: dict[str, Any],
     manifest: Manifest,
+    environment: dict[str, str],
     model: dict[str, Tensor],
     optimizer: dict[str, Tensor],
 ) -> Path:
@@ -123,6 +127,7 @@ def save_checkpoint(
         "sha256": hashes,
         "state": dataclasses.asdict(state),
         "config": config,
+        "environment": environment,
         "manifest": json.loads(manifest.to_json()),
     }
     document["checksum"] = _checksum(document)
@@ -179,7 +184,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         raw = document["state"]
         history = tuple(EpochRow(**row) for row in raw["history"])
         state = TrainState(**{**raw, "history": history})
-        config = dict(document["config"])
+        config, environment = dict(document["config"]), dict(document["environment"])
         hashes = {name: str(document["sha256"][name]) for name in (MODEL_FILE, OPTIMIZER_FILE)}
         manifest = manifest_from_json(json.dumps(document["manifest"]), source=str(path))
     except (ValueError, KeyError, TypeError, RecursionError, ModelFileError) as error:
@@ -189,7 +194,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             raise _damaged(folder / name, "missing")
         if sha256_of(folder / name) != expected:
             raise _damaged(folder / name, "sha256 differs")
-    return Checkpoint(folder, state, config, manifest)
+    return Checkpoint(folder, state, config, environment, manifest)
 
 
 def _require_sound(document: dict[str, Any]) -> None:
@@ -202,11 +207,14 @@ def _require_sound(document: dict[str, Any]) -> None:
 def _damaged(path: Path, reason: str) -> CheckpointError:
     return CheckpointError(
         f"checkpoint file {path} is damaged ({reason})",
-        hint=f"delete the folder {path.parent} and go on from an older one: alexnet train --resume",
+        hint="go on from an older one with: alexnet train --resume "
+        f"{shlex.quote(str(path.parent.parent.parent))}",
     )
 
 
-def newest_checkpoint(checkpoints: Path, *, warn: Any = lambda _: None) -> Checkpoint:
+def newest_checkpoint(
+    checkpoints: Path, *, warn: Callable[[str], None] = lambda _: None
+) -> Checkpoint:
     """Return the newest checkpoint that is whole.
 
     Args:
@@ -228,15 +236,26 @@ def newest_checkpoint(checkpoints: Path, *, warn: Any = lambda _: None) -> Check
     )
 
 
-def best_checkpoint(checkpoints: Path, *, warn: Any = lambda _: None) -> Checkpoint:
+def best_checkpoint(
+    checkpoints: Path, *, warn: Callable[[str], None] = lambda _: None
+) -> Checkpoint:
     """Return the checkpoint with the best validation top-1, as the newest one records it.
 
-    Before the end of the first epoch that is the newest itself.
+    Before the end of the first epoch, and where the best is missing or damaged, that is the
+    newest itself.
+
+    Args:
+        checkpoints: A run's `checkpoints` folder.
+        warn: Called with a message when a checkpoint had to be passed over.
 
     Raises:
-        CheckpointError: It is missing or damaged.
+        CheckpointError: There is no usable checkpoint.
     """
     newest = newest_checkpoint(checkpoints, warn=warn)
     if newest.state.best_step in (0, newest.state.step):
         return newest
-    return read_checkpoint(checkpoints / f"step-{newest.state.best_step}")
+    try:
+        return read_checkpoint(checkpoints / f"step-{newest.state.best_step}")
+    except CheckpointError as error:
+        warn(f"{error.message}; taking the newest checkpoint, {newest.folder}")
+        return newest

@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 
 from alexnet_cli.config import Precision
-from alexnet_cli.errors import DeviceError, UsageError
+from alexnet_cli.devices import parse_device
+from alexnet_cli.errors import DeviceError
 
 
 def resolve_device(name: str) -> torch.device:
@@ -15,13 +16,11 @@ def resolve_device(name: str) -> torch.device:
         UsageError: No such name.
         DeviceError: CUDA was asked for and cannot be used.
     """
-    if name == "auto":
+    kind, index = parse_device(name)
+    if kind == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cpu":
+    if kind == "cpu":
         return torch.device("cpu")
-    kind, _, index = name.partition(":")
-    if name != "cuda" and not (kind == "cuda" and index.isascii() and index.isdecimal()):
-        raise UsageError(f"unknown device {name!r}", hint="use --device auto, cpu, cuda or cuda:N")
     if not torch.cuda.is_available():
         reason = (
             "PyTorch found no usable NVIDIA GPU or driver"
@@ -29,7 +28,7 @@ def resolve_device(name: str) -> torch.device:
             else "this PyTorch is a CPU build"
         )
         raise DeviceError(f"--device {name} is not usable: {reason}", hint="use --device cpu")
-    if index and int(index) >= torch.cuda.device_count():
+    if index is not None and index >= torch.cuda.device_count():
         last = torch.cuda.device_count() - 1
         raise DeviceError(f"there is no {name}", hint=f"use --device cuda:0 to cuda:{last}")
     return torch.device(name)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from alexnet_cli.config import TrainConfig
 from alexnet_cli.data.arrays import ImageArrays
-from alexnet_cli.data.batches import TrainingBatches, resize_all
+from alexnet_cli.data.batches import TrainingBatches
 from alexnet_cli.errors import Interrupted, TrainingError
 from alexnet_cli.evaluation.evaluate import Evaluation, evaluate
 from alexnet_cli.evaluation.torch_model import torch_logits
@@ -32,6 +32,7 @@ from alexnet_cli.training.checkpoint import (
     prune_checkpoints,
     save_checkpoint,
 )
+from alexnet_cli.training.device import describe_device
 from alexnet_cli.training.schedule import count_drops, learning_rate
 from alexnet_cli.training.signals import StopRequest
 
@@ -61,6 +62,14 @@ class Job:
     dtype: torch.dtype
     stop: StopRequest = field(default_factory=StopRequest)
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What bit-identity depends on beside the configuration."""
+        return {
+            "device": describe_device(self.device),
+            "precision": str(self.dtype).removeprefix("torch."),
+        }
+
 
 class Trainer:
     """Trains one network; `state` says where it is.
@@ -87,7 +96,8 @@ class Trainer:
             fused=True,
         )
         self.batches = TrainingBatches(
-            resize_all(job.train, spec.image_size_px),
+            job.train,
+            image_size_px=spec.image_size_px,
             batch_size=config.batch_size,
             crop_size_px=spec.crop_size_px,
             pad_px=config.pad,
@@ -172,12 +182,7 @@ class Trainer:
 
     def _require_finite(self, loss: float) -> None:
         if not math.isfinite(loss):
-            raise TrainingError(
-                f"the loss is no longer a finite number in epoch {self.state.epoch + 1}",
-                hint="train again with a smaller rate: alexnet train --learning-rate "
-                f"{self.job.config.learning_rate / 10:g}",
-                code="loss_not_finite",
-            )
+            raise _diverged("loss is", self.state.epoch + 1, self.job.config.learning_rate)
 
     def _finish_epoch(self) -> None:
         """Validate, record the epoch, save."""
@@ -222,6 +227,8 @@ class Trainer:
         )
 
     def _save(self) -> None:
+        if not all(bool(torch.isfinite(p).all()) for p in self.core.parameters()):
+            raise _diverged("weights are", self.state.epoch + 1, self.job.config.learning_rate)
         history = self.state.history
         provenance = replace(
             self.job.manifest.provenance,
@@ -238,6 +245,7 @@ class Trainer:
             state=self.state,
             config=self.job.config.model_dump(mode="json"),
             manifest=replace(self.job.manifest, provenance=provenance),
+            environment=self.job.environment,
             model=self.core.state_dict(),
             optimizer=optimizer_tensors,
         )
@@ -251,3 +259,11 @@ class Trainer:
             signal_number=signal_number,
             hint=f"go on with: alexnet train --resume {shlex.quote(str(self.job.run.path))}",
         )
+
+
+def _diverged(what: str, epoch: int, rate: float) -> TrainingError:
+    return TrainingError(
+        f"the {what} no longer finite in epoch {epoch}; that step was not saved",
+        hint=f"train again with a smaller rate: alexnet train --learning-rate {rate / 10:g}",
+        code="not_finite",
+    )

@@ -36,15 +36,13 @@ def write_config(run: RunFolder, config: TrainConfig) -> None:
     atomic_write(run.config, document.encode())
 
 
-def write_environment(run: RunFolder, *, device: str, precision: str, threads: int) -> None:
+def write_environment(run: RunFolder, hardware: dict[str, str]) -> None:
     """Write `environment.json`: versions and hardware."""
     environment = {
         "command": ["alexnet", *sys.argv[1:]],
         "versions": library_versions(),
         "platform": platform.platform(),
-        "device": device,
-        "precision": precision,
-        "threads": threads,
+        **hardware,
     }
     atomic_write(run.environment, json.dumps(environment, indent=1).encode())
 

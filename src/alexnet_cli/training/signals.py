@@ -19,7 +19,8 @@ class StopRequest:
     def __enter__(self) -> Self:
         try:
             for number in _SIGNALS:
-                self._previous[number] = signal.signal(number, self._note)
+                if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup arranges
+                    self._previous[number] = signal.signal(number, self._note)
         except ValueError:  # not in the main thread: signals are the host program's affair
             self._previous.clear()
         return self
@@ -35,5 +36,5 @@ class StopRequest:
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         self.signal_number = number
-        for each in _SIGNALS:
+        for each in self._previous:
             signal.signal(each, signal.SIG_DFL)

@@ -2,17 +2,18 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import torch
+from pydantic import ValidationError
 
 from alexnet_cli.config import TrainConfig
 from alexnet_cli.data.catalog import find_dataset, load_training
 from alexnet_cli.errors import CheckpointError, UsageError
-from alexnet_cli.models.build import build_network, num_parameters
+from alexnet_cli.models.build import num_parameters, outline_network
 from alexnet_cli.runs import RunFolder, create_run
 from alexnet_cli.training import records
 from alexnet_cli.training.checkpoint import Checkpoint, EpochRow, newest_checkpoint
-from alexnet_cli.training.device import describe_device, resolve_device, resolve_precision
+from alexnet_cli.training.device import resolve_device, resolve_precision
 from alexnet_cli.training.loop import Job, Reporter, Trainer
 from alexnet_cli.training.prepare import describe_model
 
@@ -31,23 +32,22 @@ def new_job(config: TrainConfig, *, device: str, name: str | None, parent: Path)
     dataset = find_dataset(config.data)
     train, val = load_training(dataset, val_size=config.val_size, seed=config.seed)
     manifest = describe_model(config, dataset, train)
-    build_network(manifest.network)  # refuses sizes that do not fit, before a folder is made
+    outline_network(manifest.network)  # refuses sizes that do not fit, before a folder is made
     run = create_run(name or f"{config.model}-{config.data}", parent=parent)
     records.write_config(run, config)
-    records.write_environment(
-        run, device=describe_device(chosen), precision=_name(dtype), threads=torch.get_num_threads()
-    )
-    return Job(config, manifest, train, val, run, chosen, dtype)
+    job = Job(config, manifest, train, val, run, chosen, dtype)
+    records.write_environment(run, job.environment)
+    return job
 
 
 def resume_job(
-    path: Path, *, requested: TrainConfig, device: str, warn: Callable[[str], None]
+    path: Path, *, requested: dict[str, Any], device: str, warn: Callable[[str], None]
 ) -> tuple[Job, Checkpoint]:
     """Go on with a run from its newest whole checkpoint, with its own configuration.
 
     Args:
         path: The run folder.
-        requested: What the user asked for; may differ from the run only where it is the default.
+        requested: The settings the user gave; they may not differ from the run's.
         device: As in `new_job`.
         warn: Called with a message for each damaged checkpoint that is passed over.
 
@@ -57,7 +57,7 @@ def resume_job(
     """
     run = RunFolder(path)
     checkpoint = newest_checkpoint(run.checkpoints, warn=warn)
-    config = TrainConfig(**checkpoint.config)
+    config = _read_config(checkpoint)
     _refuse_changes(config, requested)
     if checkpoint.state.epoch >= config.epochs:
         raise CheckpointError(
@@ -69,15 +69,32 @@ def resume_job(
     dataset = find_dataset(config.data)
     train, val = load_training(dataset, val_size=config.val_size, seed=config.seed)
     dtype = resolve_precision(config.precision, chosen)
-    return Job(config, checkpoint.manifest, train, val, run, chosen, dtype), checkpoint
+    job = Job(config, checkpoint.manifest, train, val, run, chosen, dtype)
+    if job.environment != checkpoint.environment:
+        warn(
+            f"the run was on {checkpoint.environment}, it goes on with {job.environment}: "
+            "the result will not be bit-identical"
+        )
+    return job, checkpoint
 
 
-def _refuse_changes(config: TrainConfig, requested: TrainConfig) -> None:
-    default, wanted = TrainConfig().model_dump(), requested.model_dump()
-    for name, own in config.model_dump().items():
-        if wanted[name] not in (default[name], own):
+def _read_config(checkpoint: Checkpoint) -> TrainConfig:
+    try:
+        return TrainConfig(**checkpoint.config)
+    except ValidationError as error:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.folder} has a configuration of another version",
+            hint="start a new run with: alexnet train",
+            code="config_differs",
+        ) from error
+
+
+def _refuse_changes(config: TrainConfig, requested: dict[str, Any]) -> None:
+    own = config.model_dump()
+    for name, wanted in requested.items():
+        if wanted != own[name]:
             raise UsageError(
-                f"the run was started with {name} {own}, it cannot go on with {wanted[name]}",
+                f"the run was started with {name} {own[name]}, it cannot go on with {wanted}",
                 hint=f"leave --{name.replace('_', '-')} out, or start a new run without --resume",
                 code="config_differs",
             )
@@ -85,18 +102,14 @@ def _refuse_changes(config: TrainConfig, requested: TrainConfig) -> None:
 
 def describe_job(job: Job) -> str:
     """Say in one line what is about to be trained, on what and where."""
-    parameters = num_parameters(build_network(job.manifest.network))
+    parameters = num_parameters(outline_network(job.manifest.network))
     spec = job.manifest.input
     return (
         f"training {job.config.model} ({parameters:,} parameters) on {len(job.train):,} images "
         f"of {job.config.data}, {spec.crop_size_px}-px crops of {spec.image_size_px} px, "
-        f"{len(job.val):,} held out; {describe_device(job.device)}, {_name(job.dtype)}; "
+        f"{len(job.val):,} held out; {job.environment['device']}, {job.environment['precision']}; "
         f"{job.run.path}"
     )
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def train(job: Job, checkpoint: Checkpoint | None, reporter: Reporter) -> EpochRow:

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from alexnet_cli.data.arrays import ImageArrays
-from alexnet_cli.data.batches import TrainingBatches, crop_and_flip, resize_all
-from alexnet_cli.image import resize_square
+from alexnet_cli.data.batches import TrainingBatches, crop_and_flip
+from alexnet_cli.image import resize_all, resize_square
 
 CPU = torch.device("cpu")
 NUM_IMAGES = 23
@@ -19,7 +19,9 @@ def numbered(num_images=NUM_IMAGES, size_px=8):
 
 def dealt(arrays=None, *, epoch=0, first_batch=0, **changes):
     settings = {"batch_size": 5, "crop_size_px": 6, "pad_px": 0, "flip": True, "seed": 1}
-    batches = TrainingBatches(arrays or numbered(), device=CPU, **{**settings, **changes})
+    arrays = arrays or numbered()
+    settings["image_size_px"] = arrays.images_NHWC.shape[1]
+    batches = TrainingBatches(arrays, device=CPU, **{**settings, **changes})
     return list(batches.epoch(epoch, first_batch=first_batch))
 
 
@@ -68,7 +70,14 @@ def test_each_image_comes_once_per_epoch(batch_size):
     full, rest = divmod(NUM_IMAGES, batch_size)
     assert [len(images) for images, _ in batches] == [batch_size] * full + [rest] * bool(rest)
     count = TrainingBatches(
-        arrays, batch_size=batch_size, crop_size_px=6, pad_px=0, flip=True, seed=1, device=CPU
+        arrays,
+        image_size_px=8,
+        batch_size=batch_size,
+        crop_size_px=6,
+        pad_px=0,
+        flip=True,
+        seed=1,
+        device=CPU,
     )
     assert count.num_batches == len(batches)
     assert count.num_images == NUM_IMAGES
@@ -136,10 +145,18 @@ def test_every_corner_is_drawn_and_half_are_mirrored(pad_px, flip):
 
 
 def test_resize_all_does_what_predict_does():
-    arrays = numbered(4)
-    resized = resize_all(arrays, 12)
-    assert resized.images_NHWC.shape == (4, 12, 12, 3)
-    for image, big in zip(arrays.images_NHWC, resized.images_NHWC, strict=True):
+    images = numbered(4).images_NHWC
+    resized = resize_all(images, 12)
+    assert resized.shape == (4, 12, 12, 3)
+    for image, big in zip(images, resized, strict=True):
         np.testing.assert_array_equal(big, resize_square(image, 12))
-    np.testing.assert_array_equal(resized.labels_N, arrays.labels_N)
-    assert resize_all(arrays, 8) is arrays
+    assert resize_all(images, 8) is images
+
+
+def test_batches_are_cut_from_resized_images():
+    arrays = numbered()
+    (images, _), *_ = dealt(
+        arrays, image_size_px=12, crop_size_px=12, flip=False, batch_size=NUM_IMAGES
+    )
+    expected = {image.tobytes() for image in resize_all(arrays.images_NHWC, 12)}
+    assert {image.tobytes() for image in images.numpy()} == expected

@@ -42,6 +42,7 @@ def save(folder, manifest):
             folder,
             state=TrainState(step, 2, 1, 0.1 + 0.2, 7, 1.25, best_step, HISTORY),
             config=CONFIG,
+            environment={"device": "cpu"},
             manifest=manifest,
             model={"weight": tensors["weight"]},
             optimizer={"weight": tensors["other"]},
@@ -58,7 +59,7 @@ def meaning(path):
         for file in (MODEL_FILE, OPTIMIZER_FILE)
         for name, tensor in found.read_tensors(file).items()
     }
-    return found.state, found.config, found.manifest, tensors
+    return found.state, found.config, found.environment, found.manifest, tensors
 
 
 def damage(path, offset):
@@ -192,12 +193,14 @@ def test_best_is_the_newest_before_the_end_of_the_first_epoch(save, folder):
     assert best_checkpoint(folder).state.step == 2
 
 
-def test_a_damaged_best_is_an_error_not_another_one(save, folder):
+def test_in_place_of_a_damaged_best_comes_the_newest_and_a_warning(save, folder):
     save(1)
     save(2, best_step=1)
     damage(folder / "step-1" / MODEL_FILE, -1)
-    with pytest.raises(CheckpointError, match="step-1"):
-        best_checkpoint(folder)
+    warnings = []
+    assert best_checkpoint(folder, warn=warnings.append).state.step == 2
+    assert "step-1" in warnings[0]
+    assert "taking the newest" in warnings[0]
 
 
 def test_weights_of_another_layout_are_refused(save):

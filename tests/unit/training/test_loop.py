@@ -157,6 +157,7 @@ def test_weights_ruined_by_the_last_update_of_an_epoch_are_not_saved(make_job):
     job = make_job(epochs=1, batch_size=22, learning_rate=100.0)
     with pytest.raises(TrainingError, match="finite"):
         Trainer(job, Reporter()).run()
+    assert list(job.run.path.rglob("*.safetensors")) == []
 
 
 def test_best_step_is_the_best_validation_epoch(make_job):
