@@ -1,16 +1,17 @@
 """Files: atomic writes, hashes, and the folders this program keeps things in."""
 
+import contextlib
 import errno
 import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
-from alexnet_cli.errors import AlexnetError
+from alexnet_cli.errors import AlexnetError, UsageError
 
 _CHUNK_BYTES = 1 << 20
 
@@ -19,10 +20,43 @@ def cache_folder() -> Path:
     """Return the folder for downloads: `ALEXNET_HOME`, else the platform's cache folder."""
     home = os.environ.get("ALEXNET_HOME")
     if home:
-        return Path(home).expanduser()
+        try:
+            return Path(home).expanduser()
+        except RuntimeError as error:
+            raise UsageError(
+                f"ALEXNET_HOME names an unknown user: {home}", hint="set it to an absolute path"
+            ) from error
     import platformdirs
 
     return platformdirs.user_cache_path("alexnet")
+
+
+_temporaries: set[Path] = set()
+
+
+@contextlib.contextmanager
+def temporary_folder(parent: Path | None = None) -> Iterator[Path]:
+    """Provide a folder that is gone afterwards, even if a signal ends the process.
+
+    Args:
+        parent: Where it is created; the system's place for such folders by default.
+    """
+    with tempfile.TemporaryDirectory(dir=parent, prefix=".alexnet-") as name:
+        folder = Path(name)
+        _temporaries.add(folder)
+        try:
+            yield folder
+        finally:
+            _temporaries.discard(folder)
+
+
+def remove_temporaries() -> None:
+    """Delete what is being written, for a process that is about to end without unwinding."""
+    for path in list(_temporaries):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def sha256_of(path: Path, on_chunk: Callable[[int], None] | None = None) -> str:
@@ -88,6 +122,7 @@ def _write_and_replace(path: Path, source: BinaryIO) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         temporary = Path(name)
+        _temporaries.add(temporary)
         with os.fdopen(descriptor, "wb") as file:
             shutil.copyfileobj(source, file, _CHUNK_BYTES)
             file.flush()
@@ -100,6 +135,7 @@ def _write_and_replace(path: Path, source: BinaryIO) -> None:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+            _temporaries.discard(temporary)
 
 
 def sync_folder(folder: Path) -> None:

@@ -4,6 +4,7 @@ The one place for decoding, resizing and cropping, shared by data and inference,
 and prediction cannot differ. Shape letters: H height, W width, 3 = RGB.
 """
 
+import struct
 import warnings
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +17,11 @@ from alexnet_cli.errors import DataError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 MAX_PIXELS = 178_956_970  # Pillow's own threshold for a decompression bomb, here an error
+# What Pillow's decoders were seen to raise on damaged files, beside their own errors.
+_DAMAGE = (
+    OSError, SyntaxError, ValueError, EOFError, OverflowError, MemoryError, TypeError, KeyError,
+    IndexError, AttributeError, ZeroDivisionError, struct.error,
+)  # fmt: skip
 BACKGROUND = (255, 255, 255)  # what shows through transparency
 
 
@@ -36,6 +42,8 @@ def read_image(source: Path | bytes, *, name: str | None = None) -> NDArray[np.u
         DataError: Not an image of a known format, damaged, or larger than `MAX_PIXELS`.
     """
     label = name or (str(source) if isinstance(source, Path) else "standard input")
+    if isinstance(source, Path) and source.exists() and not source.is_file():
+        raise _refused(label, "it is not a regular file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about odd metadata; the pixels are what counts
@@ -49,16 +57,13 @@ def read_image(source: Path | bytes, *, name: str | None = None) -> NDArray[np.u
         raise DataError(
             f"no such image: {label}", hint="check the path", code="image_missing"
         ) from error
-    except IsADirectoryError as error:
-        raise _refused(label, "it is a folder") from error
     except UnidentifiedImageError as error:
         raise _refused(label, "not a PNG, JPEG, WebP, BMP, GIF, TIFF or PPM image") from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise _refused(label, "more pixels than a sane image has") from error
     except PermissionError as error:
         raise _refused(label, "permission denied") from error
-    # Pillow's decoders report damage with any of these.
-    except (OSError, SyntaxError, ValueError, EOFError, OverflowError, MemoryError) as error:
+    except _DAMAGE as error:
         raise _refused(label, f"damaged: {error}") from error
 
 

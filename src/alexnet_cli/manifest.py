@@ -156,6 +156,8 @@ def _check(manifest: Manifest) -> None:
         raise ValueError(f"{network.num_classes} outputs for {len(manifest.classes)} classes")
     if network.crop_size_px != image.crop_size_px:
         raise ValueError("network and input disagree on the crop size")
+    if manifest.provenance.seed < 0 or manifest.provenance.val_size < 1:
+        raise ValueError("impossible provenance")
     if not 1 <= image.crop_size_px <= image.image_size_px <= 4096:
         raise ValueError(f"crop {image.crop_size_px} of image size {image.image_size_px}")
 

@@ -5,7 +5,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from alexnet_cli.errors import AlexnetError
+from alexnet_cli.errors import AlexnetError, UsageError
 from alexnet_cli.files import writing_error
 
 RUNS_FOLDER = Path("runs")
@@ -64,6 +64,13 @@ def create_run(name: str, *, parent: Path = RUNS_FOLDER) -> RunFolder:
 
     Creating the folder is the claim on its name, so two runs started at once never share one.
     """
+    if (
+        name in ("", ".", "..")
+        or name != Path(name).name
+        or not name.isprintable()
+        or len(name) > 200
+    ):
+        raise UsageError(f"{name!r} cannot be the name of a folder", hint="choose another --name")
     for number in itertools.count(1):
         path = parent / (name if number == 1 else f"{name}-{number}")
         try:
@@ -78,7 +85,7 @@ def create_run(name: str, *, parent: Path = RUNS_FOLDER) -> RunFolder:
 
 
 def newest_run(parent: Path = RUNS_FOLDER, *, data: str | None = None) -> RunFolder:
-    """Return the run that was started last.
+    """Return the run that was started last, of those that have a checkpoint.
 
     Args:
         parent: Where the run folders are.
@@ -90,11 +97,12 @@ def newest_run(parent: Path = RUNS_FOLDER, *, data: str | None = None) -> RunFol
     started = [
         (config.stat().st_mtime_ns, config.parent.name)
         for config in parent.glob("*/config.toml")
-        if data is None or f'\ndata = "{data}"\n' in config.read_text()
+        if any(config.parent.glob("checkpoints/step-*/state.json"))  # it got as far as saving
+        and (data is None or f'\ndata = "{data}"\n' in config.read_text())
     ]
     if not started:
         raise AlexnetError(
-            f"no run found in {parent.absolute()}",
+            f"no run found in {parent}",
             hint="train one with: alexnet train",
             code="no_run",
         )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -157,3 +158,74 @@ def test_a_closed_pipe_is_quiet(trained_folder: Path) -> None:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert "Traceback" not in result.stderr
+
+
+def test_a_fifo_does_not_hang_and_a_strange_name_does_not_stop_the_others(
+    trained_folder: Path, alexnet: Run
+) -> None:
+    os.mkfifo("fifo.png")
+    strange = os.fsdecode(b"caf\xe9.png")
+    Path(strange).write_bytes((trained_folder / "0.png").read_bytes())
+    run = trained_folder / "runs" / "alexnet-cifar-shapes"
+    for style in ((), ("--json",)):
+        result = alexnet("predict", "fifo.png", strange, "[red]x.png", "--model", run, *style)
+        assert result.returncode == 1
+        assert "Traceback" not in result.stderr
+        assert "fifo.png" in result.stderr
+        assert "caf" in result.stdout
+
+
+def test_export_never_writes_into_a_checkpoint(trained_folder: Path, alexnet: Run) -> None:
+    (first, *_) = (trained_folder / "runs" / "alexnet-cifar-shapes" / "checkpoints").iterdir()
+    before = (first / "model.safetensors").read_bytes()
+    result = alexnet("export", first, "--format", "safetensors", "--output", first)
+    assert result.returncode == 2
+    assert (first / "model.safetensors").read_bytes() == before
+
+
+def test_records_lost_to_a_kill_are_written_again(
+    trained_folder: Path, alexnet: Run, isolated: Path
+) -> None:
+    run = isolated / "run"
+    shutil.copytree(trained_folder / "runs" / "alexnet-cifar-shapes", run)
+    (run / "metrics.json").unlink()
+    (run / "README.md").unlink()
+    alexnet("train", "--resume", run)
+    assert json.loads((run / "metrics.json").read_text())["epochs"] == 2
+    assert (run / "README.md").is_file()
+
+
+def test_a_second_process_cannot_train_the_same_run(
+    trained_folder: Path, alexnet: Run, isolated: Path
+) -> None:
+    from filelock import FileLock
+
+    run = isolated / "run"
+    shutil.copytree(trained_folder / "runs" / "alexnet-cifar-shapes", run)
+    steps = sorted((run / "checkpoints").iterdir(), key=lambda path: int(path.name[5:]))
+    shutil.rmtree(steps[-1])  # so that there is something left to train
+    with FileLock(run / ".lock"):
+        result = alexnet("train", "--resume", run)
+    assert result.returncode == 1
+    assert "another process" in result.stderr
+
+
+@pytest.mark.parametrize("delay_seconds", [0.3, 1.5, 3.0])
+@pytest.mark.parametrize("command", ["evaluate", "export"])
+def test_ctrl_c_at_any_time_is_130_and_leaves_nothing(
+    command: str, delay_seconds: float, trained_folder: Path, isolated: Path
+) -> None:
+    run = trained_folder / "runs" / "alexnet-cifar-shapes"
+    arguments = [command, run] + (["--output", isolated / "out"] if command == "export" else [])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "alexnet_cli", *map(str, arguments)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "TMPDIR": str(isolated)},
+    )  # fmt: skip
+    time.sleep(delay_seconds)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode in (0, 130) or (delay_seconds < 1 and process.returncode != 0)
+    assert "Traceback" not in stderr or delay_seconds < 1  # before our handler, it is Python's
+    if process.returncode == 130:
+        assert [path.name for path in isolated.rglob("*") if path.is_file()] == []

@@ -66,6 +66,15 @@ def test_predict_works_where_importing_torch_fails(work: Path, alexnet: Run) -> 
     assert all(len(line["top"]) == 3 for line in lines)
 
 
+def test_onnx_runtime_reports_nothing(work: Path, alexnet: Run) -> None:
+    # Its uploader, when it starts, first leaves an identifier in the folder for temporary files.
+    (work / "tmp").mkdir()
+    result = alexnet("predict", "0.png", env={"TMPDIR": str(work / "tmp"), "HOME": str(work / "h")})
+    assert result.returncode == 0, result.stderr
+    assert list((work / "tmp").iterdir()) == []
+    assert not (work / "h").exists()
+
+
 def test_predict_formats_agree(work: Path, alexnet: Run) -> None:
     run = Path("runs/alexnet-cifar-shapes")
     shared = alexnet("export", "--format", "onnx", "--shared-weights", "--output", "shared")

@@ -201,7 +201,7 @@ def test_a_format_outside_the_list_is_refused():
     ("name", "code", "reason"),
     [
         ("missing.png", "image_missing", "no such image"),
-        ("folder", "image_unreadable", "it is a folder"),
+        ("folder", "image_unreadable", "it is not a regular file"),
         ("file/below.png", "image_unreadable", "file"),
         ("n\0ul.png", "image_unreadable", "null"),
     ],

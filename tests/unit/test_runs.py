@@ -5,13 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from alexnet_cli.errors import AlexnetError
+from alexnet_cli.errors import AlexnetError, UsageError
 from alexnet_cli.runs import RunFolder, create_run, exported_model, newest_run
 
 
-def start(name, *, seconds, parent=Path("runs")):
+def start(name, *, seconds, parent=Path("runs"), data="cifar10"):
     run = create_run(name, parent=parent)
-    run.config.touch()
+    run.config.write_text(f'# a run\ndata = "{data}"\n')
+    state = run.checkpoints / "step-1" / "state.json"
+    state.parent.mkdir(parents=True)
+    state.touch()
     os.utime(run.config, (seconds, seconds))
     return run
 
@@ -51,7 +54,7 @@ def test_the_newest_run_is_the_one_started_last():
     start("b", seconds=200)
     last = start("a", seconds=300)
     start("c", seconds=100)
-    create_run("claimed-but-never-started")
+    create_run("claimed-but-never-started").config.touch()
     Path("runs/stray-file").touch()
     assert newest_run() == last
 
@@ -62,6 +65,19 @@ def test_the_newest_of_another_folder():
     assert newest_run(Path("elsewhere")) == there
 
 
+def test_the_newest_on_a_dataset():
+    drawn = start("drawn", seconds=100, data="shapes")
+    photos = start("photos", seconds=200)
+    assert newest_run(data="shapes") == drawn
+    assert newest_run(data="cifar10") == photos
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "x" * 300, "bad\udcff", "new\nline"])
+def test_a_name_that_is_no_folder_name_is_refused(name):
+    with pytest.raises(UsageError):
+        create_run(name)
+
+
 @pytest.mark.parametrize("make_folder", [False, True])
 def test_no_run_is_an_error_with_the_folder_and_a_command(isolated, make_folder):
     if make_folder:
@@ -69,7 +85,7 @@ def test_no_run_is_an_error_with_the_folder_and_a_command(isolated, make_folder)
     with pytest.raises(AlexnetError) as caught:
         newest_run()
     assert caught.value.code == "no_run"
-    assert str(isolated / "runs") in caught.value.message
+    assert "runs" in caught.value.message
     assert "alexnet train" in caught.value.hint
 
 

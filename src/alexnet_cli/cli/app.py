@@ -2,14 +2,17 @@
 
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from types import FrameType
 
 import typer
 
 from alexnet_cli import __version__
 from alexnet_cli.cli.console import report_error
 from alexnet_cli.errors import AlexnetError
+from alexnet_cli.files import remove_temporaries
 
 COMMANDS = {
     "download": "Fetch a dataset into the cache folder, its hash checked before it is opened.",
@@ -82,7 +85,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):  # a file name may hold bytes that are no text
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    _stop_at_once_on_signals()
     sys.exit(_run(arguments))
+
+
+def _stop_at_once_on_signals() -> None:
+    """Make Ctrl-C and SIGTERM end the process with their exit codes, whatever it is doing.
+
+    Training replaces these handlers by ones that save first. An exception would not do: raised
+    inside an import or a callback from C++ it is swallowed, or aborts the process.
+    """
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        sys.stdout.flush()
+        report_error("interrupted", None, "interrupted", as_json="--json" in sys.argv)
+        remove_temporaries()
+        os._exit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, stop)
 
 
 def _run(arguments: list[str]) -> int:
@@ -105,7 +127,7 @@ def _run(arguments: list[str]) -> int:
 
 def _with_errors_in_words(invoke: Callable[[], int], *, command: str, as_json: bool) -> int:
     try:
-        status = invoke()
+        return invoke()
     except typer.TyperException as error:  # the command line itself is wrong
         message = error.format_message()
         hint = f"see: alexnet {command} --help" if command in COMMANDS else "see: alexnet --help"
@@ -124,6 +146,3 @@ def _with_errors_in_words(invoke: Callable[[], int], *, command: str, as_json: b
         hint = "choose a smaller --batch-size or --image-size"
         report_error("not enough memory", hint, "out_of_memory", as_json=as_json)
         return 1
-    if status == 130:  # Typer's word for Ctrl-C
-        report_error("interrupted", None, "interrupted", as_json=as_json)
-    return status

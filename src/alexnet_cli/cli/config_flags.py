@@ -84,7 +84,7 @@ def _read_config_file(context: typer.Context, path: Path | None) -> Path | None:
         raise UsageError(
             f"cannot read {path} ({error.strerror})", hint="check the path given to --config"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(
             f"{path} is not valid TOML ({error})", hint="see a run's config.toml for an example"
         ) from error

@@ -30,7 +30,7 @@ def note(message: str, *, quiet: bool = False) -> None:
 
 def print_json(document: Any) -> None:
     """Print a result for programs."""
-    print(json.dumps(document), flush=True)
+    print(json.dumps(document, allow_nan=False), flush=True)
 
 
 def report_error(message: str, hint: str | None, code: str, *, as_json: bool) -> None:

@@ -61,7 +61,7 @@ def command(
     elif is_cached(wanted) and not force:
         note(f"{wanted.name} is there already and sound", quiet=quiet)
     else:
-        note(f"downloading {wanted.url}", quiet=quiet)
+        note(f"downloading {wanted.url}", quiet=quiet or offline)
         bar = ByteProgress("downloading", total=wanted.num_bytes, quiet=quiet)
         try:
             download_archive(wanted, progress=bar, force=force, offline=offline)

@@ -43,6 +43,7 @@ def command(
     from alexnet_cli.cli.model_source import find_checkpoint, load_network
     from alexnet_cli.errors import UsageError
     from alexnet_cli.export.write import Format, export_model
+    from alexnet_cli.training.checkpoint import STATE_FILE
 
     if file_format not in tuple(Format):
         raise UsageError(
@@ -53,10 +54,16 @@ def command(
     checkpoint = find_checkpoint(model, data=data)
     epoch, top1 = checkpoint.manifest.provenance.epoch, checkpoint.manifest.provenance.val_top1
     note(f"exporting {checkpoint.folder} (epoch {epoch}, validation top-1 {top1:.2%})", quiet=quiet)
+    folder = output or checkpoint.folder.resolve().parent.parent
+    if (folder / STATE_FILE).exists():
+        raise UsageError(
+            f"{folder} is a checkpoint; an export would overwrite its weights",
+            hint="choose another --output",
+        )
     written = export_model(
         load_network(checkpoint),
         checkpoint.manifest,
-        output or checkpoint.folder.parent.parent,
+        folder,
         file_format=Format(file_format),
         shared_weights=shared_weights,
         images_BSSC=_parity_images(checkpoint, num_parity_images),

@@ -52,6 +52,12 @@ def find_checkpoint(path: Path | None, *, data: str | None = None) -> "Checkpoin
     folder = path or newest_run(data=data).path
     if (folder / STATE_FILE).is_file():
         return read_checkpoint(folder)
+    if folder.is_file():
+        raise CheckpointError(
+            f"{folder} is a file; a run or checkpoint folder is needed",
+            hint="leave the path out to take the newest run",
+            code="checkpoint_missing",
+        )
     if not folder.is_dir():
         raise CheckpointError(
             f"no such run or checkpoint: {folder}",

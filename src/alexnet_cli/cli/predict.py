@@ -77,7 +77,7 @@ def _print_table(predictions: Iterable["Prediction"]) -> bool:
     from rich.text import Text
 
     failed, table = False, Table()
-    table.add_column("image")
+    table.add_column("image", overflow="fold")
     table.add_column("class")
     table.add_column("probability", justify="right")
     for prediction in predictions:

@@ -7,7 +7,6 @@ import contextlib
 import logging
 import shlex
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from alexnet_cli.files import (
     atomic_write,
     cache_folder,
     sha256_of,
+    temporary_folder,
     writing_error,
 )
 
@@ -133,20 +133,24 @@ def download_archive(
         if shutil.disk_usage(archive.path.parent).free < archive.num_bytes:
             raise _no_space(archive)
         if force or not is_cached(archive):
-            with tempfile.TemporaryDirectory(dir=archive.path.parent) as temporary:
-                atomic_copy(_retrieve(archive, Path(temporary), progress), archive.path)
+            with temporary_folder(archive.path.parent) as folder:
+                atomic_copy(_retrieve(archive, folder, progress), archive.path)
             archive.hash_path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def _lock(archive: Archive) -> Iterator[None]:
     """Let one process at a time change the archive; create the cache folder."""
+    lock = FileLock(f"{archive.path}.lock")
     try:
         archive.path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{archive.path}.lock"):
-            yield
+        lock.acquire()
     except OSError as error:
         raise writing_error(archive.path, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _no_space(archive: Archive) -> DownloadError:
@@ -191,6 +195,8 @@ def _retrieve(archive: Archive, folder: Path, progress: ProgressBar) -> Path:
         raise _failed(archive, "the connection broke off") from error
     except requests.exceptions.RequestException as error:
         raise _failed(archive, "no connection to the server") from error
+    except OSError as error:  # the disk, or a certificate file that is not there
+        raise _failed(archive, str(error)) from error
     except ValueError as error:  # pooch's word for a hash that differs
         raise _failed(archive, "what arrived is not the published file: sha256 differs") from error
 

@@ -1,6 +1,5 @@
 """Writing exported files: everything is built and compared first, then put in place."""
 
-import tempfile
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from alexnet_cli.export.onnx_graph import build_graph
 from alexnet_cli.export.parity import Parity, compare, require_parity
 from alexnet_cli.export.weights import safetensors_bytes, shared_graph
-from alexnet_cli.files import atomic_write
+from alexnet_cli.files import atomic_write, temporary_folder
 from alexnet_cli.inference.session import load_model
 from alexnet_cli.manifest import Manifest
 from alexnet_cli.models.normalise import PixelNetwork
@@ -64,11 +63,11 @@ def export_model(
     network = PixelNetwork(core, manifest.input).eval()
     contents = _build(network, manifest, file_format, shared_weights=shared_weights)
     exported = []
-    with tempfile.TemporaryDirectory(prefix="alexnet-export-") as temporary:
+    with temporary_folder() as temporary:
         for name, content in contents.items():
-            (Path(temporary) / name).write_bytes(content)
+            atomic_write(temporary / name, content)
         for name, content in contents.items():
-            candidate = Path(temporary) / name
+            candidate = temporary / name
             if name == ONNX_NAME:
                 onnx.checker.check_model(candidate, full_check=True)
             parity = compare(network, load_model(candidate, device="cpu"), images_BSSC)

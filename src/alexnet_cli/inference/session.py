@@ -72,6 +72,8 @@ class Model:
             (result,) = self._session.run([output], {"images": images_BSSC})
         except _ORT_ERRORS as error:
             raise _unusable(self._path, _first_line(error)) from error
+        if not np.isfinite(result).all():
+            raise _unusable(self._path, "its answers are not finite numbers")
         return np.asarray(result, np.float32)
 
 

@@ -34,7 +34,8 @@ class AlexNetCifar(nn.Module):
             raise UsageError(
                 f"alexnet-cifar takes crops of {MIN_CROP_PX} to {MAX_CROP_PX} px, "
                 f"not {crop_size_px}",
-                hint="choose a smaller --image-size, or train --model alexnet",
+                hint=f"choose a --crop-size from {MIN_CROP_PX} to {MAX_CROP_PX}, or for large "
+                "images --model alexnet",
             )
         self.features = nn.Sequential(
             nn.Conv2d(3, 96, kernel_size=5, padding=2),  # 96×32×32

@@ -208,7 +208,7 @@ def _damaged(path: Path, reason: str) -> CheckpointError:
     return CheckpointError(
         f"checkpoint file {path} is damaged ({reason})",
         hint="go on from an older one with: alexnet train --resume "
-        f"{shlex.quote(str(path.parent.parent.parent))}",
+        f"{shlex.quote(str(path.absolute().parents[2]))}",
     )
 
 

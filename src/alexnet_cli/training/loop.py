@@ -115,8 +115,8 @@ class Trainer:
             self.optimizer.state[parameter][_MOMENTUM_BUFFER] = buffer.copy_(value)
         self.state = checkpoint.state
 
-    def run(self) -> EpochRow:
-        """Train to the last epoch and return the best one's row.
+    def run(self) -> tuple[EpochRow, ...]:
+        """Train to the last epoch and return the row of every epoch.
 
         Raises:
             Interrupted: A signal came; a checkpoint was saved.
@@ -126,7 +126,7 @@ class Trainer:
             while self.state.epoch < self.job.config.epochs:
                 self._train_epoch()
                 self._finish_epoch()
-        return max(self.state.history, key=lambda row: row.val_top1)
+        return self.state.history
 
     def _train_epoch(self) -> None:
         """Make the remaining updates of the current epoch."""

@@ -1,14 +1,18 @@
 """Starting a run, or going on with one."""
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from alexnet_cli.config import TrainConfig
 from alexnet_cli.data.catalog import find_dataset, load_training
-from alexnet_cli.errors import CheckpointError, UsageError
+from alexnet_cli.errors import CheckpointError, TrainingError, UsageError
+from alexnet_cli.manifest import Manifest
 from alexnet_cli.models.build import num_parameters, outline_network
 from alexnet_cli.runs import RunFolder, create_run
 from alexnet_cli.training import records
@@ -56,13 +60,20 @@ def resume_job(
         UsageError: A setting was asked for that the run does not have.
     """
     run = RunFolder(path)
+    if not run.checkpoints.is_dir():
+        raise CheckpointError(
+            f"{path} is not a run folder",
+            hint="name a folder in runs/, or start a new run with: alexnet train",
+            code="checkpoint_missing",
+        )
     checkpoint = newest_checkpoint(run.checkpoints, warn=warn)
     config = _read_config(checkpoint)
     _refuse_changes(config, requested)
     if checkpoint.state.epoch >= config.epochs:
+        _complete(run, config, checkpoint.manifest, checkpoint.state.history)  # if it was killed
         raise CheckpointError(
             f"run {path} has all its {config.epochs} epochs",
-            hint=f"evaluate it with: alexnet evaluate {path}",
+            hint=f"evaluate it with: alexnet evaluate {shlex.quote(str(path))}",
             code="run_complete",
         )
     chosen = resolve_device(device)
@@ -114,9 +125,35 @@ def describe_job(job: Job) -> str:
 
 def train(job: Job, checkpoint: Checkpoint | None, reporter: Reporter) -> EpochRow:
     """Train to the end and return the best epoch's row; the run folder is then complete."""
-    trainer = Trainer(job, reporter)
-    if checkpoint is not None:
-        trainer.resume(checkpoint)
-    best = trainer.run()
-    records.write_card(job.run, job.config, job.manifest, best)
+    try:
+        with FileLock(job.run.path / ".lock", timeout=0):
+            trainer = Trainer(job, reporter)
+            if checkpoint is not None:
+                trainer.resume(checkpoint)
+            history = trainer.run()
+            return _complete(job.run, job.config, job.manifest, history)
+    except Timeout as error:
+        raise TrainingError(
+            f"another process is training {job.run.path}",
+            hint="wait for it, or start a new run with: alexnet train",
+            code="run_busy",
+        ) from error
+    except RuntimeError as error:
+        # CUDA has a class for this; the CPU's allocator has only its words.
+        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            raise TrainingError(
+                f"not enough memory on {job.device} for batches of {job.config.batch_size}",
+                hint=f"train with a smaller batch: --batch-size {job.config.batch_size // 2 or 1}",
+                code="out_of_memory",
+            ) from error
+        raise
+
+
+def _complete(
+    run: RunFolder, config: TrainConfig, manifest: Manifest, history: tuple[EpochRow, ...]
+) -> EpochRow:
+    """Write the records of a run that has ended, and return its best epoch's row."""
+    best = max(history, key=lambda row: row.val_top1)
+    records.write_metrics(run, history)
+    records.write_card(run, config, manifest, best)
     return best

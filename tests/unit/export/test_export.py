@@ -12,7 +12,7 @@ import torch
 from onnx import numpy_helper
 from safetensors import safe_open
 
-from alexnet_cli.errors import ExportError
+from alexnet_cli.errors import ExportError, ModelFileError
 from alexnet_cli.export.parity import MAX_LOGIT_DIFFERENCE, Parity, compare, require_parity
 from alexnet_cli.export.write import Format, export_model
 from alexnet_cli.inference.session import GRAPH_KEY, load_model
@@ -158,8 +158,9 @@ def test_a_network_whose_answers_are_no_numbers_is_refused(exported, tmp_path):
     core = copy.deepcopy(exported.core)
     with torch.no_grad():
         core.classifier[7].bias.fill_(float("nan"))
-    with pytest.raises(ExportError):
+    with pytest.raises(ModelFileError, match="not finite"):
         export(core, exported, tmp_path)
+    assert list(tmp_path.glob("*.*")) == []
 
 
 def test_a_fresh_network_can_be_exported(exported, tmp_path):

@@ -59,7 +59,7 @@ def meaning(path):
         for file in (MODEL_FILE, OPTIMIZER_FILE)
         for name, tensor in found.read_tensors(file).items()
     }
-    return found.state, found.config, found.environment, found.manifest, tensors
+    return found.state, found.config, found.manifest, tensors
 
 
 def damage(path, offset):

@@ -109,7 +109,7 @@ def stop_and_resume(job, after_steps):
 def test_the_loss_falls_and_the_classes_are_learned(make_job):
     job = make_job(epochs=8, schedule=Schedule.LINEAR, learning_rate=0.02)
     reporter = Reporter()
-    best = Trainer(job, reporter).run()
+    best = max(Trainer(job, reporter).run(), key=lambda row: row.val_top1)
     rows = [row for row, _ in reporter.rows]
     assert rows[0].train_loss > 1.2  # ln 4 is 1.39
     assert rows[-1].train_loss < 0.5 * rows[0].train_loss
@@ -170,7 +170,7 @@ def test_best_step_is_the_best_validation_epoch(make_job):
     assert len(set(top1)) > 1
     assert best != 4  # the more it learns the truth, the worse it does on these labels
     assert state.best_step == STEPS_PER_EPOCH * (best + 1)
-    assert returned == state.history[best]
+    assert returned == state.history
     running = [max([-1.0, *top1[:i]]) for i in range(5)]
     assert [b for _, b in reporter.rows] == [t > r for t, r in zip(top1, running, strict=True)]
     saved = best_checkpoint(job.run.checkpoints)
