@@ -54,7 +54,7 @@ def command(
     checkpoint = find_checkpoint(model, data=data)
     epoch, top1 = checkpoint.manifest.provenance.epoch, checkpoint.manifest.provenance.val_top1
     note(f"exporting {checkpoint.folder} (epoch {epoch}, validation top-1 {top1:.2%})", quiet=quiet)
-    folder = output or checkpoint.folder.resolve().parent.parent
+    folder = output or _run_folder(checkpoint.folder)
     if (folder / STATE_FILE).exists():
         raise UsageError(
             f"{folder} is a checkpoint; an export would overwrite its weights",
@@ -89,6 +89,12 @@ def command(
     else:
         for file in written:
             print(file.path)
+
+
+def _run_folder(checkpoint: Path) -> Path:
+    """Return the run of a checkpoint folder, as seen from the working folder if it lies below."""
+    run = checkpoint.resolve().parent.parent
+    return run.relative_to(Path.cwd()) if run.is_relative_to(Path.cwd()) else run
 
 
 def _parity_images(checkpoint: "Checkpoint", num_images: int) -> "NDArray[np.uint8]":

@@ -188,7 +188,8 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         hashes = {name: str(document["sha256"][name]) for name in (MODEL_FILE, OPTIMIZER_FILE)}
         manifest = manifest_from_json(json.dumps(document["manifest"]), source=str(path))
     except (ValueError, KeyError, TypeError, RecursionError, ModelFileError) as error:
-        raise _damaged(path, str(error)) from error
+        reason = f"missing {error}" if isinstance(error, KeyError) else str(error)
+        raise _damaged(path, reason) from error
     for name, expected in hashes.items():
         if not (folder / name).is_file():
             raise _damaged(folder / name, "missing")
