@@ -1,6 +1,7 @@
 """Every example runs."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,3 +44,22 @@ def test_plain_onnxruntime_answers_as_predict_does(trained_folder: Path, alexnet
 def test_config_example_is_accepted(alexnet: Run) -> None:
     result = alexnet("train", "--config", _EXAMPLES / "quick_shapes.toml", "--dry-run")
     assert json.loads(result.stdout)["crop_size"] == 8
+
+
+def test_the_python_lines_of_the_readme_run(trained_folder: Path) -> None:
+    readme = (_EXAMPLES.parent / "README.md").read_text()
+    (snippet,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    snippet = snippet.replace("alexnet-cifar-cifar10", "alexnet-cifar-shapes")
+    snippet = snippet.replace("img.png", "0.png")
+    result = subprocess.run(
+        [sys.executable, "-c", snippet],
+        cwd=trained_folder, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert re.match(r"\w+ExecutionProvider \w+ [01]\.\d+", result.stdout)
+
+
+def test_ci_runs_the_test_command_of_the_readme() -> None:
+    readme = (_EXAMPLES.parent / "README.md").read_text()
+    commands = re.findall(r"```sh\n(python3 -m venv .*?)\n```", readme)
+    assert len(commands) == 2
+    assert commands[1] in (_EXAMPLES.parent / ".ci" / "run").read_text()
