@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,13 @@ import numpy as np
 import pytest
 
 REAL_ARCHIVE_SHA256 = "4126b3259271dd93052fcf0397a2136ea3abea03075fc6ee59458f7b52273d84"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interruptible() -> None:
+    """Let SIGINT through: a runner started in the background ignores it, and its children too."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
