@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from alexnet_cli.export.write import Exported
     from alexnet_cli.training.checkpoint import Checkpoint
 
 EXAMPLES = "Example: alexnet export --format all --shared-weights"
@@ -68,6 +69,10 @@ def command(
         shared_weights=shared_weights,
         images_BSSC=_parity_images(checkpoint, num_parity_images),
     )
+    _report(written, as_json=json, quiet=quiet)
+
+
+def _report(written: "list[Exported]", *, as_json: bool, quiet: bool) -> None:
     for file in written:
         note(
             f"{file.path.name}: {file.num_bytes:,} bytes; logits within "
@@ -75,20 +80,20 @@ def command(
             "validation images, every top class the same",
             quiet=quiet,
         )
-    if json:
+    if as_json:
         print_json(
             [
                 {
-                    "path": str(f.path),
-                    "num_bytes": f.num_bytes,
-                    "max_logit_difference": f.parity.max_logit_difference,
+                    "path": str(file.path),
+                    "num_bytes": file.num_bytes,
+                    "max_logit_difference": file.parity.max_logit_difference,
                 }
-                for f in written
+                for file in written
             ]
         )
-    else:
-        for file in written:
-            print(file.path)
+        return
+    for file in written:
+        print(file.path)
 
 
 def _run_folder(checkpoint: Path) -> Path:
