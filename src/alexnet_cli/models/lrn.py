@@ -3,11 +3,18 @@
 Shape letters: N batch, C channels, H height, W width.
 """
 
+import functools
+import importlib
+from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from alexnet_cli.models import lrn_native
 
 
 class LocalResponseNorm(nn.Module):
@@ -19,14 +26,12 @@ class LocalResponseNorm(nn.Module):
     window size, as `torch.nn.LocalResponseNorm` and the ONNX operator `LRN` do.
 
     Why not `torch.nn.LocalResponseNorm`: it averages through a 3-D pooling of a padded copy, and
-    was the slowest part of the whole network. Here the window sum is a 1×1 convolution of x² with
-    a band matrix, and the backward pass is written out: it reuses the forward's roots and the
-    same (symmetric) band.
+    was the slowest part of the whole network. Here a kernel reads the activities once: compiled C
+    on the CPU, Triton on CUDA. Where there is neither, the window sum is a 1×1 convolution of x²
+    with a band matrix. Only the input is kept for the backward pass, which is written out.
 
     Source: paper §3.3; `computerhistory/AlexNet-Source-Code`, layer type `cmrnorm`.
     """
-
-    band_OI11: Tensor
 
     def __init__(
         self,
@@ -41,11 +46,7 @@ class LocalResponseNorm(nn.Module):
         if size % 2 == 0:
             raise ValueError(f"size must be odd to have a centre, not {size}")
         self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
-        channel = torch.arange(num_channels)
-        is_neighbour = (channel[:, None] - channel[None, :]).abs() <= size // 2
-        # Rebuilt from the arguments, therefore not part of the weights. Zeros and ones are exact
-        # in every dtype; α/n is multiplied in at the dtype of the input.
-        self.register_buffer("band_OI11", is_neighbour.float()[:, :, None, None], persistent=False)
+        self.num_channels = num_channels
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """Normalise (N, C, H, W) to the same shape and dtype."""
@@ -59,8 +60,7 @@ class LocalResponseNorm(nn.Module):
                 shape=x_NCHW.shape,
             )
             return node
-        band = self.band_OI11.to(x_NCHW.dtype) * (self.alpha / self.size)
-        result: Tensor = _BandLRN.apply(x_NCHW, band, self.k, self.beta)
+        result: Tensor = _LRN.apply(x_NCHW, self.size, self.alpha, self.beta, self.k)
         return result
 
     def extra_repr(self) -> str:
@@ -68,29 +68,79 @@ class LocalResponseNorm(nn.Module):
         return f"size={self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
 
 
-class _BandLRN(torch.autograd.Function):
-    """`y = x · d^-β` with `d = k + band∗x²`.
+class _LRN(torch.autograd.Function):
+    """`y = x · d^-β` with `d = k + α/n · window(x²)`; β·d^-(β+1) is its derivative's factor."""
 
-    dL/dx = g·d^-β - 2β · x · bandᵀ∗(g·x·d^-(β+1)), and the band is symmetric.
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, size: int, alpha: float, beta: float, k: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.constants = {"size": size, "alpha": alpha, "beta": beta, "k": k}
+        return _kernel_for(x)(x, None, **ctx.constants)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
+        (x,) = ctx.saved_tensors
+        return _kernel_for(x)(x, grad, **ctx.constants), None, None, None, None
+
+
+def kernel_name(device: torch.device) -> str:
+    """Say which kernel a device uses, and why if it is the slow one; for people and records."""
+    if device.type == "cpu":
+        reason = lrn_native.why_unavailable()
+        return "compiled C" if reason is None else f"convolution ({reason})"
+    return "Triton" if _triton() is not None else "convolution (Triton is not installed)"
+
+
+def _kernel_for(x: Tensor) -> Callable[..., Tensor]:
+    if x.is_cpu and x.dtype in lrn_native.DTYPES and lrn_native.why_unavailable() is None:
+        return lrn_native.normalise
+    if x.is_cuda:
+        kernels = _triton()
+        if kernels is not None and x.dtype in kernels.DTYPES:
+            kernel: Callable[..., Tensor] = kernels.normalise
+            return kernel
+    return convolve
+
+
+@functools.cache
+def _triton() -> ModuleType | None:
+    """Import the CUDA kernels; PyTorch's Linux wheels bring Triton, others do not."""
+    try:
+        return importlib.import_module("alexnet_cli.models.lrn_triton")
+    except ImportError:
+        return None
+
+
+def convolve(
+    x_NCHW: Tensor,
+    grad_NCHW: Tensor | None = None,
+    *,
+    size: int,
+    alpha: float,
+    beta: float,
+    k: float,
+) -> Tensor:
+    """Return y, or with a gradient of y the gradient of x, anywhere PyTorch runs.
+
+    dL/dx = g·d^-β - 2αβ/n · x · bandᵀ∗(g·x·d^-(β+1)), and the band is symmetric.
+
+    Args:
+        x_NCHW: Activities.
+        grad_NCHW: Gradient of the result, same shape and dtype.
+        size: Channels in the window, odd.
+        alpha: Divided by `size`.
+        beta: Exponent.
+        k: Added to the window's sum.
     """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, band: Tensor, k: float, beta: float) -> Tensor:
-        d = F.conv2d(x * x, band).add_(k)
-        if beta == 0.75:
-            inverse = d.rsqrt_()  # d^-1/2: three cheap roots instead of a general power
-            power = inverse.sqrt().mul_(inverse)
-            inverse = inverse.mul_(inverse)
-        else:
-            power = d.pow(-beta)
-            inverse = d.reciprocal_()
-        ctx.save_for_backward(x, band, power, inverse)
-        ctx.beta = beta
-        return x * power
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
-        x, band, power, inverse = ctx.saved_tensors
-        direct = grads[0] * power
-        through_window = F.conv2d((direct * x).mul_(inverse), band)
-        return direct.sub_(through_window.mul_(x).mul_(2.0 * ctx.beta)), None, None, None
+    channel = torch.arange(x_NCHW.shape[1], device=x_NCHW.device)
+    is_neighbour = (channel[:, None] - channel[None, :]).abs() <= size // 2
+    # Zeros and ones are exact in every dtype.
+    band_OI11 = is_neighbour.to(x_NCHW.dtype)[:, :, None, None]
+    d = F.conv2d(x_NCHW * x_NCHW, band_OI11).mul_(alpha / size).add_(k)
+    power = d.pow(-beta)
+    if grad_NCHW is None:
+        return x_NCHW * power
+    direct = grad_NCHW * power
+    through = F.conv2d(direct * x_NCHW / d, band_OI11)
+    return direct.sub_(through.mul_(x_NCHW).mul_(2.0 * beta * alpha / size))

@@ -21,6 +21,7 @@ from alexnet_cli.evaluation.evaluate import Evaluation, evaluate
 from alexnet_cli.evaluation.torch_model import torch_logits
 from alexnet_cli.manifest import Manifest
 from alexnet_cli.models.build import build_network
+from alexnet_cli.models.lrn import kernel_name
 from alexnet_cli.models.normalise import PixelNetwork
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.training import records
@@ -68,6 +69,7 @@ class Job:
         return {
             "device": describe_device(self.device),
             "precision": str(self.dtype).removeprefix("torch."),
+            "lrn": kernel_name(self.device),
         }
 
 
