@@ -6,6 +6,7 @@ Shape letters: B batch, S side of a crop, K classes.
 import math
 import shlex
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -34,7 +35,7 @@ from alexnet_cli.training.checkpoint import (
     save_checkpoint,
 )
 from alexnet_cli.training.device import describe_device
-from alexnet_cli.training.schedule import count_drops, learning_rate
+from alexnet_cli.training.schedule import count_drops, crop_size_px, learning_rate
 from alexnet_cli.training.signals import StopRequest
 
 _MOMENTUM_BUFFER = "momentum_buffer"
@@ -94,6 +95,7 @@ class Trainer:
             self.core.parameters(),
             lr=config.learning_rate,
             momentum=config.momentum,
+            nesterov=config.nesterov,
             weight_decay=config.weight_decay,
             fused=True,
         )
@@ -101,7 +103,6 @@ class Trainer:
             job.train,
             image_size_px=spec.image_size_px,
             batch_size=config.batch_size,
-            crop_size_px=spec.crop_size_px,
             pad_px=config.pad,
             flip=config.flip,
             seed=config.seed,
@@ -137,7 +138,7 @@ class Trainer:
         # On the device, so that no step waits for a number to reach the host.
         loss_sum = torch.full((), state.loss_sum, dtype=torch.float64, device=self.job.device)
         num_right = torch.full((), state.num_right, dtype=torch.int64, device=self.job.device)
-        for images_BSSC, labels_B in self.batches.epoch(state.epoch, first_batch=state.batch):
+        for images_BSSC, labels_B in self._epoch_batches():
             logits_BK, loss = self._update(images_BSSC, labels_B)
             loss_sum += loss.detach() * len(labels_B)
             num_right += (logits_BK.detach().argmax(dim=1) == labels_B).sum()
@@ -149,6 +150,17 @@ class Trainer:
                 self._interrupt(self.job.stop.signal_number)
         self._record_progress(loss_sum, num_right, begin)
 
+    def _epoch_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Deal out what remains of the current epoch."""
+        size_px = crop_size_px(
+            self.job.config,
+            final_px=self.job.manifest.input.crop_size_px,
+            epoch=self.state.epoch,
+        )
+        return self.batches.epoch(
+            self.state.epoch, crop_size_px=size_px, first_batch=self.state.batch
+        )
+
     def _update(self, images_BSSC: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
         config, device = self.job.config, self.job.device
         # Dropout draws from the default generator: a function of (seed, step), not of the past.
@@ -157,7 +169,7 @@ class Trainer:
         self.optimizer.param_groups[0]["lr"] = self._rate(self.state.step / total)
         with torch.autocast(device.type, self.job.dtype, enabled=self.job.dtype != torch.float32):
             logits_BK = self.network(images_BSSC)
-        loss = F.cross_entropy(logits_BK.float(), labels_B)
+        loss = F.cross_entropy(logits_BK.float(), labels_B, label_smoothing=config.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
@@ -229,7 +241,7 @@ class Trainer:
         )
 
     def _save(self) -> None:
-        if not all(bool(torch.isfinite(p).all()) for p in self.core.parameters()):
+        if not all(bool(torch.isfinite(p).all()) for p in self.core.state_dict().values()):
             raise _diverged("weights are", self.state.epoch + 1, self.job.config.learning_rate)
         history = self.state.history
         provenance = replace(
