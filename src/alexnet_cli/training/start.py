@@ -115,11 +115,12 @@ def describe_job(job: Job) -> str:
     """Say in one line what is about to be trained, on what and where."""
     parameters = num_parameters(outline_network(job.manifest.network))
     spec = job.manifest.input
+    lrn = job.environment["lrn"]
+    slow = f", slow LRN by {lrn}" if lrn.startswith("convolution") else ""
     return (
         f"training {job.config.model} ({parameters:,} parameters) on {len(job.train):,} images "
         f"of {job.config.data}, {spec.crop_size_px}-px crops of {spec.image_size_px} px, "
-        f"{len(job.val):,} held out; {job.environment['device']}, {job.environment['precision']}, "
-        f"LRN by {job.environment['lrn']}; "
+        f"{len(job.val):,} held out; {job.environment['device']}, {job.environment['precision']}{slow}; "
         f"{job.run.path}"
     )
 
