@@ -64,6 +64,15 @@ class TrainConfig(BaseModel):
     nesterov: Annotated[bool, Field(description="Nesterov's momentum (Sutskever et al. 2013).")] = (
         False
     )
+    muon_rate: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="Initial step of hidden convolutions by Muon, as a share of their norm; "
+            "0: SGD for all weights.",
+        ),
+    ] = 0.0
     weight_decay: Annotated[float, Field(ge=0, le=1, description="L2 penalty.")] = 5e-4
     dropout: Annotated[
         float, Field(ge=0, lt=1, description="Share of hidden units zeroed in fc6 and fc7.")
@@ -161,6 +170,7 @@ def recipe_settings(recipe: Recipe, model: Network) -> dict[str, Any]:
         "epochs": 15,
         "learning_rate": 0.03,
         "nesterov": True,
+        "muon_rate": 0.02,
         "schedule": Schedule.LINEAR,
         "warmup_epochs": 1.5,
         "label_smoothing": 0.1,

@@ -14,6 +14,7 @@ OTHER = {
     "learning_rate": 100.0,
     "momentum": 0.0,
     "nesterov": True,
+    "muon_rate": 0.02,
     "weight_decay": 1.0,
     "dropout": 0.0,
     "schedule": "constant",

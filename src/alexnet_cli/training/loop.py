@@ -35,10 +35,9 @@ from alexnet_cli.training.checkpoint import (
     save_checkpoint,
 )
 from alexnet_cli.training.device import describe_device
+from alexnet_cli.training.optimizer import MOMENTUM_BUFFER, build_optimizer
 from alexnet_cli.training.schedule import count_drops, crop_size_px, learning_rate
 from alexnet_cli.training.signals import StopRequest
-
-_MOMENTUM_BUFFER = "momentum_buffer"
 
 
 class Reporter(Protocol):
@@ -88,17 +87,7 @@ class Trainer:
         core = build_network(job.manifest.network, seed=config.seed)
         self.core = core.to(job.device).to(memory_format=torch.channels_last)
         self.network = PixelNetwork(self.core, spec).to(job.device)
-        # Paper §5: the velocity holds the rate (v ← 0.9 v - ε·(g + 0.0005 w)). Here: PyTorch's
-        # SGD, which multiplies by the rate at the update; the two differ only for the few steps
-        # after a change of rate.
-        self.optimizer = torch.optim.SGD(
-            self.core.parameters(),
-            lr=config.learning_rate,
-            momentum=config.momentum,
-            nesterov=config.nesterov,
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
+        self.optimizer = build_optimizer(self.core, config)
         self.batches = TrainingBatches(
             job.train,
             image_size_px=spec.image_size_px,
@@ -115,7 +104,7 @@ class Trainer:
         for name, value in checkpoint.read_tensors(OPTIMIZER_FILE).items():
             parameter = self.core.get_parameter(name)
             buffer = torch.empty_like(parameter)  # keeps the channels-last layout
-            self.optimizer.state[parameter][_MOMENTUM_BUFFER] = buffer.copy_(value)
+            self.optimizer.state[parameter][MOMENTUM_BUFFER] = buffer.copy_(value)
         self.state = checkpoint.state
 
     def run(self) -> tuple[EpochRow, ...]:
@@ -165,8 +154,7 @@ class Trainer:
         config, device = self.job.config, self.job.device
         # Dropout draws from the default generator: a function of (seed, step), not of the past.
         torch.manual_seed((config.seed << 32) + self.state.step)
-        total = config.epochs * self.batches.num_batches
-        self.optimizer.param_groups[0]["lr"] = self._rate(self.state.step / total)
+        self.optimizer.param_groups[0]["lr"] = self._rate(self.state.step)
         with torch.autocast(device.type, self.job.dtype, enabled=self.job.dtype != torch.float32):
             logits_BK = self.network(images_BSSC)
         loss = F.cross_entropy(logits_BK.float(), labels_B, label_smoothing=config.label_smoothing)
@@ -175,8 +163,9 @@ class Trainer:
         self.optimizer.step()
         return logits_BK, loss
 
-    def _rate(self, progress: float) -> float:
+    def _rate(self, step: int) -> float:
         config = self.job.config
+        progress = step / (config.epochs * self.batches.num_batches)
         drops = count_drops(
             [row.val_top1 for row in self.state.history],
             patience=config.patience,
@@ -206,7 +195,7 @@ class Trainer:
         state, num_images = self.state, self.batches.num_images
         row = EpochRow(
             epoch=state.epoch + 1,
-            learning_rate=self.optimizer.param_groups[0]["lr"],
+            learning_rate=self._rate(state.step - 1),  # of the epoch's last update
             train_loss=state.loss_sum / num_images,
             train_top1=state.num_right / num_images,
             val_loss=validation.loss,
@@ -250,9 +239,9 @@ class Trainer:
             val_top1=history[-1].val_top1 if history else 0.0,
         )
         optimizer_tensors = {
-            name: self.optimizer.state[parameter][_MOMENTUM_BUFFER]
+            name: self.optimizer.state[parameter][MOMENTUM_BUFFER]
             for name, parameter in self.core.named_parameters()
-            if _MOMENTUM_BUFFER in self.optimizer.state[parameter]
+            if MOMENTUM_BUFFER in self.optimizer.state[parameter]
         }
         folder = save_checkpoint(
             self.job.run.checkpoints,

@@ -120,8 +120,8 @@ def describe_job(job: Job) -> str:
     return (
         f"training {job.config.model} ({parameters:,} parameters) on {len(job.train):,} images "
         f"of {job.config.data}, {spec.crop_size_px}-px crops of {spec.image_size_px} px, "
-        f"{len(job.val):,} held out; {job.environment['device']}, {job.environment['precision']}{slow}; "
-        f"{job.run.path}"
+        f"{len(job.val):,} held out; {job.environment['device']}, {job.environment['precision']}"
+        f"{slow}; {job.run.path}"
     )
 
 

@@ -134,6 +134,24 @@ def test_a_stopped_and_resumed_run_ends_in_the_same_bytes(make_job, uninterrupte
     assert fingerprint(job.run) == uninterrupted["fingerprint"]
 
 
+def test_the_fast_recipes_settings_resume_to_the_same_bytes(make_job):
+    fast = {
+        "nesterov": True,
+        "muon_rate": 0.02,
+        "warmup_epochs": 0.5,
+        "label_smoothing": 0.1,
+        "early_crop_size": 9,
+        "schedule": Schedule.LINEAR,
+    }
+    whole, stopped = make_job("whole", **fast), make_job("stopped", **fast)
+    Trainer(whole, Reporter()).run()
+    stop_and_resume(stopped, (2, 3, 1))
+    assert fingerprint(stopped.run) == fingerprint(whole.run)
+    plain = make_job("plain", **{**fast, "label_smoothing": 0.0})
+    Trainer(plain, Reporter()).run()
+    assert fingerprint(plain.run)[0] != fingerprint(whole.run)[0]
+
+
 def test_another_seed_ends_in_other_bytes(make_job):
     found = []
     for seed in (5, 6):
