@@ -168,7 +168,7 @@ def recipe_settings(recipe: Recipe, model: Network) -> dict[str, Any]:
         return {}
     settings: dict[str, Any] = {
         "epochs": 15,
-        "learning_rate": 0.03,
+        "learning_rate": 0.04,
         "nesterov": True,
         "muon_rate": 0.02,
         "schedule": Schedule.LINEAR,
@@ -179,7 +179,7 @@ def recipe_settings(recipe: Recipe, model: Network) -> dict[str, Any]:
     if model is not Network.ALEXNET:
         settings["early_crop_size"] = 24
     if model is Network.ALEXNET_CIFAR_BN:
-        settings["learning_rate"] = 0.1
+        settings["learning_rate"] = 0.08
     return settings
 
 
