@@ -42,3 +42,10 @@ def demo(session: nox.Session) -> None:
     _install(session)
     with session.chdir(session.create_tmp()):
         session.run("alexnet", "demo")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Run the short form of the benchmarks; `python -m benchmarks.run` is the full one."""
+    _install(session)
+    session.run("python", "-m", "benchmarks.run", "--short", *session.posargs)

@@ -20,7 +20,7 @@ def train(crop: int, pad: int, folder: Path) -> list[dict[str, float]]:
     name = f"crop{crop}"
     settings = ["--epochs", EPOCHS, "--schedule", "linear", "--crop-size", crop, "--pad", pad]
     command = [sys.executable, "-m", "alexnet_cli", "train", "--seed", 1, "--name", name]
-    subprocess.run(  # noqa: S603 - our own command
+    subprocess.run(
         [*map(str, command), *map(str, settings), "--output", str(folder)],
         check=True,
         stdout=subprocess.DEVNULL,
@@ -34,4 +34,4 @@ if __name__ == "__main__":
         results = {
             f"crop {crop}, pad {pad}": train(crop, pad, Path(temporary)) for crop, pad in CHOICES
         }
-    print(json.dumps({"epochs": EPOCHS, "seed": 1, "results": results}, indent=1))  # noqa: T201
+    print(json.dumps({"epochs": EPOCHS, "seed": 1, "results": results}, indent=1))

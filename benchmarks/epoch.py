@@ -1,0 +1,66 @@
+"""Part `epoch`: an epoch with everything in it, against its updates alone and against the peers.
+
+On a CPU only the last batches of the epoch are run (`Settings.epoch_batches`); each side still
+shuffles and prepares as for a whole one.
+"""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+
+from alexnet_cli.config import TrainConfig
+from alexnet_cli.training.loop import Trainer
+from benchmarks import images, ours, peers, plain_loop
+from benchmarks.figures import Figure, Goal
+from benchmarks.settings import Settings
+from benchmarks.timing import Work, alternate, times
+
+_OURS, _STEPS, _PLAIN, _TIMM = "ours", "its updates alone", "plain loop", "timm's loop"
+
+
+def measure(settings: Settings) -> list[Figure]:
+    """Compare an epoch of this project with its own updates, and with the peers' epochs."""
+    train, test = images.load(settings.data)
+    size = settings.batch_size
+    whole = train.take(np.arange(len(train) // size * size))  # no smaller batch at the end
+    config = TrainConfig(data=settings.data, crop_size=settings.crops_px[0], batch_size=size)
+    trainer = ours.make_trainer(config, whole, device=settings.device)
+    count = min(settings.epoch_batches or trainer.batches.num_batches, trainer.batches.num_batches)
+    with images.plain_files(train, test) as folder:
+        works = _works(settings, trainer, folder, count)
+        seconds = alternate(works, repeats=settings.long_repeats, device=settings.device)
+    rates = {name: [count * size / s for s in samples] for name, samples in seconds.items()}
+    what = f"{count} of {trainer.batches.num_batches} batches of {size}, {settings.data}"
+    figures = [
+        Figure("epoch", what, _STEPS, "s", seconds[_OURS], seconds[_STEPS], goal=Goal("<=", 1.05))
+    ]
+    figures += [
+        Figure("epoch", what, peer, "images/s", rates[_OURS], rates[peer])
+        for peer in (_PLAIN, _TIMM)
+        if peer in rates
+    ]
+    return figures
+
+
+def _works(settings: Settings, trainer: Trainer, folder: Path, count: int) -> dict[str, Work]:
+    manifest, device = trainer.job.manifest, settings.device
+    crop_px, size = settings.crops_px[0], settings.batch_size
+    loader = plain_loop.make_loader(
+        folder, is_training=True, crop_px=crop_px, batch_size=size, num_images=count * size
+    )
+    plain = plain_loop.PlainLoop.create(manifest, device)
+    works: dict[str, Work] = {
+        _OURS: functools.partial(ours.train_last_batches, trainer, count),
+        _STEPS: times(count, functools.partial(ours.update, trainer, ours.one_batch(trainer))),
+        _PLAIN: functools.partial(plain.train_one_epoch, loader),
+    }
+    if peers.timm_version() is not None:
+        from benchmarks import timm_loop
+
+        timm_loader = timm_loop.make_loader(
+            folder, crop_px=crop_px, batch_size=size, num_images=count * size, device=device
+        )
+        loop = timm_loop.TimmLoop(manifest, device)
+        works[_TIMM] = functools.partial(loop.train_one_epoch, timm_loader)
+    return works

@@ -1,0 +1,48 @@
+"""Part `evaluate`: test images through this project's evaluation and through the plain one."""
+
+import functools
+
+import numpy as np
+
+from alexnet_cli.config import TrainConfig
+from alexnet_cli.evaluation.evaluate import evaluate
+from alexnet_cli.evaluation.torch_model import torch_logits
+from benchmarks import images, ours, plain_loop
+from benchmarks.figures import Figure, Goal
+from benchmarks.settings import Settings
+from benchmarks.timing import Work, alternate
+
+_OURS, _PLAIN = "ours", "plain loop"
+
+
+def measure(settings: Settings) -> list[Figure]:
+    """Compare both on the same images, one centre crop each; each with its own batch size."""
+    train, test = images.load(settings.data)
+    test = test.take(np.arange(min(settings.num_eval_images, len(test))))
+    crop_px = settings.crops_px[0]
+    config = TrainConfig(data=settings.data, crop_size=crop_px)
+    trainer = ours.make_trainer(config, train, device=settings.device)
+    job = trainer.job
+    logits = torch_logits(trainer.network, device=job.device, dtype=job.dtype)
+    with images.plain_files(train, test) as folder:
+        loader = plain_loop.make_loader(
+            folder, is_training=False, crop_px=crop_px, batch_size=settings.batch_size
+        )
+        plain = plain_loop.PlainLoop.create(job.manifest, settings.device)
+        works: dict[str, Work] = {
+            _OURS: lambda: evaluate(
+                logits,
+                test.images_NHWC,
+                test.labels_N,
+                spec=job.manifest.input,
+                classes=job.manifest.classes,
+            ),
+            _PLAIN: functools.partial(plain.evaluate, loader),
+        }
+        seconds = alternate(works, repeats=settings.long_repeats, device=settings.device)
+    rates = {name: [len(test) / s for s in samples] for name, samples in seconds.items()}
+    what = f"{len(test):,} test images of {settings.data}, {crop_px} px"
+    return [
+        Figure("evaluate", what, _PLAIN, "images/s", rates[_OURS], rates[_PLAIN],
+               goal=Goal(">=", 8))
+    ]  # fmt: skip

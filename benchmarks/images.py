@@ -1,0 +1,29 @@
+"""The images of the parts that include the data path, for both sides."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from alexnet_cli.data.arrays import ImageArrays
+from alexnet_cli.data.catalog import find_dataset
+from alexnet_cli.data.fetch import CIFAR10_ARCHIVE, is_cached
+from benchmarks.plain_loop import write_files
+
+
+def choose_data() -> str:
+    """Return `cifar10` where its archive was downloaded, else `shapes`."""
+    return "cifar10" if is_cached(CIFAR10_ARCHIVE) else "shapes"
+
+
+def load(data: str) -> tuple[ImageArrays, ImageArrays]:
+    """Return the official training and test sets."""
+    return find_dataset(data).load()
+
+
+@contextlib.contextmanager
+def plain_files(train: ImageArrays, test: ImageArrays) -> Iterator[Path]:
+    """Provide a folder with the same images as the plain loop reads them."""
+    with tempfile.TemporaryDirectory() as name:
+        write_files(Path(name), train, test)
+        yield Path(name)

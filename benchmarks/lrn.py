@@ -1,0 +1,76 @@
+"""Part `lrn`: one local response normalisation, forward and backward.
+
+Shape letters: N batch, C channels, H height, W width.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from alexnet_cli.models.lrn import LocalResponseNorm
+from benchmarks.figures import Figure, Goal
+from benchmarks.settings import Settings
+from benchmarks.timing import Work, alternate, times
+
+_PEER = "F.local_response_norm, float32 channels-first"
+_VARIANTS = {
+    "float32 channels-first": (torch.float32, torch.contiguous_format),
+    "float32 channels-last": (torch.float32, torch.channels_last),
+    "bfloat16 channels-last": (torch.bfloat16, torch.channels_last),
+}
+
+
+def measure(settings: Settings) -> list[Figure]:
+    """Compare each way this project runs the layer with PyTorch's own function."""
+    works = {_PEER: times(settings.inner, _native(settings))}
+    for name, (dtype, layout) in _VARIANTS.items():
+        works[name] = times(settings.inner, _ours(settings, dtype, layout))
+    seconds = alternate(works, repeats=settings.repeats, device=settings.device)
+    per_pass = {
+        name: [1e3 * sample / settings.inner for sample in samples]
+        for name, samples in seconds.items()
+    }
+    goal = Goal(">=", 5 if settings.device.type == "cuda" else 20)
+    size = "×".join(map(str, settings.lrn_shape))
+    return [
+        Figure(
+            "lrn", f"{name}, {size}", _PEER, "ms", per_pass[name], per_pass[_PEER],
+            is_inverse=True, goal=goal,
+        )
+        for name in _VARIANTS
+    ]  # fmt: skip
+
+
+def _native(settings: Settings) -> Work:
+    x_NCHW, grad_NCHW = _activities(settings, torch.float32, torch.contiguous_format)
+
+    def forward_and_backward() -> None:
+        x_NCHW.grad = None
+        F.local_response_norm(x_NCHW, 5, alpha=1e-4, beta=0.75, k=2.0).backward(grad_NCHW)
+
+    return forward_and_backward
+
+
+def _ours(settings: Settings, dtype: torch.dtype, layout: torch.memory_format) -> Work:
+    layer = LocalResponseNorm(settings.lrn_shape[1], size=5, alpha=1e-4, beta=0.75, k=2.0)
+    x_NCHW, grad_NCHW = _activities(settings, dtype, layout)
+
+    def forward_and_backward() -> None:
+        x_NCHW.grad = None
+        layer(x_NCHW).backward(grad_NCHW)
+
+    return forward_and_backward
+
+
+def _activities(
+    settings: Settings, dtype: torch.dtype, layout: torch.memory_format
+) -> tuple[Tensor, Tensor]:
+    """Return an input that wants its gradient, and a gradient of the result."""
+    generator = torch.Generator().manual_seed(0)
+    x, grad = (
+        torch.randn(settings.lrn_shape, generator=generator)
+        .to(settings.device, dtype)
+        .contiguous(memory_format=layout)
+        for _ in range(2)
+    )
+    return x.requires_grad_(), grad

@@ -1,0 +1,87 @@
+"""This project's side: its own trainer, with the defaults of `alexnet train`."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alexnet_cli.config import TrainConfig
+from alexnet_cli.data.arrays import ImageArrays
+from alexnet_cli.data.catalog import find_dataset
+from alexnet_cli.manifest import Manifest
+from alexnet_cli.runs import RunFolder
+from alexnet_cli.training.checkpoint import EpochRow, TrainState
+from alexnet_cli.training.device import resolve_precision
+from alexnet_cli.training.loop import Job, Trainer
+from alexnet_cli.training.prepare import describe_model
+
+
+class Silent:
+    """A reporter that says nothing."""
+
+    def on_step(self, epoch: int, images_done: int, images_total: int) -> None:
+        """Say nothing of an update."""
+
+    def on_epoch(self, row: EpochRow, *, is_best: bool) -> None:
+        """Say nothing of an epoch."""
+
+
+def describe(config: TrainConfig, train: ImageArrays) -> Manifest:
+    """Describe the model that `alexnet train` would make of these images."""
+    return describe_model(config, find_dataset(config.data), train)
+
+
+def make_trainer(
+    config: TrainConfig,
+    train: ImageArrays,
+    *,
+    device: torch.device,
+    val: ImageArrays | None = None,
+    run: RunFolder | None = None,
+) -> Trainer:
+    """Return the trainer of `alexnet train` on given images.
+
+    Args:
+        config: Its settings; what is left out has the command's defaults.
+        train: Training images.
+        device: Where it trains.
+        val: Validation images, where an epoch is to be finished.
+        run: Where that is saved.
+    """
+    dtype = resolve_precision(config.precision, device)
+    val = train.take(np.zeros(1, np.int64)) if val is None else val
+    run = RunFolder(Path(tempfile.gettempdir()) / "never-written") if run is None else run
+    job = Job(config, describe(config, train), train, val, run, device, dtype)
+    trainer = Trainer(job, Silent())
+    trainer.network.train()
+    return trainer
+
+
+def noise_images(count: int, *, size_px: int = 32) -> ImageArrays:
+    """Return labelled noise, where only the time counts."""
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 256, size=(count, size_px, size_px, 3), dtype=np.uint8)
+    return ImageArrays(pixels, generator.integers(0, 10, size=count))
+
+
+def one_batch(trainer: Trainer) -> tuple[Tensor, Tensor]:
+    """Return the first batch of an epoch: uint8 crops (B, S, S, 3) and labels, on the device."""
+    return next(iter(trainer.batches.epoch(0)))
+
+
+def update(trainer: Trainer, batch: tuple[Tensor, Tensor]) -> None:
+    """Make one update, exactly as the training loop makes it."""
+    trainer._update(*batch)
+
+
+def train_last_batches(trainer: Trainer, count: int) -> None:
+    """Run the last `count` batches of an epoch, as after a resume: data path, counters and all."""
+    trainer.state = TrainState(batch=trainer.batches.num_batches - count)
+    trainer._train_epoch()
+
+
+def finish_epoch(trainer: Trainer) -> None:
+    """Validate and save, as at the end of an epoch."""
+    trainer._finish_epoch()

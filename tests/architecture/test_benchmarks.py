@@ -1,0 +1,126 @@
+"""The benchmarks run, count right, and the page says what the results say."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from alexnet_cli.manifest import Network, NetworkSpec
+from alexnet_cli.models.build import outline_network
+from benchmarks import lrn, plain_loop, table, time_to_accuracy, train_step
+from benchmarks.figures import Figure, Goal
+from benchmarks.operations import multiply_adds, step_operations
+from benchmarks.settings import Settings
+from benchmarks.timing import alternate
+
+_CPU = torch.device("cpu")
+_TINY = Settings(
+    _CPU,
+    "shapes",
+    repeats=2,
+    batch_size=2,
+    crops_px=(12,),
+    lrn_shape=(2, 8, 4, 4),
+    matmul_size=32,
+    inner=1,
+)
+
+
+def test_the_page_is_what_the_results_give() -> None:
+    assert table.PAGE.read_text() == table.render(table.read_results()), (
+        "run: python -m benchmarks.table"
+    )
+
+
+@pytest.mark.parametrize("part", [lrn, train_step])
+def test_a_tiny_run_gives_finite_ratios(part: Any) -> None:
+    figures = [figure.to_dict() for figure in part.measure(_TINY)]
+    assert len(figures) >= 2
+    for figure in figures:
+        assert math.isfinite(figure["ratio"])
+        assert figure["ratio"] > 0
+        assert figure["ours"]["n"] == figure["theirs"]["n"] == _TINY.repeats
+        assert figure["ours"]["min"] <= figure["ours"]["median"] <= figure["ours"]["max"]
+        assert table.row_of(figure).count("|") == table.HEADER[0].count("|")
+
+
+def test_ratio_and_goal() -> None:
+    seconds = Figure(
+        "p", "w", "x", "s", [1, 2, 3], [20, 60, 30], is_inverse=True, goal=Goal(">=", 20)
+    )
+    result = seconds.to_dict()
+    assert result["ratio"] == 15
+    assert (result["ratio_min"], result["ratio_max"]) == (10, 30)
+    assert result["met"] is False
+    assert Figure("p", "w", "x", "MB", [5], [10], goal=Goal("<=", 1)).to_dict()["met"] is True
+
+
+def test_works_take_turns() -> None:
+    order: list[str] = []
+    works = {name: lambda name=name: order.append(name) for name in "AB"}
+    seconds = alternate(works, repeats=2, device=_CPU, warmups=1)
+    assert "".join(order) == "ABABAB"
+    assert [len(samples) for samples in seconds.values()] == [2, 2]
+
+
+def test_operations_are_those_of_the_network() -> None:
+    # The number in the documentation of the network's design: 218.7 million at 32 px.
+    network = outline_network(NetworkSpec(Network.ALEXNET_CIFAR, 10, 32))
+    counts = multiply_adds(network, 32)
+    first = 96 * 32 * 32 * 5 * 5 * 3
+    assert counts[0] == first
+    assert round(sum(counts) / 1e6, 1) == 218.7
+    assert step_operations(network, 32, 2) == 2 * (6 * sum(counts) - 2 * first)
+
+
+def test_the_plain_network_is_the_same_network(tmp_path: Path) -> None:
+    from alexnet_cli.config import TrainConfig
+    from alexnet_cli.models.build import build_network
+    from benchmarks import ours
+
+    images = ours.noise_images(10)
+    manifest = ours.describe(TrainConfig(data="shapes"), images)
+    plain, own = plain_loop.build_model(manifest).eval(), build_network(manifest.network).eval()
+    assert any(isinstance(layer, torch.nn.LocalResponseNorm) for layer in plain.modules())
+    plain_loop.write_files(tmp_path, images, images)
+    loader = plain_loop.make_loader(
+        tmp_path, is_training=False, crop_px=28, batch_size=4, num_images=4
+    )
+    loader.num_workers = 0
+    batch, labels = next(iter(loader))
+    assert labels.tolist() == images.labels_N[:4].tolist()
+    with torch.no_grad():
+        torch.testing.assert_close(plain(batch), own(batch), rtol=1e-4, atol=1e-5)
+
+
+def test_both_kinds_of_result_become_a_section() -> None:
+    rows = [{"train_seconds": "9", "val_seconds": "1", "val_top1": "0.72"}]
+    run = {
+        "seed": 1, "epochs": 1, "seconds": 10.0, "val_top1": 0.72,
+        "test_top1": 0.7, "test_top1_interval": [0.69, 0.71],
+        "seconds_to_val_top1": {
+            str(level): time_to_accuracy.seconds_to(rows, level) for level in (0.7, 0.75)
+        },
+    }  # fmt: skip
+    common = {
+        "commit": "0" * 40, "date": "2026-01-01T00:00:00+00:00", "versions": {"torch": "2"},
+        "machine": {
+            "cpu": "a CPU", "cpu_flags": [], "threads": 2, "device": "cpu", "lrn": "compiled C",
+            "load_before": [0.1, 0.1, 0.1],
+        },
+    }  # fmt: skip
+    figure = Figure("lrn", "w", "x", "ms", [1.0], [30.0], is_inverse=True, goal=Goal(">=", 20))
+    benchmark = {
+        "kind": "benchmark", **common, "form": "full", "figures": [figure.to_dict()],
+        "rates": {"copy_gb_per_s": {"median": 1.0, "min": 1.0, "max": 1.0}},
+    }  # fmt: skip
+    accuracy = {
+        "kind": "time_to_accuracy", **common, "model": "m", "command": "alexnet train", "views": 1,
+        "runs": [run], "over_seeds": time_to_accuracy.over_seeds([run]),
+    }  # fmt: skip
+    page = table.render([benchmark, accuracy])
+    assert "30 [30–30] | ≥ 20, met |" in page
+    assert "70%: 10; 75%: not reached." in page
+    assert "| 1 | 1 | 10 | 72.00% | 70.00% | 69.00% to 71.00% |" in page
