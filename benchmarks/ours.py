@@ -68,7 +68,7 @@ def noise_images(count: int, *, size_px: int = 32) -> ImageArrays:
 
 def one_batch(trainer: Trainer) -> tuple[Tensor, Tensor]:
     """Return the first batch of an epoch: uint8 crops (B, S, S, 3) and labels, on the device."""
-    return next(iter(trainer.batches.epoch(0)))
+    return next(trainer._epoch_batches())
 
 
 def update(trainer: Trainer, batch: tuple[Tensor, Tensor]) -> None:
