@@ -21,6 +21,9 @@ from alexnet_cli.training.prepare import describe_model
 class Silent:
     """A reporter that says nothing."""
 
+    def on_first_step(self, seconds: float) -> None:
+        """Say nothing of the first update."""
+
     def on_step(self, epoch: int, images_done: int, images_total: int) -> None:
         """Say nothing of an update."""
 

@@ -43,6 +43,9 @@ from alexnet_cli.training.signals import StopRequest
 class Reporter(Protocol):
     """Who is told how training goes."""
 
+    def on_first_step(self, seconds: float) -> None:
+        """After the first update of this process, which also prepares kernels and memory."""
+
     def on_step(self, epoch: int, images_done: int, images_total: int) -> None:
         """After each update; counts are of the current epoch."""
 
@@ -84,6 +87,7 @@ class Trainer:
     def __init__(self, job: Job, reporter: Reporter) -> None:
         config, spec = job.config, job.manifest.input
         self.job, self.reporter, self.state = job, reporter, TrainState()
+        self._has_stepped = False
         core = build_network(job.manifest.network, seed=config.seed)
         self.core = core.to(job.device).to(memory_format=torch.channels_last)
         self.network = PixelNetwork(self.core, spec).to(job.device)
@@ -129,6 +133,9 @@ class Trainer:
         num_right = torch.full((), state.num_right, dtype=torch.int64, device=self.job.device)
         for images_BSSC, labels_B in self._epoch_batches():
             logits_BK, loss = self._update(images_BSSC, labels_B)
+            if not self._has_stepped:
+                self._has_stepped = True
+                self.reporter.on_first_step(time.perf_counter() - begin)
             loss_sum += loss.detach() * len(labels_B)
             num_right += (logits_BK.detach().argmax(dim=1) == labels_B).sum()
             self.state = replace(self.state, step=self.state.step + 1, batch=self.state.batch + 1)
