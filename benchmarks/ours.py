@@ -21,6 +21,9 @@ from alexnet_cli.training.prepare import describe_model
 class Silent:
     """A reporter that says nothing."""
 
+    def on_first_step(self, seconds: float) -> None:
+        """Say nothing of the first update."""
+
     def on_step(self, epoch: int, images_done: int, images_total: int) -> None:
         """Say nothing of an update."""
 
@@ -68,7 +71,7 @@ def noise_images(count: int, *, size_px: int = 32) -> ImageArrays:
 
 def one_batch(trainer: Trainer) -> tuple[Tensor, Tensor]:
     """Return the first batch of an epoch: uint8 crops (B, S, S, 3) and labels, on the device."""
-    return next(iter(trainer.batches.epoch(0)))
+    return next(trainer._epoch_batches())
 
 
 def update(trainer: Trainer, batch: tuple[Tensor, Tensor]) -> None:

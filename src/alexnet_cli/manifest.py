@@ -21,6 +21,7 @@ class Network(StrEnum):
 
     ALEXNET = "alexnet"
     ALEXNET_CIFAR = "alexnet-cifar"
+    ALEXNET_CIFAR_BN = "alexnet-cifar-bn"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.data.batches import TrainingBatches
 from alexnet_cli.manifest import Network, NetworkSpec
 from alexnet_cli.models.build import build_network
-from alexnet_cli.models.lrn import LocalResponseNorm
+from alexnet_cli.models.lrn import LocalResponseNorm, kernel_name
 
 pytestmark = [
     pytest.mark.gpu,
@@ -25,25 +25,45 @@ def test_batches_are_those_of_the_cpu() -> None:
     )
     batches = {
         device: TrainingBatches(
-            arrays, image_size_px=16, batch_size=16, crop_size_px=12, pad_px=1, flip=True, seed=3,
+            arrays, image_size_px=16, batch_size=16, pad_px=1, flip=True, seed=3,
             device=torch.device(device),
         )
         for device in ("cpu", "cuda")
     }  # fmt: skip
-    for on_cpu, on_cuda in zip(batches["cpu"].epoch(2), batches["cuda"].epoch(2), strict=True):
+    epochs = [batches[device].epoch(2, crop_size_px=12) for device in ("cpu", "cuda")]
+    for on_cpu, on_cuda in zip(*epochs, strict=True):
         assert torch.equal(on_cpu[0], on_cuda[0].cpu())
         assert torch.equal(on_cpu[1], on_cuda[1].cpu())
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_lrn_equals_the_cpu(dtype: torch.dtype) -> None:
-    x = torch.randn(4, 96, 8, 8, dtype=dtype)
-    layer = LocalResponseNorm(96, alpha=0.1).to(dtype)
-    expected = layer(x)
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
-    found = layer.cuda()(x.cuda()).cpu()
-    assert torch.allclose(expected, found, rtol=1e-5, atol=1e-6)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [(torch.float32, 1e-6), (torch.bfloat16, 1e-2), (torch.float16, 2e-3), (torch.float64, 1e-12)],
+    ids=str,
+)
+@pytest.mark.parametrize(("channels", "size", "beta"), [(96, 5, 0.75), (256, 5, 0.75), (7, 3, 0.6)])
+def test_lrn_equals_the_reference_forward_and_backward(
+    channels: int, size: int, beta: float, dtype: torch.dtype, tolerance: float,
+    layout: torch.memory_format,
+) -> None:  # fmt: skip
+    x = (20 * torch.randn(4, channels, 9, 9)).to(dtype).to(memory_format=layout)
+    grad = torch.randn(x.shape).to(dtype)
+    reference = torch.nn.LocalResponseNorm(size, 1e-2, beta, 1.5)
+    wanted = x.double().requires_grad_()
+    expected = reference(wanted)
+    expected.backward(grad.double())
+    found = x.cuda().requires_grad_()
+    y = LocalResponseNorm(channels, size=size, alpha=1e-2, beta=beta, k=1.5)(found)
+    y.backward(grad.cuda())
+    for ours, theirs in ((y, expected), (found.grad, wanted.grad)):
+        assert ours is not None
+        assert theirs is not None
+        torch.testing.assert_close(
+            ours.detach().double().cpu(), theirs.detach(),
+            rtol=tolerance, atol=tolerance * float(theirs.detach().abs().max()),
+        )  # fmt: skip
+    assert kernel_name(torch.device("cuda")) == "Triton"
 
 
 def test_network_runs_channels_last_in_bfloat16() -> None:

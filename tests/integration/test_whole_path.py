@@ -170,3 +170,39 @@ def test_alexnet_2012_trains_exports_and_predicts(work: Path, alexnet: Run) -> N
     assert exported.returncode == 0, exported.stderr
     assert exported.stdout.strip() == "runs/large/model.onnx"
     assert alexnet("predict", "0.png").returncode == 0
+
+
+def test_a_batch_normalised_network_goes_the_whole_path(isolated: Path, alexnet: Run) -> None:
+    train = ("train", "--model", "alexnet-cifar-bn", "--data", "shapes", "--image-size", "8")
+    small = ("--crop-size", "8", "--early-crop-size", "0", "--val-size", "9000", "--epochs", "1")
+    for arguments in (
+        (*train, *small, "--recipe", "fast"),
+        ("export", "--format", "all", "--shared-weights"),
+    ):
+        result = alexnet(*arguments)
+        assert result.returncode == 0, result.stderr
+    run = Path("runs/alexnet-cifar-bn-shapes")
+    confusions = []
+    for model in ((), (run / "model.onnx",), (run / "model.safetensors",)):
+        result = alexnet("evaluate", *model, "--json", "--device", "cpu")
+        assert result.returncode == 0, result.stderr
+        confusions.append(json.loads(result.stdout)["confusion"])
+    assert confusions[0] == confusions[1] == confusions[2]
+
+
+def test_a_flag_beats_the_recipe_and_the_recipe_the_default(alexnet: Run, isolated: Path) -> None:
+    (isolated / "mine.toml").write_text('recipe = "fast"\nlabel_smoothing = 0.2\n')
+    result = alexnet("train", "--config", "mine.toml", "--epochs", "7", "--dry-run")
+    shown = json.loads(result.stdout)
+    assert (shown["epochs"], shown["label_smoothing"]) == (7, 0.2)  # flag, file
+    assert (shown["schedule"], shown["nesterov"]) == ("linear", True)  # recipe
+    assert (shown["batch_size"], shown["momentum"]) == (128, 0.9)  # default
+
+
+def test_a_single_image_batch_of_a_batch_normalised_network_is_refused(
+    isolated: Path, alexnet: Run
+) -> None:
+    result = alexnet("train", "--model", "alexnet-cifar-bn", "--data", "shapes", "-b", "1")
+    assert result.returncode == 2
+    assert "one image" in result.stderr
+    assert not Path("runs").exists()

@@ -1,24 +1,30 @@
 import pytest
 from pydantic import ValidationError
 
-from alexnet_cli.config import Schedule, TrainConfig, demo_config
+from alexnet_cli.config import Recipe, Schedule, TrainConfig, demo_config, recipe_settings
 from alexnet_cli.manifest import Network
 
 # One legal value per field, other than its default.
 OTHER = {
     "data": "shapes",
     "model": Network.ALEXNET,
+    "recipe": "fast",
     "epochs": 1,
     "batch_size": 1,
     "learning_rate": 100.0,
     "momentum": 0.0,
+    "nesterov": True,
+    "muon_rate": 0.02,
     "weight_decay": 1.0,
     "dropout": 0.0,
     "schedule": "constant",
+    "warmup_epochs": 1.5,
+    "label_smoothing": 0.1,
     "patience": 1,
     "max_drops": 0,
     "image_size": 1024,
     "crop_size": 1024,
+    "early_crop_size": 24,
     "pad": 64,
     "flip": False,
     "val_size": 1,
@@ -116,3 +122,17 @@ def test_the_demo_learns_shapes_within_its_bounds():
     assert config.data == "shapes"
     assert config.epochs <= 10
     assert TrainConfig(**config.model_dump()) == config
+
+
+@pytest.mark.parametrize("model", Network)
+def test_the_fast_recipe_is_a_valid_configuration_of_every_network(model):
+    settings = recipe_settings(Recipe.FAST, model)
+    config = TrainConfig(recipe=Recipe.FAST, model=model, **settings)
+    assert config.epochs <= 15
+    assert config.nesterov
+    assert recipe_settings(Recipe.PAPER, model) == {}
+
+
+def test_nesterov_without_momentum_is_refused():
+    with pytest.raises(ValidationError, match="momentum"):
+        TrainConfig(nesterov=True, momentum=0.0)

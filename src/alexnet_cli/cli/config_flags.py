@@ -1,7 +1,7 @@
 """One flag for each field of a configuration: name, type, default and help come from the field.
 
-Precedence is the parser's own: flag, then `ALEXNET_*` environment, then `--config` file, then
-default.
+Precedence is the parser's own: flag, then `ALEXNET_*` environment, then `--config` file; below
+them the recipe, then the default.
 """
 
 import difflib
@@ -16,7 +16,7 @@ import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from alexnet_cli.config import TrainConfig
+from alexnet_cli.config import TrainConfig, recipe_settings
 from alexnet_cli.errors import UsageError
 
 _SHORT = {"model": "-m", "batch_size": "-b", "learning_rate": "--lr"}
@@ -36,8 +36,11 @@ def with_config_flags(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapped(context: typer.Context, **values: Any) -> None:
         values.pop("config_file")
-        config = validated({name: values.pop(name) for name in fields})
-        given = {name: getattr(config, name) for name in fields if _was_given(context, name)}
+        settings = {name: values.pop(name) for name in fields}
+        named = [name for name in fields if _was_given(context, name)]
+        recipe = recipe_settings(settings["recipe"], settings["model"])
+        config = validated(settings | recipe | {name: settings[name] for name in named})
+        given = {name: getattr(config, name) for name in named}
         command(config=config, given=given, **values)
 
     parameters = [_CONTEXT, *flags, _CONFIG_FILE, *own]

@@ -27,7 +27,6 @@ class TrainingBatches:
         arrays: The images and labels.
         image_size_px: Side to resize the images to.
         batch_size: Images per batch; the last batch of an epoch may be smaller.
-        crop_size_px: Side S of the crops.
         pad_px: Zero pixels around the image.
         flip: Whether half of the crops are mirrored.
         seed: Seed of the run.
@@ -40,7 +39,6 @@ class TrainingBatches:
         *,
         image_size_px: int,
         batch_size: int,
-        crop_size_px: int,
         pad_px: int,
         flip: bool,
         seed: int,
@@ -50,7 +48,7 @@ class TrainingBatches:
             device
         )
         self._labels_N = torch.from_numpy(arrays.labels_N).to(device)
-        self._batch_size, self._crop_size_px, self._pad_px = batch_size, crop_size_px, pad_px
+        self._batch_size, self._pad_px = batch_size, pad_px
         self._flip, self._seed, self._device = flip, seed, device
 
     @property
@@ -63,11 +61,14 @@ class TrainingBatches:
         """Batches per epoch."""
         return -(-self.num_images // self._batch_size)
 
-    def epoch(self, epoch: int, *, first_batch: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(
+        self, epoch: int, *, crop_size_px: int, first_batch: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """Deal out one epoch.
 
         Args:
             epoch: Counted from 0; another epoch has another order and other crops.
+            crop_size_px: Side S of the crops.
             first_batch: Batches to leave out at the start, when a run is resumed inside an epoch.
 
         Yields:
@@ -75,7 +76,7 @@ class TrainingBatches:
         """
         draw = _EpochDraw(
             self.num_images,
-            free_px=self._images_NHWC.shape[1] + 2 * self._pad_px - self._crop_size_px,
+            free_px=self._images_NHWC.shape[1] + 2 * self._pad_px - crop_size_px,
             flip=self._flip,
             seed=self._seed,
             epoch=epoch,
@@ -90,7 +91,7 @@ class TrainingBatches:
                 images,
                 draw.corners_N2[chosen_B],
                 draw.mirrored_N[chosen_B],
-                size_px=self._crop_size_px,
+                size_px=crop_size_px,
             )
             yield crops, self._labels_N[chosen_B]
 

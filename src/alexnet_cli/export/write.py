@@ -84,7 +84,9 @@ def _build(
     graph = build_graph(network, manifest)
     contents = {}
     if file_format is not Format.ONNX or shared_weights:
-        weights = network.network.state_dict()
+        state = network.network.state_dict()
+        # Batch normalisation counts its batches in an integer that inference does not use.
+        weights = {name: value for name, value in state.items() if value.is_floating_point()}
         contents[SAFETENSORS_NAME] = safetensors_bytes(weights, graph, manifest)
     if file_format is not Format.SAFETENSORS:
         if shared_weights:

@@ -30,13 +30,7 @@ class AlexNetCifar(nn.Module):
 
     def __init__(self, num_classes: int, crop_size_px: int = 32, dropout: float = 0.5) -> None:
         super().__init__()
-        if not MIN_CROP_PX <= crop_size_px <= MAX_CROP_PX:
-            raise UsageError(
-                f"alexnet-cifar takes crops of {MIN_CROP_PX} to {MAX_CROP_PX} px, "
-                f"not {crop_size_px}",
-                hint=f"choose a --crop-size from {MIN_CROP_PX} to {MAX_CROP_PX}, or for large "
-                "images --model alexnet",
-            )
+        require_crop_size(crop_size_px)
         self.features = nn.Sequential(
             nn.Conv2d(3, 96, kernel_size=5, padding=2),  # 96×32×32
             nn.ReLU(),
@@ -54,9 +48,7 @@ class AlexNetCifar(nn.Module):
             nn.ReLU(),
             nn.MaxPool2d(3, stride=2, ceil_mode=True),  # 256×4×4
         )
-        side = crop_size_px
-        for _ in range(3):
-            side //= 2  # what a 3×3 pool at stride 2, rounded up, leaves
+        side = side_after_pools(crop_size_px)
         self.classifier = nn.Sequential(
             nn.Flatten(),
             nn.Linear(256 * side * side, 1024),
@@ -72,3 +64,22 @@ class AlexNetCifar(nn.Module):
         """Return the logits (N, K) of images (N, 3, crop, crop)."""
         logits_NK: Tensor = self.classifier(self.features(x_NCHW))
         return logits_NK
+
+
+def require_crop_size(crop_size_px: int) -> None:
+    """Refuse an input size.
+
+    Raises:
+        UsageError: Nothing would be left of the image, or the first fc layer would be enormous.
+    """
+    if not MIN_CROP_PX <= crop_size_px <= MAX_CROP_PX:
+        raise UsageError(
+            f"alexnet-cifar takes crops of {MIN_CROP_PX} to {MAX_CROP_PX} px, not {crop_size_px}",
+            hint=f"choose a --crop-size from {MIN_CROP_PX} to {MAX_CROP_PX}, or for large "
+            "images --model alexnet",
+        )
+
+
+def side_after_pools(crop_size_px: int) -> int:
+    """Return what three 3×3 pools at stride 2, rounded up, leave of a side: 32 → 16 → 8 → 4."""
+    return crop_size_px // 2 // 2 // 2

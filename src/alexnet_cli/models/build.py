@@ -6,9 +6,14 @@ from torch import nn
 from alexnet_cli.manifest import Network, NetworkSpec
 from alexnet_cli.models.alexnet import AlexNet
 from alexnet_cli.models.alexnet_cifar import AlexNetCifar
+from alexnet_cli.models.alexnet_cifar_bn import AlexNetCifarBN
 from alexnet_cli.models.init import init_he
 
-_CLASSES = {Network.ALEXNET: AlexNet, Network.ALEXNET_CIFAR: AlexNetCifar}
+_CLASSES = {
+    Network.ALEXNET: AlexNet,
+    Network.ALEXNET_CIFAR: AlexNetCifar,
+    Network.ALEXNET_CIFAR_BN: AlexNetCifarBN,
+}
 
 
 def build_network(spec: NetworkSpec, *, seed: int = 0) -> nn.Module:

@@ -6,6 +6,7 @@ Shape letters: B batch, S side of a crop, K classes.
 import math
 import shlex
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -34,14 +35,16 @@ from alexnet_cli.training.checkpoint import (
     save_checkpoint,
 )
 from alexnet_cli.training.device import describe_device
-from alexnet_cli.training.schedule import count_drops, learning_rate
+from alexnet_cli.training.optimizer import MOMENTUM_BUFFER, build_optimizer
+from alexnet_cli.training.schedule import count_drops, crop_size_px, learning_rate
 from alexnet_cli.training.signals import StopRequest
-
-_MOMENTUM_BUFFER = "momentum_buffer"
 
 
 class Reporter(Protocol):
     """Who is told how training goes."""
+
+    def on_first_step(self, seconds: float) -> None:
+        """After the first update of this process, which also prepares kernels and memory."""
 
     def on_step(self, epoch: int, images_done: int, images_total: int) -> None:
         """After each update; counts are of the current epoch."""
@@ -84,24 +87,15 @@ class Trainer:
     def __init__(self, job: Job, reporter: Reporter) -> None:
         config, spec = job.config, job.manifest.input
         self.job, self.reporter, self.state = job, reporter, TrainState()
+        self._has_stepped = False
         core = build_network(job.manifest.network, seed=config.seed)
         self.core = core.to(job.device).to(memory_format=torch.channels_last)
         self.network = PixelNetwork(self.core, spec).to(job.device)
-        # Paper §5: the velocity holds the rate (v ← 0.9 v - ε·(g + 0.0005 w)). Here: PyTorch's
-        # SGD, which multiplies by the rate at the update; the two differ only for the few steps
-        # after a change of rate.
-        self.optimizer = torch.optim.SGD(
-            self.core.parameters(),
-            lr=config.learning_rate,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
+        self.optimizer = build_optimizer(self.core, config)
         self.batches = TrainingBatches(
             job.train,
             image_size_px=spec.image_size_px,
             batch_size=config.batch_size,
-            crop_size_px=spec.crop_size_px,
             pad_px=config.pad,
             flip=config.flip,
             seed=config.seed,
@@ -114,7 +108,7 @@ class Trainer:
         for name, value in checkpoint.read_tensors(OPTIMIZER_FILE).items():
             parameter = self.core.get_parameter(name)
             buffer = torch.empty_like(parameter)  # keeps the channels-last layout
-            self.optimizer.state[parameter][_MOMENTUM_BUFFER] = buffer.copy_(value)
+            self.optimizer.state[parameter][MOMENTUM_BUFFER] = buffer.copy_(value)
         self.state = checkpoint.state
 
     def run(self) -> tuple[EpochRow, ...]:
@@ -137,8 +131,11 @@ class Trainer:
         # On the device, so that no step waits for a number to reach the host.
         loss_sum = torch.full((), state.loss_sum, dtype=torch.float64, device=self.job.device)
         num_right = torch.full((), state.num_right, dtype=torch.int64, device=self.job.device)
-        for images_BSSC, labels_B in self.batches.epoch(state.epoch, first_batch=state.batch):
+        for images_BSSC, labels_B in self._epoch_batches():
             logits_BK, loss = self._update(images_BSSC, labels_B)
+            if not self._has_stepped:
+                self._has_stepped = True
+                self.reporter.on_first_step(time.perf_counter() - begin)
             loss_sum += loss.detach() * len(labels_B)
             num_right += (logits_BK.detach().argmax(dim=1) == labels_B).sum()
             self.state = replace(self.state, step=self.state.step + 1, batch=self.state.batch + 1)
@@ -149,22 +146,33 @@ class Trainer:
                 self._interrupt(self.job.stop.signal_number)
         self._record_progress(loss_sum, num_right, begin)
 
+    def _epoch_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Deal out what remains of the current epoch."""
+        size_px = crop_size_px(
+            self.job.config,
+            final_px=self.job.manifest.input.crop_size_px,
+            epoch=self.state.epoch,
+        )
+        return self.batches.epoch(
+            self.state.epoch, crop_size_px=size_px, first_batch=self.state.batch
+        )
+
     def _update(self, images_BSSC: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
         config, device = self.job.config, self.job.device
         # Dropout draws from the default generator: a function of (seed, step), not of the past.
         torch.manual_seed((config.seed << 32) + self.state.step)
-        total = config.epochs * self.batches.num_batches
-        self.optimizer.param_groups[0]["lr"] = self._rate(self.state.step / total)
+        self.optimizer.param_groups[0]["lr"] = self._rate(self.state.step)
         with torch.autocast(device.type, self.job.dtype, enabled=self.job.dtype != torch.float32):
             logits_BK = self.network(images_BSSC)
-        loss = F.cross_entropy(logits_BK.float(), labels_B)
+        loss = F.cross_entropy(logits_BK.float(), labels_B, label_smoothing=config.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         return logits_BK, loss
 
-    def _rate(self, progress: float) -> float:
+    def _rate(self, step: int) -> float:
         config = self.job.config
+        progress = step / (config.epochs * self.batches.num_batches)
         drops = count_drops(
             [row.val_top1 for row in self.state.history],
             patience=config.patience,
@@ -194,7 +202,7 @@ class Trainer:
         state, num_images = self.state, self.batches.num_images
         row = EpochRow(
             epoch=state.epoch + 1,
-            learning_rate=self.optimizer.param_groups[0]["lr"],
+            learning_rate=self._rate(state.step - 1),  # of the epoch's last update
             train_loss=state.loss_sum / num_images,
             train_top1=state.num_right / num_images,
             val_loss=validation.loss,
@@ -229,7 +237,7 @@ class Trainer:
         )
 
     def _save(self) -> None:
-        if not all(bool(torch.isfinite(p).all()) for p in self.core.parameters()):
+        if not all(bool(torch.isfinite(p).all()) for p in self.core.state_dict().values()):
             raise _diverged("weights are", self.state.epoch + 1, self.job.config.learning_rate)
         history = self.state.history
         provenance = replace(
@@ -238,9 +246,9 @@ class Trainer:
             val_top1=history[-1].val_top1 if history else 0.0,
         )
         optimizer_tensors = {
-            name: self.optimizer.state[parameter][_MOMENTUM_BUFFER]
+            name: self.optimizer.state[parameter][MOMENTUM_BUFFER]
             for name, parameter in self.core.named_parameters()
-            if _MOMENTUM_BUFFER in self.optimizer.state[parameter]
+            if MOMENTUM_BUFFER in self.optimizer.state[parameter]
         }
         folder = save_checkpoint(
             self.job.run.checkpoints,

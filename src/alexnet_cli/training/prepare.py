@@ -1,10 +1,14 @@
 """From a configuration to everything the loop needs."""
 
+import torch
+from torch import nn
+
 from alexnet_cli.config import TrainConfig
 from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.data.catalog import Dataset
 from alexnet_cli.errors import UsageError
 from alexnet_cli.manifest import InputSpec, Manifest, Network, NetworkSpec, Provenance
+from alexnet_cli.models.build import outline_network
 from alexnet_cli.training.records import library_versions
 
 
@@ -71,3 +75,41 @@ def resolve_sizes(config: TrainConfig, *, stored_px: int) -> tuple[int, int]:
             hint=f"choose --crop-size {image_size_px} or less, or a larger --image-size",
         )
     return image_size_px, crop_size_px
+
+
+def require_fit(config: TrainConfig, network: NetworkSpec, *, num_images: int) -> None:
+    """Refuse, before anything is written, what would fail in the middle of a run.
+
+    Args:
+        config: The run's configuration.
+        network: The network it trains.
+        num_images: Images trained on.
+
+    Raises:
+        UsageError: The network does not take the crops, or batch normalisation would see a batch
+            of a single image.
+    """
+    outline = outline_network(network).eval()
+    early_px = config.early_crop_size
+    if early_px > network.crop_size_px or not _takes(outline, early_px or network.crop_size_px):
+        raise UsageError(
+            f"{config.model} for {network.crop_size_px}-px crops does not take "
+            f"{early_px}-px crops in its early epochs",
+            hint="leave them as large as the later ones: --early-crop-size 0",
+        )
+    smallest = num_images % config.batch_size or config.batch_size
+    has_norm = any(isinstance(m, nn.BatchNorm2d) for m in outline.modules())
+    if has_norm and min(smallest, num_images) == 1:
+        raise UsageError(
+            f"batches of {config.batch_size} leave a batch of one image of {num_images:,}; "
+            "batch normalisation needs two",
+            hint=f"choose another size: --batch-size {config.batch_size + 1}",
+        )
+
+
+def _takes(outline: nn.Module, crop_size_px: int) -> bool:
+    try:
+        outline(torch.empty(1, 3, crop_size_px, crop_size_px, device="meta"))
+    except RuntimeError:
+        return False
+    return True

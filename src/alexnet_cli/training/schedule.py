@@ -15,11 +15,29 @@ def learning_rate(config: TrainConfig, *, progress: float, num_drops: int) -> fl
         progress: Share of the run's updates already made, 0–1.
         num_drops: Divisions by ten that the plateau schedule has decided on.
     """
+    warmup = min(1.0, config.warmup_epochs / config.epochs)
+    if progress < warmup:
+        return config.learning_rate * progress / warmup
     if config.schedule is Schedule.LINEAR:
-        return config.learning_rate * (1.0 - progress)
+        return config.learning_rate * (1.0 - progress) / (1.0 - warmup)
     if config.schedule is Schedule.PLATEAU:
         return config.learning_rate * DROP_FACTOR**num_drops
     return config.learning_rate
+
+
+EARLY_SHARE = 2 / 3
+
+
+def crop_size_px(config: TrainConfig, *, final_px: int, epoch: int) -> int:
+    """Return the side of an epoch's crops.
+
+    Args:
+        config: Its `early_crop_size`, 0 for none, and number of epochs.
+        final_px: Side of the crops that the network is evaluated on.
+        epoch: Counted from 0.
+    """
+    is_early = epoch < EARLY_SHARE * config.epochs
+    return config.early_crop_size or final_px if is_early else final_px
 
 
 def count_drops(val_top1_by_epoch: Sequence[float], *, patience: int, max_drops: int) -> int:

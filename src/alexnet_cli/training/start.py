@@ -19,7 +19,7 @@ from alexnet_cli.training import records
 from alexnet_cli.training.checkpoint import Checkpoint, EpochRow, newest_checkpoint
 from alexnet_cli.training.device import resolve_device, resolve_precision
 from alexnet_cli.training.loop import Job, Reporter, Trainer
-from alexnet_cli.training.prepare import describe_model
+from alexnet_cli.training.prepare import describe_model, require_fit
 
 
 def new_job(config: TrainConfig, *, device: str, name: str | None, parent: Path) -> Job:
@@ -36,7 +36,7 @@ def new_job(config: TrainConfig, *, device: str, name: str | None, parent: Path)
     dataset = find_dataset(config.data)
     train, val = load_training(dataset, val_size=config.val_size, seed=config.seed)
     manifest = describe_model(config, dataset, train)
-    outline_network(manifest.network)  # refuses sizes that do not fit, before a folder is made
+    require_fit(config, manifest.network, num_images=len(train))
     run = create_run(name or f"{config.model}-{config.data}", parent=parent)
     records.write_config(run, config)
     job = Job(config, manifest, train, val, run, chosen, dtype)
@@ -115,12 +115,13 @@ def describe_job(job: Job) -> str:
     """Say in one line what is about to be trained, on what and where."""
     parameters = num_parameters(outline_network(job.manifest.network))
     spec = job.manifest.input
+    lrn = job.environment["lrn"]
+    slow = f", slow LRN by {lrn}" if lrn.startswith("convolution") else ""
     return (
         f"training {job.config.model} ({parameters:,} parameters) on {len(job.train):,} images "
         f"of {job.config.data}, {spec.crop_size_px}-px crops of {spec.image_size_px} px, "
-        f"{len(job.val):,} held out; {job.environment['device']}, {job.environment['precision']}, "
-        f"LRN by {job.environment['lrn']}; "
-        f"{job.run.path}"
+        f"{len(job.val):,} held out; {job.environment['device']}, {job.environment['precision']}"
+        f"{slow}; {job.run.path}"
     )
 
 

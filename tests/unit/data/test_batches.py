@@ -17,12 +17,12 @@ def numbered(num_images=NUM_IMAGES, size_px=8):
     return ImageArrays(images, np.arange(num_images))
 
 
-def dealt(arrays=None, *, epoch=0, first_batch=0, **changes):
-    settings = {"batch_size": 5, "crop_size_px": 6, "pad_px": 0, "flip": True, "seed": 1}
+def dealt(arrays=None, *, epoch=0, first_batch=0, crop_size_px=6, **changes):
+    settings = {"batch_size": 5, "pad_px": 0, "flip": True, "seed": 1}
     arrays = arrays or numbered()
     settings["image_size_px"] = arrays.images_NHWC.shape[1]
     batches = TrainingBatches(arrays, device=CPU, **{**settings, **changes})
-    return list(batches.epoch(epoch, first_batch=first_batch))
+    return list(batches.epoch(epoch, crop_size_px=crop_size_px, first_batch=first_batch))
 
 
 def assert_same(first, second):
@@ -73,7 +73,6 @@ def test_each_image_comes_once_per_epoch(batch_size):
         arrays,
         image_size_px=8,
         batch_size=batch_size,
-        crop_size_px=6,
         pad_px=0,
         flip=True,
         seed=1,

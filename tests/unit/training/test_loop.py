@@ -50,7 +50,10 @@ class Reporter:
 
     def __init__(self, stop=None, *, after_steps=None):
         self.stop, self.after_steps = stop, after_steps
-        self.steps, self.rows = [], []
+        self.steps, self.rows, self.first_steps = [], [], []
+
+    def on_first_step(self, seconds):
+        self.first_steps.append(seconds)
 
     def on_step(self, epoch, images_done, images_total):
         self.steps.append((epoch, images_done, images_total))
@@ -114,6 +117,8 @@ def test_the_loss_falls_and_the_classes_are_learned(make_job):
     assert rows[0].train_loss > 1.2  # ln 4 is 1.39
     assert rows[-1].train_loss < 0.5 * rows[0].train_loss
     assert best.val_top1 > 0.75
+    assert len(reporter.first_steps) == 1
+    assert 0 < reporter.first_steps[0] <= rows[0].train_seconds
     assert reporter.steps[:4] == [(1, 16, 44), (1, 32, 44), (1, 44, 44), (2, 16, 44)]
 
 
@@ -132,6 +137,24 @@ def test_a_stopped_and_resumed_run_ends_in_the_same_bytes(make_job, uninterrupte
     torch.manual_seed(sum(after_steps))  # the generator's state before a run is of no account
     stop_and_resume(job, after_steps)
     assert fingerprint(job.run) == uninterrupted["fingerprint"]
+
+
+def test_the_fast_recipes_settings_resume_to_the_same_bytes(make_job):
+    fast = {
+        "nesterov": True,
+        "muon_rate": 0.02,
+        "warmup_epochs": 0.5,
+        "label_smoothing": 0.1,
+        "early_crop_size": 9,
+        "schedule": Schedule.LINEAR,
+    }
+    whole, stopped = make_job("whole", **fast), make_job("stopped", **fast)
+    Trainer(whole, Reporter()).run()
+    stop_and_resume(stopped, (2, 3, 1))
+    assert fingerprint(stopped.run) == fingerprint(whole.run)
+    plain = make_job("plain", **{**fast, "label_smoothing": 0.0})
+    Trainer(plain, Reporter()).run()
+    assert fingerprint(plain.run)[0] != fingerprint(whole.run)[0]
 
 
 def test_another_seed_ends_in_other_bytes(make_job):

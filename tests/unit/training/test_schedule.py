@@ -1,7 +1,7 @@
 import pytest
 
 from alexnet_cli.config import Schedule, TrainConfig
-from alexnet_cli.training.schedule import count_drops, learning_rate
+from alexnet_cli.training.schedule import count_drops, crop_size_px, learning_rate
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,22 @@ def test_count_drops(history, expected):
 
 def test_no_divisions_when_none_are_allowed():
     assert count_drops([0.5] * 9, patience=1, max_drops=0) == 0
+
+
+@pytest.mark.parametrize(
+    ("progress", "expected"), [(0.0, 0.0), (0.05, 0.3), (0.1, 0.6), (0.55, 0.3), (1.0, 0.0)]
+)
+def test_the_rate_rises_then_falls_in_straight_lines(progress, expected):
+    config = TrainConfig(epochs=20, warmup_epochs=2, schedule=Schedule.LINEAR, learning_rate=0.6)
+    assert learning_rate(config, progress=progress, num_drops=0) == pytest.approx(expected)
+
+
+def test_a_warmup_longer_than_the_run_never_divides_by_zero():
+    config = TrainConfig(epochs=2, warmup_epochs=5, schedule=Schedule.LINEAR, learning_rate=0.6)
+    assert learning_rate(config, progress=0.5, num_drops=0) == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(("early", "expected"), [(0, [28] * 6), (24, [24] * 4 + [28] * 2)])
+def test_early_epochs_have_the_early_crops(early, expected):
+    config = TrainConfig(epochs=6, early_crop_size=early)
+    assert [crop_size_px(config, final_px=28, epoch=e) for e in range(6)] == expected

@@ -1,0 +1,38 @@
+import pytest
+
+from alexnet_cli.config import TrainConfig
+from alexnet_cli.errors import UsageError
+from alexnet_cli.manifest import Network, NetworkSpec
+from alexnet_cli.training.prepare import require_fit
+
+
+def spec(model, crop_size_px=28):
+    return NetworkSpec(model, num_classes=10, crop_size_px=crop_size_px)
+
+
+@pytest.mark.parametrize("early", [0, 24, 27, 28])
+def test_early_crops_that_leave_the_same_shape_pass(early):
+    config = TrainConfig(early_crop_size=early)
+    require_fit(config, spec(Network.ALEXNET_CIFAR), num_images=45_000)
+
+
+@pytest.mark.parametrize("early", [8, 23, 29, 32])
+def test_early_crops_that_do_not_are_refused(early):
+    config = TrainConfig(early_crop_size=early)
+    with pytest.raises(UsageError, match=f"{early}-px") as caught:
+        require_fit(config, spec(Network.ALEXNET_CIFAR), num_images=45_000)
+    assert "--early-crop-size 0" in caught.value.hint
+
+
+@pytest.mark.parametrize(("batch_size", "num_images"), [(1, 50), (7, 50), (128, 129), (64, 1)])
+def test_batch_normalisation_of_a_single_image_is_refused(batch_size, num_images):
+    config = TrainConfig(batch_size=batch_size)
+    with pytest.raises(UsageError, match="one image") as caught:
+        require_fit(config, spec(Network.ALEXNET_CIFAR_BN), num_images=num_images)
+    assert "--batch-size" in caught.value.hint
+    require_fit(config, spec(Network.ALEXNET_CIFAR), num_images=num_images)
+
+
+def test_other_batches_pass():
+    config = TrainConfig(batch_size=8)
+    require_fit(config, spec(Network.ALEXNET_CIFAR_BN), num_images=50)
