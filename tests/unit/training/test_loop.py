@@ -16,7 +16,8 @@ from alexnet_cli.training.checkpoint import (
     best_checkpoint,
     newest_checkpoint,
 )
-from alexnet_cli.training.loop import Job, Trainer
+from alexnet_cli.training.job import Job
+from alexnet_cli.training.loop import Trainer
 from alexnet_cli.training.signals import StopRequest
 
 STEPS_PER_EPOCH = 3  # 44 images in batches of 16, 16 and 12
