@@ -35,6 +35,16 @@ def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the configuration and stop.")
     ] = False,
+    workers: Annotated[
+        int,
+        typer.Option(
+            "--workers",
+            "-j",
+            min=0,
+            max=1024,
+            help="Threads that decode images; 0: as many as cores. The result is the same.",
+        ),
+    ] = 0,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -54,10 +64,13 @@ def command(
     if resume is not None:
         if name is not None:
             raise UsageError("--name is for new runs", hint="leave it out with --resume")
-        job, checkpoint = start.resume_job(resume, requested=given, device=device, warn=note)
+        job, checkpoint = start.resume_job(
+            resume, requested=given, device=device, warn=note, num_workers=workers
+        )
         note(f"resuming {job.run.path} at step {checkpoint.state.step}", quiet=quiet)
     else:
-        job, checkpoint = start.new_job(config, device=device, name=name, parent=output), None
+        job = start.new_job(config, device=device, name=name, parent=output, num_workers=workers)
+        checkpoint = None
     note(start.describe_job(job), quiet=quiet)
     with TrainingDisplay(job.config.epochs, quiet=quiet) as display:
         best = start.train(job, checkpoint, display)

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from alexnet_cli.config import TrainConfig
-from alexnet_cli.data.arrays import ImageArrays
-from alexnet_cli.data.batches import TrainingBatches
+from alexnet_cli.data.arrays import ImageSource
+from alexnet_cli.data.streaming import make_batches
 from alexnet_cli.errors import Interrupted, TrainingError
 from alexnet_cli.evaluation.evaluate import Evaluation, evaluate
 from alexnet_cli.evaluation.torch_model import torch_logits
@@ -38,6 +38,7 @@ from alexnet_cli.training.device import describe_device
 from alexnet_cli.training.optimizer import MOMENTUM_BUFFER, build_optimizer
 from alexnet_cli.training.schedule import count_drops, crop_size_px, learning_rate
 from alexnet_cli.training.signals import StopRequest
+from alexnet_cli.training.waiting import Clocked
 
 
 class Reporter(Protocol):
@@ -56,11 +57,12 @@ class Job:
 
     config: TrainConfig
     manifest: Manifest
-    train: ImageArrays
-    val: ImageArrays
+    train: ImageSource
+    val: ImageSource
     run: RunFolder
     device: torch.device
     dtype: torch.dtype
+    num_workers: int = 0
     stop: StopRequest = field(default_factory=StopRequest)
 
     @property
@@ -88,7 +90,7 @@ class Trainer:
         self.core = core.to(job.device).to(memory_format=torch.channels_last)
         self.network = PixelNetwork(self.core, spec).to(job.device)
         self.optimizer = build_optimizer(self.core, config)
-        self.batches = TrainingBatches(
+        self.batches = make_batches(
             job.train,
             image_size_px=spec.image_size_px,
             batch_size=config.batch_size,
@@ -96,6 +98,7 @@ class Trainer:
             flip=config.flip,
             seed=config.seed,
             device=job.device,
+            num_workers=job.num_workers,
         )
 
     def resume(self, checkpoint: Checkpoint) -> None:
@@ -127,7 +130,8 @@ class Trainer:
         # On the device, so that no step waits for a number to reach the host.
         loss_sum = torch.full((), state.loss_sum, dtype=torch.float64, device=self.job.device)
         num_right = torch.full((), state.num_right, dtype=torch.int64, device=self.job.device)
-        for images_BSSC, labels_B in self._epoch_batches():
+        batches = Clocked(self._epoch_batches())
+        for images_BSSC, labels_B in batches:
             logits_BK, loss = self._update(images_BSSC, labels_B)
             loss_sum += loss.detach() * len(labels_B)
             num_right += (logits_BK.detach().argmax(dim=1) == labels_B).sum()
@@ -135,9 +139,9 @@ class Trainer:
             done = min(self.state.batch * self.job.config.batch_size, self.batches.num_images)
             self.reporter.on_step(state.epoch + 1, done, self.batches.num_images)
             if self.job.stop.signal_number is not None:
-                self._record_progress(loss_sum, num_right, begin)
+                self._record_progress(loss_sum, num_right, begin, batches.seconds)
                 self._interrupt(self.job.stop.signal_number)
-        self._record_progress(loss_sum, num_right, begin)
+        self._record_progress(loss_sum, num_right, begin, batches.seconds)
 
     def _epoch_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Deal out what remains of the current epoch."""
@@ -173,7 +177,9 @@ class Trainer:
         )
         return learning_rate(config, progress=progress, num_drops=drops)
 
-    def _record_progress(self, loss_sum: Tensor, num_right: Tensor, begin: float) -> None:
+    def _record_progress(
+        self, loss_sum: Tensor, num_right: Tensor, begin: float, wait_seconds: float
+    ) -> None:
         total = float(loss_sum)  # waits for the device: the time below is the work's
         self._require_finite(total)
         self.state = replace(
@@ -181,6 +187,7 @@ class Trainer:
             loss_sum=total,
             num_right=int(num_right),
             train_seconds=self.state.train_seconds + time.perf_counter() - begin,
+            wait_seconds=self.state.wait_seconds + wait_seconds,
         )
 
     def _require_finite(self, loss: float) -> None:
@@ -203,6 +210,7 @@ class Trainer:
             train_seconds=state.train_seconds,
             val_seconds=time.perf_counter() - begin,
             images_per_second=num_images / state.train_seconds,
+            data_wait_share=state.wait_seconds / state.train_seconds,
         )
         is_best = all(row.val_top1 > earlier.val_top1 for earlier in state.history)
         self.state = TrainState(
@@ -222,10 +230,10 @@ class Trainer:
 
         return evaluate(
             torch_logits(self.network, device=self.job.device, dtype=self.job.dtype),
-            self.job.val.images_NHWC,
-            self.job.val.labels_N,
+            self.job.val,
             spec=self.job.manifest.input,
             classes=self.job.manifest.classes,
+            num_workers=self.job.num_workers,
             on_batch=stop_between_batches,
         )
 

@@ -10,7 +10,10 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from alexnet_cli.config import TrainConfig
-from alexnet_cli.data.catalog import find_dataset, load_training
+from alexnet_cli.data.arrays import ImageSource
+from alexnet_cli.data.catalog import Dataset, find_dataset, load_training
+from alexnet_cli.data.folder import ImageFolder
+from alexnet_cli.data.resident import read_if_small
 from alexnet_cli.errors import CheckpointError, TrainingError, UsageError
 from alexnet_cli.manifest import Manifest
 from alexnet_cli.models.build import num_parameters, outline_network
@@ -19,10 +22,12 @@ from alexnet_cli.training import records
 from alexnet_cli.training.checkpoint import Checkpoint, EpochRow, newest_checkpoint
 from alexnet_cli.training.device import resolve_device, resolve_precision
 from alexnet_cli.training.loop import Job, Reporter, Trainer
-from alexnet_cli.training.prepare import describe_model, require_fit
+from alexnet_cli.training.prepare import describe_model, require_fit, resolve_sizes
 
 
-def new_job(config: TrainConfig, *, device: str, name: str | None, parent: Path) -> Job:
+def new_job(
+    config: TrainConfig, *, device: str, name: str | None, parent: Path, num_workers: int = 0
+) -> Job:
     """Load the data, check that everything fits, and only then create the run folder.
 
     Args:
@@ -30,22 +35,49 @@ def new_job(config: TrainConfig, *, device: str, name: str | None, parent: Path)
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         name: Name of the run folder; network and dataset by default.
         parent: Where it is created.
+        num_workers: Threads that make images ready; 0: as many as cores. The result does not
+            depend on it.
     """
     chosen = resolve_device(device)
     dtype = resolve_precision(config.precision, chosen)
     dataset = find_dataset(config.data)
-    train, val = load_training(dataset, val_size=config.val_size, seed=config.seed)
-    manifest = describe_model(config, dataset, train)
+    train, val = _load_data(config, dataset, num_workers=num_workers, check_all=True)
+    manifest = describe_model(config, dataset, train, num_workers=num_workers)
     require_fit(config, manifest.network, num_images=len(train))
-    run = create_run(name or f"{config.model}-{config.data}", parent=parent)
+    run = create_run(name or f"{config.model}-{Path(config.data).name}", parent=parent)
     records.write_config(run, config)
-    job = Job(config, manifest, train, val, run, chosen, dtype)
+    job = Job(config, manifest, train, val, run, chosen, dtype, num_workers)
     records.write_environment(run, job.environment)
     return job
 
 
+def _load_data(
+    config: TrainConfig, dataset: Dataset, *, num_workers: int, check_all: bool
+) -> tuple[ImageSource, ImageSource]:
+    """Return training and validation images, in memory where they fit, resized then.
+
+    Args:
+        config: The run's configuration.
+        dataset: The dataset it names.
+        num_workers: Threads; 0: as many as cores.
+        check_all: Whether a folder's files are all opened first, so that none fails later on.
+    """
+    size_px, _ = resolve_sizes(config, stored_px=dataset.image_size_px)
+    parts = load_training(dataset, val_size=config.val_size, seed=config.seed)
+    for part in parts:
+        if check_all and isinstance(part, ImageFolder):
+            part.require_headers()
+    train, val = (read_if_small(part, size_px=size_px, num_workers=num_workers) for part in parts)
+    return train, val
+
+
 def resume_job(
-    path: Path, *, requested: dict[str, Any], device: str, warn: Callable[[str], None]
+    path: Path,
+    *,
+    requested: dict[str, Any],
+    device: str,
+    warn: Callable[[str], None],
+    num_workers: int = 0,
 ) -> tuple[Job, Checkpoint]:
     """Go on with a run from its newest whole checkpoint, with its own configuration.
 
@@ -54,6 +86,7 @@ def resume_job(
         requested: The settings the user gave; they may not differ from the run's.
         device: As in `new_job`.
         warn: Called with a message for each damaged checkpoint that is passed over.
+        num_workers: As in `new_job`.
 
     Raises:
         CheckpointError: There is no usable checkpoint, or the run has ended.
@@ -78,9 +111,9 @@ def resume_job(
         )
     chosen = resolve_device(device)
     dataset = find_dataset(config.data)
-    train, val = load_training(dataset, val_size=config.val_size, seed=config.seed)
+    train, val = _load_data(config, dataset, num_workers=num_workers, check_all=False)
     dtype = resolve_precision(config.precision, chosen)
-    job = Job(config, checkpoint.manifest, train, val, run, chosen, dtype)
+    job = Job(config, checkpoint.manifest, train, val, run, chosen, dtype, num_workers)
     if job.environment != checkpoint.environment:
         warn(
             f"the run was on {checkpoint.environment}, it goes on with {job.environment}: "
