@@ -32,8 +32,7 @@ def measure(settings: Settings) -> list[Figure]:
         works: dict[str, Work] = {
             _OURS: lambda: evaluate(
                 logits,
-                test.images_NHWC,
-                test.labels_N,
+                test,
                 spec=job.manifest.input,
                 classes=job.manifest.classes,
             ),

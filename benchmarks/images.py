@@ -18,7 +18,8 @@ def choose_data() -> str:
 
 def load(data: str) -> tuple[ImageArrays, ImageArrays]:
     """Return the official training and test sets."""
-    return find_dataset(data).load()
+    dataset = find_dataset(data)
+    return dataset.load_train(), dataset.load_test()
 
 
 @contextlib.contextmanager

@@ -13,8 +13,10 @@ from PIL import Image
 session = ort.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
 manifest = json.loads(session.get_modelmeta().custom_metadata_map["alexnet.manifest"])
 
-image = Image.open(sys.argv[2]).convert("RGB")
 side, crop = manifest["input"]["image_size_px"], manifest["input"]["crop_size_px"]
+image = Image.open(sys.argv[2])
+image.draft(None, (2 * side, 2 * side))  # shrinks a large JPEG as it is decoded, as in training
+image = image.convert("RGB")
 short = min(image.size)
 left, top = (image.width - short) // 2, (image.height - short) // 2
 square = image.crop((left, top, left + short, top + short)).resize((side, side), Image.BILINEAR)

@@ -11,7 +11,6 @@ import numpy as np
 from alexnet_cli.config import TrainConfig
 from alexnet_cli.data.catalog import Split, find_dataset, load_split
 from alexnet_cli.export.write import Format, export_model
-from alexnet_cli.image import crop_centre
 from alexnet_cli.inference.session import load_model
 from alexnet_cli.models.build import build_network
 from alexnet_cli.training.checkpoint import EpochRow, best_checkpoint
@@ -53,8 +52,8 @@ exported = export_model(
 
 test = load_split(find_dataset("shapes"), Split.TEST, val_size=1, seed=0)
 model = load_model(exported[0].path)
-small = test.images_NHWC[:1, ::2, ::2]
-probabilities = model.probabilities(np.ascontiguousarray(crop_centre(small, 16)))
+small = test.take(np.arange(1)).squares(16)
+probabilities = model.probabilities(small)
 print(
     f"{exported[0].path}: the first test image is a", model.manifest.classes[probabilities.argmax()]
 )

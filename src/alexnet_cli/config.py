@@ -8,9 +8,9 @@ import hashlib
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from alexnet_cli.manifest import Network
+from alexnet_cli.manifest import Network, data_name
 
 
 class Schedule(StrEnum):
@@ -44,7 +44,13 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    data: Annotated[str, Field(description="Dataset: cifar10 or shapes.")] = "cifar10"
+    data: Annotated[
+        str,
+        AfterValidator(data_name),
+        Field(
+            description="Dataset: cifar10, shapes, or a folder with train/CLASS/ and test/CLASS/."
+        ),
+    ] = "cifar10"
     model: Annotated[Network, Field(description="Network to train.")] = Network.ALEXNET_CIFAR
     recipe: Annotated[
         Recipe,

@@ -8,11 +8,13 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from alexnet_cli.errors import ModelFileError
 
 SCHEMA_VERSION = 1
+NAMED_DATA = ("cifar10", "shapes")  # any other dataset is a folder
 METADATA_KEY = "alexnet.manifest"
 
 
@@ -63,7 +65,7 @@ class Provenance:
     """Where the weights come from; for people and for `evaluate`, not needed to predict.
 
     Attributes:
-        data: Name of the dataset.
+        data: Name of the dataset, or absolute path of its folder.
         seed: Seed of the run, which also fixes the train/validation split.
         val_size: Images held out of the training set.
         epoch: Epoch of the weights, counted from 1.
@@ -94,6 +96,20 @@ class Manifest:
     def to_json(self) -> str:
         """Return the manifest as one line of JSON."""
         return json.dumps(dataclasses.asdict(self), sort_keys=True, ensure_ascii=False)
+
+
+def data_name(value: str) -> str:
+    """Return what runs and manifests call a dataset.
+
+    Args:
+        value: What a user calls it: a name or a folder.
+
+    Returns:
+        The absolute path of a folder that exists; anything else as it is.
+    """
+    if value in ("", *NAMED_DATA) or not Path(value).is_dir():
+        return value
+    return str(Path(value).resolve())
 
 
 def manifest_from_json(text: str, *, source: str) -> Manifest:

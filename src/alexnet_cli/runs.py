@@ -1,12 +1,14 @@
 """Run folders: where a training run keeps its files, and how a later command finds them."""
 
 import itertools
+import json
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 from alexnet_cli.errors import AlexnetError, UsageError
 from alexnet_cli.files import writing_error
+from alexnet_cli.manifest import data_name
 
 RUNS_FOLDER = Path("runs")
 ONNX_NAME, SAFETENSORS_NAME = "model.onnx", "model.safetensors"
@@ -89,16 +91,18 @@ def newest_run(parent: Path = RUNS_FOLDER, *, data: str | None = None) -> RunFol
 
     Args:
         parent: Where the run folders are.
-        data: Only runs trained on this dataset.
+        data: Only runs trained on this dataset, a name or a folder.
 
     Raises:
         AlexnetError: There is none.
     """
+    # A JSON string is a TOML string.
+    line = f"\ndata = {json.dumps(data_name(data), ensure_ascii=False)}\n" if data else ""
     started = [
         (config.stat().st_mtime_ns, config.parent.name)
         for config in parent.glob("*/config.toml")
         if any(config.parent.glob("checkpoints/step-*/state.json"))  # it got as far as saving
-        and (data is None or f'\ndata = "{data}"\n' in config.read_text())
+        and line in config.read_text()
     ]
     if not started:
         raise AlexnetError(

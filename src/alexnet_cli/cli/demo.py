@@ -8,7 +8,7 @@ from alexnet_cli.cli.console import note
 from alexnet_cli.cli.options import Device, Quiet
 
 if TYPE_CHECKING:
-    from alexnet_cli.data.arrays import ImageArrays
+    from alexnet_cli.data.arrays import ImageSource
 
 EXAMPLES = "Example: alexnet demo"
 _NUM_PREDICTED = 10
@@ -60,14 +60,18 @@ def command(device: Device = "auto", quiet: Quiet = False) -> None:
     print(job.run.path)
 
 
-def _save_images(arrays: "ImageArrays", classes: tuple[str, ...], folder: Path) -> list[Path]:
+def _save_images(source: "ImageSource", classes: tuple[str, ...], folder: Path) -> list[Path]:
     """Save the first images as PNG files named after their true class."""
+    import numpy as np
     from PIL import Image
 
+    from alexnet_cli.data.shapes import IMAGE_SIZE
+
+    some = source.take(np.arange(_NUM_PREDICTED))
     folder.mkdir(parents=True, exist_ok=True)
     files = []
-    for index in range(_NUM_PREDICTED):
-        name = classes[int(arrays.labels_N[index])]
+    for index, square in enumerate(some.squares(IMAGE_SIZE)):
+        name = classes[int(some.labels_N[index])]
         files.append(folder / f"{index}-{name}.png")
-        Image.fromarray(arrays.images_NHWC[index]).save(files[-1])
+        Image.fromarray(square).save(files[-1])
     return files

@@ -1,5 +1,6 @@
 """`alexnet evaluate`."""
 
+import shlex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,7 +22,9 @@ def command(
     model: ModelPath = None,
     data: Annotated[
         str | None,
-        typer.Option(help="Dataset; the one it was trained on by default.", show_default=False),
+        typer.Option(
+            help="Dataset or folder; the one it was trained on by default.", show_default=False
+        ),
     ] = None,
     split: Annotated[
         str, typer.Option(help="test, or val: the images held out in training.")
@@ -40,6 +43,7 @@ def command(
     from alexnet_cli.cli.model_source import open_model
     from alexnet_cli.data.catalog import Split
     from alexnet_cli.errors import UsageError
+    from alexnet_cli.manifest import data_name
 
     if split not in tuple(Split):
         raise UsageError(f"no split is called {split!r}", hint="use --split test or --split val")
@@ -47,7 +51,7 @@ def command(
     note(f"evaluating {opened.label}", quiet=quiet)
     if opened.note:
         note(opened.note)  # also when quiet: nobody falls back to the CPU unawares
-    name = data or opened.manifest.provenance.data
+    name = data_name(data) if data else opened.manifest.provenance.data
     result = measure(
         opened, name, Split(split), num_views=views, batch_size=batch_size, quiet=quiet
     )
@@ -80,15 +84,15 @@ def measure(
     if dataset.classes != manifest.classes:
         raise UsageError(
             f"{opened.path} knows other classes than {dataset.name}",
-            hint=f"evaluate it with: alexnet evaluate {opened.path} --data {origin.data}",
+            hint=f"evaluate it with: alexnet evaluate {shlex.quote(str(opened.path))} "
+            f"--data {shlex.quote(origin.data)}",
             code="classes_differ",
         )
-    arrays = load_split(dataset, split, val_size=origin.val_size, seed=origin.seed)
-    with _bar(len(arrays), quiet=quiet) as progress:
+    source = load_split(dataset, split, val_size=origin.val_size, seed=origin.seed)
+    with _bar(len(source), quiet=quiet) as progress:
         return evaluate(
             opened.logits,
-            arrays.images_NHWC,
-            arrays.labels_N,
+            source,
             spec=manifest.input,
             classes=manifest.classes,
             num_views=num_views,

@@ -103,12 +103,14 @@ def _run_folder(checkpoint: Path) -> Path:
 
 
 def _parity_images(checkpoint: "Checkpoint", num_images: int) -> "NDArray[np.uint8]":
+    import numpy as np
+
     from alexnet_cli.data.catalog import Split, find_dataset, load_split
-    from alexnet_cli.image import crop_centre, resize_all
+    from alexnet_cli.image import crop_centre
 
     origin, spec = checkpoint.manifest.provenance, checkpoint.manifest.input
-    arrays = load_split(
+    source = load_split(
         find_dataset(origin.data), Split.VAL, val_size=origin.val_size, seed=origin.seed
     )
-    images = resize_all(arrays.images_NHWC[:num_images], spec.image_size_px)
-    return crop_centre(images, spec.crop_size_px)
+    some = source.take(np.arange(min(num_images, len(source))))
+    return crop_centre(some.squares(spec.image_size_px), spec.crop_size_px)

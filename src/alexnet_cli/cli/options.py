@@ -18,7 +18,9 @@ Device = Annotated[
 ]
 TrainedOn = Annotated[
     str | None,
-    typer.Option("--data", help="Take the newest run on this dataset.", show_default=False),
+    typer.Option(
+        "--data", help="Take the newest run on this dataset or folder.", show_default=False
+    ),
 ]
 ModelPath = Annotated[
     Path | None,

@@ -44,6 +44,16 @@ def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the configuration and stop.")
     ] = False,
+    workers: Annotated[
+        int,
+        typer.Option(
+            "--workers",
+            "-j",
+            min=0,
+            max=1024,
+            help="Threads that decode images; 0: as many as cores. The result is the same.",
+        ),
+    ] = 0,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -66,9 +76,14 @@ def command(
 
     def prepare(ranks: Ranks) -> "tuple[Job, Checkpoint | None]":
         if resume is None:
-            return start.new_job(config, device=device, name=name, parent=output, ranks=ranks), None
+            job = start.new_job(
+                config, device=device, name=name, parent=output, num_workers=workers, ranks=ranks
+            )
+            return job, None
         warn = note if ranks.is_first else _say_nothing
-        return start.resume_job(resume, requested=given, device=device, warn=warn, ranks=ranks)
+        return start.resume_job(
+            resume, requested=given, device=device, warn=warn, num_workers=workers, ranks=ranks
+        )
 
     try:
         with joined() as ranks:

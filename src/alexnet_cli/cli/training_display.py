@@ -11,6 +11,8 @@ from alexnet_cli.cli.console import stderr_console
 if TYPE_CHECKING:
     from alexnet_cli.training.checkpoint import EpochRow
 
+_WAIT_SHOWN = 0.05  # of an epoch's time; less is not worth a word
+
 
 class TrainingDisplay:
     """The `Reporter` of the command line.
@@ -68,11 +70,13 @@ class TrainingDisplay:
         if self._quiet:
             return
         width = len(str(self._num_epochs))
+        share = row.data_wait_share
+        wait = f"  waiting for data {share:.0%}" if share >= _WAIT_SHOWN else ""
         line = (
             f"epoch {row.epoch:>{width}}/{self._num_epochs}  rate {row.learning_rate:.2g}  "
             f"train loss {row.train_loss:.3f}  top-1 {row.train_top1:6.2%}  "
             f"val loss {row.val_loss:.3f}  top-1 {row.val_top1:6.2%}  "
             f"{row.images_per_second:,.0f} images/s  {row.train_seconds + row.val_seconds:.1f} s"
-            f"{'  best' if is_best else ''}"
+            f"{wait}{'  best' if is_best else ''}"
         )
         self._console.print(line, soft_wrap=True)

@@ -82,7 +82,7 @@ class TrainingBatches:
         Yields:
             Images, uint8 (B, S, S, 3), and labels, int64 (B,), on the device.
         """
-        draw = _EpochDraw(
+        draw = EpochDraw(
             self.num_images,
             free_px=self._images_NHWC.shape[1] + 2 * self._pad_px - crop_size_px,
             flip=self._flip,
@@ -110,7 +110,7 @@ def share_of(num_items: int, part: int, num_parts: int) -> slice:
     return slice(num_items * part // num_parts, num_items * (part + 1) // num_parts)
 
 
-class _EpochDraw:
+class EpochDraw:
     """The random choices of one epoch, drawn on the CPU so that every device sees the same."""
 
     def __init__(

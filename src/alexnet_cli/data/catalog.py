@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
-from alexnet_cli.data import cifar10, shapes
-from alexnet_cli.data.arrays import ImageArrays
+from alexnet_cli.data import cifar10, folder, shapes
+from alexnet_cli.data.arrays import ImageArrays, ImageSource
 from alexnet_cli.data.fetch import CIFAR10_ARCHIVE, find_archive
 from alexnet_cli.data.split import stratified_split
 from alexnet_cli.errors import UsageError
+from alexnet_cli.manifest import data_name
 
 
 class Split(StrEnum):
@@ -25,25 +27,24 @@ class Dataset:
     Attributes:
         name: What --data calls it.
         classes: Class names in label order.
-        image_size_px: Side of the stored square images.
-        load: Returns the official training and test sets.
+        image_size_px: Side of the stored square images; none where they are of many sizes.
+        load_train: Returns the official training set.
+        load_test: Returns the test set.
     """
 
     name: str
     classes: tuple[str, ...]
-    image_size_px: int
-    load: Callable[[], tuple[ImageArrays, ImageArrays]]
+    image_size_px: int | None
+    load_train: Callable[[], ImageSource]
+    load_test: Callable[[], ImageSource]
 
 
-def _load_cifar10() -> tuple[ImageArrays, ImageArrays]:
+def _read_cifar10() -> tuple[ImageArrays, ImageArrays]:
     return cifar10.read_archive(find_archive(CIFAR10_ARCHIVE))
 
 
-def _load_shapes() -> tuple[ImageArrays, ImageArrays]:
-    return (
-        ImageArrays(*shapes.draw_shapes(SHAPES_TRAIN_SIZE, seed=1)),
-        ImageArrays(*shapes.draw_shapes(SHAPES_TEST_SIZE, seed=2)),
-    )
+def _draw_shapes(count: int, *, seed: int) -> ImageArrays:
+    return ImageArrays(*shapes.draw_shapes(count, seed=seed))
 
 
 SHAPES_TRAIN_SIZE, SHAPES_TEST_SIZE = 10_000, 2_000
@@ -51,38 +52,61 @@ SHAPES_TRAIN_SIZE, SHAPES_TEST_SIZE = 10_000, 2_000
 DATASETS = {
     dataset.name: dataset
     for dataset in (
-        Dataset("cifar10", cifar10.CLASSES, cifar10.IMAGE_SIZE, _load_cifar10),
-        Dataset("shapes", shapes.CLASSES, shapes.IMAGE_SIZE, _load_shapes),
+        Dataset(
+            "cifar10",
+            cifar10.CLASSES,
+            cifar10.IMAGE_SIZE,
+            load_train=lambda: _read_cifar10()[0],
+            load_test=lambda: _read_cifar10()[1],
+        ),
+        Dataset(
+            "shapes",
+            shapes.CLASSES,
+            shapes.IMAGE_SIZE,
+            load_train=lambda: _draw_shapes(SHAPES_TRAIN_SIZE, seed=1),
+            load_test=lambda: _draw_shapes(SHAPES_TEST_SIZE, seed=2),
+        ),
     )
 }
 
 
 def find_dataset(name: str) -> Dataset:
-    """Return the dataset of that name.
+    """Return the dataset of that name, or that a folder holds.
 
     Raises:
         UsageError: There is none.
+        DataError: The folder does not hold classes of images.
     """
-    if name not in DATASETS:
+    if name in DATASETS:
+        return DATASETS[name]
+    path = Path(data_name(name))
+    if not name or not path.is_dir():
         raise UsageError(
-            f"no dataset is called {name!r}",
-            hint=f"choose --data from: {', '.join(DATASETS)}",
+            f"no dataset or folder is called {name!r}",
+            hint=f"choose --data from: {', '.join(DATASETS)}, or name a folder of images",
             code="unknown_dataset",
         )
-    return DATASETS[name]
+    classes = folder.list_classes(path)
+    return Dataset(
+        str(path),
+        classes,
+        image_size_px=None,
+        load_train=lambda: folder.load_train(path, classes),
+        load_test=lambda: folder.load_test(path, classes),
+    )
 
 
-def load_training(dataset: Dataset, *, val_size: int, seed: int) -> tuple[ImageArrays, ImageArrays]:
+def load_training(dataset: Dataset, *, val_size: int, seed: int) -> tuple[ImageSource, ImageSource]:
     """Return the images to train on and the held-out validation images.
 
     The test set is not part of the answer: training cannot touch it.
     """
-    official_train, _ = dataset.load()
+    official_train = dataset.load_train()
     train, val = stratified_split(official_train.labels_N, val_size=val_size, seed=seed)
     return official_train.take(train), official_train.take(val)
 
 
-def load_split(dataset: Dataset, split: Split, *, val_size: int, seed: int) -> ImageArrays:
+def load_split(dataset: Dataset, split: Split, *, val_size: int, seed: int) -> ImageSource:
     """Return the images to evaluate on.
 
     Args:
@@ -92,5 +116,5 @@ def load_split(dataset: Dataset, split: Split, *, val_size: int, seed: int) -> I
         seed: As in the run's configuration; ignored for the test set.
     """
     if split is Split.TEST:
-        return dataset.load()[1]
+        return dataset.load_test()
     return load_training(dataset, val_size=val_size, seed=seed)[1]

@@ -3,6 +3,7 @@
 Shape letters: N images, B batch, S side of a crop, K classes.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from alexnet_cli.data.arrays import ImageSource
+from alexnet_cli.data.prefetch import squares_in_order
 from alexnet_cli.evaluation.metrics import (
     ClassMetrics,
     class_metrics,
@@ -21,7 +24,6 @@ from alexnet_cli.evaluation.metrics import (
     wilson_interval,
 )
 from alexnet_cli.evaluation.views import views_of
-from alexnet_cli.image import resize_all
 from alexnet_cli.manifest import InputSpec
 
 Logits = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -59,49 +61,50 @@ class Evaluation:
 
 def evaluate(  # noqa: PLR0913 - settings, each named at the call
     model: Logits,
-    images_NHWC: NDArray[np.uint8],
-    labels_N: NDArray[np.int64],
+    source: ImageSource,
     *,
     spec: InputSpec,
     classes: tuple[str, ...],
     num_views: int = 1,
     batch_size: int = 500,
+    num_workers: int = 0,
     on_batch: Callable[[int], None] = lambda _: None,
 ) -> Evaluation:
     """Evaluate a model.
 
     Args:
         model: The model.
-        images_NHWC: uint8 images (N, H, W, 3), not yet resized.
-        labels_N: Their classes, int64.
+        source: The labelled images, in memory or not.
         spec: Image and crop size; scaling is the model's own affair.
         classes: Names in label order.
         num_views: Crops per image whose probabilities are averaged.
         batch_size: Images per call of the model.
+        num_workers: Threads that make images ready; 0: as many as cores.
         on_batch: Called with the number of images after each batch.
     """
-    probabilities_NK = np.concatenate(
-        [
-            _mean_probabilities(
-                model, images_NHWC[start : start + batch_size], spec, num_views, on_batch
-            )
-            for start in range(0, len(images_NHWC), batch_size)
-        ]
+    batches = squares_in_order(
+        source, size_px=spec.image_size_px, batch_size=batch_size, num_workers=num_workers
     )
-    return summarise(probabilities_NK, labels_N, classes=classes, num_views=num_views)
+    with contextlib.closing(batches):
+        probabilities_NK = np.concatenate(
+            [
+                _mean_probabilities(model, squares_BHWC, spec, num_views, on_batch)
+                for squares_BHWC in batches
+            ]
+        )
+    return summarise(probabilities_NK, source.labels_N, classes=classes, num_views=num_views)
 
 
 def _mean_probabilities(
     model: Logits,
-    images_BHWC: NDArray[np.uint8],
+    squares_BHWC: NDArray[np.uint8],
     spec: InputSpec,
     num_views: int,
     on_batch: Callable[[int], None],
 ) -> NDArray[np.float64]:
-    resized = resize_all(images_BHWC, spec.image_size_px)
-    views = views_of(resized, crop_size_px=spec.crop_size_px, num_views=num_views)
+    views = views_of(squares_BHWC, crop_size_px=spec.crop_size_px, num_views=num_views)
     total = sum(softmax(model(np.ascontiguousarray(view))) for view in views)
-    on_batch(len(images_BHWC))
+    on_batch(len(squares_BHWC))
     return np.asarray(total) / num_views
 
 

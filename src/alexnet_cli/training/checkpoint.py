@@ -40,6 +40,7 @@ class EpochRow:
     train_seconds: float
     val_seconds: float
     images_per_second: float
+    data_wait_share: float = 0.0  # of train_seconds, spent waiting for the next batch
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class TrainState:
         loss_sum: Sum of the losses of the images of those batches.
         num_right: Images of those batches classified right.
         train_seconds: Time spent on those batches.
+        wait_seconds: Part of it in which the next batch was waited for.
         best_step: Step of the checkpoint with the best validation top-1; 0 before the first.
         history: The completed epochs.
     """
@@ -63,6 +65,7 @@ class TrainState:
     loss_sum: float = 0.0
     num_right: int = 0
     train_seconds: float = 0.0
+    wait_seconds: float = 0.0
     best_step: int = 0
     history: tuple[EpochRow, ...] = ()
 

@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 
 from alexnet_cli.config import TrainConfig
-from alexnet_cli.data.arrays import ImageArrays
+from alexnet_cli.data.arrays import ImageSource
 from alexnet_cli.manifest import Manifest
 from alexnet_cli.models.lrn import kernel_name
 from alexnet_cli.runs import RunFolder
@@ -35,11 +35,12 @@ class Job:
 
     config: TrainConfig
     manifest: Manifest
-    train: ImageArrays
-    val: ImageArrays
+    train: ImageSource
+    val: ImageSource
     run: RunFolder
     device: torch.device
     dtype: torch.dtype
+    num_workers: int = 0
     stop: StopRequest = field(default_factory=StopRequest)
     ranks: Ranks = field(default_factory=Ranks)
 

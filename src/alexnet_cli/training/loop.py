@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alexnet_cli.data.batches import TrainingBatches
+from alexnet_cli.data.streaming import make_batches
 from alexnet_cli.errors import Interrupted, TrainingError
 from alexnet_cli.evaluation.evaluate import Evaluation, evaluate
 from alexnet_cli.evaluation.torch_model import torch_logits
@@ -31,6 +31,7 @@ from alexnet_cli.training.checkpoint import (
 from alexnet_cli.training.job import Job, Reporter
 from alexnet_cli.training.optimizer import MOMENTUM_BUFFER, build_optimizer
 from alexnet_cli.training.schedule import count_drops, crop_size_px, learning_rate
+from alexnet_cli.training.waiting import Clocked
 
 VAL_BATCH_SIZE = 500  # on each rank
 
@@ -52,7 +53,7 @@ class Trainer:
         self.network = PixelNetwork(self.core, spec).to(job.device)
         self.trained: nn.Module = self.network  # in `run`, wrapped to sum gradients over ranks
         self.optimizer = build_optimizer(self.core, config)
-        self.batches = TrainingBatches(
+        self.batches = make_batches(
             job.train,
             image_size_px=spec.image_size_px,
             batch_size=config.batch_size,
@@ -60,6 +61,7 @@ class Trainer:
             flip=config.flip,
             seed=config.seed,
             device=job.device,
+            num_workers=job.num_workers,
         )
 
     def resume(self, checkpoint: Checkpoint) -> None:
@@ -95,7 +97,8 @@ class Trainer:
         if self.job.ranks.is_first:
             loss_sum += state.loss_sum
             num_right += state.num_right
-        for images_BSSC, labels_B in self._epoch_batches():
+        batches = Clocked(self._epoch_batches())
+        for images_BSSC, labels_B in batches:
             self._update(images_BSSC, labels_B, loss_sum, num_right)
             if not self._has_stepped:
                 self._has_stepped = True
@@ -105,9 +108,9 @@ class Trainer:
             self.reporter.on_step(state.epoch + 1, done, self.batches.num_images)
             signal_number = self.job.ranks.agreed_stop(self.job.stop)
             if signal_number is not None:
-                self._record_progress(loss_sum, num_right, begin)
+                self._record_progress(loss_sum, num_right, begin, batches.seconds)
                 self._interrupt(signal_number)
-        self._record_progress(loss_sum, num_right, begin)
+        self._record_progress(loss_sum, num_right, begin, batches.seconds)
 
     def _epoch_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Deal out what remains of the current epoch."""
@@ -170,16 +173,17 @@ class Trainer:
         )
         return learning_rate(config, progress=progress, num_drops=drops)
 
-    def _record_progress(self, loss_sum: Tensor, num_right: Tensor, begin: float) -> None:
-        total = float(
-            self.job.ranks.total(loss_sum)
-        )  # waits for the device: so does the time
+    def _record_progress(
+        self, loss_sum: Tensor, num_right: Tensor, begin: float, wait_seconds: float
+    ) -> None:
+        total = float(self.job.ranks.total(loss_sum))  # waits for the device: so does the time
         self._require_finite(total)
         self.state = replace(
             self.state,
             loss_sum=total,
             num_right=int(self.job.ranks.total(num_right)),
             train_seconds=self.state.train_seconds + time.perf_counter() - begin,
+            wait_seconds=self.state.wait_seconds + wait_seconds,
         )
 
     def _require_finite(self, loss: float) -> None:
@@ -202,6 +206,7 @@ class Trainer:
             train_seconds=state.train_seconds,
             val_seconds=time.perf_counter() - begin,
             images_per_second=num_images / state.train_seconds,
+            data_wait_share=state.wait_seconds / state.train_seconds,
         )
         is_best = all(row.val_top1 > earlier.val_top1 for earlier in state.history)
         self.state = TrainState(
@@ -225,10 +230,10 @@ class Trainer:
         model = torch_logits(self.network, device=self.job.device, dtype=self.job.dtype)
         return evaluate(
             ranks.sharded(model, num_classes=len(classes)),
-            self.job.val.images_NHWC,
-            self.job.val.labels_N,
+            self.job.val,
             spec=self.job.manifest.input,
             classes=classes,
+            num_workers=self.job.num_workers,
             batch_size=VAL_BATCH_SIZE * ranks.world_size,
             on_batch=stop_between_batches,
         )

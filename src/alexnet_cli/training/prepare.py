@@ -4,15 +4,18 @@ import torch
 from torch import nn
 
 from alexnet_cli.config import TrainConfig
-from alexnet_cli.data.arrays import ImageArrays
+from alexnet_cli.data.arrays import ImageSource
 from alexnet_cli.data.catalog import Dataset
+from alexnet_cli.data.resident import training_statistics
 from alexnet_cli.errors import UsageError
 from alexnet_cli.manifest import InputSpec, Manifest, Network, NetworkSpec, Provenance
 from alexnet_cli.models.build import outline_network
 from alexnet_cli.training.records import library_versions
 
 
-def describe_model(config: TrainConfig, dataset: Dataset, train: ImageArrays) -> Manifest:
+def describe_model(
+    config: TrainConfig, dataset: Dataset, train: ImageSource, *, num_workers: int = 0
+) -> Manifest:
     """Describe the model that a run will train.
 
     The inputs are standardised: per channel, mean 0 and standard deviation 1 over the training
@@ -23,12 +26,15 @@ def describe_model(config: TrainConfig, dataset: Dataset, train: ImageArrays) ->
         config: The run's configuration.
         dataset: The dataset it names.
         train: The images trained on, whose statistics become the input scaling.
+        num_workers: Threads that make images ready; 0: as many as cores.
 
     Raises:
         UsageError: The sizes do not fit each other, the network or the images.
     """
     image_size_px, crop_size_px = resolve_sizes(config, stored_px=dataset.image_size_px)
-    mean, std = train.channel_statistics()
+    mean, std = training_statistics(
+        train, size_px=image_size_px, seed=config.seed, num_workers=num_workers
+    )
     red, green, blue = (1.0 / max(float(s), 1e-6) for s in std)
     scale = (red, green, blue)
     shift = (-float(mean[0]) * red, -float(mean[1]) * green, -float(mean[2]) * blue)
@@ -53,13 +59,17 @@ def describe_model(config: TrainConfig, dataset: Dataset, train: ImageArrays) ->
     )
 
 
-def resolve_sizes(config: TrainConfig, *, stored_px: int) -> tuple[int, int]:
+def resolve_sizes(config: TrainConfig, *, stored_px: int | None) -> tuple[int, int]:
     """Return image and crop size in pixels, the zeros of the configuration filled in.
+
+    Images of many sizes are resized, by default, to what the network was made for: 256 px for
+    `alexnet` (paper §2), else CIFAR-10's 32 px.
 
     Raises:
         UsageError: The crop is larger than the image, or small images meet the large network.
     """
-    image_size_px = config.image_size or stored_px
+    made_for_px = 256 if config.model is Network.ALEXNET else 32
+    image_size_px = config.image_size or stored_px or made_for_px
     if config.model is Network.ALEXNET and image_size_px < 224 and not config.image_size:
         raise UsageError(
             f"{config.data} has {image_size_px}-px images; alexnet was made for 224 px",

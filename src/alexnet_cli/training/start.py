@@ -11,7 +11,10 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from alexnet_cli.config import TrainConfig
-from alexnet_cli.data.catalog import find_dataset, load_training
+from alexnet_cli.data.arrays import ImageSource
+from alexnet_cli.data.catalog import Dataset, find_dataset, load_training
+from alexnet_cli.data.folder import ImageFolder
+from alexnet_cli.data.resident import read_if_small
 from alexnet_cli.errors import CheckpointError, TrainingError, UsageError
 from alexnet_cli.manifest import Manifest
 from alexnet_cli.models.build import num_parameters, outline_network
@@ -22,7 +25,12 @@ from alexnet_cli.training.device import resolve_device, resolve_precision
 from alexnet_cli.training.distributed import Ranks, is_lost_peer, lost_peer
 from alexnet_cli.training.job import Job, Reporter
 from alexnet_cli.training.loop import Trainer
-from alexnet_cli.training.prepare import describe_model, require_fit, require_whole_batches
+from alexnet_cli.training.prepare import (
+    describe_model,
+    require_fit,
+    require_whole_batches,
+    resolve_sizes,
+)
 from alexnet_cli.training.signals import StopRequest
 
 ONE_PROCESS = Ranks()
@@ -34,6 +42,7 @@ def new_job(
     device: str,
     name: str | None,
     parent: Path,
+    num_workers: int = 0,
     ranks: Ranks = ONE_PROCESS,
 ) -> Job:
     """Load the data, check that everything fits, and only then create the run folder.
@@ -43,23 +52,45 @@ def new_job(
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         name: Name of the run folder; network and dataset by default.
         parent: Where it is created.
+        num_workers: Threads that make images ready; 0: as many as cores. The result does not
+            depend on it.
         ranks: The processes of the run; the first of them creates the folder.
     """
     chosen = resolve_device(ranks.device_name(device))
     dtype = resolve_precision(config.precision, chosen)
     dataset = find_dataset(config.data)
-    train, val = load_training(dataset, val_size=config.val_size, seed=config.seed)
-    manifest = describe_model(config, dataset, train)
+    train, val = _load_data(config, dataset, num_workers=num_workers, check_all=True)
+    manifest = describe_model(config, dataset, train, num_workers=num_workers)
     require_fit(config, manifest.network, num_images=len(train))
     require_whole_batches(config, manifest.network, num_ranks=ranks.world_size)
-    name = name or f"{config.model}-{config.data}"
+    name = name or f"{config.model}-{Path(config.data).name}"
     run = create_run(name, parent=parent) if ranks.is_first else RunFolder(parent / name)
     stop = StopRequest(once=not ranks.is_alone)
-    job = Job(config, manifest, train, val, run, chosen, dtype, stop, ranks)
+    job = Job(config, manifest, train, val, run, chosen, dtype, num_workers, stop, ranks)
     if ranks.is_first:
         records.write_config(run, config)
         records.write_environment(run, job.environment)
     return job
+
+
+def _load_data(
+    config: TrainConfig, dataset: Dataset, *, num_workers: int, check_all: bool
+) -> tuple[ImageSource, ImageSource]:
+    """Return training and validation images, in memory where they fit, resized then.
+
+    Args:
+        config: The run's configuration.
+        dataset: The dataset it names.
+        num_workers: Threads; 0: as many as cores.
+        check_all: Whether a folder's files are all opened first, so that none fails later on.
+    """
+    size_px, _ = resolve_sizes(config, stored_px=dataset.image_size_px)
+    parts = load_training(dataset, val_size=config.val_size, seed=config.seed)
+    for part in parts:
+        if check_all and isinstance(part, ImageFolder):
+            part.require_headers()
+    train, val = (read_if_small(part, size_px=size_px, num_workers=num_workers) for part in parts)
+    return train, val
 
 
 def resume_job(
@@ -68,6 +99,7 @@ def resume_job(
     requested: dict[str, Any],
     device: str,
     warn: Callable[[str], None],
+    num_workers: int = 0,
     ranks: Ranks = ONE_PROCESS,
 ) -> tuple[Job, Checkpoint]:
     """Go on with a run from its newest whole checkpoint, with its own configuration.
@@ -77,6 +109,7 @@ def resume_job(
         requested: The settings the user gave; they may not differ from the run's.
         device: As in `new_job`.
         warn: Called with a message for each damaged checkpoint that is passed over.
+        num_workers: As in `new_job`.
         ranks: The processes of the run; all of them read the folder.
 
     Raises:
@@ -104,10 +137,10 @@ def resume_job(
     require_whole_batches(config, checkpoint.manifest.network, num_ranks=ranks.world_size)
     chosen = resolve_device(ranks.device_name(device))
     dataset = find_dataset(config.data)
-    train, val = load_training(dataset, val_size=config.val_size, seed=config.seed)
+    train, val = _load_data(config, dataset, num_workers=num_workers, check_all=False)
     dtype = resolve_precision(config.precision, chosen)
     stop = StopRequest(once=not ranks.is_alone)
-    job = Job(config, checkpoint.manifest, train, val, run, chosen, dtype, stop, ranks)
+    job = Job(config, checkpoint.manifest, train, val, run, chosen, dtype, num_workers, stop, ranks)
     if job.environment != checkpoint.environment:
         warn(
             f"the run was on {checkpoint.environment}, it goes on with {job.environment}: "

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from alexnet_cli.data.arrays import ImageArrays
+from alexnet_cli.data.arrays import ImageArrays, channel_statistics
 
 
 @pytest.fixture(scope="module")
@@ -33,3 +33,9 @@ def test_one_colour_has_no_deviation():
     mean, std = ImageArrays(images, np.zeros(3, np.int64)).channel_statistics()
     assert mean.tolist() == [0, 77, 255]
     assert std.tolist() == [0, 0, 0]
+
+
+def test_statistics_of_several_batches_are_those_of_all_images(arrays):
+    parts = [arrays.images_NHWC[:7], arrays.images_NHWC[7:]]
+    for found, whole in zip(channel_statistics(parts), arrays.channel_statistics(), strict=True):
+        np.testing.assert_array_equal(found, whole)

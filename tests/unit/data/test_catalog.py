@@ -15,6 +15,7 @@ from alexnet_cli.data.catalog import (
 )
 from alexnet_cli.data.fetch import CIFAR10_ARCHIVE
 from alexnet_cli.errors import DataError, UsageError
+from alexnet_cli.manifest import NAMED_DATA
 
 
 def numbered(first, count):
@@ -30,7 +31,7 @@ def numbers_of(arrays):
     return set((corner[:, 0] * 256 + corner[:, 1]).tolist())
 
 
-TINY = Dataset("tiny", ("even", "odd"), 4, lambda: (numbered(0, 300), numbered(300, 100)))
+TINY = Dataset("tiny", ("even", "odd"), 4, lambda: numbered(0, 300), lambda: numbered(300, 100))
 
 
 @pytest.mark.parametrize("name", ["cifar10", "shapes"])
@@ -39,6 +40,10 @@ def test_a_dataset_is_found_by_its_name(name):
     assert dataset.name == name
     assert len(dataset.classes) == 10
     assert dataset.image_size_px == 32
+
+
+def test_the_names_are_those_that_manifests_keep_as_they_are():
+    assert tuple(DATASETS) == NAMED_DATA
 
 
 def test_an_unknown_name_is_a_usage_error_that_lists_the_known():
@@ -72,20 +77,22 @@ def test_the_validation_split_is_the_one_the_run_held_out():
 
 def test_cifar10_is_read_from_the_cache_folder(synthetic_archive):
     with pytest.raises(DataError, match="is not in") as caught:
-        find_dataset("cifar10").load()
+        find_dataset("cifar10").load_train()
     assert caught.value.hint == "fetch it with: alexnet download"
 
     CIFAR10_ARCHIVE.path.parent.mkdir(parents=True)
     shutil.copy(synthetic_archive, CIFAR10_ARCHIVE.path)
     digest = hashlib.sha256(synthetic_archive.read_bytes()).hexdigest()
     CIFAR10_ARCHIVE.hash_path.write_text(digest)
-    train, test = find_dataset("cifar10").load()
+    dataset = find_dataset("cifar10")
+    train, test = dataset.load_train(), dataset.load_test()
     assert (len(train), len(test)) == (50_000, 10_000)
     np.testing.assert_array_equal(test.labels_N, np.arange(10_000) % 10)
 
 
 def test_shapes_are_drawn_anew_for_test_and_for_training():
-    train, test = find_dataset("shapes").load()
+    dataset = find_dataset("shapes")
+    train, test = dataset.load_train(), dataset.load_test()
     assert (len(train), len(test)) == (10_000, 2_000)
     seen = {image.tobytes() for image in train.images_NHWC}
     assert not any(image.tobytes() in seen for image in test.images_NHWC)

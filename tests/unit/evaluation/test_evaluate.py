@@ -3,6 +3,7 @@ import pytest
 import torch
 from torch import nn
 
+from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.evaluation.evaluate import evaluate
 from alexnet_cli.evaluation.metrics import softmax
 from alexnet_cli.evaluation.torch_model import torch_logits
@@ -38,7 +39,7 @@ def test_every_image_counts_once_whatever_the_batch(batch_size):
     images, labels = draw(12)
     model, counts = Recorder(), []
     found = evaluate(
-        model, images, labels, spec=SPEC, classes=CLASSES, batch_size=batch_size,
+        model, ImageArrays(images, labels), spec=SPEC, classes=CLASSES, batch_size=batch_size,
         on_batch=counts.append,
     )  # fmt: skip
     assert max(counts) <= batch_size
@@ -58,7 +59,7 @@ def test_every_image_counts_once_whatever_the_batch(batch_size):
 def test_images_of_another_size_are_resized_as_predict_does():
     images, labels = draw(30)
     model = Recorder()
-    evaluate(model, images, labels, spec=SPEC, classes=CLASSES, batch_size=4)
+    evaluate(model, ImageArrays(images, labels), spec=SPEC, classes=CLASSES, batch_size=4)
     expected = [crop_centre(resize_square(image, 12), 8) for image in images]
     np.testing.assert_array_equal(np.concatenate(model.calls), np.stack(expected))
 
@@ -66,7 +67,12 @@ def test_images_of_another_size_are_resized_as_predict_does():
 def test_the_probabilities_of_ten_views_are_averaged():
     images, labels = draw(12)
     found = evaluate(
-        Recorder(), images, labels, spec=SPEC, classes=CLASSES, num_views=10, batch_size=3
+        Recorder(),
+        ImageArrays(images, labels),
+        spec=SPEC,
+        classes=CLASSES,
+        num_views=10,
+        batch_size=3,
     )
     total = np.zeros((NUM_IMAGES, 3))
     for top, left in [(2, 2), (0, 0), (0, 4), (4, 0), (4, 4)]:
@@ -75,7 +81,7 @@ def test_the_probabilities_of_ten_views_are_averaged():
     own = (total / 10)[range(NUM_IMAGES), labels]
     assert found.num_views == 10
     assert found.loss == pytest.approx(-np.log(own).mean(), rel=1e-12)
-    single = evaluate(Recorder(), images, labels, spec=SPEC, classes=CLASSES)
+    single = evaluate(Recorder(), ImageArrays(images, labels), spec=SPEC, classes=CLASSES)
     assert found.loss != pytest.approx(single.loss, rel=1e-6)
 
 

@@ -1,0 +1,205 @@
+"""Image folders: `PATH/train/CLASS/…` and `PATH/test/CLASS/…`, or `PATH/CLASS/…` alone.
+
+Classes are the folders of the training split in the order of their names, whatever the test split
+holds; names that begin with a dot do not count. Only names are read here, so that a set of any
+size fits; a file is decoded when its image is asked for. Shape letters: N images.
+"""
+
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alexnet_cli.errors import DataError
+from alexnet_cli.image import check_header, read_square
+
+SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm",
+)  # fmt: skip
+TRAIN, TEST = "train", "test"
+_NUM_NAMED = 5  # unreadable files that a message names
+_LAYOUT = "put the images into {0}/train/CLASS/ and {0}/test/CLASS/, or into {0}/CLASS/"
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """Image files and their labels.
+
+    Attributes:
+        root: Folder of the split.
+        names_N: Paths below it, as str objects, shape (N,), sorted by class, then by name.
+        labels_N: int64, shape (N,), 0 … number of classes - 1.
+    """
+
+    root: Path
+    names_N: NDArray[np.object_]
+    labels_N: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels_N)
+
+    def take(self, indices: NDArray[np.int64]) -> "ImageFolder":
+        """Return the files at `indices`, in that order."""
+        return ImageFolder(self.root, self.names_N[indices], self.labels_N[indices])
+
+    def squares(self, size_px: int) -> NDArray[np.uint8]:
+        """Decode and resize all files.
+
+        Raises:
+            DataError: A file is damaged; the message names it.
+        """
+        squares_NSSC = np.empty((len(self), size_px, size_px, 3), np.uint8)
+        for index, name in enumerate(self.names_N):
+            try:
+                squares_NSSC[index] = read_square(self.root / name, size_px)
+            except DataError as error:
+                error.hint = f"repair or delete {self.root / name}"
+                raise
+        return squares_NSSC
+
+    def require_headers(self) -> None:
+        """Refuse a set with files that cannot be opened, before hours are spent on the others.
+
+        Looks at each file's header only: damage behind it shows when the image is decoded.
+
+        Raises:
+            DataError: The message names the first such files and counts them all.
+        """
+        refused = [error.message for error in map(self._header_error, self.names_N) if error]
+        if refused:
+            more = len(refused) - _NUM_NAMED
+            tail = f"; and {more:,} more" if more > 0 else ""
+            raise DataError(
+                "; ".join(refused[:_NUM_NAMED]) + tail,
+                hint="repair or delete these files",
+                code="image_unreadable",
+            )
+
+    def _header_error(self, name: str) -> DataError | None:
+        try:
+            check_header(self.root / name)
+        except DataError as error:
+            return error
+        return None
+
+
+def _ignore_odd_metadata() -> None:
+    # For good, and only Pillow's: threads decode, and `catch_warnings` would change the filters
+    # under each other's feet.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def has_test(path: Path) -> bool:
+    """Tell whether a dataset's folder has a test split of its own."""
+    return (path / TRAIN).is_dir() and (path / TEST).is_dir()
+
+
+def training_root(path: Path) -> Path:
+    """Return where the training split's class folders are."""
+    return path / TRAIN if (path / TRAIN).is_dir() else path
+
+
+def list_classes(path: Path) -> tuple[str, ...]:
+    """Return the class names of a dataset's folder, in label order.
+
+    Raises:
+        DataError: There are fewer than two, or one cannot be written into a file as text.
+    """
+    root = training_root(path)
+    classes = _class_folders(root)
+    if len(classes) < 2:
+        found = f"only the folder {classes[0]!r}" if classes else "no folder of images"
+        raise DataError(
+            f"{root} has {found}; a classifier needs one for each of two classes or more",
+            hint=_LAYOUT.format(path),
+            code="no_classes",
+        )
+    return classes
+
+
+def _class_folders(root: Path) -> tuple[str, ...]:
+    names = sorted(
+        entry.name
+        for entry in os.scandir(root)
+        if entry.is_dir() and not entry.name.startswith(".")
+    )
+    for name in names:
+        if not name.isprintable():  # nor bytes that are not UTF-8: the manifest is text
+            raise DataError(
+                f"the name of the class folder {name!r} in {root} is not printable text",
+                hint="rename it",
+                code="class_name",
+            )
+    return tuple(names)
+
+
+def scan_folder(root: Path, classes: tuple[str, ...]) -> ImageFolder:
+    """List the images of a split.
+
+    Args:
+        root: Folder that holds the class folders.
+        classes: Class names in label order.
+
+    Raises:
+        DataError: A class folder is empty, or not of these classes.
+    """
+    _ignore_odd_metadata()
+    present = _class_folders(root)
+    if unknown := set(present) - set(classes):
+        raise DataError(
+            f"{root} has classes that the training split does not have: "
+            + ", ".join(sorted(unknown)[:_NUM_NAMED]),
+            hint="remove these folders, or add them to the training split",
+            code="classes_differ",
+        )
+    names: list[str] = []
+    counts = []
+    for name in classes:
+        found = sorted(_image_names(root, name)) if name in present else []
+        if name in present and not found:
+            raise DataError(
+                f"the class folder {root / name} has no image",
+                hint=f"put images into it ({', '.join(SUFFIXES)}), or remove it",
+                code="class_empty",
+            )
+        names += found
+        counts.append(len(found))
+    names_N = np.array(names, dtype=object)
+    return ImageFolder(root, names_N, np.repeat(np.arange(len(classes)), counts))
+
+
+def _image_names(root: Path, name: str) -> Iterator[str]:
+    """Yield the image files below a class folder, as paths below `root`."""
+    for folder, subfolders, files in os.walk(root / name):
+        subfolders[:] = [sub for sub in subfolders if not sub.startswith(".")]
+        below = os.path.relpath(folder, root)
+        for file in files:
+            if not file.startswith(".") and file.lower().endswith(SUFFIXES):
+                yield f"{below}/{file}"
+
+
+def load_train(path: Path, classes: tuple[str, ...]) -> ImageFolder:
+    """List the training images of a dataset's folder."""
+    return scan_folder(training_root(path), classes)
+
+
+def load_test(path: Path, classes: tuple[str, ...]) -> ImageFolder:
+    """List the test images of a dataset's folder.
+
+    Raises:
+        DataError: It has no test split.
+    """
+    if not has_test(path):
+        raise DataError(
+            f"{path} has no test split (train/ and test/)",
+            hint="measure on the images held out in training: alexnet evaluate --split val",
+            code="no_test_split",
+        )
+    folder = scan_folder(path / TEST, classes)
+    if not len(folder):
+        raise DataError(f"{path / TEST} has no images", hint=_LAYOUT.format(path), code="no_images")
+    return folder

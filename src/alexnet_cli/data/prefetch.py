@@ -1,0 +1,101 @@
+"""Images made ready by threads while the batches before them are used.
+
+Threads rather than processes: Pillow decodes and resizes without holding the interpreter lock,
+and threads neither die unseen nor copy what they made. Shape letters: N images, B batch, S side.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alexnet_cli.data.arrays import ImageArrays, ImageSource
+
+Indices = NDArray[np.int64]
+Buffer = TypeVar("Buffer")
+
+BATCHES_IN_FLIGHT = 3  # being filled or waiting to be used: what bounds the memory
+_CHUNK = 16  # images one thread fills at a time
+
+
+def num_cores() -> int:
+    """Return the number of cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def prefetched(
+    batches: Iterable[Indices],
+    *,
+    allocate: Callable[[int], Buffer],
+    fill: Callable[[Buffer, int, Indices], None],
+    num_workers: int,
+) -> Generator[Buffer, None, None]:
+    """Fill a buffer for each batch in threads, a few batches ahead.
+
+    Args:
+        batches: Which images make up each batch, int64 (B,).
+        allocate: Returns an empty buffer for so many images.
+        fill: Called in threads with a buffer, a place in it, and the images to put there and
+            behind.
+        num_workers: Threads; 0: as many as cores.
+
+    Yields:
+        The filled buffers, in order. What `fill` raises comes out at its batch. The threads end
+        with the iterator, also when it is closed early.
+    """
+    pool = ThreadPoolExecutor(num_workers or num_cores(), thread_name_prefix="images")
+    waiting: deque[tuple[Buffer, list[Future[None]]]] = deque()
+    try:
+        for indices_B in batches:
+            buffer = allocate(len(indices_B))
+            starts = range(0, len(indices_B), _CHUNK)
+            parts = [pool.submit(fill, buffer, i, indices_B[i : i + _CHUNK]) for i in starts]
+            waiting.append((buffer, parts))
+            if len(waiting) == BATCHES_IN_FLIGHT:
+                yield _finished(*waiting.popleft())
+        while waiting:
+            yield _finished(*waiting.popleft())
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _finished(buffer: Buffer, parts: list[Future[None]]) -> Buffer:
+    for part in parts:
+        part.result()
+    return buffer
+
+
+def squares_in_order(
+    source: ImageSource, *, size_px: int, batch_size: int, num_workers: int = 0
+) -> Generator[NDArray[np.uint8], None, None]:
+    """Deal out all images once, in their order, as squares of one size.
+
+    Args:
+        source: The images.
+        size_px: Side S to resize them to.
+        batch_size: Images per batch; the last may be smaller.
+        num_workers: Threads; 0: as many as cores.
+
+    Yields:
+        uint8 (B, S, S, 3).
+    """
+    starts = range(0, len(source), batch_size)
+    if isinstance(source, ImageArrays) and source.images_NHWC.shape[1:3] == (size_px, size_px):
+        yield from (source.images_NHWC[i : i + batch_size] for i in starts)  # nothing to make
+        return
+
+    def fill(squares: NDArray[np.uint8], start: int, indices: Indices) -> None:
+        squares[start : start + len(indices)] = source.take(indices).squares(size_px)
+
+    yield from prefetched(
+        (np.arange(i, min(i + batch_size, len(source))) for i in starts),
+        allocate=lambda count: np.empty((count, size_px, size_px, 3), np.uint8),
+        fill=fill,
+        num_workers=num_workers,
+    )

@@ -1,0 +1,168 @@
+"""Batches of sets larger than memory: made by threads, ahead of the network.
+
+The draws are those of `TrainingBatches`, so both give the same batches, bit for bit.
+Shape letters: N images, B batch, S side of a crop, 3 = RGB.
+"""
+
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from alexnet_cli.data.arrays import ImageArrays, ImageSource
+from alexnet_cli.data.batches import EpochDraw, TrainingBatches, share_of
+from alexnet_cli.data.prefetch import Indices, prefetched
+from alexnet_cli.data.resident import fits_in_memory
+
+_CPU = torch.device("cpu")
+
+
+class StreamingBatches:
+    """A training set of any size, dealt out in random order as random crops.
+
+    At most `BATCHES_IN_FLIGHT` batches exist at a time. On CUDA they are made in pinned memory,
+    and copied while the network works on the one before.
+
+    Args:
+        source: The images and labels.
+        image_size_px: Side to resize the images to.
+        batch_size: Images per batch; the last batch of an epoch may be smaller.
+        pad_px: Zero pixels around the image.
+        flip: Whether half of the crops are mirrored.
+        seed: Seed of the run.
+        device: Where the batches go.
+        num_workers: Threads; 0: as many as cores. The batches do not depend on it.
+    """
+
+    def __init__(  # noqa: PLR0913 - settings, each named at the call
+        self,
+        source: ImageSource,
+        *,
+        image_size_px: int,
+        batch_size: int,
+        pad_px: int,
+        flip: bool,
+        seed: int,
+        device: torch.device,
+        num_workers: int = 0,
+    ) -> None:
+        self._source, self._image_size_px = source, image_size_px
+        self._batch_size, self._pad_px = batch_size, pad_px
+        self._flip, self._seed, self._device = flip, seed, device
+        self._num_workers = num_workers
+
+    @property
+    def num_images(self) -> int:
+        """Images per epoch."""
+        return len(self._source)
+
+    @property
+    def num_batches(self) -> int:
+        """Batches per epoch."""
+        return -(-self.num_images // self._batch_size)
+
+    def epoch(
+        self,
+        epoch: int,
+        *,
+        crop_size_px: int,
+        first_batch: int = 0,
+        part: int = 0,
+        num_parts: int = 1,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Deal out one epoch.
+
+        Args:
+            epoch: Counted from 0; another epoch has another order and other crops.
+            crop_size_px: Side S of the crops.
+            first_batch: Batches to leave out at the start, when a run is resumed inside an epoch.
+            part: Which share of each batch to deal out, when several processes divide them.
+            num_parts: Shares of a batch; some may be empty.
+
+        Yields:
+            Images, uint8 (B, S, S, 3), and labels, int64 (B,), on the device.
+
+        Raises:
+            DataError: A file is damaged; the message names it.
+        """
+        draw = EpochDraw(
+            self.num_images,
+            free_px=self._image_size_px + 2 * self._pad_px - crop_size_px,
+            flip=self._flip,
+            seed=self._seed,
+            epoch=epoch,
+            device=_CPU,
+        )
+        order_N = draw.order_N.numpy()
+        corners_N2, mirrored_N = draw.corners_N2.numpy(), draw.mirrored_N.numpy()
+        pin = self._device.type == "cuda"
+
+        def allocate(count: int) -> Tensor:
+            shape = (count, crop_size_px, crop_size_px, 3)
+            return torch.empty(shape, dtype=torch.uint8, pin_memory=pin)
+
+        def fill(batch: Tensor, start: int, indices: Indices) -> None:
+            crops = batch.numpy()
+            squares = self._source.take(indices).squares(self._image_size_px)
+            for i, (index, square) in enumerate(zip(indices, squares, strict=True), start):
+                crop = self._cut(square, corners_N2[index], crop_size_px)
+                crops[i] = crop[:, ::-1] if mirrored_N[index] else crop
+
+        starts = range(first_batch * self._batch_size, self.num_images, self._batch_size)
+        whole = [order_N[start : start + self._batch_size] for start in starts]
+        chosen = [batch_B[share_of(len(batch_B), part, num_parts)] for batch_B in whole]
+        batches = prefetched(chosen, allocate=allocate, fill=fill, num_workers=self._num_workers)
+        with contextlib.closing(batches):
+            for chosen_B, batch in zip(chosen, batches, strict=True):
+                labels_B = torch.from_numpy(self._source.labels_N[chosen_B])
+                yield batch.to(self._device, non_blocking=True), labels_B.to(self._device)
+
+    def _cut(
+        self, square_SSC: NDArray[np.uint8], corner: NDArray[np.int64], size_px: int
+    ) -> NDArray[np.uint8]:
+        top, left = corner
+        if self._pad_px:
+            around = (self._pad_px, self._pad_px)
+            square_SSC = np.pad(square_SSC, (around, around, (0, 0)))
+        return square_SSC[top : top + size_px, left : left + size_px]
+
+
+def make_batches(  # noqa: PLR0913 - settings, each named at the call
+    source: ImageSource,
+    *,
+    image_size_px: int,
+    batch_size: int,
+    pad_px: int,
+    flip: bool,
+    seed: int,
+    device: torch.device,
+    num_workers: int = 0,
+) -> TrainingBatches | StreamingBatches:
+    """Return the batches of a training set: on the device where it fits, else streamed.
+
+    What is in memory and would be too large once it is resized (CIFAR-10 for `alexnet`) is
+    streamed too. The arguments are those of `StreamingBatches`.
+    """
+    if isinstance(source, ImageArrays) and fits_in_memory(len(source), image_size_px):
+        return TrainingBatches(
+            source,
+            image_size_px=image_size_px,
+            batch_size=batch_size,
+            pad_px=pad_px,
+            flip=flip,
+            seed=seed,
+            device=device,
+        )
+    return StreamingBatches(
+        source,
+        image_size_px=image_size_px,
+        batch_size=batch_size,
+        pad_px=pad_px,
+        flip=flip,
+        seed=seed,
+        device=device,
+        num_workers=num_workers,
+    )
