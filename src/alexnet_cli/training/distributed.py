@@ -7,6 +7,7 @@ Words that all ranks exchange are bytes in a tensor, not pickles.
 """
 
 import contextlib
+import gc
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -231,16 +232,24 @@ def joined() -> Iterator[Ranks]:
         dist.init_process_group(backend, timeout=timedelta(seconds=TIMEOUT_SECONDS))
         yield ranks
         ranks.wait()
-        dist.destroy_process_group()
+        _leave()
     except RuntimeError as error:
         if not is_lost_peer(error):
             raise
         hint = "see what the others say; all of them must be started within "
         raise lost_peer(error, ranks, hint=f"{hint}{TIMEOUT_SECONDS} seconds") from error
     except (Interrupted, TrainingError) as error:
+        if isinstance(error, Interrupted):
+            _leave()
         if ranks.is_first or error.code not in (Interrupted.code, "not_finite"):
             raise
         raise ToldElsewhereError(error.exit_code) from error
+
+
+def _leave() -> None:
+    """Leave the group, after all that refers to it: its threads abort a process that ends first."""
+    gc.collect()  # DistributedDataParallel is in a cycle
+    dist.destroy_process_group()
 
 
 def is_lost_peer(error: RuntimeError) -> bool:
