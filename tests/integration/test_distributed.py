@@ -24,6 +24,12 @@ _TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 
 _RUN = Path("runs/alexnet-cifar-shapes")
 
 
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads of several processes on few cores wait for each other."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
 def train_in_float64(name: str, *, micro_batch_size: int, prefix: tuple[str, ...] = ()) -> Path:
     command = [sys.executable, *prefix, str(_SCRIPT), name, str(micro_batch_size)]
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)

@@ -10,6 +10,7 @@ import contextlib
 import gc
 import json
 import os
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -29,6 +30,7 @@ from alexnet_cli.evaluation.evaluate import Logits
 from alexnet_cli.training.signals import StopRequest
 
 TIMEOUT_SECONDS = 120
+_LAUNCHER = os.getppid()
 _WORDS_BYTES = 16_384
 _ODD_64_BITS = 0x9E3779B97F4A7C15  # of the golden ratio: its multiples differ in all bits
 
@@ -137,11 +139,15 @@ class Ranks:
     def agreed_stop(self, stop: StopRequest) -> int | None:
         """Return the signal that stops all ranks here, whichever of them it came to.
 
+        The end of a rank's launcher counts as SIGTERM: nobody would be left to end it.
         All ranks must call this at the same step.
         """
         if self.is_alone:
             return stop.signal_number
-        number = torch.tensor(stop.signal_number or 0)  # on the CPU: no wait for the GPU
+        orphaned = signal.SIGTERM if os.getppid() != _LAUNCHER else 0
+        number = torch.tensor(
+            stop.signal_number or int(orphaned)
+        )  # on the CPU: no wait for the GPU
         dist.all_reduce(number, dist.ReduceOp.MAX)
         if int(number):
             stop.note(int(number))
