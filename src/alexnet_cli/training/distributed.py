@@ -7,8 +7,10 @@ Words that all ranks exchange are bytes in a tensor, not pickles.
 """
 
 import contextlib
+import gc
 import json
 import os
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -28,6 +30,7 @@ from alexnet_cli.evaluation.evaluate import Logits
 from alexnet_cli.training.signals import StopRequest
 
 TIMEOUT_SECONDS = 120
+_LAUNCHER = os.getppid()
 _WORDS_BYTES = 16_384
 _ODD_64_BITS = 0x9E3779B97F4A7C15  # of the golden ratio: its multiples differ in all bits
 
@@ -136,11 +139,15 @@ class Ranks:
     def agreed_stop(self, stop: StopRequest) -> int | None:
         """Return the signal that stops all ranks here, whichever of them it came to.
 
+        The end of a rank's launcher counts as SIGTERM: nobody would be left to end it.
         All ranks must call this at the same step.
         """
         if self.is_alone:
             return stop.signal_number
-        number = torch.tensor(stop.signal_number or 0)  # on the CPU: no wait for the GPU
+        orphaned = signal.SIGTERM if os.getppid() != _LAUNCHER else 0
+        number = torch.tensor(
+            stop.signal_number or int(orphaned)
+        )  # on the CPU: no wait for the GPU
         dist.all_reduce(number, dist.ReduceOp.MAX)
         if int(number):
             stop.note(int(number))
@@ -231,16 +238,24 @@ def joined() -> Iterator[Ranks]:
         dist.init_process_group(backend, timeout=timedelta(seconds=TIMEOUT_SECONDS))
         yield ranks
         ranks.wait()
-        dist.destroy_process_group()
+        _leave()
     except RuntimeError as error:
         if not is_lost_peer(error):
             raise
         hint = "see what the others say; all of them must be started within "
         raise lost_peer(error, ranks, hint=f"{hint}{TIMEOUT_SECONDS} seconds") from error
     except (Interrupted, TrainingError) as error:
+        if isinstance(error, Interrupted):
+            _leave()
         if ranks.is_first or error.code not in (Interrupted.code, "not_finite"):
             raise
         raise ToldElsewhereError(error.exit_code) from error
+
+
+def _leave() -> None:
+    """Leave the group, after all that refers to it: its threads abort a process that ends first."""
+    gc.collect()  # DistributedDataParallel is in a cycle
+    dist.destroy_process_group()
 
 
 def is_lost_peer(error: RuntimeError) -> bool:

@@ -81,10 +81,13 @@ class Trainer:
             TrainingError: The loss is no longer a finite number.
         """
         self.trained = self.job.ranks.parallel(self.network)
-        with self.job.stop:
-            while self.state.epoch < self.job.config.epochs:
-                self._train_epoch()
-                self._finish_epoch()
+        try:
+            with self.job.stop:
+                while self.state.epoch < self.job.config.epochs:
+                    self._train_epoch()
+                    self._finish_epoch()
+        finally:
+            self.trained = self.network  # so that the ranks can part
         return self.state.history
 
     def _train_epoch(self) -> None:
