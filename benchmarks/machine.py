@@ -18,6 +18,15 @@ from benchmarks.timing import alternate
 
 ROOT = Path(__file__).resolve().parents[1]
 _TELLING_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16", "sve")
+_STATUS = (
+    "status",
+    "--porcelain",
+    "--untracked-files=no",
+    "--",
+    ".",
+    ":!benchmarks/results",
+    ":!docs",
+)
 _COPY_BYTES = 1 << 28
 
 
@@ -43,9 +52,9 @@ def versions() -> dict[str, str]:
 
 
 def provenance() -> dict[str, str]:
-    """Return commit and date; a commit with changes on top of it is marked."""
+    """Return commit and date; a commit with changes on top of it (results apart) is marked."""
     commit = _git("rev-parse", "HEAD") or "unknown"
-    changed = "-changed" if _git("status", "--porcelain", "--untracked-files=no") else ""
+    changed = "-changed" if _git(*_STATUS) else ""
     now = datetime.datetime.now(datetime.UTC)
     return {"commit": commit + changed, "date": now.isoformat(timespec="seconds")}
 

@@ -1,8 +1,8 @@
 """Part `memory`: peak resident memory of a short run, each side in a process of its own.
 
-Linux only. Two readings a run: the peak of the main process by itself (`VmHWM`), and the peak of
-it and its workers together, pages that they share counted once (`Pss`, sampled every tenth of a
-second).
+Linux only. Two readings a run: the peak of the main process by itself (`VmHWM`, which the kernel
+keeps), and the peak of it and its workers together, shared pages counted once (sampled every tenth
+of a second).
 """
 
 import argparse
@@ -67,7 +67,7 @@ def _peaks_of(side: str, settings: Settings, folder: Path) -> tuple[float, float
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     together = 0.0
     while process.poll() is None:
-        together = max(together, sum(map(_pss_mb, _family(process.pid))))
+        together = max(together, _together_mb(process.pid))
         time.sleep(_SAMPLE_SECONDS)
     output, _ = process.communicate()
     if process.returncode:
@@ -85,20 +85,31 @@ def _family(pid: int) -> list[int]:
     return found
 
 
-def _pss_mb(pid: int) -> float:
+def _together_mb(pid: int) -> float:
+    """Return what a process and its descendants hold now, in MB.
+
+    Memory of their own and what they share (the kernel splits it between them), and the libraries
+    of the main process. Not the libraries' `Pss`: these are shared with the measuring process too.
+    """
+    own = sum(
+        _kibibytes(Path(f"/proc/{member}/smaps_rollup"), field)
+        for member in _family(pid)
+        for field in ("Pss_Anon", "Pss_Shmem")
+    )
+    return (own + _kibibytes(Path(f"/proc/{pid}/status"), "RssFile")) * 1024 / 1e6
+
+
+def _kibibytes(path: Path, field: str) -> int:
     try:
-        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    except OSError:  # it has just ended
-        return 0.0
-    found = re.search(r"^Pss:\s+(\d+) kB", text, re.MULTILINE)
-    return int(found[1]) / 1e3 if found else 0.0
+        found = re.search(rf"^{field}:\s+(\d+) kB", path.read_text(), re.MULTILINE)
+    except OSError:  # the process has just ended
+        return 0
+    return int(found[1]) if found else 0
 
 
 def _own_peak_mb() -> float:
     # Not getrusage: its figure survives the exec and may be the parent's.
-    status = Path("/proc/self/status").read_text()
-    found = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
-    return int(found[1]) / 1e3 if found else 0.0
+    return _kibibytes(Path("/proc/self/status"), "VmHWM") * 1024 / 1e6
 
 
 def run_ours(given: argparse.Namespace) -> None:

@@ -14,12 +14,16 @@ from alexnet_cli.manifest import Manifest
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.checkpoint import EpochRow, TrainState
 from alexnet_cli.training.device import resolve_precision
-from alexnet_cli.training.loop import Job, Trainer
+from alexnet_cli.training.job import Job
+from alexnet_cli.training.loop import Trainer
 from alexnet_cli.training.prepare import describe_model
 
 
 class Silent:
     """A reporter that says nothing."""
+
+    def on_first_step(self, seconds: float) -> None:
+        """Say nothing of the first update."""
 
     def on_step(self, epoch: int, images_done: int, images_total: int) -> None:
         """Say nothing of an update."""
@@ -73,7 +77,9 @@ def one_batch(trainer: Trainer) -> tuple[Tensor, Tensor]:
 
 def update(trainer: Trainer, batch: tuple[Tensor, Tensor]) -> None:
     """Make one update, exactly as the training loop makes it."""
-    trainer._update(*batch)
+    loss_sum = torch.zeros((), dtype=torch.float64, device=trainer.job.device)
+    num_right = torch.zeros((), dtype=torch.int64, device=trainer.job.device)
+    trainer._update(*batch, loss_sum, num_right)
 
 
 def train_last_batches(trainer: Trainer, count: int) -> None:

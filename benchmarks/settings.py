@@ -22,7 +22,6 @@ class Settings:
         epoch_batches: Batches of an epoch that are run in `epoch`; 0 is all of them.
         num_eval_images: Images evaluated.
         memory_batches: Updates made in `memory`.
-        num_workers: Worker processes of the peers' data loaders.
     """
 
     device: torch.device
@@ -37,7 +36,6 @@ class Settings:
     epoch_batches: int = 40
     num_eval_images: int = 10_000
     memory_batches: int = 4
-    num_workers: int = 2
 
 
 def full_form(device: torch.device, data: str) -> Settings:

@@ -147,8 +147,9 @@ def _number(value: float) -> str:
 
 
 def read_results(folder: Path = RESULTS) -> list[dict[str, Any]]:
-    """Return every result in the folder, by file name."""
-    return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    """Return the results in the folder, by file name; those without a kind are not for the page."""
+    contents = (json.loads(path.read_text()) for path in sorted(folder.glob("*.json")))
+    return [result for result in contents if isinstance(result, dict) and "kind" in result]
 
 
 if __name__ == "__main__":

@@ -20,6 +20,9 @@ from alexnet_cli.training.start import new_job, train
 class PrintEpochs:
     """What training reports to."""
 
+    def on_first_step(self, seconds: float) -> None:
+        """Say nothing of the first update."""
+
     def on_step(self, epoch: int, images_done: int, images_total: int) -> None:
         """Called after each update."""
 

@@ -63,6 +63,15 @@ class TrainConfig(BaseModel):
         90
     )
     batch_size: Annotated[int, Field(ge=1, le=65_536, description="Images per update.")] = 128
+    micro_batch_size: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=65_536,
+            description="Images in memory at once, their gradients summed to the batch's; "
+            "0: the whole batch, or a process's share of it.",
+        ),
+    ] = 0
     learning_rate: Annotated[
         float, Field(gt=0, le=100, allow_inf_nan=False, description="Initial learning rate.")
     ] = 0.01

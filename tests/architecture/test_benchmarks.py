@@ -1,6 +1,7 @@
 """The benchmarks run, count right, and the page says what the results say."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 
 from alexnet_cli.manifest import Network, NetworkSpec
 from alexnet_cli.models.build import outline_network
-from benchmarks import lrn, plain_loop, table, time_to_accuracy, train_step
+from benchmarks import epoch, evaluate, lrn, plain_loop, table, time_to_accuracy, train_step
 from benchmarks.figures import Figure, Goal
 from benchmarks.operations import multiply_adds, step_operations
 from benchmarks.settings import Settings
@@ -44,6 +45,16 @@ def test_a_tiny_run_gives_finite_ratios(part: Any) -> None:
         assert figure["ours"]["n"] == figure["theirs"]["n"] == _TINY.repeats
         assert figure["ours"]["min"] <= figure["ours"]["median"] <= figure["ours"]["max"]
         assert table.row_of(figure).count("|") == table.HEADER[0].count("|")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("part", [epoch, evaluate])
+def test_a_tiny_run_with_the_data_path_gives_finite_ratios(part: Any) -> None:
+    tiny = replace(_TINY, long_repeats=1, epoch_batches=2, num_eval_images=4)
+    for figure in part.measure(tiny):
+        assert math.isfinite(figure.ratio)
+        assert figure.ratio > 0
 
 
 def test_ratio_and_goal() -> None:

@@ -23,7 +23,8 @@ from alexnet_cli.training.checkpoint import (
     EpochRow,
     newest_checkpoint,
 )
-from alexnet_cli.training.loop import Job, Trainer
+from alexnet_cli.training.job import Job
+from alexnet_cli.training.loop import Trainer
 from alexnet_cli.training.signals import StopRequest
 from alexnet_cli.training.start import new_job
 from tests.integration.conftest import Run
@@ -103,6 +104,8 @@ class Silent:
     def __init__(self, stop: StopRequest | None = None) -> None:
         self.stop = stop
         self.steps: list[tuple[int, int, int]] = []
+
+    def on_first_step(self, seconds: float) -> None: ...
 
     def on_step(self, epoch: int, images_done: int, images_total: int) -> None:
         self.steps.append((epoch, images_done, images_total))

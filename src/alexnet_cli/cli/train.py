@@ -1,7 +1,8 @@
 """`alexnet train`."""
 
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +12,10 @@ from alexnet_cli.cli.options import Device, Json, Quiet
 from alexnet_cli.config import TrainConfig
 from alexnet_cli.errors import UsageError
 from alexnet_cli.runs import RUNS_FOLDER
+
+if TYPE_CHECKING:
+    from alexnet_cli.training.checkpoint import Checkpoint
+    from alexnet_cli.training.job import Job
 
 EXAMPLES = "Example: alexnet train --epochs 90 --batch-size 128 --lr 0.01"
 
@@ -32,6 +37,10 @@ def command(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder that holds the run folders.")
     ] = RUNS_FOLDER,
+    processes: Annotated[
+        int,
+        typer.Option(min=1, help="Share each batch among this many GPUs, or processes on the CPU."),
+    ] = 1,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the configuration and stop.")
     ] = False,
@@ -58,24 +67,73 @@ def command(
     if dry_run:
         print_json(config.model_dump(mode="json"))
         return
+    if resume is not None and name is not None:
+        raise UsageError("--name is for new runs", hint="leave it out with --resume")
+    if _is_launched(processes, device=device):
+        return
+    from alexnet_cli.training import start
+    from alexnet_cli.training.distributed import Ranks, ToldElsewhereError, joined
+
+    def prepare(ranks: Ranks) -> "tuple[Job, Checkpoint | None]":
+        if resume is None:
+            job = start.new_job(
+                config, device=device, name=name, parent=output, num_workers=workers, ranks=ranks
+            )
+            return job, None
+        warn = note if ranks.is_first else _say_nothing
+        return start.resume_job(
+            resume, requested=given, device=device, warn=warn, num_workers=workers, ranks=ranks
+        )
+
+    try:
+        with joined() as ranks:
+            job, checkpoint = ranks.together(lambda: prepare(ranks))
+            _train(job, checkpoint, quiet=quiet, as_json=json)
+    except ToldElsewhereError as error:
+        raise typer.Exit(error.exit_code) from error
+
+
+def _is_launched(processes: int, *, device: str) -> bool:
+    """Run the command on several processes, unless this is one of them; True when it was done."""
+    if processes == 1:
+        return False
+    from alexnet_cli.training.distributed import named_ranks
+    from alexnet_cli.training.launch import launch, require_devices
+
+    ranks = named_ranks()
+    if not ranks.is_alone:
+        if ranks.world_size != processes:
+            raise UsageError(
+                f"--processes {processes}, but torchrun started {ranks.world_size}",
+                hint="leave --processes out under torchrun",
+            )
+        return False
+    require_devices(processes, device=device)
+    status = launch(sys.argv[1:], num_processes=processes)
+    if status:
+        raise typer.Exit(status)
+    return True
+
+
+def _say_nothing(_message: str) -> None:
+    """Leave it to the first of several processes."""
+
+
+def _train(job: "Job", checkpoint: "Checkpoint | None", *, quiet: bool, as_json: bool) -> None:
+    """Train, report, print the result; only the first of several processes speaks."""
     from alexnet_cli.cli.training_display import TrainingDisplay
     from alexnet_cli.training import records, start
 
-    if resume is not None:
-        if name is not None:
-            raise UsageError("--name is for new runs", hint="leave it out with --resume")
-        job, checkpoint = start.resume_job(
-            resume, requested=given, device=device, warn=note, num_workers=workers
-        )
+    quiet = quiet or not job.ranks.is_first
+    if checkpoint is not None:
         note(f"resuming {job.run.path} at step {checkpoint.state.step}", quiet=quiet)
-    else:
-        job = start.new_job(config, device=device, name=name, parent=output, num_workers=workers)
-        checkpoint = None
     note(start.describe_job(job), quiet=quiet)
     with TrainingDisplay(job.config.epochs, quiet=quiet) as display:
         best = start.train(job, checkpoint, display)
     note(f"best validation top-1 {best.val_top1:.2%} in epoch {best.epoch}", quiet=quiet)
-    if json:
+    if not job.ranks.is_first:
+        return
+    if as_json:
         print_json(records.read_result(job.run))
     else:
         print(job.run.path)

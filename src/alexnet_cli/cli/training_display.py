@@ -49,6 +49,11 @@ class TrainingDisplay:
     ) -> None:
         self._progress.stop()
 
+    def on_first_step(self, seconds: float) -> None:
+        """Say how long the first update took: it is not the speed of the others."""
+        if not self._quiet:
+            self._console.print(f"first update after {seconds:.1f} s", soft_wrap=True)
+
     def on_step(self, epoch: int, images_done: int, images_total: int) -> None:
         """Move the bar."""
         if epoch != self._epoch:

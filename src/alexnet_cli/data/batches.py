@@ -62,7 +62,13 @@ class TrainingBatches:
         return -(-self.num_images // self._batch_size)
 
     def epoch(
-        self, epoch: int, *, crop_size_px: int, first_batch: int = 0
+        self,
+        epoch: int,
+        *,
+        crop_size_px: int,
+        first_batch: int = 0,
+        part: int = 0,
+        num_parts: int = 1,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Deal out one epoch.
 
@@ -70,6 +76,8 @@ class TrainingBatches:
             epoch: Counted from 0; another epoch has another order and other crops.
             crop_size_px: Side S of the crops.
             first_batch: Batches to leave out at the start, when a run is resumed inside an epoch.
+            part: Which share of each batch to deal out, when several processes divide them.
+            num_parts: Shares of a batch; some may be empty.
 
         Yields:
             Images, uint8 (B, S, S, 3), and labels, int64 (B,), on the device.
@@ -83,7 +91,8 @@ class TrainingBatches:
             device=self._device,
         )
         for start in range(first_batch * self._batch_size, self.num_images, self._batch_size):
-            chosen_B = draw.order_N[start : start + self._batch_size]
+            batch_B = draw.order_N[start : start + self._batch_size]
+            chosen_B = batch_B[share_of(len(batch_B), part, num_parts)]
             images = self._images_NHWC[chosen_B]
             if self._pad_px:
                 images = F.pad(images, (0, 0) + (self._pad_px,) * 4)
@@ -94,6 +103,11 @@ class TrainingBatches:
                 size_px=crop_size_px,
             )
             yield crops, self._labels_N[chosen_B]
+
+
+def share_of(num_items: int, part: int, num_parts: int) -> slice:
+    """Return one of the parts of a sequence: in order, none twice, sizes differ by at most one."""
+    return slice(num_items * part // num_parts, num_items * (part + 1) // num_parts)
 
 
 class EpochDraw:

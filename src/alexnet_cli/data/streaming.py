@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet_cli.data.arrays import ImageArrays, ImageSource
-from alexnet_cli.data.batches import EpochDraw, TrainingBatches
+from alexnet_cli.data.batches import EpochDraw, TrainingBatches, share_of
 from alexnet_cli.data.prefetch import Indices, prefetched
 from alexnet_cli.data.resident import fits_in_memory
 
@@ -65,7 +65,13 @@ class StreamingBatches:
         return -(-self.num_images // self._batch_size)
 
     def epoch(
-        self, epoch: int, *, crop_size_px: int, first_batch: int = 0
+        self,
+        epoch: int,
+        *,
+        crop_size_px: int,
+        first_batch: int = 0,
+        part: int = 0,
+        num_parts: int = 1,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Deal out one epoch.
 
@@ -73,6 +79,8 @@ class StreamingBatches:
             epoch: Counted from 0; another epoch has another order and other crops.
             crop_size_px: Side S of the crops.
             first_batch: Batches to leave out at the start, when a run is resumed inside an epoch.
+            part: Which share of each batch to deal out, when several processes divide them.
+            num_parts: Shares of a batch; some may be empty.
 
         Yields:
             Images, uint8 (B, S, S, 3), and labels, int64 (B,), on the device.
@@ -104,7 +112,8 @@ class StreamingBatches:
                 crops[i] = crop[:, ::-1] if mirrored_N[index] else crop
 
         starts = range(first_batch * self._batch_size, self.num_images, self._batch_size)
-        chosen = [order_N[start : start + self._batch_size] for start in starts]
+        whole = [order_N[start : start + self._batch_size] for start in starts]
+        chosen = [batch_B[share_of(len(batch_B), part, num_parts)] for batch_B in whole]
         batches = prefetched(chosen, allocate=allocate, fill=fill, num_workers=self._num_workers)
         with contextlib.closing(batches):
             for chosen_B, batch in zip(chosen, batches, strict=True):

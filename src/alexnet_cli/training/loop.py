@@ -7,24 +7,18 @@ import math
 import shlex
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from alexnet_cli.config import TrainConfig
-from alexnet_cli.data.arrays import ImageSource
 from alexnet_cli.data.streaming import make_batches
 from alexnet_cli.errors import Interrupted, TrainingError
 from alexnet_cli.evaluation.evaluate import Evaluation, evaluate
 from alexnet_cli.evaluation.torch_model import torch_logits
-from alexnet_cli.manifest import Manifest
 from alexnet_cli.models.build import build_network
-from alexnet_cli.models.lrn import kernel_name
 from alexnet_cli.models.normalise import PixelNetwork
-from alexnet_cli.runs import RunFolder
 from alexnet_cli.training import records
 from alexnet_cli.training.checkpoint import (
     OPTIMIZER_FILE,
@@ -34,45 +28,12 @@ from alexnet_cli.training.checkpoint import (
     prune_checkpoints,
     save_checkpoint,
 )
-from alexnet_cli.training.device import describe_device
+from alexnet_cli.training.job import Job, Reporter
 from alexnet_cli.training.optimizer import MOMENTUM_BUFFER, build_optimizer
 from alexnet_cli.training.schedule import count_drops, crop_size_px, learning_rate
-from alexnet_cli.training.signals import StopRequest
 from alexnet_cli.training.waiting import Clocked
 
-
-class Reporter(Protocol):
-    """Who is told how training goes."""
-
-    def on_step(self, epoch: int, images_done: int, images_total: int) -> None:
-        """After each update; counts are of the current epoch."""
-
-    def on_epoch(self, row: EpochRow, *, is_best: bool) -> None:
-        """After each validation."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """What to train, on what, and where to keep it."""
-
-    config: TrainConfig
-    manifest: Manifest
-    train: ImageSource
-    val: ImageSource
-    run: RunFolder
-    device: torch.device
-    dtype: torch.dtype
-    num_workers: int = 0
-    stop: StopRequest = field(default_factory=StopRequest)
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """What bit-identity depends on beside the configuration."""
-        return {
-            "device": describe_device(self.device),
-            "precision": str(self.dtype).removeprefix("torch."),
-            "lrn": kernel_name(self.device),
-        }
+VAL_BATCH_SIZE = 500  # on each rank
 
 
 class Trainer:
@@ -86,9 +47,11 @@ class Trainer:
     def __init__(self, job: Job, reporter: Reporter) -> None:
         config, spec = job.config, job.manifest.input
         self.job, self.reporter, self.state = job, reporter, TrainState()
+        self._has_stepped = False
         core = build_network(job.manifest.network, seed=config.seed)
         self.core = core.to(job.device).to(memory_format=torch.channels_last)
         self.network = PixelNetwork(self.core, spec).to(job.device)
+        self.trained: nn.Module = self.network  # in `run`, wrapped to sum gradients over ranks
         self.optimizer = build_optimizer(self.core, config)
         self.batches = make_batches(
             job.train,
@@ -117,6 +80,7 @@ class Trainer:
             Interrupted: A signal came; a checkpoint was saved.
             TrainingError: The loss is no longer a finite number.
         """
+        self.trained = self.job.ranks.parallel(self.network)
         with self.job.stop:
             while self.state.epoch < self.job.config.epochs:
                 self._train_epoch()
@@ -127,20 +91,25 @@ class Trainer:
         """Make the remaining updates of the current epoch."""
         self.network.train()
         begin, state = time.perf_counter(), self.state
-        # On the device, so that no step waits for a number to reach the host.
-        loss_sum = torch.full((), state.loss_sum, dtype=torch.float64, device=self.job.device)
-        num_right = torch.full((), state.num_right, dtype=torch.int64, device=self.job.device)
+        # On the device, so that no step waits for a number to reach the host. This rank's share.
+        loss_sum = torch.zeros((), dtype=torch.float64, device=self.job.device)
+        num_right = torch.zeros((), dtype=torch.int64, device=self.job.device)
+        if self.job.ranks.is_first:
+            loss_sum += state.loss_sum
+            num_right += state.num_right
         batches = Clocked(self._epoch_batches())
         for images_BSSC, labels_B in batches:
-            logits_BK, loss = self._update(images_BSSC, labels_B)
-            loss_sum += loss.detach() * len(labels_B)
-            num_right += (logits_BK.detach().argmax(dim=1) == labels_B).sum()
+            self._update(images_BSSC, labels_B, loss_sum, num_right)
+            if not self._has_stepped:
+                self._has_stepped = True
+                self.reporter.on_first_step(time.perf_counter() - begin)
             self.state = replace(self.state, step=self.state.step + 1, batch=self.state.batch + 1)
             done = min(self.state.batch * self.job.config.batch_size, self.batches.num_images)
             self.reporter.on_step(state.epoch + 1, done, self.batches.num_images)
-            if self.job.stop.signal_number is not None:
+            signal_number = self.job.ranks.agreed_stop(self.job.stop)
+            if signal_number is not None:
                 self._record_progress(loss_sum, num_right, begin, batches.seconds)
-                self._interrupt(self.job.stop.signal_number)
+                self._interrupt(signal_number)
         self._record_progress(loss_sum, num_right, begin, batches.seconds)
 
     def _epoch_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -151,21 +120,48 @@ class Trainer:
             epoch=self.state.epoch,
         )
         return self.batches.epoch(
-            self.state.epoch, crop_size_px=size_px, first_batch=self.state.batch
+            self.state.epoch,
+            crop_size_px=size_px,
+            first_batch=self.state.batch,
+            part=self.job.ranks.rank,
+            num_parts=self.job.ranks.world_size,
         )
 
-    def _update(self, images_BSSC: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
-        config, device = self.job.config, self.job.device
+    def _update(
+        self, images_BSSC: Tensor, labels_B: Tensor, loss_sum: Tensor, num_right: Tensor
+    ) -> None:
+        """Make one update from this rank's share of a batch, and add to the two counts."""
+        config, ranks = self.job.config, self.job.ranks
         # Dropout draws from the default generator: a function of (seed, step), not of the past.
-        torch.manual_seed((config.seed << 32) + self.state.step)
+        torch.manual_seed(ranks.dropout_seed(config.seed, self.state.step))
         self.optimizer.param_groups[0]["lr"] = self._rate(self.state.step)
-        with torch.autocast(device.type, self.job.dtype, enabled=self.job.dtype != torch.float32):
-            logits_BK = self.network(images_BSSC)
-        loss = F.cross_entropy(logits_BK.float(), labels_B, label_smoothing=config.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        rest = self.batches.num_images - self.state.batch * config.batch_size
+        batch_size = min(config.batch_size, rest)
+        for part, gradients in ranks.micro_batches(
+            self.trained, len(labels_B), at_most=config.micro_batch_size
+        ):
+            labels = labels_B[part]
+            with gradients:
+                logits_BK, loss = self._loss(images_BSSC[part], labels)
+                # The mean over ranks of these is the mean over the batch.
+                weight = len(labels) * ranks.world_size / batch_size
+                (loss * weight).backward()  # type: ignore[no-untyped-call]
+            loss_sum += loss.detach() * len(labels)
+            num_right += (logits_BK.detach().argmax(dim=1)[: len(labels)] == labels).sum()
         self.optimizer.step()
-        return logits_BK, loss
+
+    def _loss(self, images_BSSC: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits and mean loss."""
+        if not len(labels_B):  # a rank without an image takes part with one that has no weight
+            images_BSSC = images_BSSC.new_zeros(1, *images_BSSC.shape[1:])
+            labels_B = labels_B.new_zeros(1)
+        dtype = self.job.dtype
+        with torch.autocast(self.job.device.type, dtype, enabled=dtype != torch.float32):
+            logits_BK = self.trained(images_BSSC)
+        logits_BK = logits_BK.to(torch.promote_types(logits_BK.dtype, torch.float32))
+        smoothing = self.job.config.label_smoothing
+        return logits_BK, F.cross_entropy(logits_BK, labels_B, label_smoothing=smoothing)
 
     def _rate(self, step: int) -> float:
         config = self.job.config
@@ -180,12 +176,12 @@ class Trainer:
     def _record_progress(
         self, loss_sum: Tensor, num_right: Tensor, begin: float, wait_seconds: float
     ) -> None:
-        total = float(loss_sum)  # waits for the device: the time below is the work's
+        total = float(self.job.ranks.total(loss_sum))  # waits for the device: so does the time
         self._require_finite(total)
         self.state = replace(
             self.state,
             loss_sum=total,
-            num_right=int(num_right),
+            num_right=int(self.job.ranks.total(num_right)),
             train_seconds=self.state.train_seconds + time.perf_counter() - begin,
             wait_seconds=self.state.wait_seconds + wait_seconds,
         )
@@ -220,26 +216,33 @@ class Trainer:
             history=(*state.history, row),
         )
         self._save()
-        records.write_metrics(self.job.run, self.state.history)
+        if self.job.ranks.is_first:
+            records.write_metrics(self.job.run, self.state.history)
         self.reporter.on_epoch(row, is_best=is_best)
 
     def _validate(self) -> Evaluation:
         def stop_between_batches(_: int) -> None:
-            if self.job.stop.signal_number is not None:
-                self._interrupt(self.job.stop.signal_number)
+            signal_number = ranks.agreed_stop(self.job.stop)
+            if signal_number is not None:
+                self._interrupt(signal_number)
 
+        ranks, classes = self.job.ranks, self.job.manifest.classes
+        model = torch_logits(self.network, device=self.job.device, dtype=self.job.dtype)
         return evaluate(
-            torch_logits(self.network, device=self.job.device, dtype=self.job.dtype),
+            ranks.sharded(model, num_classes=len(classes)),
             self.job.val,
             spec=self.job.manifest.input,
-            classes=self.job.manifest.classes,
+            classes=classes,
             num_workers=self.job.num_workers,
+            batch_size=VAL_BATCH_SIZE * ranks.world_size,
             on_batch=stop_between_batches,
         )
 
     def _save(self) -> None:
         if not all(bool(torch.isfinite(p).all()) for p in self.core.state_dict().values()):
             raise _diverged("weights are", self.state.epoch + 1, self.job.config.learning_rate)
+        if not self.job.ranks.is_first:
+            return
         history = self.state.history
         provenance = replace(
             self.job.manifest.provenance,
@@ -264,6 +267,7 @@ class Trainer:
 
     def _interrupt(self, signal_number: int) -> None:
         self._save()
+        self.job.ranks.wait()  # a launcher ends all when one has ended
         raise Interrupted(
             f"stopped by signal {signal_number} in epoch {self.state.epoch + 1}; "
             f"saved step {self.state.step}",

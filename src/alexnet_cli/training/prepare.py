@@ -117,6 +117,28 @@ def require_fit(config: TrainConfig, network: NetworkSpec, *, num_images: int) -
         )
 
 
+def require_whole_batches(config: TrainConfig, network: NetworkSpec, *, num_ranks: int) -> None:
+    """Refuse to divide a batch whose images do not pass the network independently.
+
+    Args:
+        config: The run's configuration.
+        network: The network it trains.
+        num_ranks: Processes that share each batch.
+
+    Raises:
+        UsageError: Batch normalisation would see parts of a batch, and the result would depend on
+            their size.
+    """
+    norms = (nn.BatchNorm1d, nn.BatchNorm2d)
+    if any(isinstance(module, norms) for module in outline_network(network).modules()):
+        flag = "--processes" if num_ranks > 1 else "--micro-batch-size"
+        if num_ranks > 1 or config.micro_batch_size:
+            raise UsageError(
+                f"{config.model} normalises over whole batches; {flag} would divide them",
+                hint=f"leave {flag} out, or train another network: --model alexnet-cifar",
+            )
+
+
 def _takes(outline: nn.Module, crop_size_px: int) -> bool:
     try:
         outline(torch.empty(1, 3, crop_size_px, crop_size_px, device="meta"))

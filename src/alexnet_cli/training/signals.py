@@ -10,17 +10,23 @@ _SIGNALS = [
 
 
 class StopRequest:
-    """While entered, the first signal only sets `signal_number`; a second one acts at once."""
+    """While entered, the first signal only sets `signal_number`; a second one acts at once.
 
-    def __init__(self) -> None:
+    Args:
+        once: Whether further signals are ignored instead, to the end of the process: one of
+            several is signalled again by its launcher as soon as the first of them has ended.
+    """
+
+    def __init__(self, *, once: bool = False) -> None:
         self.signal_number: int | None = None
+        self._once = once
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
         try:
             for number in _SIGNALS:
                 if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup arranges
-                    self._previous[number] = signal.signal(number, self._note)
+                    self._previous[number] = signal.signal(number, self.note)
         except ValueError:  # not in the main thread: signals are the host program's affair
             self._previous.clear()
         return self
@@ -31,10 +37,13 @@ class StopRequest:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._once and self.signal_number is not None:
+            return
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
-    def _note(self, number: int, _frame: FrameType | None) -> None:
+    def note(self, number: int, _frame: FrameType | None = None) -> None:
+        """Take a signal, or another process's word that there was one."""
         self.signal_number = number
         for each in self._previous:
-            signal.signal(each, signal.SIG_DFL)
+            signal.signal(each, signal.SIG_IGN if self._once else signal.SIG_DFL)

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,30 @@ from alexnet_cli.manifest import Manifest
 from alexnet_cli.models.build import num_parameters, outline_network
 from alexnet_cli.runs import RunFolder, create_run
 from alexnet_cli.training import records
-from alexnet_cli.training.checkpoint import Checkpoint, EpochRow, newest_checkpoint
+from alexnet_cli.training.checkpoint import STATE_FILE, Checkpoint, EpochRow, newest_checkpoint
 from alexnet_cli.training.device import resolve_device, resolve_precision
-from alexnet_cli.training.loop import Job, Reporter, Trainer
-from alexnet_cli.training.prepare import describe_model, require_fit, resolve_sizes
+from alexnet_cli.training.distributed import Ranks, is_lost_peer, lost_peer
+from alexnet_cli.training.job import Job, Reporter
+from alexnet_cli.training.loop import Trainer
+from alexnet_cli.training.prepare import (
+    describe_model,
+    require_fit,
+    require_whole_batches,
+    resolve_sizes,
+)
+from alexnet_cli.training.signals import StopRequest
+
+ONE_PROCESS = Ranks()
 
 
 def new_job(
-    config: TrainConfig, *, device: str, name: str | None, parent: Path, num_workers: int = 0
+    config: TrainConfig,
+    *,
+    device: str,
+    name: str | None,
+    parent: Path,
+    num_workers: int = 0,
+    ranks: Ranks = ONE_PROCESS,
 ) -> Job:
     """Load the data, check that everything fits, and only then create the run folder.
 
@@ -37,17 +54,22 @@ def new_job(
         parent: Where it is created.
         num_workers: Threads that make images ready; 0: as many as cores. The result does not
             depend on it.
+        ranks: The processes of the run; the first of them creates the folder.
     """
-    chosen = resolve_device(device)
+    chosen = resolve_device(ranks.device_name(device))
     dtype = resolve_precision(config.precision, chosen)
     dataset = find_dataset(config.data)
     train, val = _load_data(config, dataset, num_workers=num_workers, check_all=True)
     manifest = describe_model(config, dataset, train, num_workers=num_workers)
     require_fit(config, manifest.network, num_images=len(train))
-    run = create_run(name or f"{config.model}-{Path(config.data).name}", parent=parent)
-    records.write_config(run, config)
-    job = Job(config, manifest, train, val, run, chosen, dtype, num_workers)
-    records.write_environment(run, job.environment)
+    require_whole_batches(config, manifest.network, num_ranks=ranks.world_size)
+    name = name or f"{config.model}-{Path(config.data).name}"
+    run = create_run(name, parent=parent) if ranks.is_first else RunFolder(parent / name)
+    stop = StopRequest(once=not ranks.is_alone)
+    job = Job(config, manifest, train, val, run, chosen, dtype, num_workers, stop, ranks)
+    if ranks.is_first:
+        records.write_config(run, config)
+        records.write_environment(run, job.environment)
     return job
 
 
@@ -78,6 +100,7 @@ def resume_job(
     device: str,
     warn: Callable[[str], None],
     num_workers: int = 0,
+    ranks: Ranks = ONE_PROCESS,
 ) -> tuple[Job, Checkpoint]:
     """Go on with a run from its newest whole checkpoint, with its own configuration.
 
@@ -87,6 +110,7 @@ def resume_job(
         device: As in `new_job`.
         warn: Called with a message for each damaged checkpoint that is passed over.
         num_workers: As in `new_job`.
+        ranks: The processes of the run; all of them read the folder.
 
     Raises:
         CheckpointError: There is no usable checkpoint, or the run has ended.
@@ -103,17 +127,20 @@ def resume_job(
     config = _read_config(checkpoint)
     _refuse_changes(config, requested)
     if checkpoint.state.epoch >= config.epochs:
-        _complete(run, config, checkpoint.manifest, checkpoint.state.history)  # if it was killed
+        if ranks.is_first:  # it may have been killed before these
+            _complete(run, config, checkpoint.manifest, checkpoint.state.history)
         raise CheckpointError(
             f"run {path} has all its {config.epochs} epochs",
             hint=f"evaluate it with: alexnet evaluate {shlex.quote(str(path))}",
             code="run_complete",
         )
-    chosen = resolve_device(device)
+    require_whole_batches(config, checkpoint.manifest.network, num_ranks=ranks.world_size)
+    chosen = resolve_device(ranks.device_name(device))
     dataset = find_dataset(config.data)
     train, val = _load_data(config, dataset, num_workers=num_workers, check_all=False)
     dtype = resolve_precision(config.precision, chosen)
-    job = Job(config, checkpoint.manifest, train, val, run, chosen, dtype, num_workers)
+    stop = StopRequest(once=not ranks.is_alone)
+    job = Job(config, checkpoint.manifest, train, val, run, chosen, dtype, num_workers, stop, ranks)
     if job.environment != checkpoint.environment:
         warn(
             f"the run was on {checkpoint.environment}, it goes on with {job.environment}: "
@@ -150,30 +177,31 @@ def describe_job(job: Job) -> str:
     spec = job.manifest.input
     lrn = job.environment["lrn"]
     slow = f", slow LRN by {lrn}" if lrn.startswith("convolution") else ""
+    several = "" if job.ranks.is_alone else f", {job.ranks.world_size} processes"
     return (
         f"training {job.config.model} ({parameters:,} parameters) on {len(job.train):,} images "
         f"of {job.config.data}, {spec.crop_size_px}-px crops of {spec.image_size_px} px, "
         f"{len(job.val):,} held out; {job.environment['device']}, {job.environment['precision']}"
-        f"{slow}; {job.run.path}"
+        f"{slow}{several}; {job.run.path}"
     )
 
 
 def train(job: Job, checkpoint: Checkpoint | None, reporter: Reporter) -> EpochRow:
     """Train to the end and return the best epoch's row; the run folder is then complete."""
     try:
-        with FileLock(job.run.path / ".lock", timeout=0):
+        with job.ranks.together(lambda: _claim(job)):
             trainer = Trainer(job, reporter)
             if checkpoint is not None:
+                step = str(checkpoint.state.step)
+                job.ranks.together(lambda: _require_one_step(job, step))
                 trainer.resume(checkpoint)
             history = trainer.run()
-            return _complete(job.run, job.config, job.manifest, history)
-    except Timeout as error:
-        raise TrainingError(
-            f"another process is training {job.run.path}",
-            hint="wait for it, or start a new run with: alexnet train",
-            code="run_busy",
-        ) from error
+            if job.ranks.is_first:
+                _complete(job.run, job.config, job.manifest, history)
+            return max(history, key=lambda row: row.val_top1)
     except RuntimeError as error:
+        if is_lost_peer(error):
+            raise lost_peer(error, job.ranks, hint=_how_to_go_on(job)) from error
         # CUDA has a class for this; the CPU's allocator has only its words.
         if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
             raise TrainingError(
@@ -184,11 +212,39 @@ def train(job: Job, checkpoint: Checkpoint | None, reporter: Reporter) -> EpochR
         raise
 
 
+def _claim(job: Job) -> AbstractContextManager[object]:
+    """Take the run folder's lock; entered, it is given back at the end."""
+    if not job.ranks.is_first:
+        return nullcontext()
+    try:
+        return FileLock(job.run.path / ".lock", timeout=0).acquire()
+    except Timeout as error:
+        raise TrainingError(
+            f"another process is training {job.run.path}",
+            hint="wait for it, or start a new run with: alexnet train",
+            code="run_busy",
+        ) from error
+
+
+def _require_one_step(job: Job, step: str) -> None:
+    if len(set(job.ranks.words(step))) > 1:
+        raise CheckpointError(
+            f"the machines see different checkpoints in {job.run.path}",
+            hint="keep the run folder on a disk that all of them share",
+            code="checkpoint_mismatch",
+        )
+
+
+def _how_to_go_on(job: Job) -> str:
+    if any(job.run.checkpoints.glob(f"step-*/{STATE_FILE}")):
+        return f"go on with: alexnet train --resume {shlex.quote(str(job.run.path))}"
+    return "nothing was saved yet; start again with: alexnet train"
+
+
 def _complete(
     run: RunFolder, config: TrainConfig, manifest: Manifest, history: tuple[EpochRow, ...]
-) -> EpochRow:
-    """Write the records of a run that has ended, and return its best epoch's row."""
+) -> None:
+    """Write the records of a run that has ended."""
     best = max(history, key=lambda row: row.val_top1)
     records.write_metrics(run, history)
     records.write_card(run, config, manifest, best)
-    return best

@@ -16,7 +16,8 @@ from alexnet_cli.training.checkpoint import (
     best_checkpoint,
     newest_checkpoint,
 )
-from alexnet_cli.training.loop import Job, Trainer
+from alexnet_cli.training.job import Job
+from alexnet_cli.training.loop import Trainer
 from alexnet_cli.training.signals import StopRequest
 
 STEPS_PER_EPOCH = 3  # 44 images in batches of 16, 16 and 12
@@ -50,7 +51,10 @@ class Reporter:
 
     def __init__(self, stop=None, *, after_steps=None):
         self.stop, self.after_steps = stop, after_steps
-        self.steps, self.rows = [], []
+        self.steps, self.rows, self.first_steps = [], [], []
+
+    def on_first_step(self, seconds):
+        self.first_steps.append(seconds)
 
     def on_step(self, epoch, images_done, images_total):
         self.steps.append((epoch, images_done, images_total))
@@ -114,6 +118,8 @@ def test_the_loss_falls_and_the_classes_are_learned(make_job):
     assert rows[0].train_loss > 1.2  # ln 4 is 1.39
     assert rows[-1].train_loss < 0.5 * rows[0].train_loss
     assert best.val_top1 > 0.75
+    assert len(reporter.first_steps) == 1
+    assert 0 < reporter.first_steps[0] <= rows[0].train_seconds
     assert reporter.steps[:4] == [(1, 16, 44), (1, 32, 44), (1, 44, 44), (2, 16, 44)]
 
 
