@@ -102,8 +102,8 @@ def _decode(
             libjpeg then leaves out frequencies that the resizing would average away. On JPEGs of
             1,024 to 4,000 px made into 32 to 256 px this takes 1/2 to 1/10 of the time. Where
             twice the final side is left, pixels differ by 0.2 of 255 on average and 2 at most;
-            with half a pixel's shift of the central square, where its margin is odd, by 1.4 and 7.
-            With no such reserve they differ by up to 2.2 and 15.
+            with half a pixel's shift of the central square, where its margin is odd, by 1.4 and 7
+            (a quarter of a pixel of the result at most). Without that reserve: up to 2.2 and 15.
         header_only: Do not decode; the image returned has no pixels.
     """
     label = name or (str(source) if isinstance(source, Path) else "standard input")

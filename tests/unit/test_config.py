@@ -136,3 +136,13 @@ def test_the_fast_recipe_is_a_valid_configuration_of_every_network(model):
 def test_nesterov_without_momentum_is_refused():
     with pytest.raises(ValidationError, match="momentum"):
         TrainConfig(nesterov=True, momentum=0.0)
+
+
+def test_a_folder_is_known_by_its_absolute_path_and_a_name_by_itself(isolated):
+    for name in ("photos", "shapes"):
+        (isolated / name).mkdir()
+    assert TrainConfig(data="photos").data == str(isolated / "photos")
+    assert TrainConfig(data="../work/photos/") == TrainConfig(data="photos")
+    assert TrainConfig(data="shapes").data == "shapes"  # a dataset; the folder is ./shapes
+    assert TrainConfig(data="./shapes").data == str(isolated / "shapes")
+    assert TrainConfig(data="nowhere").data == "nowhere"

@@ -7,7 +7,14 @@ import pytest
 from PIL import Image
 
 from alexnet_cli.errors import DataError
-from alexnet_cli.image import crop_centre, prepare_image, read_image, resize_square
+from alexnet_cli.image import (
+    check_header,
+    crop_centre,
+    prepare_image,
+    read_image,
+    read_square,
+    resize_square,
+)
 
 ORIENTATION_TAG = 0x0112
 # What a camera stores so that a viewer, following the tag, shows the upright image again.
@@ -265,3 +272,46 @@ def test_a_very_long_strip_is_prepared_or_refused():
     except DataError:
         return
     assert prepared.shape == (224, 224, 3)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize(
+    ("width", "height", "mean", "highest"),
+    [
+        (640, 480, 1, 6),
+        (1000, 700, 3, 14),  # at 250 × 175 the central square lies half a pixel off
+    ],
+)
+def test_a_large_jpeg_decoded_at_a_reduced_size_looks_the_same(
+    width, height, mean, highest, orientation
+):
+    noise = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
+    smooth = Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
+    exif = Image.Exif()
+    exif[ORIENTATION_TAG] = orientation
+    content = encode(smooth, "JPEG", quality=90, exif=exif)
+    whole = resize_square(read_image(content), 48)
+    reduced = read_square(content, 48)
+    assert not np.array_equal(reduced, whole)  # or the test shows nothing
+    difference = np.abs(reduced.astype(int) - whole)
+    assert difference.mean() < mean
+    assert difference.max() <= highest
+
+
+@pytest.mark.parametrize(("file_format", "side"), [("PNG", 300), ("JPEG", 95)])
+def test_other_images_are_decoded_whole(file_format, side):
+    pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    content = encode(pixels, file_format)
+    expected = resize_square(read_image(content), 24 if file_format == "PNG" else 48)
+    np.testing.assert_array_equal(read_square(content, len(expected)), expected)
+    prepared = prepare_image(content, image_size_px=len(expected), crop_size_px=len(expected))
+    np.testing.assert_array_equal(prepared, expected)
+
+
+def test_a_header_is_checked_without_the_pixels(tmp_path, upright):
+    path = tmp_path / "a.png"
+    path.write_bytes(encode(upright, "PNG")[:60])
+    check_header(path)
+    path.write_bytes(b"\x89PNG")
+    with pytest.raises(DataError, match="not a PNG"):
+        check_header(path)

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tomli_w
 
 from alexnet_cli.errors import AlexnetError, UsageError
 from alexnet_cli.runs import RunFolder, create_run, exported_model, newest_run
@@ -70,6 +71,17 @@ def test_the_newest_on_a_dataset():
     photos = start("photos", seconds=200)
     assert newest_run(data="shapes") == drawn
     assert newest_run(data="cifar10") == photos
+
+
+def test_the_newest_on_a_folder_however_it_is_written(isolated):
+    folder = isolated / 'my "élan" photos'
+    folder.mkdir()
+    mine = create_run("mine")
+    mine.config.write_text("# a run\n" + tomli_w.dumps({"data": str(folder), "epochs": 1}))
+    (mine.checkpoints / "step-1").mkdir(parents=True)
+    (mine.checkpoints / "step-1" / "state.json").touch()
+    start("other", seconds=2**33)
+    assert newest_run(data=folder.name) == newest_run(data=f"{folder}/") == mine
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "x" * 300, "bad\udcff", "new\nline"])

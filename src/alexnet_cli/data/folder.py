@@ -8,8 +8,9 @@ size fits; a file is decoded when its image is asked for. Shape letters: N image
 import os
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,9 +43,9 @@ class ImageFolder:
     def __len__(self) -> int:
         return len(self.labels_N)
 
-    def take(self, indices: NDArray[np.int64]) -> "ImageFolder":
+    def take(self, indices: NDArray[np.int64]) -> Self:
         """Return the files at `indices`, in that order."""
-        return ImageFolder(self.root, self.names_N[indices], self.labels_N[indices])
+        return replace(self, names_N=self.names_N[indices], labels_N=self.labels_N[indices])
 
     def squares(self, size_px: int) -> NDArray[np.uint8]:
         """Decode and resize all files.

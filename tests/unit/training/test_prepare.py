@@ -3,7 +3,7 @@ import pytest
 from alexnet_cli.config import TrainConfig
 from alexnet_cli.errors import UsageError
 from alexnet_cli.manifest import Network, NetworkSpec
-from alexnet_cli.training.prepare import require_fit
+from alexnet_cli.training.prepare import require_fit, resolve_sizes
 
 
 def spec(model, crop_size_px=28):
@@ -36,3 +36,10 @@ def test_batch_normalisation_of_a_single_image_is_refused(batch_size, num_images
 def test_other_batches_pass():
     config = TrainConfig(batch_size=8)
     require_fit(config, spec(Network.ALEXNET_CIFAR_BN), num_images=50)
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"), [(Network.ALEXNET, (256, 224)), (Network.ALEXNET_CIFAR, (32, 28))]
+)
+def test_images_of_many_sizes_become_what_the_network_was_made_for(model, expected):
+    assert resolve_sizes(TrainConfig(model=model), stored_px=None) == expected

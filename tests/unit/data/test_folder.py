@@ -1,0 +1,137 @@
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from alexnet_cli.data.catalog import Split, find_dataset, load_split, load_training
+from alexnet_cli.data.folder import list_classes, load_test, load_train
+from alexnet_cli.errors import DataError
+from alexnet_cli.image import prepare_image
+
+CLASSES = ("ant", "bee", "élan")
+
+
+def names(folder):
+    return [str(name) for name in folder.names_N]
+
+
+def test_classes_are_the_folders_of_the_training_split_in_order(photos):
+    (photos / "train" / ".cache").mkdir()
+    (photos / "train" / "README.txt").write_text("not a class")
+    shutil.rmtree(photos / "test" / "bee")  # its absence shifts no label
+    assert list_classes(photos) == CLASSES
+    train, test = load_train(photos, CLASSES), load_test(photos, CLASSES)
+    assert names(train)[:2] == ["ant/000.png", "ant/001.JPEG"]
+    assert train.labels_N.tolist() == [0] * 9 + [1] * 9 + [2] * 9
+    assert names(test) == ["ant/100.png", "ant/101.JPEG", "élan/102.png", "élan/103.JPEG"]
+    assert test.labels_N.tolist() == [0, 0, 2, 2]
+
+
+def test_hidden_and_other_files_do_not_count_and_deeper_ones_do(photos):
+    ant = photos / "train" / "ant"
+    shutil.copy(ant / "000.png", ant / ".000.png")
+    (ant / ".thumbnails").mkdir()
+    shutil.copy(ant / "000.png", ant / ".thumbnails" / "000.png")
+    (ant / "Thumbs.db").write_bytes(b"")
+    (ant / "more").mkdir()
+    shutil.copy(ant / "000.png", ant / "more" / "000.PNG")
+    found = [name for name in names(load_train(photos, CLASSES)) if name.startswith("ant/")]
+    assert len(found) == 10
+    assert found[-1] == "ant/more/000.PNG"
+
+
+def test_squares_are_those_that_predict_sees(photos):
+    train = load_train(photos, CLASSES)
+    some = train.take(np.array([3, 0, 20]))
+    expected = [
+        prepare_image(photos / "train" / name, image_size_px=12, crop_size_px=12)
+        for name in ("ant/003.JPEG", "ant/000.png", "élan/020.png")
+    ]
+    np.testing.assert_array_equal(some.squares(12), np.stack(expected))
+    assert some.labels_N.tolist() == [0, 0, 2]
+
+
+def test_a_folder_of_classes_alone_has_no_test_split(photos):
+    dataset = find_dataset(str(photos / "train"))
+    assert dataset.classes == CLASSES
+    train, val = load_training(dataset, val_size=6, seed=1)
+    assert (len(train), len(val)) == (21, 6)
+    assert np.bincount(val.labels_N).tolist() == [2, 2, 2]
+    assert not set(names(train)) & set(names(val))
+    assert names(load_split(dataset, Split.VAL, val_size=6, seed=1)) == names(val)
+    with pytest.raises(DataError, match="no test split") as caught:
+        load_split(dataset, Split.TEST, val_size=6, seed=1)
+    assert "--split val" in caught.value.hint
+
+
+def test_a_dataset_is_named_by_its_absolute_path(photos, monkeypatch):
+    monkeypatch.chdir(photos.parent)
+    assert find_dataset("photos").name == str(photos)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_fewer_than_two_classes_are_refused_with_the_layout(tmp_path, count):
+    for name in ["only", "more"][:count]:
+        (tmp_path / "train" / name).mkdir(parents=True)
+    with pytest.raises(DataError, match="classifier needs") as caught:
+        find_dataset(str(tmp_path))
+    assert "/train/CLASS/" in caught.value.hint
+
+
+def test_an_empty_class_is_refused_by_name(photos):
+    (photos / "train" / "cow").mkdir()
+    (photos / "train" / "cow" / ".hidden.png").write_bytes(b"")
+    with pytest.raises(DataError, match="cow has no image") as caught:
+        load_train(photos, list_classes(photos))
+    assert caught.value.code == "class_empty"
+
+
+def test_a_test_class_that_was_not_trained_is_refused(photos):
+    (photos / "test" / "zebra").mkdir()
+    with pytest.raises(DataError, match="zebra"):
+        load_test(photos, CLASSES)
+
+
+def test_a_test_split_without_images_is_refused(photos):
+    for name in CLASSES:
+        shutil.rmtree(photos / "test" / name)
+    with pytest.raises(DataError, match="no images"):
+        load_test(photos, CLASSES)
+
+
+def test_files_without_a_header_are_all_refused_at_once(photos):
+    train = load_train(photos, CLASSES)
+    train.require_headers()
+    for name in ("ant/000.png", "bee/010.png"):
+        (photos / "train" / name).write_bytes(b"no image")
+    with pytest.raises(DataError) as caught:
+        train.require_headers()
+    assert "ant/000.png" in caught.value.message
+    assert "bee/010.png" in caught.value.message
+    (photos / "train" / "élan" / "020.png").unlink()
+    with pytest.raises(DataError, match=r"no such image.*020\.png"):
+        train.require_headers()
+
+
+def test_damage_behind_the_header_shows_at_decoding_with_the_name(photos):
+    path = photos / "train" / "bee" / "011.JPEG"
+    path.write_bytes(path.read_bytes()[:-900])
+    train = load_train(photos, CLASSES)
+    train.require_headers()
+    with pytest.raises(DataError, match=r"bee/011\.JPEG") as caught:
+        train.squares(8)
+    assert str(path) in caught.value.hint
+
+
+def test_a_class_name_that_is_no_text_is_refused(photos):
+    (photos / "train" / "a\nb").mkdir()
+    with pytest.raises(DataError, match="printable"):
+        list_classes(photos)
+
+
+def test_odd_metadata_makes_no_noise(photos):
+    palette = Image.new("P", (6, 6))
+    palette.putpalette([0, 0, 0] * 3)
+    palette.save(photos / "train" / "ant" / "000.png", transparency=bytes([255, 128, 0]))
+    load_train(photos, CLASSES).squares(4)  # a warning is an error in these tests

@@ -1,0 +1,26 @@
+import time
+
+import pytest
+
+from alexnet_cli.training.waiting import Clocked
+
+
+def test_only_the_time_between_the_items_is_counted():
+    def slow():
+        for item in "ab":
+            time.sleep(0.02)
+            yield item
+
+    clocked, items = Clocked(slow()), []
+    for item in clocked:
+        items.append(item)
+        time.sleep(0.1)
+    assert items == ["a", "b"]
+    assert 0.04 <= clocked.seconds < 0.2
+
+
+def test_an_error_passes():
+    clocked = Clocked(int(text) for text in ["1", "x"])
+    assert next(clocked) == 1
+    with pytest.raises(ValueError, match="invalid literal"):
+        next(clocked)
