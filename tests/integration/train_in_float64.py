@@ -35,6 +35,9 @@ CONFIG = TrainConfig(
 
 
 class Silent:
+    def on_first_step(self, seconds):
+        pass
+
     def on_step(self, epoch, images_done, images_total):
         pass
 

@@ -88,6 +88,9 @@ def test_accumulated_gradients_are_the_whole_batches(tmp_path, manifest):
 
 
 class Silent:
+    def on_first_step(self, seconds):
+        pass
+
     def on_step(self, epoch, images_done, images_total):
         pass
 
