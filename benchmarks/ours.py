@@ -77,6 +77,7 @@ def one_batch(trainer: Trainer) -> tuple[Tensor, Tensor]:
 
 def update(trainer: Trainer, batch: tuple[Tensor, Tensor]) -> None:
     """Make one update, exactly as the training loop makes it."""
+    trainer.state = TrainState()  # always the first update: the batch is a whole one
     loss_sum = torch.zeros((), dtype=torch.float64, device=trainer.job.device)
     num_right = torch.zeros((), dtype=torch.int64, device=trainer.job.device)
     trainer._update(*batch, loss_sum, num_right)
