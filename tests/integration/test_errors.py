@@ -106,11 +106,12 @@ def test_a_signal_saves_and_the_hint_resumes(
     resumed = subprocess.Popen(
         [sys.executable, "-m", "alexnet_cli", *command], stderr=subprocess.PIPE, text=True
     )
-    first_lines = [resumed.stderr.readline() for _ in range(3)] if resumed.stderr else []
+    first_lines = [resumed.stderr.readline() for _ in range(4)] if resumed.stderr else []
     resumed.kill()
     resumed.communicate()
     assert "resuming" in first_lines[0]
-    assert "epoch" in first_lines[2]
+    assert "first update" in first_lines[2]
+    assert "epoch" in first_lines[3]
 
 
 def test_resume_refuses_another_setting(trained_folder: Path, alexnet: Run) -> None:

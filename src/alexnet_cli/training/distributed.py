@@ -11,6 +11,7 @@ import gc
 import json
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -32,6 +33,7 @@ from alexnet_cli.training.signals import StopRequest
 TIMEOUT_SECONDS = 120
 _LAUNCHER = os.getppid()
 _WORDS_BYTES = 16_384
+_SPEAKING_SECONDS = 2.0
 _ODD_64_BITS = 0x9E3779B97F4A7C15  # of the golden ratio: its multiples differ in all bits
 
 Result = TypeVar("Result")
@@ -244,12 +246,17 @@ def joined() -> Iterator[Ranks]:
             raise
         hint = "see what the others say; all of them must be started within "
         raise lost_peer(error, ranks, hint=f"{hint}{TIMEOUT_SECONDS} seconds") from error
-    except (Interrupted, TrainingError) as error:
-        if isinstance(error, Interrupted):
+    except AlexnetError as error:
+        if error.code != "rank_lost":
             _leave()
-        if ranks.is_first or error.code not in (Interrupted.code, "not_finite"):
-            raise
-        raise ToldElsewhereError(error.exit_code) from error
+        is_everyones = error.code in (Interrupted.code, "not_finite")
+        if isinstance(error, ToldElsewhereError) or (is_everyones and not ranks.is_first):
+            # The launcher ends all as soon as one has ended: let the one that speaks do so first,
+            # and be ended without a word.
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            time.sleep(_SPEAKING_SECONDS)
+            raise ToldElsewhereError(error.exit_code) from error
+        raise
 
 
 def _leave() -> None:

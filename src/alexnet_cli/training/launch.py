@@ -90,9 +90,13 @@ def _is_heeded(name: str) -> bool:
 
 
 def _exit_code(failures: dict[int, ProcessFailure]) -> int:
-    killed = {rank: -each.exitcode for rank, each in failures.items() if each.exitcode < 0}
-    if not killed:
-        return min(failures.values(), key=lambda each: int(each.timestamp)).exitcode
+    # The launcher itself sends SIGTERM to the others once one has failed.
+    signals = {rank: -each.exitcode for rank, each in failures.items() if each.exitcode < 0}
+    killed = {rank: number for rank, number in signals.items() if number != signal.SIGTERM}
+    ended = [each for rank, each in failures.items() if rank not in signals]
+    if ended and not killed:
+        return min(ended, key=lambda each: int(each.timestamp)).exitcode
+    killed = killed or signals
     # The others ended because of it.
     rank, number = next(iter(killed.items()))
     raise TrainingError(
