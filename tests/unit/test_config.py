@@ -11,6 +11,7 @@ OTHER = {
     "recipe": "fast",
     "epochs": 1,
     "batch_size": 1,
+    "micro_batch_size": 1,
     "learning_rate": 100.0,
     "momentum": 0.0,
     "nesterov": True,

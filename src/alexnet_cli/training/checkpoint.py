@@ -54,9 +54,9 @@ class TrainState:
         loss_sum: Sum of the losses of the images of those batches.
         num_right: Images of those batches classified right.
         train_seconds: Time spent on those batches.
-        wait_seconds: Part of it in which the next batch was waited for.
         best_step: Step of the checkpoint with the best validation top-1; 0 before the first.
         history: The completed epochs.
+        wait_seconds: Part of `train_seconds` in which the next batch was waited for.
     """
 
     step: int = 0
@@ -65,9 +65,9 @@ class TrainState:
     loss_sum: float = 0.0
     num_right: int = 0
     train_seconds: float = 0.0
-    wait_seconds: float = 0.0
     best_step: int = 0
     history: tuple[EpochRow, ...] = ()
+    wait_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
