@@ -199,11 +199,12 @@ def train(job: Job, checkpoint: Checkpoint | None, reporter: Reporter) -> EpochR
             if job.ranks.is_first:
                 _complete(job.run, job.config, job.manifest, history)
             return max(history, key=lambda row: row.val_top1)
-    except RuntimeError as error:
-        if is_lost_peer(error):
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, RuntimeError) and is_lost_peer(error):
             raise lost_peer(error, job.ranks, hint=_how_to_go_on(job)) from error
-        # CUDA has a class for this; the CPU's allocator has only its words.
-        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+        # CUDA has a class for this, and so has C++; the CPU's allocator has only its words.
+        classes = (torch.OutOfMemoryError, MemoryError)
+        if isinstance(error, classes) or "can't allocate memory" in str(error):
             raise TrainingError(
                 f"not enough memory on {job.device} for batches of {job.config.batch_size}",
                 hint=f"train with a smaller batch: --batch-size {job.config.batch_size // 2 or 1}",
