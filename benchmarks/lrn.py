@@ -52,7 +52,7 @@ def _native(settings: Settings) -> Work:
 
 
 def _ours(settings: Settings, dtype: torch.dtype, layout: torch.memory_format) -> Work:
-    layer = LocalResponseNorm(settings.lrn_shape[1], size=5, alpha=1e-4, beta=0.75, k=2.0)
+    layer = LocalResponseNorm(size=5, alpha=1e-4, beta=0.75, k=2.0)
     x_NCHW, grad_NCHW = _activities(settings, dtype, layout)
 
     def forward_and_backward() -> None:

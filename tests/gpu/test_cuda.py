@@ -54,7 +54,7 @@ def test_lrn_equals_the_reference_forward_and_backward(
     expected = reference(wanted)
     expected.backward(grad.double())
     found = x.cuda().requires_grad_()
-    y = LocalResponseNorm(channels, size=size, alpha=1e-2, beta=beta, k=1.5)(found)
+    y = LocalResponseNorm(size=size, alpha=1e-2, beta=beta, k=1.5)(found)
     y.backward(grad.cuda())
     for ours, theirs in ((y, expected), (found.grad, wanted.grad)):
         assert ours is not None

@@ -37,11 +37,11 @@ class AlexNet(nn.Module):
         self.features = nn.Sequential(
             nn.Conv2d(3, 96, kernel_size=11, stride=4),  # 96×55×55
             nn.ReLU(),
-            LocalResponseNorm(96),
+            LocalResponseNorm(),
             nn.MaxPool2d(3, stride=2, ceil_mode=True),  # 96×27×27, overlapping: §3.4
             nn.Conv2d(96, 256, kernel_size=5, padding=2, groups=2),  # 256×27×27
             nn.ReLU(),
-            LocalResponseNorm(256),
+            LocalResponseNorm(),
             nn.MaxPool2d(3, stride=2, ceil_mode=True),  # 256×13×13
             nn.Conv2d(256, 384, kernel_size=3, padding=1),  # 384×13×13, sees both towers
             nn.ReLU(),

@@ -34,11 +34,11 @@ class AlexNetCifar(nn.Module):
         self.features = nn.Sequential(
             nn.Conv2d(3, 96, kernel_size=5, padding=2),  # 96×32×32
             nn.ReLU(),
-            LocalResponseNorm(96),
+            LocalResponseNorm(),
             nn.MaxPool2d(3, stride=2, ceil_mode=True),  # 96×16×16
             nn.Conv2d(96, 256, kernel_size=5, padding=2, groups=2),  # 256×16×16
             nn.ReLU(),
-            LocalResponseNorm(256),
+            LocalResponseNorm(),
             nn.MaxPool2d(3, stride=2, ceil_mode=True),  # 256×8×8
             nn.Conv2d(256, 384, kernel_size=3, padding=1),  # 384×8×8, sees both towers
             nn.ReLU(),

@@ -35,7 +35,6 @@ class LocalResponseNorm(nn.Module):
 
     def __init__(
         self,
-        num_channels: int,
         *,
         size: int = 5,
         alpha: float = 1e-4,
@@ -46,7 +45,6 @@ class LocalResponseNorm(nn.Module):
         if size % 2 == 0:
             raise ValueError(f"size must be odd to have a centre, not {size}")
         self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
-        self.num_channels = num_channels
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """Normalise (N, C, H, W) to the same shape and dtype."""

@@ -135,7 +135,7 @@ def test_what_is_not_a_number_comes_through(dtype):
 def test_the_layer_has_the_papers_constants_and_uses_the_compiled_kernel():
     x = activities(12)
     torch.testing.assert_close(
-        LocalResponseNorm(12)(x), nn.LocalResponseNorm(5, 1e-4, 0.75, 2.0)(x), rtol=1e-12, atol=0
+        LocalResponseNorm()(x), nn.LocalResponseNorm(5, 1e-4, 0.75, 2.0)(x), rtol=1e-12, atol=0
     )
     assert lrn._kernel_for(x) is lrn_native.normalise
     assert lrn._kernel_for(x.half()) is convolve
@@ -145,7 +145,7 @@ def test_the_layer_has_the_papers_constants_and_uses_the_compiled_kernel():
 @pytest.mark.parametrize("beta", [0.75, 0.6])
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 def test_gradient_by_finite_differences(beta, layout):
-    module = LocalResponseNorm(4, size=3, alpha=0.5, beta=beta, k=1.0)
+    module = LocalResponseNorm(size=3, alpha=0.5, beta=beta, k=1.0)
     x = activities(4).div(50).to(memory_format=layout).requires_grad_()
     assert torch.autograd.gradcheck(module, (x,))
 
@@ -153,18 +153,18 @@ def test_gradient_by_finite_differences(beta, layout):
 @pytest.mark.parametrize("size", [2, 4])
 def test_an_even_window_is_refused(size):
     with pytest.raises(ValueError, match="odd"):
-        LocalResponseNorm(8, size=size)
+        LocalResponseNorm(size=size)
 
 
 def test_there_are_no_weights():
-    assert not LocalResponseNorm(8).state_dict()
+    assert not LocalResponseNorm().state_dict()
 
 
 FALLBACK = """
 import torch
 from alexnet_cli.models.lrn import LocalResponseNorm, kernel_name
 print(kernel_name(torch.device("cpu")))
-print(LocalResponseNorm(6)(torch.full((1, 6, 2, 2), 3.0)).sum().item())
+print(LocalResponseNorm()(torch.full((1, 6, 2, 2), 3.0)).sum().item())
 """
 
 
