@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader
 from torchvision import datasets
 from torchvision.transforms import v2 as transforms
 
+from alexnet_cli.data.batches import BatchSettings
 from alexnet_cli.data.folder import ImageFolder, list_classes, load_train
 from alexnet_cli.data.streaming import StreamingBatches
 from alexnet_cli.image import read_image, resize_square
@@ -70,10 +71,10 @@ def go_through_ours(folder: Path, given: argparse.Namespace, *, workers: int, dr
     source = load_train(folder, list_classes(folder))
     if not draft:
         source = FullDecode(source.root, source.names_N, source.labels_N)
-    batches = StreamingBatches(
-        source, image_size_px=given.image_size, batch_size=given.batch_size, pad_px=0, flip=True,
-        seed=0, device=_CPU, num_workers=workers,
-    )  # fmt: skip
+    settings = BatchSettings(
+        image_size_px=given.image_size, batch_size=given.batch_size, pad_px=0, flip=True, seed=0
+    )
+    batches = StreamingBatches(source, settings, device=_CPU, num_workers=workers)
     return sum(len(labels) for _, labels in batches.epoch(0, crop_size_px=given.crop_size))
 
 

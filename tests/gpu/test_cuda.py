@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from alexnet_cli.data.arrays import ImageArrays
-from alexnet_cli.data.batches import TrainingBatches
+from alexnet_cli.data.batches import BatchSettings, TrainingBatches
 from alexnet_cli.manifest import Network, NetworkSpec
 from alexnet_cli.models.build import build_network
 from alexnet_cli.models.lrn import LocalResponseNorm, kernel_name
@@ -23,14 +23,11 @@ def test_batches_are_those_of_the_cpu() -> None:
     arrays = ImageArrays(
         generator.integers(0, 256, (50, 16, 16, 3), dtype=np.uint8), np.arange(50) % 10
     )
-    batches = {
-        device: TrainingBatches(
-            arrays, image_size_px=16, batch_size=16, pad_px=1, flip=True, seed=3,
-            device=torch.device(device),
-        )
+    settings = BatchSettings(image_size_px=16, batch_size=16, pad_px=1, flip=True, seed=3)
+    epochs = [
+        TrainingBatches(arrays, settings, device=torch.device(device)).epoch(2, crop_size_px=12)
         for device in ("cpu", "cuda")
-    }  # fmt: skip
-    epochs = [batches[device].epoch(2, crop_size_px=12) for device in ("cpu", "cuda")]
+    ]
     for on_cpu, on_cuda in zip(*epochs, strict=True):
         assert torch.equal(on_cpu[0], on_cuda[0].cpu())
         assert torch.equal(on_cpu[1], on_cuda[1].cpu())

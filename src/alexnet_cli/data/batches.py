@@ -7,6 +7,7 @@ Shape letters: N images, B batch, H height, W width, C = 3 (RGB), S side of a cr
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,6 +18,25 @@ from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.image import resize_all
 
 
+@dataclass(frozen=True)
+class BatchSettings:
+    """How a training set is dealt out.
+
+    Attributes:
+        image_size_px: Side to resize the images to.
+        batch_size: Images per batch; the last batch of an epoch may be smaller.
+        pad_px: Zero pixels around the image.
+        flip: Whether half of the crops are mirrored.
+        seed: Seed of the run.
+    """
+
+    image_size_px: int
+    batch_size: int
+    pad_px: int
+    flip: bool
+    seed: int
+
+
 class TrainingBatches:
     """A training set on a device, dealt out in random order as random crops.
 
@@ -25,31 +45,17 @@ class TrainingBatches:
 
     Args:
         arrays: The images and labels.
-        image_size_px: Side to resize the images to.
-        batch_size: Images per batch; the last batch of an epoch may be smaller.
-        pad_px: Zero pixels around the image.
-        flip: Whether half of the crops are mirrored.
-        seed: Seed of the run.
+        settings: How to deal them out.
         device: Where the images live and the batches are made.
     """
 
-    def __init__(  # noqa: PLR0913 - settings, each named at the call
-        self,
-        arrays: ImageArrays,
-        *,
-        image_size_px: int,
-        batch_size: int,
-        pad_px: int,
-        flip: bool,
-        seed: int,
-        device: torch.device,
+    def __init__(
+        self, arrays: ImageArrays, settings: BatchSettings, *, device: torch.device
     ) -> None:
-        self._images_NHWC = torch.from_numpy(resize_all(arrays.images_NHWC, image_size_px)).to(
-            device
-        )
+        images_NHWC = resize_all(arrays.images_NHWC, settings.image_size_px)
+        self._images_NHWC = torch.from_numpy(images_NHWC).to(device)
         self._labels_N = torch.from_numpy(arrays.labels_N).to(device)
-        self._batch_size, self._pad_px = batch_size, pad_px
-        self._flip, self._seed, self._device = flip, seed, device
+        self._settings, self._device = settings, device
 
     @property
     def num_images(self) -> int:
@@ -59,7 +65,7 @@ class TrainingBatches:
     @property
     def num_batches(self) -> int:
         """Batches per epoch."""
-        return -(-self.num_images // self._batch_size)
+        return -(-self.num_images // self._settings.batch_size)
 
     def epoch(
         self,
@@ -82,20 +88,20 @@ class TrainingBatches:
         Yields:
             Images, uint8 (B, S, S, 3), and labels, int64 (B,), on the device.
         """
+        pad_px, size = self._settings.pad_px, self._settings.batch_size
         draw = EpochDraw(
             self.num_images,
-            free_px=self._images_NHWC.shape[1] + 2 * self._pad_px - crop_size_px,
-            flip=self._flip,
-            seed=self._seed,
+            self._settings,
+            crop_size_px=crop_size_px,
             epoch=epoch,
             device=self._device,
         )
-        for start in range(first_batch * self._batch_size, self.num_images, self._batch_size):
-            batch_B = draw.order_N[start : start + self._batch_size]
+        for start in range(first_batch * size, self.num_images, size):
+            batch_B = draw.order_N[start : start + size]
             chosen_B = batch_B[share_of(len(batch_B), part, num_parts)]
             images = self._images_NHWC[chosen_B]
-            if self._pad_px:
-                images = F.pad(images, (0, 0) + (self._pad_px,) * 4)
+            if pad_px:
+                images = F.pad(images, (0, 0) + (pad_px,) * 4)
             crops = crop_and_flip(
                 images,
                 draw.corners_N2[chosen_B],
@@ -116,17 +122,17 @@ class EpochDraw:
     def __init__(
         self,
         num_images: int,
+        settings: BatchSettings,
         *,
-        free_px: int,
-        flip: bool,
-        seed: int,
+        crop_size_px: int,
         epoch: int,
         device: torch.device,
     ) -> None:
-        generator = np.random.default_rng([seed, epoch, 0xE70C])
+        free_px = settings.image_size_px + 2 * settings.pad_px - crop_size_px
+        generator = np.random.default_rng([settings.seed, epoch, 0xE70C])
         order = generator.permutation(num_images)
         corners = generator.integers(0, free_px, size=(num_images, 2), endpoint=True)
-        mirrored = generator.random(num_images) < (0.5 if flip else 0.0)
+        mirrored = generator.random(num_images) < (0.5 if settings.flip else 0.0)
         self.order_N = torch.from_numpy(order).to(device)
         self.corners_N2 = torch.from_numpy(corners).to(device)
         self.mirrored_N = torch.from_numpy(mirrored).to(device)

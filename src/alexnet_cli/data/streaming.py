@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet_cli.data.arrays import ImageArrays, ImageSource
-from alexnet_cli.data.batches import EpochDraw, TrainingBatches, share_of
+from alexnet_cli.data.batches import BatchSettings, EpochDraw, TrainingBatches, share_of
 from alexnet_cli.data.prefetch import Indices, prefetched
 from alexnet_cli.data.resident import fits_in_memory
 
@@ -28,31 +28,21 @@ class StreamingBatches:
 
     Args:
         source: The images and labels.
-        image_size_px: Side to resize the images to.
-        batch_size: Images per batch; the last batch of an epoch may be smaller.
-        pad_px: Zero pixels around the image.
-        flip: Whether half of the crops are mirrored.
-        seed: Seed of the run.
+        settings: How to deal them out.
         device: Where the batches go.
         num_workers: Threads; 0: as many as cores. The batches do not depend on it.
     """
 
-    def __init__(  # noqa: PLR0913 - settings, each named at the call
+    def __init__(
         self,
         source: ImageSource,
+        settings: BatchSettings,
         *,
-        image_size_px: int,
-        batch_size: int,
-        pad_px: int,
-        flip: bool,
-        seed: int,
         device: torch.device,
         num_workers: int = 0,
     ) -> None:
-        self._source, self._image_size_px = source, image_size_px
-        self._batch_size, self._pad_px = batch_size, pad_px
-        self._flip, self._seed, self._device = flip, seed, device
-        self._num_workers = num_workers
+        self._source, self._settings = source, settings
+        self._device, self._num_workers = device, num_workers
 
     @property
     def num_images(self) -> int:
@@ -62,7 +52,7 @@ class StreamingBatches:
     @property
     def num_batches(self) -> int:
         """Batches per epoch."""
-        return -(-self.num_images // self._batch_size)
+        return -(-self.num_images // self._settings.batch_size)
 
     def epoch(
         self,
@@ -88,13 +78,9 @@ class StreamingBatches:
         Raises:
             DataError: A file is damaged; the message names it.
         """
+        size, size_px = self._settings.batch_size, self._settings.image_size_px
         draw = EpochDraw(
-            self.num_images,
-            free_px=self._image_size_px + 2 * self._pad_px - crop_size_px,
-            flip=self._flip,
-            seed=self._seed,
-            epoch=epoch,
-            device=_CPU,
+            self.num_images, self._settings, crop_size_px=crop_size_px, epoch=epoch, device=_CPU
         )
         order_N = draw.order_N.numpy()
         corners_N2, mirrored_N = draw.corners_N2.numpy(), draw.mirrored_N.numpy()
@@ -106,13 +92,13 @@ class StreamingBatches:
 
         def fill(batch: Tensor, start: int, indices: Indices) -> None:
             crops = batch.numpy()
-            squares = self._source.take(indices).squares(self._image_size_px)
+            squares = self._source.take(indices).squares(size_px)
             for i, (index, square) in enumerate(zip(indices, squares, strict=True), start):
                 crop = self._cut(square, corners_N2[index], crop_size_px)
                 crops[i] = crop[:, ::-1] if mirrored_N[index] else crop
 
-        starts = range(first_batch * self._batch_size, self.num_images, self._batch_size)
-        whole = [order_N[start : start + self._batch_size] for start in starts]
+        starts = range(first_batch * size, self.num_images, size)
+        whole = [order_N[start : start + size] for start in starts]
         chosen = [batch_B[share_of(len(batch_B), part, num_parts)] for batch_B in whole]
         batches = prefetched(chosen, allocate=allocate, fill=fill, num_workers=self._num_workers)
         with contextlib.closing(batches):
@@ -124,45 +110,20 @@ class StreamingBatches:
         self, square_SSC: NDArray[np.uint8], corner: NDArray[np.int64], size_px: int
     ) -> NDArray[np.uint8]:
         top, left = corner
-        if self._pad_px:
-            around = (self._pad_px, self._pad_px)
+        if pad_px := self._settings.pad_px:
+            around = (pad_px, pad_px)
             square_SSC = np.pad(square_SSC, (around, around, (0, 0)))
         return square_SSC[top : top + size_px, left : left + size_px]
 
 
-def make_batches(  # noqa: PLR0913 - settings, each named at the call
-    source: ImageSource,
-    *,
-    image_size_px: int,
-    batch_size: int,
-    pad_px: int,
-    flip: bool,
-    seed: int,
-    device: torch.device,
-    num_workers: int = 0,
+def make_batches(
+    source: ImageSource, settings: BatchSettings, *, device: torch.device, num_workers: int = 0
 ) -> TrainingBatches | StreamingBatches:
     """Return the batches of a training set: on the device where it fits, else streamed.
 
     What is in memory and would be too large once it is resized (CIFAR-10 for `alexnet`) is
     streamed too. The arguments are those of `StreamingBatches`.
     """
-    if isinstance(source, ImageArrays) and fits_in_memory(len(source), image_size_px):
-        return TrainingBatches(
-            source,
-            image_size_px=image_size_px,
-            batch_size=batch_size,
-            pad_px=pad_px,
-            flip=flip,
-            seed=seed,
-            device=device,
-        )
-    return StreamingBatches(
-        source,
-        image_size_px=image_size_px,
-        batch_size=batch_size,
-        pad_px=pad_px,
-        flip=flip,
-        seed=seed,
-        device=device,
-        num_workers=num_workers,
-    )
+    if isinstance(source, ImageArrays) and fits_in_memory(len(source), settings.image_size_px):
+        return TrainingBatches(source, settings, device=device)
+    return StreamingBatches(source, settings, device=device, num_workers=num_workers)

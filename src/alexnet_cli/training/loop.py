@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from alexnet_cli.data.batches import BatchSettings
 from alexnet_cli.data.streaming import make_batches
 from alexnet_cli.errors import Interrupted, TrainingError
 from alexnet_cli.evaluation.evaluate import Evaluation, evaluate
@@ -53,15 +54,15 @@ class Trainer:
         self.network = PixelNetwork(self.core, spec).to(job.device)
         self.trained: nn.Module = self.network  # in `run`, wrapped to sum gradients over ranks
         self.optimizer = build_optimizer(self.core, config)
-        self.batches = make_batches(
-            job.train,
+        settings = BatchSettings(
             image_size_px=spec.image_size_px,
             batch_size=config.batch_size,
             pad_px=config.pad,
             flip=config.flip,
             seed=config.seed,
-            device=job.device,
-            num_workers=job.num_workers,
+        )
+        self.batches = make_batches(
+            job.train, settings, device=job.device, num_workers=job.num_workers
         )
 
     def resume(self, checkpoint: Checkpoint) -> None:

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from alexnet_cli.data.arrays import ImageArrays
-from alexnet_cli.data.batches import TrainingBatches, crop_and_flip
+from alexnet_cli.data.batches import BatchSettings, TrainingBatches, crop_and_flip
 from alexnet_cli.image import resize_all, resize_square
 
 CPU = torch.device("cpu")
@@ -21,7 +21,7 @@ def dealt(arrays=None, *, epoch=0, first_batch=0, crop_size_px=6, **changes):
     settings = {"batch_size": 5, "pad_px": 0, "flip": True, "seed": 1}
     arrays = arrays or numbered()
     settings["image_size_px"] = arrays.images_NHWC.shape[1]
-    batches = TrainingBatches(arrays, device=CPU, **{**settings, **changes})
+    batches = TrainingBatches(arrays, BatchSettings(**settings | changes), device=CPU)
     return list(batches.epoch(epoch, crop_size_px=crop_size_px, first_batch=first_batch))
 
 
@@ -69,15 +69,8 @@ def test_each_image_comes_once_per_epoch(batch_size):
     assert sorted(labels.tolist()) == list(range(NUM_IMAGES))
     full, rest = divmod(NUM_IMAGES, batch_size)
     assert [len(images) for images, _ in batches] == [batch_size] * full + [rest] * bool(rest)
-    count = TrainingBatches(
-        arrays,
-        image_size_px=8,
-        batch_size=batch_size,
-        pad_px=0,
-        flip=True,
-        seed=1,
-        device=CPU,
-    )
+    settings = BatchSettings(image_size_px=8, batch_size=batch_size, pad_px=0, flip=True, seed=1)
+    count = TrainingBatches(arrays, settings, device=CPU)
     assert count.num_batches == len(batches)
     assert count.num_images == NUM_IMAGES
 

@@ -1,20 +1,19 @@
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from alexnet_cli.data.arrays import ImageArrays
-from alexnet_cli.data.batches import TrainingBatches
+from alexnet_cli.data.batches import BatchSettings, TrainingBatches
 from alexnet_cli.data.folder import load_train
 from alexnet_cli.data.resident import RESIDENT_BYTES
 from alexnet_cli.data.streaming import StreamingBatches, make_batches
 from alexnet_cli.errors import DataError
 
 CPU = torch.device("cpu")
-SETTINGS = {
-    "image_size_px": 12, "batch_size": 5, "pad_px": 1, "flip": True, "seed": 3, "device": CPU,
-}  # fmt: skip
+SETTINGS = BatchSettings(image_size_px=12, batch_size=5, pad_px=1, flip=True, seed=3)
 
 
 @pytest.fixture
@@ -23,9 +22,14 @@ def folder(photos):
 
 
 def resident(folder, **changes):
-    settings = {**SETTINGS, **changes}
-    arrays = ImageArrays(folder.squares(settings["image_size_px"]), folder.labels_N)
-    return TrainingBatches(arrays, **settings)
+    settings = replace(SETTINGS, **changes)
+    arrays = ImageArrays(folder.squares(settings.image_size_px), folder.labels_N)
+    return TrainingBatches(arrays, settings, device=CPU)
+
+
+def streaming_of(source, *, num_workers=2, **changes):
+    settings = replace(SETTINGS, **changes)
+    return StreamingBatches(source, settings, device=CPU, num_workers=num_workers)
 
 
 def assert_same(first, second):
@@ -44,7 +48,7 @@ def image_threads():
 
 @pytest.mark.parametrize("num_workers", [0, 1, 2, 5])
 def test_batches_are_those_of_the_images_in_memory(folder, num_workers):
-    streaming = StreamingBatches(folder, **SETTINGS, num_workers=num_workers)
+    streaming = streaming_of(folder, num_workers=num_workers)
     expected = resident(folder)
     assert streaming.num_images == expected.num_images == 27
     assert streaming.num_batches == expected.num_batches == 6
@@ -55,14 +59,14 @@ def test_batches_are_those_of_the_images_in_memory(folder, num_workers):
 
 @pytest.mark.parametrize("changes", [{"pad_px": 0}, {"flip": False}, {"batch_size": 40}], ids=str)
 def test_batches_are_those_whatever_the_settings(folder, changes):
-    streaming = StreamingBatches(folder, **{**SETTINGS, **changes}, num_workers=2)
+    streaming = streaming_of(folder, **changes)
     expected = resident(folder, **changes)
     assert_same(streaming.epoch(4, crop_size_px=12), expected.epoch(4, crop_size_px=12))
 
 
 @pytest.mark.parametrize("first_batch", [1, 5, 6])
 def test_a_resumed_epoch_is_the_rest_of_the_whole(folder, first_batch):
-    streaming = StreamingBatches(folder, **SETTINGS, num_workers=2)
+    streaming = streaming_of(folder)
     whole = list(streaming.epoch(2, crop_size_px=8))
     rest = streaming.epoch(2, crop_size_px=8, first_batch=first_batch)
     assert_same(rest, whole[first_batch:])
@@ -71,8 +75,8 @@ def test_a_resumed_epoch_is_the_rest_of_the_whole(folder, first_batch):
 def test_arrays_are_resized_as_they_are_dealt_out():
     random = np.random.default_rng(0)
     arrays = ImageArrays(random.integers(0, 256, (23, 8, 8, 3), np.uint8), np.arange(23))
-    streaming = StreamingBatches(arrays, **SETTINGS, num_workers=2)
-    expected = TrainingBatches(arrays, **SETTINGS)
+    streaming = streaming_of(arrays)
+    expected = TrainingBatches(arrays, SETTINGS, device=CPU)
     assert_same(streaming.epoch(0, crop_size_px=9), expected.epoch(0, crop_size_px=9))
 
 
@@ -80,12 +84,12 @@ def test_a_damaged_file_is_named_and_no_thread_is_left(photos, folder):
     path = photos / "train" / "bee" / "011.JPEG"
     path.write_bytes(path.read_bytes()[:-900])
     with pytest.raises(DataError, match=r"bee/011\.JPEG"):
-        list(StreamingBatches(folder, **SETTINGS).epoch(0, crop_size_px=9))
+        list(streaming_of(folder, num_workers=0).epoch(0, crop_size_px=9))
     assert image_threads() == []
 
 
 def test_an_epoch_left_early_leaves_no_thread(folder):
-    batches = StreamingBatches(folder, **SETTINGS, num_workers=2).epoch(0, crop_size_px=9)
+    batches = streaming_of(folder).epoch(0, crop_size_px=9)
     next(batches)
     assert image_threads() != []
     batches.close()
@@ -94,8 +98,8 @@ def test_an_epoch_left_early_leaves_no_thread(folder):
 
 def test_what_fits_is_kept_on_the_device_and_the_rest_streamed(folder):
     arrays = ImageArrays(np.zeros((4, 8, 8, 3), np.uint8), np.zeros(4, np.int64))
-    assert isinstance(make_batches(arrays, **SETTINGS), TrainingBatches)
-    assert isinstance(make_batches(folder, **SETTINGS), StreamingBatches)
+    assert isinstance(make_batches(arrays, SETTINGS, device=CPU), TrainingBatches)
+    assert isinstance(make_batches(folder, SETTINGS, device=CPU), StreamingBatches)
     side = 1 + int((RESIDENT_BYTES / 12) ** 0.5)  # four images of this side are too large
-    large = {**SETTINGS, "image_size_px": side}
-    assert isinstance(make_batches(arrays, **large), StreamingBatches)
+    large = replace(SETTINGS, image_size_px=side)
+    assert isinstance(make_batches(arrays, large, device=CPU), StreamingBatches)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from alexnet_cli.config import Precision, TrainConfig
 from alexnet_cli.data.arrays import ImageArrays
-from alexnet_cli.data.batches import TrainingBatches, share_of
+from alexnet_cli.data.batches import BatchSettings, TrainingBatches, share_of
 from alexnet_cli.errors import UsageError
 from alexnet_cli.manifest import Network, NetworkSpec
 from alexnet_cli.runs import RunFolder
@@ -36,10 +36,8 @@ def test_shares_cover_everything_once_and_are_even(num_items, num_parts):
 
 @given(num_images=st.integers(1, 40), batch_size=st.integers(1, 17), num_parts=st.integers(1, 5))
 def test_the_ranks_batches_put_together_are_the_whole_batches(num_images, batch_size, num_parts):
-    batches = TrainingBatches(
-        draw(num_images), image_size_px=12, batch_size=batch_size, pad_px=1, flip=True, seed=3,
-        device=torch.device("cpu"),
-    )  # fmt: skip
+    settings = BatchSettings(image_size_px=12, batch_size=batch_size, pad_px=1, flip=True, seed=3)
+    batches = TrainingBatches(draw(num_images), settings, device=torch.device("cpu"))
     whole = list(batches.epoch(2, crop_size_px=8))
     parts = [
         list(batches.epoch(2, crop_size_px=8, part=part, num_parts=num_parts))
