@@ -75,7 +75,7 @@ def go_through_ours(folder: Path, given: argparse.Namespace, *, workers: int, dr
         image_size_px=given.image_size, batch_size=given.batch_size, pad_px=0, flip=True, seed=0
     )
     batches = StreamingBatches(source, settings, device=_CPU, num_workers=workers)
-    return sum(len(labels) for _, labels in batches.epoch(0, crop_size_px=given.crop_size))
+    return sum(len(batch.labels_B) for batch in batches.epoch(0, crop_size_px=given.crop_size))
 
 
 def go_through_torchvision(folder: Path, given: argparse.Namespace) -> int:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from alexnet_cli.config import TrainConfig
 from alexnet_cli.data.arrays import ImageArrays
+from alexnet_cli.data.batches import Batch
 from alexnet_cli.data.catalog import find_dataset
 from alexnet_cli.manifest import Manifest
 from alexnet_cli.runs import RunFolder
@@ -17,6 +17,7 @@ from alexnet_cli.training.device import resolve_precision
 from alexnet_cli.training.job import Job
 from alexnet_cli.training.loop import Trainer
 from alexnet_cli.training.prepare import describe_model
+from alexnet_cli.training.stuck import Diagnosis
 
 
 class Silent:
@@ -24,6 +25,9 @@ class Silent:
 
     def on_first_step(self, seconds: float) -> None:
         """Say nothing of the first update."""
+
+    def on_stuck(self, diagnosis: Diagnosis) -> None:
+        """Say nothing of a start that is none."""
 
     def on_step(self, epoch: int, images_done: int, images_total: int) -> None:
         """Say nothing of an update."""
@@ -34,7 +38,7 @@ class Silent:
 
 def describe(config: TrainConfig, train: ImageArrays) -> Manifest:
     """Describe the model that `alexnet train` would make of these images."""
-    return describe_model(config, find_dataset(config.data), train)
+    return describe_model(config, find_dataset(config.data), train.colour_statistics())
 
 
 def make_trainer(
@@ -57,7 +61,8 @@ def make_trainer(
     dtype = resolve_precision(config.precision, device)
     val = train.take(np.zeros(1, np.int64)) if val is None else val
     run = RunFolder(Path(tempfile.gettempdir()) / "never-written") if run is None else run
-    job = Job(config, describe(config, train), train, val, run, device, dtype)
+    colours = train.colour_statistics()
+    job = Job(config, describe(config, train), train, val, run, device, dtype, colours)
     trainer = Trainer(job, Silent())
     trainer.network.train()
     return trainer
@@ -70,17 +75,17 @@ def noise_images(count: int, *, size_px: int = 32) -> ImageArrays:
     return ImageArrays(pixels, generator.integers(0, 10, size=count))
 
 
-def one_batch(trainer: Trainer) -> tuple[Tensor, Tensor]:
-    """Return the first batch of an epoch: uint8 crops (B, S, S, 3) and labels, on the device."""
+def one_batch(trainer: Trainer) -> Batch:
+    """Return the first batch of an epoch, on the device."""
     return next(trainer._epoch_batches())
 
 
-def update(trainer: Trainer, batch: tuple[Tensor, Tensor]) -> None:
+def update(trainer: Trainer, batch: Batch) -> None:
     """Make one update, exactly as the training loop makes it."""
     trainer.state = TrainState()  # always the first update: the batch is a whole one
     loss_sum = torch.zeros((), dtype=torch.float64, device=trainer.job.device)
     num_right = torch.zeros((), dtype=torch.int64, device=trainer.job.device)
-    trainer._update(*batch, loss_sum, num_right)
+    trainer._update(batch, loss_sum, num_right)
 
 
 def train_last_batches(trainer: Trainer, count: int) -> None:

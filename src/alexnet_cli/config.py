@@ -6,17 +6,22 @@ The numbers are the paper's (§5) unless a description says otherwise.
 
 import hashlib
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from alexnet_cli.manifest import Network, data_name
+from alexnet_cli.errors import UsageError
+from alexnet_cli.manifest import Activation, Network, Pool, data_name
+from alexnet_cli.networks import FACTS
 
 
 class Schedule(StrEnum):
     """How the learning rate changes."""
 
     PLATEAU = "plateau"
+    STAGES = "stages"
+    INVERSE_TIME = "inverse-time"
     LINEAR = "linear"
     CONSTANT = "constant"
 
@@ -33,7 +38,43 @@ class Recipe(StrEnum):
     """A set of defaults for the other settings."""
 
     PAPER = "paper"
+    ORIGINAL = "original"
     FAST = "fast"
+
+
+class Init(StrEnum):
+    """Initial weights."""
+
+    HE = "he"
+    PAPER = "paper"
+    RELEASED = "released"
+
+
+class MomentumKind(StrEnum):
+    """Where the gradient is taken: here, or ahead by the momentum."""
+
+    CLASSICAL = "classical"
+    NESTEROV = "nesterov"
+
+
+class InputScaling(StrEnum):
+    """What the network sees of a pixel."""
+
+    STANDARD = "standard"
+    CENTRED = "centred"
+
+
+class Freeze(StrEnum):
+    """Which weights stay as they are."""
+
+    NOTHING = "nothing"
+    FEATURES = "features"
+
+
+def _weights_name(value: str) -> str:
+    """Make a path absolute, so that the configuration means the same in another folder."""
+    is_path = "/" in value or value.endswith(".safetensors")
+    return str(Path(value).resolve()) if is_path else value
 
 
 class TrainConfig(BaseModel):
@@ -76,9 +117,10 @@ class TrainConfig(BaseModel):
         float, Field(gt=0, le=100, allow_inf_nan=False, description="Initial learning rate.")
     ] = 0.01
     momentum: Annotated[float, Field(ge=0, lt=1, description="Momentum of SGD.")] = 0.9
-    nesterov: Annotated[bool, Field(description="Nesterov's momentum (Sutskever et al. 2013).")] = (
-        False
-    )
+    momentum_kind: Annotated[
+        MomentumKind,
+        Field(description="classical: the paper's; nesterov: Sutskever et al. 2013."),
+    ] = MomentumKind.CLASSICAL
     muon_rate: Annotated[
         float,
         Field(
@@ -89,14 +131,64 @@ class TrainConfig(BaseModel):
         ),
     ] = 0.0
     weight_decay: Annotated[float, Field(ge=0, le=1, description="L2 penalty.")] = 5e-4
+    bias_rate_factor: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=100,
+            allow_inf_nan=False,
+            description="Rate of biases as a multiple of the weights'; 2 in the released source.",
+        ),
+    ] = 1.0
+    bias_decay: Annotated[
+        bool,
+        Field(description="Whether biases decay as weights do; not so in the released source."),
+    ] = True
     dropout: Annotated[
         float, Field(ge=0, lt=1, description="Share of hidden units zeroed in fc6 and fc7.")
     ] = 0.5
+    activation: Annotated[Activation, Field(description="What follows a hidden layer.")] = (
+        Activation.RELU
+    )
+    lrn: Annotated[
+        bool | None,
+        Field(description="Local response normalisation; by default as the network has it."),
+    ] = None
+    pool: Annotated[
+        Pool, Field(description="Pooling windows: 3x3 (overlapping) or 2x2 (plain), stride 2.")
+    ] = Pool.OVERLAPPING
+    groups: Annotated[
+        int,
+        Field(ge=0, le=2, description="Towers of the convolutions; 0: as the network has them."),
+    ] = 0
+    init: Annotated[
+        Init,
+        Field(
+            description="Initial weights: He's, the paper's N(0, 0.01) with biases of 1, or those "
+            "of the released source; the latter two need --input-scaling centred."
+        ),
+    ] = Init.HE
+    input_scaling: Annotated[
+        InputScaling,
+        Field(
+            description="Pixels with mean 0 and standard deviation 1 by channel (standard), or "
+            "0-255 less the mean, as in the paper (centred)."
+        ),
+    ] = InputScaling.STANDARD
+    from_weights: Annotated[
+        str,
+        AfterValidator(_weights_name),
+        Field(
+            description="Start from trained weights: owt (see download --weights), a run folder, "
+            "or an exported .safetensors file; a head of other classes is drawn anew."
+        ),
+    ] = ""
+    freeze: Annotated[Freeze, Field(description="Weights to leave as they are.")] = Freeze.NOTHING
     schedule: Annotated[
         Schedule,
         Field(
             description="Learning rate: divided by 10 on a plateau of the validation accuracy, "
-            "linear to zero, or constant."
+            "or after given epochs (stages), inverse in time, linear to zero, or constant."
         ),
     ] = Schedule.PLATEAU
     warmup_epochs: Annotated[
@@ -118,6 +210,14 @@ class TrainConfig(BaseModel):
     max_drops: Annotated[
         int, Field(ge=0, le=10, description="Divisions of the rate by the plateau schedule.")
     ] = 3
+    drop_epochs: Annotated[
+        str,
+        Field(
+            pattern=r"^([1-9]\d*(,[1-9]\d*)*)?$",
+            max_length=100,
+            description="Epochs after which the stages schedule divides the rate, as in 120,130.",
+        ),
+    ] = ""
     image_size: Annotated[
         int,
         Field(ge=0, le=1024, description="Side to resize images to, in pixels; 0: as they are."),
@@ -144,6 +244,15 @@ class TrainConfig(BaseModel):
         int, Field(ge=0, le=64, description="Zero pixels around the image before random crops.")
     ] = 0
     flip: Annotated[bool, Field(description="Mirror half of the training images.")] = True
+    colour_noise: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=10,
+            description="Standard deviation of colour changes along the principal components of "
+            "the training set's colours, as a share of theirs (paper §4.1).",
+        ),
+    ] = 0.1
     val_size: Annotated[
         int, Field(ge=1, description="Training images held out for validation.")
     ] = 5_000
@@ -164,10 +273,21 @@ class TrainConfig(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _momentum_for_nesterov(self) -> Self:
-        if self.nesterov and not self.momentum:
-            raise ValueError("nesterov needs a momentum above 0")
+    def _settings_agree(self) -> Self:
+        if self.momentum_kind is MomentumKind.NESTEROV and not self.momentum:
+            raise ValueError("momentum_kind nesterov needs a momentum above 0")
+        if (self.schedule is Schedule.STAGES) != bool(self.drop_epochs):
+            raise ValueError("schedule stages and drop_epochs need each other")
+        if list(self.stages) != sorted(set(self.stages)):
+            raise ValueError(f"drop_epochs {self.drop_epochs} are not in order")
+        if self.freeze is not Freeze.NOTHING and not self.from_weights:
+            raise ValueError("freeze needs from_weights: fresh weights have to learn")
         return self
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """`drop_epochs` as numbers."""
+        return tuple(int(epoch) for epoch in self.drop_epochs.split(",") if epoch)
 
     def sha256(self) -> str:
         """Return a hash that is equal exactly when every field is."""
@@ -175,25 +295,48 @@ class TrainConfig(BaseModel):
 
 
 def recipe_settings(recipe: Recipe, model: Network) -> dict[str, Any]:
-    """Return the settings in which a recipe differs from the defaults.
+    """Return the settings in which a recipe for a network differs from the defaults.
 
     Of `fast`, Muon and the order of the rate were chosen on validation data, in single runs of one
     to three epochs of `alexnet-cifar`; the other numbers are customary ones and were not searched.
     What it reaches is measured by `benchmarks/time_to_accuracy.py`.
+
+    Args:
+        recipe: `paper`: the published training, as far as the defaults are not that already.
+            `original`: with the initial weights, the inputs and the rates of biases of the
+            released source. `fast`: the most accuracy in 15 epochs.
+        model: The network.
+
+    Raises:
+        UsageError: There is no such recipe for the network.
     """
-    if recipe is Recipe.PAPER:
-        return {}
+    protocol = dict(FACTS[model].protocol)
+    if recipe is Recipe.PAPER or (recipe is Recipe.ORIGINAL and protocol):
+        return protocol
+    if recipe is Recipe.ORIGINAL:
+        return {
+            "init": Init.RELEASED,
+            "input_scaling": InputScaling.CENTRED,
+            "bias_rate_factor": 2.0,
+            "bias_decay": False,
+        }
+    if protocol:
+        raise UsageError(
+            f"there is no fast recipe for {model}",
+            hint="use --recipe paper, or --model alexnet-cifar",
+        )
     settings: dict[str, Any] = {
         "epochs": 15,
         "learning_rate": 0.04,
-        "nesterov": True,
+        "momentum_kind": MomentumKind.NESTEROV,
         "muon_rate": 0.02,
         "schedule": Schedule.LINEAR,
         "warmup_epochs": 1.5,
         "label_smoothing": 0.1,
         "dropout": 0.3,
+        "colour_noise": 0.0,
     }
-    if model is not Network.ALEXNET:
+    if model in (Network.ALEXNET_CIFAR, Network.ALEXNET_CIFAR_BN):
         settings["early_crop_size"] = 24
     if model is Network.ALEXNET_CIFAR_BN:
         settings["learning_rate"] = 0.08
@@ -213,4 +356,5 @@ def demo_config() -> TrainConfig:
         crop_size=24,  # the whole image: some shapes reach to its edge
         val_size=2_500,
         flip=False,
+        colour_noise=0.0,
     )

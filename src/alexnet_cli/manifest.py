@@ -13,7 +13,7 @@ from typing import Any
 
 from alexnet_cli.errors import ModelFileError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 NAMED_DATA = ("cifar10", "shapes")  # any other dataset is a folder
 METADATA_KEY = "alexnet.manifest"
 
@@ -22,8 +22,28 @@ class Network(StrEnum):
     """The networks that can be built by name."""
 
     ALEXNET = "alexnet"
+    ALEXNET_OWT = "alexnet-owt"
     ALEXNET_CIFAR = "alexnet-cifar"
     ALEXNET_CIFAR_BN = "alexnet-cifar-bn"
+    CUDA_CONVNET_80SEC = "cuda-convnet-80sec"
+    CUDA_CONVNET_19PCT = "cuda-convnet-19pct"
+    CUDA_CONVNET_18PCT = "cuda-convnet-18pct"
+    CUDA_CONVNET_13PCT = "cuda-convnet-13pct"
+    CUDA_CONVNET_11PCT = "cuda-convnet-11pct"
+
+
+class Activation(StrEnum):
+    """What follows a hidden layer."""
+
+    RELU = "relu"
+    TANH = "tanh"
+
+
+class Pool(StrEnum):
+    """Windows of the pooling layers: 3×3 or 2×2, at stride 2 both."""
+
+    OVERLAPPING = "overlapping"
+    PLAIN = "plain"
 
 
 @dataclass(frozen=True)
@@ -35,12 +55,20 @@ class NetworkSpec:
         num_classes: Outputs of the last layer.
         crop_size_px: Side of the square input.
         dropout: Probability of zeroing a hidden unit in training.
+        activation: After each hidden layer.
+        lrn: Whether the network has its local response normalisation.
+        pool: Windows of the pooling layers.
+        groups: Towers that the convolutions are divided into.
     """
 
     name: Network
     num_classes: int
     crop_size_px: int
     dropout: float = 0.5
+    activation: Activation = Activation.RELU
+    lrn: bool = True
+    pool: Pool = Pool.OVERLAPPING
+    groups: int = 2
 
 
 @dataclass(frozen=True)
@@ -72,6 +100,8 @@ class Provenance:
         val_top1: Validation accuracy of these weights, 0–1, single centre view.
         config_sha256: Hash of the training configuration.
         versions: Versions of alexnet and of the libraries that trained it.
+        init: Initial weights that training started from.
+        momentum_kind: Kind of momentum it was trained with.
     """
 
     data: str
@@ -81,6 +111,8 @@ class Provenance:
     val_top1: float
     config_sha256: str
     versions: dict[str, str]
+    init: str = "he"
+    momentum_kind: str = "classical"
 
 
 @dataclass(frozen=True)
@@ -147,6 +179,10 @@ def _parse(raw: Any) -> Manifest:
             num_classes=_integer(network["num_classes"]),
             crop_size_px=_integer(network["crop_size_px"]),
             dropout=_number(network["dropout"]),
+            activation=Activation(network["activation"]),
+            lrn=_truth(network["lrn"]),
+            pool=Pool(network["pool"]),
+            groups=_integer(network["groups"]),
         ),
         input=InputSpec(
             image_size_px=_integer(image["image_size_px"]),
@@ -161,6 +197,8 @@ def _parse(raw: Any) -> Manifest:
             val_size=_integer(origin["val_size"]),
             epoch=_integer(origin["epoch"]),
             val_top1=_number(origin["val_top1"]),
+            init=_text(origin["init"]),
+            momentum_kind=_text(origin["momentum_kind"]),
             config_sha256=_text(origin["config_sha256"]),
             versions={_text(k): _text(v) for k, v in origin["versions"].items()},
         ),
@@ -171,6 +209,8 @@ def _check(manifest: Manifest) -> None:
     network, image = manifest.network, manifest.input
     if not 1 <= network.num_classes == len(manifest.classes):
         raise ValueError(f"{network.num_classes} outputs for {len(manifest.classes)} classes")
+    if network.groups not in (1, 2):
+        raise ValueError(f"{network.groups} groups")
     if network.crop_size_px != image.crop_size_px:
         raise ValueError("network and input disagree on the crop size")
     if manifest.provenance.seed < 0 or manifest.provenance.val_size < 1:
@@ -182,6 +222,12 @@ def _check(manifest: Manifest) -> None:
 def _integer(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{value!r} is not an integer")
+    return value
+
+
+def _truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{value!r} is not true or false")
     return value
 
 

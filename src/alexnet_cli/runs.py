@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alexnet_cli.errors import AlexnetError, UsageError
-from alexnet_cli.files import writing_error
-from alexnet_cli.manifest import data_name
+from alexnet_cli.files import cache_folder, writing_error
+from alexnet_cli.manifest import Network, data_name
 
 RUNS_FOLDER = Path("runs")
+PRETRAINED = {"owt": Network.ALEXNET_OWT}
+"""Names of trained weights that can be downloaded, and their network."""
+
 ONNX_NAME, SAFETENSORS_NAME = "model.onnx", "model.safetensors"
 
 
@@ -111,6 +114,32 @@ def newest_run(parent: Path = RUNS_FOLDER, *, data: str | None = None) -> RunFol
             code="no_run",
         )
     return RunFolder(parent / max(started)[1])
+
+
+def pretrained_folder(name: str) -> Path:
+    """Return where downloaded weights are kept, whether they are there or not."""
+    return cache_folder() / "weights" / PRETRAINED[name]
+
+
+def pretrained_model(name: str) -> Path:
+    """Return the model file of downloaded weights.
+
+    Raises:
+        AlexnetError: They were not downloaded yet.
+    """
+    path = pretrained_folder(name) / SAFETENSORS_NAME
+    if not path.is_file():
+        raise AlexnetError(
+            f"the weights {name} are not in {path.parent}",
+            hint=f"fetch them with: alexnet download --weights {name}",
+            code="weights_missing",
+        )
+    return path
+
+
+def named_model(path: Path) -> Path:
+    """Return the file of downloaded weights that are called by name; any other path as it is."""
+    return pretrained_model(str(path)) if str(path) in PRETRAINED else path
 
 
 def exported_model(run: RunFolder) -> Path:

@@ -20,6 +20,8 @@ COMMANDS = {
     "evaluate": "Measure a model: top-1 with its 95 % interval, top-5, loss, and each class.",
     "export": "Write the best checkpoint as ONNX or safetensors, compared with PyTorch.",
     "predict": "Classify images with an exported model, without PyTorch.",
+    "models": "List the networks that can be trained, with their size and source.",
+    "explain": "Show a network layer by layer, and where it differs from the paper.",
     "demo": "Run the whole path on images that this package draws itself.",
 }
 

@@ -19,7 +19,13 @@ from pydantic.fields import FieldInfo
 from alexnet_cli.config import TrainConfig, recipe_settings
 from alexnet_cli.errors import UsageError
 
-_SHORT = {"model": "-m", "batch_size": "-b", "learning_rate": "--lr"}
+_OTHER_NAMES = {
+    "model": "-m",
+    "batch_size": "-b",
+    "learning_rate": "--lr",
+    "from_weights": "--from",
+    "colour_noise": "--color-noise",
+}
 
 
 def with_config_flags(command: Callable[..., None]) -> Callable[..., None]:
@@ -38,8 +44,13 @@ def with_config_flags(command: Callable[..., None]) -> Callable[..., None]:
         values.pop("config_file")
         settings = {name: values.pop(name) for name in fields}
         named = [name for name in fields if _was_given(context, name)]
-        recipe = recipe_settings(settings["recipe"], settings["model"])
-        config = validated(settings | recipe | {name: settings[name] for name in named})
+        if settings["from_weights"]:
+            from alexnet_cli.training.pretrained import open_pretrained
+
+            settings |= open_pretrained(settings["from_weights"]).settings()
+        own = {name: settings[name] for name in named}
+        recipe = recipe_settings(settings["recipe"], (settings | own)["model"])
+        config = validated(settings | recipe | own)
         given = {name: getattr(config, name) for name in named}
         command(config=config, given=given, **values)
 
@@ -61,8 +72,9 @@ _CONTEXT = inspect.Parameter(
 
 def _flag(name: str, field: FieldInfo) -> inspect.Parameter:
     long = "--" + name.replace("_", "-")
-    spellings = [long] if field.annotation is not bool else [f"{long}/--no-{name}"]
-    spellings += [_SHORT[name]] if name in _SHORT else []
+    is_switch = field.annotation in (bool, bool | None)
+    spellings = [f"{long}/--no-{name.replace('_', '-')}"] if is_switch else [long]
+    spellings += [_OTHER_NAMES[name]] if name in _OTHER_NAMES else []
     option = typer.Option(
         *spellings,
         help=field.description,

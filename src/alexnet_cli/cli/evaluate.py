@@ -30,7 +30,7 @@ def command(
         str, typer.Option(help="test, or val: the images held out in training.")
     ] = "test",
     views: Annotated[
-        int, typer.Option(help="Crops averaged per image: 1, 5 or 10, as in the paper's test.")
+        int, typer.Option(help="Crops averaged per image: 1, 5, 9, or the paper's 10.")
     ] = 1,
     batch_size: Annotated[
         int, typer.Option("--batch-size", "-b", min=1, help="Images per run of the model.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from alexnet_cli.cli.console import note
 from alexnet_cli.errors import CheckpointError
 from alexnet_cli.manifest import Manifest
-from alexnet_cli.runs import RunFolder, newest_run
+from alexnet_cli.runs import RunFolder, named_model, newest_run
 
 if TYPE_CHECKING:
     from torch import nn
@@ -78,6 +78,7 @@ def load_network(checkpoint: "Checkpoint") -> "nn.Module":
 
 def open_model(path: Path | None, *, device: str) -> OpenedModel:
     """Open a run, a checkpoint or an exported file for evaluation in its own runtime."""
+    path = named_model(path) if path else None
     if path is not None and path.suffix in _EXPORTED:
         from alexnet_cli.inference.session import load_model
 

@@ -23,7 +23,7 @@ def command(
         typer.Option(
             "--model",
             "-m",
-            help="Exported .onnx or .safetensors, or a run folder; the newest run's by default.",
+            help="Exported .onnx or .safetensors, run folder, or owt; the newest run's by default.",
             show_default=False,
         ),
     ] = None,
@@ -36,9 +36,9 @@ def command(
     """Classify images with an exported model, through ONNX Runtime and without PyTorch."""
     from alexnet_cli.inference.classify import classify_files
     from alexnet_cli.inference.session import load_model
-    from alexnet_cli.runs import RunFolder, exported_model, newest_run
+    from alexnet_cli.runs import RunFolder, exported_model, named_model, newest_run
 
-    path = model
+    path = named_model(model) if model else None
     if path is None or path.is_dir():
         path = exported_model(RunFolder(path) if path else newest_run(data=data))
     loaded = load_model(path, device=device, for_many=len(images) > 32)

@@ -1,6 +1,7 @@
 """How training shows on the screen: a live bar on a terminal, one line an epoch elsewhere."""
 
 import time
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -10,6 +11,7 @@ from alexnet_cli.cli.console import stderr_console
 
 if TYPE_CHECKING:
     from alexnet_cli.training.checkpoint import EpochRow
+    from alexnet_cli.training.stuck import Diagnosis
 
 _WAIT_SHOWN = 0.05  # of an epoch's time; less is not worth a word
 
@@ -53,6 +55,19 @@ class TrainingDisplay:
         """Say how long the first update took: it is not the speed of the others."""
         if not self._quiet:
             self._console.print(f"first update after {seconds:.1f} s", soft_wrap=True)
+
+    def on_stuck(self, diagnosis: "Diagnosis") -> None:
+        """Say that nothing was learned and what helps; also when quiet."""
+        print_line = partial(self._console.print, soft_wrap=True, markup=False)
+        print_line(
+            f"warning: nothing learned in {diagnosis.num_updates} updates: the loss, "
+            f"{diagnosis.loss:.3f}, is where chance has it, ln(classes) = {diagnosis.chance:.3f}; "
+            f"a logit varies by {diagnosis.logit_spread:.1e} from image to image"
+        )
+        for layer in diagnosis.layers:
+            dead = "" if layer.dead_share is None else f"  dead ReLUs {layer.dead_share:4.0%}"
+            print_line(f"  {layer.name:<14} gradient {layer.gradient_norm:8.1e}{dead}")
+        print_line(f"hint: start again with {diagnosis.cure}")
 
     def on_step(self, epoch: int, images_done: int, images_total: int) -> None:
         """Move the bar."""

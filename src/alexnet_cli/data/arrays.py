@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from alexnet_cli.image import resize_all
 
-_CHUNK = 256  # images whose pixels are counted at once: counting widens them eightfold
+_CHUNK = 256  # images whose pixels are summed at once: as float64 they take eight times the memory
 
 
 class ImageSource(Protocol):
@@ -55,31 +55,54 @@ class ImageArrays:
         """Return the images, resized; the array itself where the size is right already."""
         return resize_all(self.images_NHWC, size_px)
 
-    def channel_statistics(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return mean and standard deviation of each channel, on the scale 0–255, shape (3,)."""
+    def colour_statistics(self) -> "ColourStatistics":
+        """Return mean and covariance of the colours of all pixels."""
         starts = range(0, len(self), _CHUNK)
-        return channel_statistics(self.images_NHWC[start : start + _CHUNK] for start in starts)
+        return colour_statistics(self.images_NHWC[start : start + _CHUNK] for start in starts)
 
 
-def channel_statistics(
-    batches: Iterable[NDArray[np.uint8]],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return mean and standard deviation of each channel over all images of all batches.
+@dataclass(frozen=True)
+class ColourStatistics:
+    """How the colours of a set of pixels are spread, on the scale 0–255.
 
-    Exact: computed from the histogram of the 256 levels.
+    Attributes:
+        mean_C: Mean of each channel, float64, shape (3,).
+        covariance_CC: Covariance of the channels, float64, shape (3, 3).
+    """
+
+    mean_C: NDArray[np.float64]
+    covariance_CC: NDArray[np.float64]
+
+    @property
+    def std_C(self) -> NDArray[np.float64]:  # noqa: N802 - a shape suffix
+        """Standard deviation of each channel, shape (3,)."""
+        std: NDArray[np.float64] = np.sqrt(np.maximum(self.covariance_CC.diagonal(), 0.0))
+        return std
+
+    def principal_axes(self) -> NDArray[np.float64]:
+        """Return the principal components, each as long as its standard deviation.
+
+        Columns of a (3, 3) matrix, the longest last. Their order and signs do not change the
+        distribution of what is drawn along them.
+        """
+        variances, directions = np.linalg.eigh(self.covariance_CC)
+        axes: NDArray[np.float64] = directions * np.sqrt(np.maximum(variances, 0.0))
+        return axes
+
+
+def colour_statistics(batches: Iterable[NDArray[np.uint8]]) -> ColourStatistics:
+    """Return mean and covariance of the colours of all pixels of all batches.
+
+    The sums are exact: whole numbers below 2^53, so their order does not matter.
 
     Args:
         batches: uint8, each of shape (B, H, W, 3).
-
-    Returns:
-        Mean and standard deviation on the scale 0–255, shape (3,).
     """
-    levels = np.arange(256, dtype=np.float64)
-    counts = np.zeros((3, 256), np.int64)
+    count, total_C, products_CC = 0, np.zeros(3), np.zeros((3, 3))
     for images_BHWC in batches:
-        for channel in range(3):
-            counts[channel] += np.bincount(images_BHWC[..., channel].ravel(), minlength=256)
-    total = counts.sum(axis=1)
-    mean = counts @ levels / total
-    variance = np.maximum(counts @ levels**2 / total - mean**2, 0.0)
-    return mean, np.sqrt(variance)
+        pixels_MC = images_BHWC.reshape(-1, 3).astype(np.float64)
+        count += len(pixels_MC)
+        total_C += pixels_MC.sum(axis=0)
+        products_CC += pixels_MC.T @ pixels_MC
+    mean_C = total_C / count
+    return ColourStatistics(mean_C, products_CC / count - np.outer(mean_C, mean_C))

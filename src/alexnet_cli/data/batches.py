@@ -8,6 +8,7 @@ Shape letters: N images, B batch, H height, W width, C = 3 (RGB), S side of a cr
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +29,8 @@ class BatchSettings:
         pad_px: Zero pixels around the image.
         flip: Whether half of the crops are mirrored.
         seed: Seed of the run.
+        colour_axes: Directions RGB in which the colours of an image are changed, each as long as
+            the standard deviation of the change, as rows; none: colours stay.
     """
 
     image_size_px: int
@@ -35,6 +38,27 @@ class BatchSettings:
     pad_px: int
     flip: bool
     seed: int
+    colour_axes: tuple[tuple[float, ...], ...] = ()
+
+
+class Batch(NamedTuple):
+    """Part of a training set, on the device.
+
+    Attributes:
+        images_BSSC: Crops, uint8, shape (B, S, S, 3).
+        labels_B: Their classes, int64, shape (B,).
+        colours_BC: Change of each image's colour on the scale 0–255, float32, shape (B, 3); not
+            applied yet, because bytes would round and clip it.
+    """
+
+    images_BSSC: Tensor
+    labels_B: Tensor
+    colours_BC: Tensor | None
+
+    def part(self, which: slice) -> "Batch":
+        """Return some of its images."""
+        colours = None if self.colours_BC is None else self.colours_BC[which]
+        return Batch(self.images_BSSC[which], self.labels_B[which], colours)
 
 
 class TrainingBatches:
@@ -75,7 +99,7 @@ class TrainingBatches:
         first_batch: int = 0,
         part: int = 0,
         num_parts: int = 1,
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    ) -> Iterator[Batch]:
         """Deal out one epoch.
 
         Args:
@@ -86,7 +110,7 @@ class TrainingBatches:
             num_parts: Shares of a batch; some may be empty.
 
         Yields:
-            Images, uint8 (B, S, S, 3), and labels, int64 (B,), on the device.
+            The batches in order.
         """
         pad_px, size = self._settings.pad_px, self._settings.batch_size
         draw = EpochDraw(
@@ -108,7 +132,7 @@ class TrainingBatches:
                 draw.mirrored_N[chosen_B],
                 size_px=crop_size_px,
             )
-            yield crops, self._labels_N[chosen_B]
+            yield Batch(crops, self._labels_N[chosen_B], draw.colours(chosen_B))
 
 
 def share_of(num_items: int, part: int, num_parts: int) -> slice:
@@ -117,7 +141,14 @@ def share_of(num_items: int, part: int, num_parts: int) -> slice:
 
 
 class EpochDraw:
-    """The random choices of one epoch, drawn on the CPU so that every device sees the same."""
+    """The random choices of one epoch, drawn on the CPU so that every device sees the same.
+
+    Paper §4.1: to each pixel of an image [p1, p2, p3][α1 λ1, α2 λ2, α3 λ3]ᵀ is added, p the
+    principal components of the colours of the training set, λ their variances, α ~ N(0, 0.1)
+    drawn anew whenever the image is used. Here: √λ in place of λ, because the original's data
+    provider calls what it multiplies with standard deviations; λ itself, in the thousands on
+    the scale 0–255, would drown the image.
+    """
 
     def __init__(
         self,
@@ -136,6 +167,15 @@ class EpochDraw:
         self.order_N = torch.from_numpy(order).to(device)
         self.corners_N2 = torch.from_numpy(corners).to(device)
         self.mirrored_N = torch.from_numpy(mirrored).to(device)
+        self._colours_NC: Tensor | None = None
+        if settings.colour_axes:
+            alphas = generator.standard_normal((num_images, len(settings.colour_axes)))
+            changes = (alphas @ np.array(settings.colour_axes)).astype(np.float32)
+            self._colours_NC = torch.from_numpy(changes).to(device)
+
+    def colours(self, chosen_B: Tensor) -> Tensor | None:
+        """Return the changes of colour of some images, float32 (B, 3)."""
+        return None if self._colours_NC is None else self._colours_NC[chosen_B]
 
 
 def crop_and_flip(

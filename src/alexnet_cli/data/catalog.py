@@ -30,6 +30,7 @@ class Dataset:
         image_size_px: Side of the stored square images; none where they are of many sizes.
         load_train: Returns the official training set.
         load_test: Returns the test set.
+        load_val: Returns the validation set, where it has one apart from the training set.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Dataset:
     image_size_px: int | None
     load_train: Callable[[], ImageSource]
     load_test: Callable[[], ImageSource]
+    load_val: Callable[[], ImageSource | None] = lambda: None
 
 
 def _read_cifar10() -> tuple[ImageArrays, ImageArrays]:
@@ -93,15 +95,18 @@ def find_dataset(name: str) -> Dataset:
         image_size_px=None,
         load_train=lambda: folder.load_train(path, classes),
         load_test=lambda: folder.load_test(path, classes),
+        load_val=lambda: folder.load_val(path, classes),
     )
 
 
 def load_training(dataset: Dataset, *, val_size: int, seed: int) -> tuple[ImageSource, ImageSource]:
-    """Return the images to train on and the held-out validation images.
+    """Return the images to train on and the validation images: its own, or some held out.
 
     The test set is not part of the answer: training cannot touch it.
     """
-    official_train = dataset.load_train()
+    official_train, official_val = dataset.load_train(), dataset.load_val()
+    if official_val is not None:
+        return official_train, official_val
     train, val = stratified_split(official_train.labels_N, val_size=val_size, seed=seed)
     return official_train.take(train), official_train.take(val)
 

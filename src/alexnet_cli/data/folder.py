@@ -1,4 +1,6 @@
-"""Image folders: `PATH/train/CLASS/…` and `PATH/test/CLASS/…`, or `PATH/CLASS/…` alone.
+"""Image folders: `PATH/train/CLASS/…`, `PATH/val/…` and `PATH/test/…`, or `PATH/CLASS/…` alone.
+
+Without a `val` folder, validation images are drawn from the training split.
 
 Classes are the folders of the training split in the order of their names, whatever the test split
 holds; names that begin with a dot do not count. Only names are read here, so that a set of any
@@ -21,7 +23,7 @@ from alexnet_cli.image import check_header, read_square
 SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm",
 )  # fmt: skip
-TRAIN, TEST = "train", "test"
+TRAIN, VAL, TEST = "train", "val", "test"
 _NUM_NAMED = 5  # unreadable files that a message names
 _LAYOUT = "put the images into {0}/train/CLASS/ and {0}/test/CLASS/, or into {0}/CLASS/"
 
@@ -97,6 +99,11 @@ def _ignore_odd_metadata() -> None:
 def has_test(path: Path) -> bool:
     """Tell whether a dataset's folder has a test split of its own."""
     return (path / TRAIN).is_dir() and (path / TEST).is_dir()
+
+
+def has_val(path: Path) -> bool:
+    """Tell whether a dataset's folder has a validation split of its own."""
+    return (path / TRAIN).is_dir() and (path / VAL).is_dir()
 
 
 def training_root(path: Path) -> Path:
@@ -188,6 +195,15 @@ def load_train(path: Path, classes: tuple[str, ...]) -> ImageFolder:
     return scan_folder(training_root(path), classes)
 
 
+def load_val(path: Path, classes: tuple[str, ...]) -> ImageFolder | None:
+    """List the validation images of a dataset's folder; none where it has no such split.
+
+    Raises:
+        DataError: The split is empty, or not of these classes.
+    """
+    return _load_split(path / VAL, classes) if has_val(path) else None
+
+
 def load_test(path: Path, classes: tuple[str, ...]) -> ImageFolder:
     """List the test images of a dataset's folder.
 
@@ -200,7 +216,12 @@ def load_test(path: Path, classes: tuple[str, ...]) -> ImageFolder:
             hint="measure on the images held out in training: alexnet evaluate --split val",
             code="no_test_split",
         )
-    folder = scan_folder(path / TEST, classes)
+    return _load_split(path / TEST, classes)
+
+
+def _load_split(root: Path, classes: tuple[str, ...]) -> ImageFolder:
+    folder = scan_folder(root, classes)
     if not len(folder):
-        raise DataError(f"{path / TEST} has no images", hint=_LAYOUT.format(path), code="no_images")
+        hint = _LAYOUT.format(root.parent)
+        raise DataError(f"{root} has no images", hint=hint, code="no_images")
     return folder

@@ -1,9 +1,13 @@
 """What is kept in memory, and what is not."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from alexnet_cli.data.arrays import ImageArrays, ImageSource, channel_statistics
+from alexnet_cli.data.arrays import (
+    ColourStatistics,
+    ImageArrays,
+    ImageSource,
+    colour_statistics,
+)
 from alexnet_cli.data.prefetch import squares_in_order
 
 RESIDENT_BYTES = 2 << 30  # a set whose resized images take no more is kept in memory
@@ -35,8 +39,8 @@ def read_if_small(source: ImageSource, *, size_px: int, num_workers: int) -> Ima
 
 def training_statistics(
     source: ImageSource, *, size_px: int, seed: int, num_workers: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return mean and standard deviation of each channel, on the scale 0–255, shape (3,).
+) -> ColourStatistics:
+    """Return mean and covariance of the colours of the training set.
 
     Exact for images in memory. Of a larger set only a seeded sample of `STATISTICS_SAMPLE` images
     is decoded, after resizing; its error is far below what the network notices.
@@ -48,11 +52,11 @@ def training_statistics(
         num_workers: Threads; 0: as many as cores.
     """
     if isinstance(source, ImageArrays):
-        return source.channel_statistics()
+        return source.colour_statistics()
     generator = np.random.default_rng([seed, _SAMPLE_STREAM])
     count = min(STATISTICS_SAMPLE, len(source))
     sample = np.sort(generator.choice(len(source), count, replace=False))
-    return channel_statistics(
+    return colour_statistics(
         squares_in_order(
             source.take(sample), size_px=size_px, batch_size=_CHUNK, num_workers=num_workers
         )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet_cli.data.arrays import ImageArrays, ImageSource
-from alexnet_cli.data.batches import BatchSettings, EpochDraw, TrainingBatches, share_of
+from alexnet_cli.data.batches import Batch, BatchSettings, EpochDraw, TrainingBatches, share_of
 from alexnet_cli.data.prefetch import Indices, prefetched
 from alexnet_cli.data.resident import fits_in_memory
 
@@ -62,7 +62,7 @@ class StreamingBatches:
         first_batch: int = 0,
         part: int = 0,
         num_parts: int = 1,
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    ) -> Iterator[Batch]:
         """Deal out one epoch.
 
         Args:
@@ -73,7 +73,7 @@ class StreamingBatches:
             num_parts: Shares of a batch; some may be empty.
 
         Yields:
-            Images, uint8 (B, S, S, 3), and labels, int64 (B,), on the device.
+            The batches in order.
 
         Raises:
             DataError: A file is damaged; the message names it.
@@ -103,8 +103,11 @@ class StreamingBatches:
         batches = prefetched(chosen, allocate=allocate, fill=fill, num_workers=self._num_workers)
         with contextlib.closing(batches):
             for chosen_B, batch in zip(chosen, batches, strict=True):
-                labels_B = torch.from_numpy(self._source.labels_N[chosen_B])
-                yield batch.to(self._device, non_blocking=True), labels_B.to(self._device)
+                labels_B = torch.from_numpy(self._source.labels_N[chosen_B]).to(self._device)
+                colours_BC = draw.colours(torch.from_numpy(chosen_B))
+                if colours_BC is not None:
+                    colours_BC = colours_BC.to(self._device)
+                yield Batch(batch.to(self._device, non_blocking=True), labels_B, colours_BC)
 
     def _cut(
         self, square_SSC: NDArray[np.uint8], corner: NDArray[np.int64], size_px: int

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from alexnet_cli.errors import UsageError
 from alexnet_cli.image import crop_centre
 
-VIEW_COUNTS = (1, 5, 10)
+VIEW_COUNTS = (1, 5, 9, 10)
 
 
 def views_of(
@@ -23,7 +23,8 @@ def views_of(
     Args:
         images_NHWC: uint8, shape (N, H, W, 3) with H, W ≥ `crop_size_px`.
         crop_size_px: Side S of the crops.
-        num_views: 1 (the centre), 5 (the corners too) or 10 (and their mirror images).
+        num_views: 1 (the centre), 5 (the corners too), 10 (and their mirror images), or 9 (a grid
+            of three by three, as in cuda-convnet2's test on CIFAR-10).
 
     Yields:
         uint8 arrays (N, S, S, 3), the centre first.
@@ -32,7 +33,10 @@ def views_of(
         UsageError: Another number of views.
     """
     if num_views not in VIEW_COUNTS:
-        raise UsageError(f"cannot make {num_views} views", hint="use --views 1, 5 or 10")
+        raise UsageError(f"cannot make {num_views} views", hint="use --views 1, 5, 9 or 10")
+    if num_views == 9:
+        yield from _grid(images_NHWC, crop_size_px)
+        return
     centre = crop_centre(images_NHWC, crop_size_px)
     yield centre
     if num_views == 1:
@@ -45,3 +49,13 @@ def views_of(
     if num_views == 10:
         for crop in (centre, *crops):
             yield crop[:, :, ::-1]
+
+
+def _grid(images_NHWC: NDArray[np.uint8], crop_size_px: int) -> Iterator[NDArray[np.uint8]]:
+    tops, lefts = (
+        [(free * step) // 2 for step in (1, 0, 2)]
+        for free in (side - crop_size_px for side in images_NHWC.shape[1:3])
+    )
+    for top in tops:
+        for left in lefts:
+            yield images_NHWC[:, top : top + crop_size_px, left : left + crop_size_px]

@@ -141,6 +141,19 @@ def _new_session(model: str | bytes, options: Any, providers: Providers) -> Any:
         return ort.InferenceSession(model, options, providers=providers.names)
 
 
+def read_manifest(path: Path) -> Manifest:
+    """Read the manifest of a safetensors export, and nothing else of it.
+
+    Raises:
+        ModelFileError: Damaged, or not one of ours.
+    """
+    try:
+        text = json.loads(_read_header(path))["__metadata__"][METADATA_KEY]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _unusable(path, "it has no alexnet manifest", code="manifest_invalid") from error
+    return manifest_from_json(text, source=str(path))
+
+
 def _session_from_safetensors(path: Path, options: Any, providers: Providers) -> Any:
     """Run the graph in the file's metadata on the tensors in the file."""
     header, tensors = read_safetensors(path)

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.models.lrn import LocalResponseNorm
+from alexnet_cli.manifest import NetworkSpec
+from alexnet_cli.models.switches import activation, lrn, max_pool
 
 MIN_CROP_PX = 36  # the smallest input that leaves a pixel after the last pooling
 
@@ -21,48 +22,49 @@ class AlexNet(nn.Module):
     Shapes for a 224- or 227-pixel input.
 
     Args:
-        num_classes: Outputs K of the last layer.
-        crop_size_px: Side of the square input. 224 is zero-padded to 227, see `forward`.
-        dropout: Probability of zeroing a unit of fc6 and fc7 in training.
+        spec: Classes K, side of the input (224 is zero-padded to 227, see `forward`), switches.
+
+    Raises:
+        UsageError: Nothing would be left of the image.
     """
 
-    def __init__(self, num_classes: int, crop_size_px: int = 224, dropout: float = 0.5) -> None:
+    def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
-        if crop_size_px < MIN_CROP_PX:
+        if spec.crop_size_px < MIN_CROP_PX:
             raise UsageError(
-                f"alexnet needs crops of at least {MIN_CROP_PX} px, not {crop_size_px}",
+                f"alexnet needs crops of at least {MIN_CROP_PX} px, not {spec.crop_size_px}",
                 hint="resize with --image-size 227, or train --model alexnet-cifar",
             )
-        self.crop_size_px = crop_size_px
+        self.crop_size_px, groups = spec.crop_size_px, spec.groups
         self.features = nn.Sequential(
             nn.Conv2d(3, 96, kernel_size=11, stride=4),  # 96×55×55
-            nn.ReLU(),
-            LocalResponseNorm(),
-            nn.MaxPool2d(3, stride=2, ceil_mode=True),  # 96×27×27, overlapping: §3.4
-            nn.Conv2d(96, 256, kernel_size=5, padding=2, groups=2),  # 256×27×27
-            nn.ReLU(),
-            LocalResponseNorm(),
-            nn.MaxPool2d(3, stride=2, ceil_mode=True),  # 256×13×13
+            activation(spec),
+            lrn(spec),
+            max_pool(spec),  # 96×27×27, overlapping: §3.4
+            nn.Conv2d(96, 256, kernel_size=5, padding=2, groups=groups),  # 256×27×27
+            activation(spec),
+            lrn(spec),
+            max_pool(spec),  # 256×13×13
             nn.Conv2d(256, 384, kernel_size=3, padding=1),  # 384×13×13, sees both towers
-            nn.ReLU(),
-            nn.Conv2d(384, 384, kernel_size=3, padding=1, groups=2),  # 384×13×13
-            nn.ReLU(),
-            nn.Conv2d(384, 256, kernel_size=3, padding=1, groups=2),  # 256×13×13
-            nn.ReLU(),
-            nn.MaxPool2d(3, stride=2, ceil_mode=True),  # 256×6×6
+            activation(spec),
+            nn.Conv2d(384, 384, kernel_size=3, padding=1, groups=groups),  # 384×13×13
+            activation(spec),
+            nn.Conv2d(384, 256, kernel_size=3, padding=1, groups=groups),  # 256×13×13
+            activation(spec),
+            max_pool(spec),  # 256×6×6
         )
-        side = (_padded(crop_size_px) - 11) // 4 + 1
+        side = (_padded(spec.crop_size_px) - 11) // 4 + 1
         for _ in range(3):
             side //= 2  # what a 3×3 pool at stride 2, rounded up, leaves
         self.classifier = nn.Sequential(
             nn.Flatten(),
             nn.Linear(256 * side * side, 4096),
-            nn.ReLU(),
-            nn.Dropout(dropout),
+            activation(spec),
+            nn.Dropout(spec.dropout),
             nn.Linear(4096, 4096),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(4096, num_classes),
+            activation(spec),
+            nn.Dropout(spec.dropout),
+            nn.Linear(4096, spec.num_classes),
         )
 
     def forward(self, x_NCHW: Tensor) -> Tensor:

@@ -5,7 +5,9 @@ Shape letters: N batch, C channels, H height, W width, K classes.
 
 from torch import Tensor, nn
 
+from alexnet_cli.manifest import NetworkSpec
 from alexnet_cli.models.alexnet_cifar import require_crop_size, side_after_pools
+from alexnet_cli.models.switches import activation, max_pool
 
 
 class AlexNetCifarBN(nn.Module):
@@ -20,46 +22,48 @@ class AlexNetCifarBN(nn.Module):
     Source: Ioffe, Szegedy 2015, "Batch Normalization", §3.2.
 
     Args:
-        num_classes: Outputs K of the last layer.
-        crop_size_px: Side of the square input.
-        dropout: Probability of zeroing a unit of fc6 and fc7 in training.
+        spec: Classes K, side of the input, switches.
+
+    Raises:
+        UsageError: The input size does not suit.
     """
 
-    def __init__(self, num_classes: int, crop_size_px: int = 32, dropout: float = 0.5) -> None:
+    def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
-        require_crop_size(crop_size_px)
+        require_crop_size(spec.crop_size_px)
+        groups = spec.groups
         self.features = nn.Sequential(
             nn.Conv2d(3, 96, kernel_size=5, padding=2, bias=False),  # 96×32×32
             nn.BatchNorm2d(96),
-            nn.ReLU(),
-            nn.MaxPool2d(3, stride=2, ceil_mode=True),  # 96×16×16
-            nn.Conv2d(96, 256, kernel_size=5, padding=2, groups=2, bias=False),  # 256×16×16
+            activation(spec),
+            max_pool(spec),  # 96×16×16
+            nn.Conv2d(96, 256, kernel_size=5, padding=2, groups=groups, bias=False),  # 256×16×16
             nn.BatchNorm2d(256),
-            nn.ReLU(),
-            nn.MaxPool2d(3, stride=2, ceil_mode=True),  # 256×8×8
+            activation(spec),
+            max_pool(spec),  # 256×8×8
             nn.Conv2d(256, 384, kernel_size=3, padding=1, bias=False),  # 384×8×8
             nn.BatchNorm2d(384),
-            nn.ReLU(),
-            nn.Conv2d(384, 384, kernel_size=3, padding=1, groups=2, bias=False),  # 384×8×8
+            activation(spec),
+            nn.Conv2d(384, 384, kernel_size=3, padding=1, groups=groups, bias=False),  # 384×8×8
             nn.BatchNorm2d(384),
-            nn.ReLU(),
-            nn.Conv2d(384, 256, kernel_size=3, padding=1, groups=2, bias=False),  # 256×8×8
+            activation(spec),
+            nn.Conv2d(384, 256, kernel_size=3, padding=1, groups=groups, bias=False),  # 256×8×8
             nn.BatchNorm2d(256),
-            nn.ReLU(),
-            nn.MaxPool2d(3, stride=2, ceil_mode=True),  # 256×4×4
+            activation(spec),
+            max_pool(spec),  # 256×4×4
         )
-        side = side_after_pools(crop_size_px)
+        side = side_after_pools(spec.crop_size_px)
         self.classifier = nn.Sequential(
             nn.Flatten(),
             nn.Linear(256 * side * side, 1024, bias=False),
             nn.BatchNorm1d(1024),
-            nn.ReLU(),
-            nn.Dropout(dropout),
+            activation(spec),
+            nn.Dropout(spec.dropout),
             nn.Linear(1024, 1024, bias=False),
             nn.BatchNorm1d(1024),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(1024, num_classes),
+            activation(spec),
+            nn.Dropout(spec.dropout),
+            nn.Linear(1024, spec.num_classes),
         )
 
     def forward(self, x_NCHW: Tensor) -> Tensor:

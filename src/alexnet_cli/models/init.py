@@ -1,7 +1,50 @@
 """Initial weights."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from alexnet_cli.errors import UsageError
+from alexnet_cli.manifest import Network
+from alexnet_cli.models.locally_connected import LocallyConnected
+from alexnet_cli.networks import FACTS
+
+WeightLayer = nn.Conv2d | nn.Linear | LocallyConnected
+
+
+def weight_layers(network: nn.Module) -> list[WeightLayer]:
+    """Return the convolutions, locally and fully connected layers, from input to output."""
+    return [m for m in network.modules() if isinstance(m, WeightLayer)]
+
+
+def initialise(network: nn.Module, name: Network, init: str, generator: torch.Generator) -> None:
+    """Draw the weights that training starts from.
+
+    Args:
+        network: Changed in place.
+        name: Which network it is.
+        init: `he`, `paper` (§5: N(0, 0.01), some biases 1) or `released` (as in its published
+            source).
+        generator: The source of randomness, on the CPU.
+
+    Raises:
+        UsageError: Nothing of that name was published for the network.
+    """
+    if init == "he":
+        init_he(network, generator)
+        return
+    published = FACTS[name].initial
+    if init not in published:
+        raise UsageError(
+            f"no initial weights called {init!r} were published for {name}",
+            hint=f"use --init {' or --init '.join(['he', *published])}",
+        )
+    constants = published[init]
+    layers = weight_layers(network)
+    with torch.no_grad():
+        for layer, std, bias in zip(layers, constants.stds, constants.biases, strict=True):
+            _draw(layer.weight, std, generator)
+            if layer.bias is not None:
+                layer.bias.fill_(bias)
 
 
 def init_he(network: nn.Module, generator: torch.Generator) -> None:
@@ -18,13 +61,22 @@ def init_he(network: nn.Module, generator: torch.Generator) -> None:
 
     Source: He et al. 2015, "Delving Deep into Rectifiers", eq. 10.
     """
-    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    layers = weight_layers(network)
     with torch.no_grad():
         for layer in layers[:-1]:
-            fan_in = layer.weight[0].numel()
-            layer.weight.normal_(0.0, (2.0 / fan_in) ** 0.5, generator=generator)
+            _draw(layer.weight, (2.0 / _fan_in(layer)) ** 0.5, generator)
         # The paper's scale suits the last layer: the first loss is then ln(classes).
-        layers[-1].weight.normal_(0.0, 0.01, generator=generator)
+        _draw(layers[-1].weight, 0.01, generator)
         for layer in layers:
             if layer.bias is not None:
                 layer.bias.zero_()
+
+
+def _draw(weight: Tensor, std: float, generator: torch.Generator) -> None:
+    weight.normal_(0.0, std, generator=generator)
+
+
+def _fan_in(layer: WeightLayer) -> int:
+    if isinstance(layer, LocallyConnected):
+        return layer.weight.shape[1]
+    return layer.weight[0].numel()

@@ -26,11 +26,19 @@ class PixelNetwork(nn.Module):
         self.register_buffer("scale_C11", _per_channel(spec.scale), persistent=False)
         self.register_buffer("shift_C11", _per_channel(spec.shift), persistent=False)
 
-    def forward(self, images_NHWC: Tensor) -> Tensor:
-        """Return logits (N, K) of uint8 RGB images (N, S, S, 3)."""
+    def forward(self, images_NHWC: Tensor, colours_NC: Tensor | None = None) -> Tensor:
+        """Return logits (N, K) of uint8 RGB images (N, S, S, 3).
+
+        Args:
+            images_NHWC: The images.
+            colours_NC: In training, what is added to all pixels of an image, (N, 3).
+        """
         # A permuted NHWC tensor is a channels-last NCHW tensor: no copy is made.
         pixels_NCHW = images_NHWC.permute(0, 3, 1, 2).to(self.scale_C11.dtype)
-        logits_NK: Tensor = self.network(pixels_NCHW * self.scale_C11 + self.shift_C11)
+        shift = self.shift_C11
+        if colours_NC is not None:
+            shift = shift + colours_NC[:, :, None, None] * self.scale_C11
+        logits_NK: Tensor = self.network(pixels_NCHW * self.scale_C11 + shift)
         return logits_NK
 
 

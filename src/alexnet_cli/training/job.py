@@ -6,14 +6,16 @@ from typing import Protocol
 import torch
 
 from alexnet_cli.config import TrainConfig
-from alexnet_cli.data.arrays import ImageSource
+from alexnet_cli.data.arrays import ColourStatistics, ImageSource
 from alexnet_cli.manifest import Manifest
 from alexnet_cli.models.lrn import kernel_name
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.checkpoint import EpochRow
 from alexnet_cli.training.device import describe_device
 from alexnet_cli.training.distributed import Ranks
+from alexnet_cli.training.pretrained import Pretrained
 from alexnet_cli.training.signals import StopRequest
+from alexnet_cli.training.stuck import Diagnosis
 
 
 class Reporter(Protocol):
@@ -21,6 +23,9 @@ class Reporter(Protocol):
 
     def on_first_step(self, seconds: float) -> None:
         """After the first update of this process, which also prepares kernels and memory."""
+
+    def on_stuck(self, diagnosis: Diagnosis) -> None:
+        """After the first updates, when the loss has not moved from ln(classes)."""
 
     def on_step(self, epoch: int, images_done: int, images_total: int) -> None:
         """After each update; counts are of the current epoch."""
@@ -40,6 +45,8 @@ class Job:
     run: RunFolder
     device: torch.device
     dtype: torch.dtype
+    colours: ColourStatistics
+    pretrained: Pretrained | None = None
     num_workers: int = 0
     stop: StopRequest = field(default_factory=StopRequest)
     ranks: Ranks = field(default_factory=Ranks)

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alexnet_cli.data.batches import BatchSettings
+from alexnet_cli.config import Freeze
+from alexnet_cli.data.batches import Batch, BatchSettings
 from alexnet_cli.data.streaming import make_batches
 from alexnet_cli.errors import Interrupted, TrainingError
 from alexnet_cli.evaluation.evaluate import Evaluation, evaluate
@@ -30,8 +31,14 @@ from alexnet_cli.training.checkpoint import (
     save_checkpoint,
 )
 from alexnet_cli.training.job import Job, Reporter
-from alexnet_cli.training.optimizer import MOMENTUM_BUFFER, build_optimizer
+from alexnet_cli.training.optimizer import (
+    MOMENTUM_BUFFER,
+    RATE_FACTOR,
+    build_optimizer,
+    set_rate,
+)
 from alexnet_cli.training.schedule import count_drops, crop_size_px, learning_rate
+from alexnet_cli.training.stuck import StartWatch, diagnose
 from alexnet_cli.training.waiting import Clocked
 
 VAL_BATCH_SIZE = 500  # on each rank
@@ -49,17 +56,23 @@ class Trainer:
         config, spec = job.config, job.manifest.input
         self.job, self.reporter, self.state = job, reporter, TrainState()
         self._has_stepped = False
-        core = build_network(job.manifest.network, seed=config.seed)
+        core = build_network(job.manifest.network, seed=config.seed, init=config.init)
+        if job.pretrained is not None:
+            job.pretrained.copy_into(core)
         self.core = core.to(job.device).to(memory_format=torch.channels_last)
         self.network = PixelNetwork(self.core, spec).to(job.device)
         self.trained: nn.Module = self.network  # in `run`, wrapped to sum gradients over ranks
+        if config.freeze is Freeze.FEATURES:
+            self.core.get_submodule("features").requires_grad_(requires_grad=False)
         self.optimizer = build_optimizer(self.core, config)
+        self._start = StartWatch(len(job.manifest.classes))
         settings = BatchSettings(
             image_size_px=spec.image_size_px,
             batch_size=config.batch_size,
             pad_px=config.pad,
             flip=config.flip,
             seed=config.seed,
+            colour_axes=_colour_axes(job),
         )
         self.batches = make_batches(
             job.train, settings, device=job.device, num_workers=job.num_workers
@@ -72,7 +85,11 @@ class Trainer:
             parameter = self.core.get_parameter(name)
             buffer = torch.empty_like(parameter)  # keeps the channels-last layout
             self.optimizer.state[parameter][MOMENTUM_BUFFER] = buffer.copy_(value)
-        self.state = checkpoint.state
+        self.state = state = checkpoint.state
+        # The rate that the velocity holds: after an epoch's end, that epoch's last.
+        rate = self._rate(state.step) if state.batch else state.history[-1].learning_rate
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group[RATE_FACTOR]
 
     def run(self) -> tuple[EpochRow, ...]:
         """Train to the last epoch and return the row of every epoch.
@@ -94,6 +111,8 @@ class Trainer:
     def _train_epoch(self) -> None:
         """Make the remaining updates of the current epoch."""
         self.network.train()
+        if self.job.config.freeze is Freeze.FEATURES:
+            self.core.get_submodule("features").eval()  # statistics of batches are frozen too
         begin, state = time.perf_counter(), self.state
         # On the device, so that no step waits for a number to reach the host. This rank's share.
         loss_sum = torch.zeros((), dtype=torch.float64, device=self.job.device)
@@ -102,8 +121,9 @@ class Trainer:
             loss_sum += state.loss_sum
             num_right += state.num_right
         batches = Clocked(self._epoch_batches())
-        for images_BSSC, labels_B in batches:
-            self._update(images_BSSC, labels_B, loss_sum, num_right)
+        for batch in batches:
+            self._update(batch, loss_sum, num_right)
+            self._watch_start(batch)
             if not self._has_stepped:
                 self._has_stepped = True
                 self.reporter.on_first_step(time.perf_counter() - begin)
@@ -116,7 +136,14 @@ class Trainer:
                 self._interrupt(signal_number)
         self._record_progress(loss_sum, num_right, begin, batches.seconds)
 
-    def _epoch_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def _watch_start(self, batch: Batch) -> None:
+        """Look once whether training has started, and if not, report why."""
+        if self._start.is_over(self.state.step + 1) and self.job.ranks.is_first:
+            if self._start.is_stuck():
+                self.reporter.on_stuck(diagnose(self.network, batch, self.job.config))
+            self._start.close()
+
+    def _epoch_batches(self) -> Iterator[Batch]:
         """Deal out what remains of the current epoch."""
         size_px = crop_size_px(
             self.job.config,
@@ -131,51 +158,52 @@ class Trainer:
             num_parts=self.job.ranks.world_size,
         )
 
-    def _update(
-        self, images_BSSC: Tensor, labels_B: Tensor, loss_sum: Tensor, num_right: Tensor
-    ) -> None:
+    def _update(self, batch: Batch, loss_sum: Tensor, num_right: Tensor) -> None:
         """Make one update from this rank's share of a batch, and add to the two counts."""
         config, ranks = self.job.config, self.job.ranks
         # Dropout draws from the default generator: a function of (seed, step), not of the past.
         torch.manual_seed(ranks.dropout_seed(config.seed, self.state.step))
-        self.optimizer.param_groups[0]["lr"] = self._rate(self.state.step)
+        set_rate(self.optimizer, self._rate(self.state.step))
         self.optimizer.zero_grad(set_to_none=True)
         rest = self.batches.num_images - self.state.batch * config.batch_size
         batch_size = min(config.batch_size, rest)
         for part, gradients in ranks.micro_batches(
-            self.trained, len(labels_B), at_most=config.micro_batch_size
+            self.trained, len(batch.labels_B), at_most=config.micro_batch_size
         ):
-            labels = labels_B[part]
+            micro = batch.part(part)
+            labels_B = micro.labels_B
             with gradients:
-                logits_BK, loss = self._loss(images_BSSC[part], labels)
+                logits_BK, loss = self._loss(micro)
                 # The mean over ranks of these is the mean over the batch.
-                weight = len(labels) * ranks.world_size / batch_size
+                weight = len(labels_B) * ranks.world_size / batch_size
                 (loss * weight).backward()  # type: ignore[no-untyped-call]
-            loss_sum += loss.detach() * len(labels)
-            num_right += (logits_BK.detach().argmax(dim=1)[: len(labels)] == labels).sum()
+            loss_sum += loss.detach() * len(labels_B)
+            num_right += (logits_BK.detach().argmax(dim=1)[: len(labels_B)] == labels_B).sum()
+            self._start.add(loss)
         self.optimizer.step()
 
-    def _loss(self, images_BSSC: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
+    def _loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return logits and mean loss."""
+        images_BSSC, labels_B, colours_BC = batch
         if not len(labels_B):  # a rank without an image takes part with one that has no weight
             images_BSSC = images_BSSC.new_zeros(1, *images_BSSC.shape[1:])
-            labels_B = labels_B.new_zeros(1)
+            labels_B, colours_BC = labels_B.new_zeros(1), None
         dtype = self.job.dtype
         with torch.autocast(self.job.device.type, dtype, enabled=dtype != torch.float32):
-            logits_BK = self.trained(images_BSSC)
+            logits_BK = self.trained(images_BSSC, colours_BC)
         logits_BK = logits_BK.to(torch.promote_types(logits_BK.dtype, torch.float32))
         smoothing = self.job.config.label_smoothing
         return logits_BK, F.cross_entropy(logits_BK, labels_B, label_smoothing=smoothing)
 
     def _rate(self, step: int) -> float:
         config = self.job.config
-        progress = step / (config.epochs * self.batches.num_batches)
         drops = count_drops(
             [row.val_top1 for row in self.state.history],
             patience=config.patience,
             max_drops=config.max_drops,
         )
-        return learning_rate(config, progress=progress, num_drops=drops)
+        steps_per_epoch = self.batches.num_batches
+        return learning_rate(config, step=step, steps_per_epoch=steps_per_epoch, num_drops=drops)
 
     def _record_progress(
         self, loss_sum: Tensor, num_right: Tensor, begin: float, wait_seconds: float
@@ -278,6 +306,14 @@ class Trainer:
             signal_number=signal_number,
             hint=f"go on with: alexnet train --resume {shlex.quote(str(self.job.run.path))}",
         )
+
+
+def _colour_axes(job: Job) -> tuple[tuple[float, ...], ...]:
+    """Return the directions in which colours change, as rows, each as long as the noise has it."""
+    if not job.config.colour_noise:
+        return ()
+    rows = job.config.colour_noise * job.colours.principal_axes().T
+    return tuple(tuple(row) for row in rows.tolist())
 
 
 def _diverged(what: str, epoch: int, rate: float) -> TrainingError:

@@ -6,9 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from alexnet_cli.config import TrainConfig
+from alexnet_cli.config import MomentumKind, TrainConfig
+from alexnet_cli.models.init import weight_layers
+from alexnet_cli.networks import FACTS
 
-MOMENTUM_BUFFER = "momentum_buffer"
+MOMENTUM_BUFFER, RATE_FACTOR = "momentum_buffer", "rate_factor"
 _NUM_ITERATIONS = 5
 
 
@@ -27,15 +29,23 @@ class OrthogonalSGD(torch.optim.SGD):
 
     Args:
         network: Its hidden convolutions (all but the first) turn; the rest is SGD's.
+        groups: All its weights, the first convolution's in the first group.
         rate: Length of a step as a share of the bank's norm, at the initial learning rate.
         settings: Of `torch.optim.SGD`.
     """
 
-    def __init__(self, network: nn.Module, *, rate: float, settings: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        groups: list[dict[str, Any]],
+        *,
+        rate: float,
+        settings: dict[str, Any],
+    ) -> None:
         convolutions = [m.weight for m in network.modules() if isinstance(m, nn.Conv2d)]
         self._filters = convolutions[1:]
         self._rate, self._initial_lr = rate, settings["lr"]
-        super().__init__(network.parameters(), **settings)
+        super().__init__(groups, **settings)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -83,23 +93,61 @@ def orthogonalised(matrix_MN: Tensor) -> Tensor:
 
 
 def build_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.SGD:
-    """Return the optimiser of a configuration.
-
-    Paper §5: the velocity holds the rate (v ← 0.9 v - ε·(g + 0.0005 w)). Here: PyTorch's SGD,
-    which multiplies by the rate at the update; the two differ only for the few steps after a
-    change of rate.
+    """Return the optimiser of a configuration; `set_rate` belongs before each update.
 
     Args:
-        network: Whose weights to update.
+        network: Whose weights to update, as far as they are not frozen.
         config: Rates, momentum, weight decay.
     """
     settings: dict[str, Any] = {
         "lr": config.learning_rate,
         "momentum": config.momentum,
-        "nesterov": config.nesterov,
-        "weight_decay": config.weight_decay,
+        "nesterov": config.momentum_kind is MomentumKind.NESTEROV,
         "fused": True,
     }
+    groups = _groups(network, config)
     if config.muon_rate:
-        return OrthogonalSGD(network, rate=config.muon_rate, settings=settings)
-    return torch.optim.SGD(network.parameters(), **settings)
+        return OrthogonalSGD(network, groups, rate=config.muon_rate, settings=settings)
+    return torch.optim.SGD(groups, **settings)
+
+
+def _groups(network: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
+    """Sort the weights by decay and rate, which are published by layer for some networks."""
+    layers = weight_layers(network)
+    factors = FACTS[config.model].decay_factors or (1.0,) * len(layers)
+    decays = {
+        id(layer.weight): config.weight_decay * factor
+        for layer, factor in zip(layers, factors, strict=True)
+    }
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        decay, rate_factor = decays.get(id(parameter), config.weight_decay), 1.0
+        if name.endswith("bias"):
+            decay = config.weight_decay if config.bias_decay else 0.0
+            rate_factor = config.bias_rate_factor
+        groups.setdefault((decay, rate_factor), []).append(parameter)
+    return [
+        {"params": parameters, "weight_decay": decay, RATE_FACTOR: factor}
+        for (decay, factor), parameters in groups.items()
+    ]
+
+
+def set_rate(optimizer: torch.optim.SGD, rate: float) -> None:
+    """Set the rate of the next update.
+
+    Paper §5: the velocity holds the rate (v ← 0.9 v - ε·(g + 0.0005 w)), while PyTorch multiplies
+    by it at the update. Without Nesterov, what is gathered so far is therefore scaled by old rate
+    over new, which makes the two equal.
+    """
+    for group in optimizer.param_groups:
+        old, new = group["lr"], rate * group[RATE_FACTOR]
+        buffers = [
+            optimizer.state[parameter][MOMENTUM_BUFFER]
+            for parameter in group["params"]
+            if MOMENTUM_BUFFER in optimizer.state[parameter]
+        ]
+        if buffers and not group["nesterov"] and new not in (0.0, old):
+            torch._foreach_mul_(buffers, old / new)
+        group["lr"] = new

@@ -3,47 +3,51 @@
 import torch
 from torch import nn
 
-from alexnet_cli.config import TrainConfig
-from alexnet_cli.data.arrays import ImageSource
+from alexnet_cli.config import InputScaling, TrainConfig
+from alexnet_cli.data.arrays import ColourStatistics
 from alexnet_cli.data.catalog import Dataset
-from alexnet_cli.data.resident import training_statistics
 from alexnet_cli.errors import UsageError
-from alexnet_cli.manifest import InputSpec, Manifest, Network, NetworkSpec, Provenance
+from alexnet_cli.manifest import InputSpec, Manifest, NetworkSpec, Provenance
 from alexnet_cli.models.build import outline_network
+from alexnet_cli.networks import FACTS, network_spec
 from alexnet_cli.training.records import library_versions
 
 
 def describe_model(
-    config: TrainConfig, dataset: Dataset, train: ImageSource, *, num_workers: int = 0
+    config: TrainConfig,
+    dataset: Dataset,
+    colours: ColourStatistics,
+    *,
+    pretrained: Manifest | None = None,
 ) -> Manifest:
     """Describe the model that a run will train.
-
-    The inputs are standardised: per channel, mean 0 and standard deviation 1 over the training
-    images. Paper §2: mean subtracted, scale 0–255 left. Here: divided by the standard deviation
-    too, because with `init_he` this starts to learn at once, whatever the data.
 
     Args:
         config: The run's configuration.
         dataset: The dataset it names.
-        train: The images trained on, whose statistics become the input scaling.
-        num_workers: Threads that make images ready; 0: as many as cores.
+        colours: Of the images trained on; from them comes the input scaling.
+        pretrained: Description of the weights to start from, whose input scaling stays.
 
     Raises:
-        UsageError: The sizes do not fit each other, the network or the images.
+        UsageError: The sizes do not fit each other, the network or the images, or the network does
+            not have a switch.
     """
     image_size_px, crop_size_px = resolve_sizes(config, stored_px=dataset.image_size_px)
-    mean, std = training_statistics(
-        train, size_px=image_size_px, seed=config.seed, num_workers=num_workers
-    )
-    red, green, blue = (1.0 / max(float(s), 1e-6) for s in std)
-    scale = (red, green, blue)
-    shift = (-float(mean[0]) * red, -float(mean[1]) * green, -float(mean[2]) * blue)
+    scale, shift = _scaling(config, colours)
+    if pretrained is not None:
+        scale, shift = pretrained.input.scale, pretrained.input.shift
     return Manifest(
-        network=NetworkSpec(
-            name=config.model,
+        network=network_spec(
+            config.model,
             num_classes=len(dataset.classes),
             crop_size_px=crop_size_px,
             dropout=config.dropout,
+            switches={
+                "activation": config.activation,
+                "lrn": config.lrn,
+                "pool": config.pool,
+                "groups": config.groups or None,
+            },
         ),
         input=InputSpec(image_size_px, crop_size_px, scale=scale, shift=shift),
         classes=dataset.classes,
@@ -55,30 +59,48 @@ def describe_model(
             val_top1=0.0,
             config_sha256=config.sha256(),
             versions=library_versions(),
+            init=config.from_weights or config.init,
+            momentum_kind=config.momentum_kind,
         ),
     )
+
+
+def _scaling(
+    config: TrainConfig, colours: ColourStatistics
+) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Return scale and shift by channel.
+
+    Paper §2: the mean over the training set is subtracted from each pixel, the scale 0–255 left.
+    Here: the mean by channel, the same for all pixels, because crops of other sizes then see the
+    same input; and by default divided by the standard deviation too, because with He's initial
+    weights this starts to learn at once, whatever the data.
+    """
+    is_centred = config.input_scaling is InputScaling.CENTRED
+    red, green, blue = (1.0 if is_centred else 1.0 / max(float(std), 1e-6) for std in colours.std_C)
+    mean = colours.mean_C.tolist()
+    return (red, green, blue), (-mean[0] * red, -mean[1] * green, -mean[2] * blue)
 
 
 def resolve_sizes(config: TrainConfig, *, stored_px: int | None) -> tuple[int, int]:
     """Return image and crop size in pixels, the zeros of the configuration filled in.
 
     Images of many sizes are resized, by default, to what the network was made for: 256 px for
-    `alexnet` (paper §2), else CIFAR-10's 32 px.
+    the networks of ImageNet (paper §2), else CIFAR-10's 32 px.
 
     Raises:
         UsageError: The crop is larger than the image, or small images meet the large network.
     """
-    made_for_px = 256 if config.model is Network.ALEXNET else 32
-    image_size_px = config.image_size or stored_px or made_for_px
-    if config.model is Network.ALEXNET and image_size_px < 224 and not config.image_size:
+    facts = FACTS[config.model]
+    image_size_px = config.image_size or stored_px or facts.image_size_px
+    if image_size_px < facts.crop_size_px and not config.image_size and not config.crop_size:
         raise UsageError(
-            f"{config.data} has {image_size_px}-px images; alexnet was made for 224 px",
+            f"{config.data} has {image_size_px}-px images; {config.model} was made for "
+            f"{facts.crop_size_px} px",
             hint="enlarge them with --image-size 227, or train --model alexnet-cifar",
         )
     # Paper: 224 of 256 px. 28 of 32 is the same share.
-    crop_size_px = config.crop_size or round(image_size_px * 7 / 8)
-    if config.model is Network.ALEXNET and not config.crop_size:
-        crop_size_px = min(224, image_size_px)
+    own_px = min(facts.crop_size_px, image_size_px) or round(image_size_px * 7 / 8)
+    crop_size_px = config.crop_size or own_px
     if crop_size_px > image_size_px:
         raise UsageError(
             f"crops of {crop_size_px} px do not fit images of {image_size_px} px",

@@ -8,11 +8,13 @@ import platform
 import sys
 from collections.abc import Sequence
 from importlib import metadata
+from pathlib import Path
 
 import tomli_w
 
 from alexnet_cli import __version__
 from alexnet_cli.config import TrainConfig
+from alexnet_cli.data.folder import VAL, has_val
 from alexnet_cli.files import atomic_write
 from alexnet_cli.manifest import Manifest
 from alexnet_cli.runs import RunFolder
@@ -32,7 +34,7 @@ def library_versions() -> dict[str, str]:
 def write_config(run: RunFolder, config: TrainConfig) -> None:
     """Write `config.toml`, which `--config` takes back."""
     header = "# Repeat this run with: alexnet train --config config.toml\n"
-    document = header + tomli_w.dumps(config.model_dump(mode="json"))
+    document = header + tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
     atomic_write(run.config, document.encode())
 
 
@@ -73,6 +75,9 @@ def result_of(run: RunFolder, history: Sequence[EpochRow]) -> dict[str, object]:
 
 def write_card(run: RunFolder, config: TrainConfig, manifest: Manifest, best: EpochRow) -> None:
     """Write the model card, `README.md`."""
+    validation = f"{config.val_size:,}, held out of the training set, seed {config.seed}"
+    if has_val(Path(config.data)):
+        validation = f"those of {Path(config.data) / VAL}"
     card = f"""# {manifest.network.name} on {config.data}
 
 {len(manifest.classes)} classes: {", ".join(manifest.classes)}.
@@ -80,7 +85,7 @@ def write_card(run: RunFolder, config: TrainConfig, manifest: Manifest, best: Ep
 | | |
 | --- | --- |
 | validation top-1 | {best.val_top1:.2%} (epoch {best.epoch} of {config.epochs}) |
-| validation images | {config.val_size}, held out of the training set, seed {config.seed} |
+| validation images | {validation} |
 | input | {manifest.input.crop_size_px}-px centre crop of {manifest.input.image_size_px} px |
 | made by | alexnet-cli {__version__} |
 

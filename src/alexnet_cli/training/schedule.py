@@ -5,24 +5,32 @@ from collections.abc import Sequence
 from alexnet_cli.config import Schedule, TrainConfig
 
 DROP_FACTOR = 0.1
+_INVERSE_TIME_STEPS, _INVERSE_TIME_RATE = 100_000, 0.95
 
 
-def learning_rate(config: TrainConfig, *, progress: float, num_drops: int) -> float:
+def learning_rate(config: TrainConfig, *, step: int, steps_per_epoch: int, num_drops: int) -> float:
     """Return the rate of the next update.
+
+    The inverse-time schedule is that of the TensorFlow program this project began with: the rate
+    divided by 1 + 0.95 · ⌊step / 100,000⌋.
 
     Args:
         config: Schedule and initial rate.
-        progress: Share of the run's updates already made, 0–1.
+        step: Updates already made.
+        steps_per_epoch: Updates of an epoch.
         num_drops: Divisions by ten that the plateau schedule has decided on.
     """
+    progress = step / (config.epochs * steps_per_epoch)
     warmup = min(1.0, config.warmup_epochs / config.epochs)
     if progress < warmup:
         return config.learning_rate * progress / warmup
     if config.schedule is Schedule.LINEAR:
         return config.learning_rate * (1.0 - progress) / (1.0 - warmup)
-    if config.schedule is Schedule.PLATEAU:
-        return config.learning_rate * DROP_FACTOR**num_drops
-    return config.learning_rate
+    if config.schedule is Schedule.INVERSE_TIME:
+        return config.learning_rate / (1 + _INVERSE_TIME_RATE * (step // _INVERSE_TIME_STEPS))
+    if config.schedule is Schedule.STAGES:
+        num_drops = sum(step // steps_per_epoch >= epoch for epoch in config.stages)
+    return config.learning_rate * DROP_FACTOR**num_drops
 
 
 EARLY_SHARE = 2 / 3

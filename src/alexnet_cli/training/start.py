@@ -14,7 +14,7 @@ from alexnet_cli.config import TrainConfig
 from alexnet_cli.data.arrays import ImageSource
 from alexnet_cli.data.catalog import Dataset, find_dataset, load_training
 from alexnet_cli.data.folder import ImageFolder
-from alexnet_cli.data.resident import read_if_small
+from alexnet_cli.data.resident import read_if_small, training_statistics
 from alexnet_cli.errors import CheckpointError, TrainingError, UsageError
 from alexnet_cli.manifest import Manifest
 from alexnet_cli.models.build import num_parameters, outline_network
@@ -31,6 +31,7 @@ from alexnet_cli.training.prepare import (
     require_whole_batches,
     resolve_sizes,
 )
+from alexnet_cli.training.pretrained import Pretrained, open_pretrained
 from alexnet_cli.training.signals import StopRequest
 
 ONE_PROCESS = Ranks()
@@ -58,19 +59,42 @@ def new_job(
     """
     chosen = resolve_device(ranks.device_name(device))
     dtype = resolve_precision(config.precision, chosen)
+    pretrained = _open_weights(config)
     dataset = find_dataset(config.data)
     train, val = _load_data(config, dataset, num_workers=num_workers, check_all=True)
-    manifest = describe_model(config, dataset, train, num_workers=num_workers)
+    size_px, _ = resolve_sizes(config, stored_px=dataset.image_size_px)
+    colours = training_statistics(train, size_px=size_px, seed=config.seed, num_workers=num_workers)
+    manifest = describe_model(
+        config, dataset, colours, pretrained=pretrained.manifest if pretrained else None
+    )
     require_fit(config, manifest.network, num_images=len(train))
+    if pretrained is not None:
+        pretrained.left_out(outline_network(manifest.network))
     require_whole_batches(config, manifest.network, num_ranks=ranks.world_size)
     name = name or f"{config.model}-{Path(config.data).name}"
     run = create_run(name, parent=parent) if ranks.is_first else RunFolder(parent / name)
     stop = StopRequest(once=not ranks.is_alone)
-    job = Job(config, manifest, train, val, run, chosen, dtype, num_workers, stop, ranks)
+    job = Job(
+        config, manifest, train, val, run, chosen, dtype, colours,
+        pretrained=pretrained, num_workers=num_workers, stop=stop, ranks=ranks,
+    )  # fmt: skip
     if ranks.is_first:
         records.write_config(run, config)
         records.write_environment(run, job.environment)
     return job
+
+
+def _open_weights(config: TrainConfig) -> Pretrained | None:
+    if not config.from_weights:
+        return None
+    pretrained = open_pretrained(config.from_weights)
+    own = pretrained.manifest.network.name
+    if own is not config.model:
+        raise UsageError(
+            f"the weights {config.from_weights} are of {own}, not of {config.model}",
+            hint=f"train --model {own}",
+        )
+    return pretrained
 
 
 def _load_data(
@@ -140,7 +164,12 @@ def resume_job(
     train, val = _load_data(config, dataset, num_workers=num_workers, check_all=False)
     dtype = resolve_precision(config.precision, chosen)
     stop = StopRequest(once=not ranks.is_alone)
-    job = Job(config, checkpoint.manifest, train, val, run, chosen, dtype, num_workers, stop, ranks)
+    size_px = checkpoint.manifest.input.image_size_px
+    colours = training_statistics(train, size_px=size_px, seed=config.seed, num_workers=num_workers)
+    job = Job(
+        config, checkpoint.manifest, train, val, run, chosen, dtype, colours,
+        num_workers=num_workers, stop=stop, ranks=ranks,
+    )  # fmt: skip
     if job.environment != checkpoint.environment:
         warn(
             f"the run was on {checkpoint.environment}, it goes on with {job.environment}: "

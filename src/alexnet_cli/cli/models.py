@@ -1,0 +1,50 @@
+"""`alexnet models`."""
+
+from typing import Any
+
+from alexnet_cli.cli.console import print_json, stdout_console
+from alexnet_cli.cli.options import Json
+from alexnet_cli.manifest import Network
+
+EXAMPLES = "Example: alexnet models --json"
+
+
+def command(json: Json = False) -> None:
+    """List the networks that can be trained, with their size and source."""
+    entries = [_entry(name) for name in Network]
+    if json:
+        print_json(entries)
+        return
+    from rich.table import Table
+
+    table = Table(caption="with 10 classes; layers and reasons: alexnet explain NAME")
+    for column in ("name", "input", "parameters", "MACs"):
+        table.add_column(column, justify="left" if column == "name" else "right", no_wrap=True)
+    table.add_column("what it is")
+    for entry in entries:
+        table.add_row(
+            entry["name"],
+            f"{entry['crop_size_px']} px",
+            f"{entry['num_parameters']:,}",
+            f"{entry['num_macs'] / 1e6:,.1f} M",
+            f"{entry['summary']} {entry['source']}",
+        )
+    stdout_console().print(table)
+
+
+def _entry(name: Network) -> dict[str, Any]:
+    from alexnet_cli.models.explain import layer_table
+    from alexnet_cli.networks import FACTS, network_spec
+
+    facts = FACTS[name]
+    crop_size_px = facts.crop_size_px or round(facts.image_size_px * 7 / 8)
+    rows = layer_table(network_spec(name, num_classes=10, crop_size_px=crop_size_px))
+    return {
+        "name": name,
+        "crop_size_px": crop_size_px,
+        "num_parameters": sum(row.num_parameters for row in rows),
+        "num_macs": sum(row.num_macs for row in rows),
+        "switches": facts.switches,
+        "summary": facts.summary,
+        "source": facts.source,
+    }

@@ -1,0 +1,107 @@
+"""Trained weights to start from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from torch import Tensor, nn
+
+from alexnet_cli.errors import ModelFileError, UsageError
+from alexnet_cli.inference.session import read_manifest
+from alexnet_cli.manifest import Manifest
+from alexnet_cli.models.init import weight_layers
+from alexnet_cli.runs import PRETRAINED, RunFolder, pretrained_model
+from alexnet_cli.training.checkpoint import MODEL_FILE, best_checkpoint
+
+FINE_TUNING_RATE = 0.001  # a tenth of the paper's: what was learned should move, not go
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A trained network's weights and description.
+
+    Attributes:
+        name: What the user called it.
+        manifest: Its description.
+        tensors: Its weights by name.
+    """
+
+    name: str
+    manifest: Manifest
+    tensors: dict[str, Tensor]
+
+    def settings(self) -> dict[str, Any]:
+        """Return the defaults of a run that starts from them: their network, a smaller rate."""
+        network, image = self.manifest.network, self.manifest.input
+        return {
+            "model": network.name,
+            "activation": network.activation,
+            "lrn": network.lrn,
+            "pool": network.pool,
+            "groups": network.groups,
+            "image_size": image.image_size_px,
+            "crop_size": image.crop_size_px,
+            "learning_rate": FINE_TUNING_RATE,
+        }
+
+    def copy_into(self, network: nn.Module) -> None:
+        """Copy all weights, but those of a last layer for another number of classes.
+
+        Raises:
+            UsageError: The network is another one.
+        """
+        left_out = self.left_out(network)
+        kept = {name: value for name, value in self.tensors.items() if name not in left_out}
+        network.load_state_dict(kept, strict=False)
+
+    def left_out(self, network: nn.Module) -> set[str]:
+        """Return which weights are not copied into a network, which may be an outline.
+
+        Raises:
+            UsageError: More than a last layer for other classes.
+        """
+        wanted = network.state_dict()
+        names = {id(module): name for name, module in network.named_modules()}
+        head = names[id(weight_layers(network)[-1])]
+        differing = {
+            name
+            for name in wanted.keys() | self.tensors.keys()
+            if name not in wanted
+            or name not in self.tensors
+            or wanted[name].shape != self.tensors[name].shape
+        }
+        counts = {name for name in differing if name.endswith("num_batches_tracked")}
+        if others := differing - counts - {f"{head}.weight", f"{head}.bias"}:
+            raise UsageError(
+                f"the weights of {self.name} do not fit this network ({min(others)} differs)",
+                hint="leave the network's switches and the crop size as they were",
+            )
+        return differing
+
+
+def open_pretrained(name: str) -> Pretrained:
+    """Read trained weights.
+
+    Args:
+        name: One of `PRETRAINED`, a run folder, or an exported `.safetensors` file.
+
+    Raises:
+        AlexnetError: There are none, or they are damaged.
+    """
+    path = pretrained_model(name) if name in PRETRAINED else Path(name)
+    if path.is_dir():
+        checkpoint = best_checkpoint(RunFolder(path).checkpoints)
+        return Pretrained(name, checkpoint.manifest, checkpoint.read_tensors(MODEL_FILE))
+    if path.suffix != ".safetensors" or not path.is_file():
+        known = ", ".join(PRETRAINED)
+        raise UsageError(
+            f"no trained weights are called {name!r}",
+            hint=f"name one of: {known}; or a run folder, or a .safetensors file of alexnet export",
+            code="weights_missing",
+        )
+    manifest = read_manifest(path)
+    try:
+        return Pretrained(name, manifest, safetensors.torch.load(path.read_bytes()))
+    except safetensors.SafetensorError as error:
+        raise ModelFileError(f"cannot read the weights {path} ({error})") from error

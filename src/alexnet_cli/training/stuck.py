@@ -1,0 +1,151 @@
+"""A start that does not start: the loss sits at ln(classes), as if every image were the same.
+
+Shape letters: B batch, K classes.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from alexnet_cli.config import Init, InputScaling, TrainConfig
+from alexnet_cli.data.batches import Batch
+from alexnet_cli.models.init import weight_layers
+from alexnet_cli.models.normalise import PixelNetwork
+
+WATCHED_UPDATES = 200
+_NEAR = 0.005  # of ln(classes): closer than this, nothing has been learned
+_MOSTLY_DEAD = 0.9
+
+
+@dataclass(frozen=True)
+class LayerHealth:
+    """What a layer does with the images of one batch.
+
+    Attributes:
+        name: Name of its weights in the network.
+        gradient_norm: Of its weights.
+        dead_share: Share of its ReLUs that are 0 for every image, 0–1; none: it has no ReLU.
+    """
+
+    name: str
+    gradient_norm: float
+    dead_share: float | None
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Why training does not start.
+
+    Attributes:
+        num_updates: Made so far.
+        loss: On one batch, in nats.
+        chance: ln(classes), the loss of a network that knows nothing.
+        logit_spread: Standard deviation of a logit over the images of the batch, mean over classes.
+        layers: From input to output.
+        cure: A setting that helps.
+    """
+
+    num_updates: int
+    loss: float
+    chance: float
+    logit_spread: float
+    layers: tuple[LayerHealth, ...]
+    cure: str
+
+
+class StartWatch:
+    """Keeps the losses of the first updates, on their device, until they are looked at once.
+
+    Args:
+        num_classes: Classes K.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        self._chance, self._losses = math.log(num_classes), list[Tensor]()
+        self._first_step: int | None = None
+        self._is_open = True
+
+    def add(self, loss: Tensor) -> None:
+        """Note the loss of a part of a batch."""
+        if self._is_open:
+            self._losses.append(loss.detach())
+
+    def is_over(self, step: int) -> bool:
+        """Tell whether enough updates have been made.
+
+        Args:
+            step: Updates made since the run began; this process may have begun later.
+        """
+        if not self._is_open:
+            return False
+        if self._first_step is None:
+            self._first_step = step
+        return step - self._first_step + 1 >= WATCHED_UPDATES
+
+    def is_stuck(self) -> bool:
+        """Tell whether the second half of the losses is where it would be by chance."""
+        late = torch.stack(self._losses[len(self._losses) // 2 :])
+        return abs(float(late.mean()) - self._chance) < _NEAR * self._chance
+
+    def close(self) -> None:
+        """Keep nothing any more."""
+        self._is_open, self._losses = False, []
+
+
+def diagnose(network: PixelNetwork, batch: Batch, config: TrainConfig) -> Diagnosis:
+    """Look at one forward and backward pass; the network is afterwards as it was.
+
+    Args:
+        network: In training.
+        batch: Images to look with.
+        config: The run's settings, from which the cure is chosen.
+    """
+    was_training = network.training
+    network.eval()  # no dropout, and no statistics of batches change
+    dead: list[float] = []
+
+    def count_dead(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+        per_unit = (
+            output.detach().flatten(2).amax(dim=(0, 2)) if output.ndim > 2 else output.amax(0)
+        )
+        dead.append(float((per_unit <= 0).float().mean()))
+
+    relus = [module for module in network.modules() if isinstance(module, nn.ReLU)]
+    handles = [relu.register_forward_hook(count_dead) for relu in relus]
+    layers = {name: layer for name, layer in network.network.named_modules()
+              if layer in weight_layers(network.network)}  # fmt: skip
+    weights = [layer.weight for layer in layers.values() if layer.weight.requires_grad]
+    logits_BK = network(batch.images_BSSC)
+    loss = F.cross_entropy(logits_BK, batch.labels_B)
+    gradients = dict(zip(map(id, weights), torch.autograd.grad(loss, weights), strict=True))
+    for handle in handles:
+        handle.remove()
+    network.train(was_training)
+    shares = [*dead, *[None] * (len(layers) - len(dead))]
+    health = tuple(
+        LayerHealth(name, float(gradients[id(layer.weight)].norm()), share)
+        for (name, layer), share in zip(layers.items(), shares, strict=True)
+        if id(layer.weight) in gradients
+    )
+    return Diagnosis(
+        num_updates=WATCHED_UPDATES,
+        loss=float(loss),
+        chance=math.log(logits_BK.shape[1]),
+        logit_spread=float(logits_BK.detach().std(dim=0).mean()),
+        layers=health,
+        cure=_cure(config, max(dead, default=0.0)),
+    )
+
+
+def _cure(config: TrainConfig, dead_share: float) -> str:
+    is_small = config.input_scaling is InputScaling.STANDARD
+    if config.init is not Init.HE and is_small:
+        return "--init he, or --input-scaling centred: these initial weights need inputs of 0-255"
+    if dead_share > _MOSTLY_DEAD:
+        return f"--learning-rate {config.learning_rate / 10:g}: most ReLUs of a layer have died"
+    if config.init is not Init.HE:
+        return "--init he"
+    return f"--learning-rate {config.learning_rate * 3:g}, or --schedule constant without warm-up"
