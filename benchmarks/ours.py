@@ -12,28 +12,11 @@ from alexnet_cli.data.batches import Batch
 from alexnet_cli.data.catalog import find_dataset
 from alexnet_cli.manifest import Manifest
 from alexnet_cli.runs import RunFolder
-from alexnet_cli.training.checkpoint import EpochRow, TrainState
+from alexnet_cli.training.checkpoint import TrainState
 from alexnet_cli.training.device import resolve_precision
-from alexnet_cli.training.job import Job
+from alexnet_cli.training.job import Job, Reporter
 from alexnet_cli.training.loop import Trainer
 from alexnet_cli.training.prepare import describe_model
-from alexnet_cli.training.stuck import Diagnosis
-
-
-class Silent:
-    """A reporter that says nothing."""
-
-    def on_first_step(self, seconds: float) -> None:
-        """Say nothing of the first update."""
-
-    def on_stuck(self, diagnosis: Diagnosis) -> None:
-        """Say nothing of a start that is none."""
-
-    def on_step(self, epoch: int, images_done: int, images_total: int) -> None:
-        """Say nothing of an update."""
-
-    def on_epoch(self, row: EpochRow, *, is_best: bool) -> None:
-        """Say nothing of an epoch."""
 
 
 def describe(config: TrainConfig, train: ImageArrays) -> Manifest:
@@ -63,7 +46,7 @@ def make_trainer(
     run = RunFolder(Path(tempfile.gettempdir()) / "never-written") if run is None else run
     colours = train.colour_statistics()
     job = Job(config, describe(config, train), train, val, run, device, dtype, colours)
-    trainer = Trainer(job, Silent())
+    trainer = Trainer(job, Reporter())
     trainer.network.train()
     return trainer
 

@@ -14,17 +14,12 @@ from alexnet_cli.export.write import Format, export_model
 from alexnet_cli.inference.session import load_model
 from alexnet_cli.models.build import build_network
 from alexnet_cli.training.checkpoint import EpochRow, best_checkpoint
+from alexnet_cli.training.job import Reporter
 from alexnet_cli.training.start import new_job, train
 
 
-class PrintEpochs:
+class PrintEpochs(Reporter):
     """What training reports to."""
-
-    def on_first_step(self, seconds: float) -> None:
-        """Say nothing of the first update."""
-
-    def on_step(self, epoch: int, images_done: int, images_total: int) -> None:
-        """Called after each update."""
 
     def on_epoch(self, row: EpochRow, *, is_best: bool) -> None:
         """Called after each validation."""

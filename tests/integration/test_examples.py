@@ -7,14 +7,22 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from alexnet_cli.data import shapes
 from tests.integration.conftest import Run
 
 _EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def test_every_example_has_a_test() -> None:
-    tested = {"train_and_export.py", "predict_with_onnxruntime.py", "quick_shapes.toml"}
+    tested = {
+        "train_and_export.py",
+        "predict_with_onnxruntime.py",
+        "quick_shapes.toml",
+        "fine_tune.py",
+        "own_images.py",
+    }
     assert {path.name for path in _EXAMPLES.iterdir() if path.is_file()} == tested
 
 
@@ -26,6 +34,39 @@ def test_train_and_export() -> None:
     )  # fmt: skip
     assert "validation top-1" in result.stdout
     assert Path("runs/example/model.onnx").is_file()
+
+
+@pytest.fixture
+def photos(isolated: Path) -> Path:
+    """Twenty drawn images of two classes."""
+    images, labels = shapes.draw_shapes(100, seed=1)
+    for number, label in enumerate(labels.tolist()):
+        if label < 2:
+            folder = isolated / "photos" / shapes.CLASSES[label]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(images[number]).save(folder / f"{number}.png")
+    return isolated / "photos"
+
+
+@pytest.mark.slow
+def test_own_images(photos: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, _EXAMPLES / "own_images.py", photos, "1"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "best validation top-1" in result.stdout
+    assert Path("runs/own-images/metrics.csv").is_file()
+
+
+@pytest.mark.slow
+def test_fine_tune(photos: Path, trained_folder: Path) -> None:
+    weights = trained_folder / "runs" / "alexnet-cifar-shapes" / "model.safetensors"
+    result = subprocess.run(
+        [sys.executable, _EXAMPLES / "fine_tune.py", photos, weights, "1"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "10 classes before, 2 now" in result.stdout
+    assert Path("runs/fine-tuned/metrics.csv").is_file()
 
 
 def test_plain_onnxruntime_answers_as_predict_does(trained_folder: Path, alexnet: Run) -> None:

@@ -20,10 +20,9 @@ from alexnet_cli.errors import DataError, Interrupted
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.checkpoint import (
     MODEL_FILE,
-    EpochRow,
     newest_checkpoint,
 )
-from alexnet_cli.training.job import Job
+from alexnet_cli.training.job import Job, Reporter
 from alexnet_cli.training.loop import Trainer
 from alexnet_cli.training.signals import StopRequest
 from alexnet_cli.training.start import new_job
@@ -98,21 +97,17 @@ def test_a_folder_that_is_not_there_or_damaged_is_refused_before_a_run(
     assert not Path("runs").exists()
 
 
-class Silent:
+class Silent(Reporter):
     """Says nothing; asks the job to stop after two steps, if it is given its request."""
 
     def __init__(self, stop: StopRequest | None = None) -> None:
         self.stop = stop
         self.steps: list[tuple[int, int, int]] = []
 
-    def on_first_step(self, seconds: float) -> None: ...
-
     def on_step(self, epoch: int, images_done: int, images_total: int) -> None:
         self.steps.append((epoch, images_done, images_total))
         if self.stop is not None and len(self.steps) == 2:
             self.stop.signal_number = 15
-
-    def on_epoch(self, row: EpochRow, *, is_best: bool) -> None: ...
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ def test_real_images_have_the_published_statistics(real_archive: Path) -> None:
     train, test = read_archive(real_archive)
     assert np.bincount(train.labels_N).tolist() == [5_000] * len(CLASSES)
     assert np.bincount(test.labels_N).tolist() == [1_000] * len(CLASSES)
-    mean, std = train.channel_statistics()
-    np.testing.assert_allclose(mean / 255, [0.4914, 0.4822, 0.4465], atol=5e-5)
-    np.testing.assert_allclose(std / 255, [0.2470, 0.2435, 0.2616], atol=5e-5)
+    found = train.colour_statistics()
+    np.testing.assert_allclose(found.mean_C / 255, [0.4914, 0.4822, 0.4465], atol=5e-5)
+    np.testing.assert_allclose(found.std_C / 255, [0.2470, 0.2435, 0.2616], atol=5e-5)
 
 
 def test_download_takes_it_and_train_finds_it(real_archive: Path, alexnet: Run) -> None:

@@ -195,7 +195,7 @@ def test_a_flag_beats_the_recipe_and_the_recipe_the_default(alexnet: Run, isolat
     result = alexnet("train", "--config", "mine.toml", "--epochs", "7", "--dry-run")
     shown = json.loads(result.stdout)
     assert (shown["epochs"], shown["label_smoothing"]) == (7, 0.2)  # flag, file
-    assert (shown["schedule"], shown["nesterov"]) == ("linear", True)  # recipe
+    assert (shown["schedule"], shown["momentum_kind"]) == ("linear", "nesterov")  # recipe
     assert (shown["batch_size"], shown["momentum"]) == (128, 0.9)  # default
 
 

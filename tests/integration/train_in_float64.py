@@ -14,7 +14,7 @@ from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.manifest import InputSpec, Manifest, Network, NetworkSpec, Provenance
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.distributed import joined
-from alexnet_cli.training.job import Job
+from alexnet_cli.training.job import Job, Reporter
 from alexnet_cli.training.loop import Trainer
 
 CLASSES = ("ant", "bee", "cat", "dog")
@@ -32,17 +32,6 @@ CONFIG = TrainConfig(
     seed=5,
     precision=Precision.FP32,
 )
-
-
-class Silent:
-    def on_first_step(self, seconds):
-        pass
-
-    def on_step(self, epoch, images_done, images_total):
-        pass
-
-    def on_epoch(self, row, *, is_best):
-        pass
 
 
 def draw(num_images, seed):
@@ -63,10 +52,11 @@ with joined() as ranks:
     )
     # 65 images in batches of 16: five steps an epoch, the last of a single image, so that one of
     # two ranks has none. 21 validation images do not divide by two.
+    train = draw(65, 0)
     job = Job(
-        CONFIG, manifest, draw(65, 0), draw(21, 1), run,
-        torch.device("cpu"), torch.float32, ranks=ranks,
+        CONFIG, manifest, train, draw(21, 1), run,
+        torch.device("cpu"), torch.float32, train.colour_statistics(), ranks=ranks,
     )  # fmt: skip
-    trainer = Trainer(job, Silent())
+    trainer = Trainer(job, Reporter())
     trainer.network.double()
     trainer.run()

@@ -99,7 +99,7 @@ def test_every_missing_field_is_named(path):
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        (("schema",), 2),
+        (("schema",), 1),
         (("network", "name"), "resnet"),
         (("network", "num_classes"), 4),
         (("network", "num_classes"), 3.0),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from alexnet_cli.cli.console import stderr_console
+from alexnet_cli.training.job import Reporter
 
 if TYPE_CHECKING:
     from alexnet_cli.training.checkpoint import EpochRow
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 _WAIT_SHOWN = 0.05  # of an epoch's time; less is not worth a word
 
 
-class TrainingDisplay:
-    """The `Reporter` of the command line.
+class TrainingDisplay(Reporter):
+    """Shows it on the command line.
 
     Args:
         num_epochs: Epochs of the run.

@@ -1,7 +1,6 @@
 """What to train and who is told: the training loop's input."""
 
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import torch
 
@@ -18,8 +17,8 @@ from alexnet_cli.training.signals import StopRequest
 from alexnet_cli.training.stuck import Diagnosis
 
 
-class Reporter(Protocol):
-    """Who is told how training goes."""
+class Reporter:
+    """Who is told how training goes; this one listens and says nothing."""
 
     def on_first_step(self, seconds: float) -> None:
         """After the first update of this process, which also prepares kernels and memory."""

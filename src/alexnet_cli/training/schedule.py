@@ -30,6 +30,8 @@ def learning_rate(config: TrainConfig, *, step: int, steps_per_epoch: int, num_d
         return config.learning_rate / (1 + _INVERSE_TIME_RATE * (step // _INVERSE_TIME_STEPS))
     if config.schedule is Schedule.STAGES:
         num_drops = sum(step // steps_per_epoch >= epoch for epoch in config.stages)
+    elif config.schedule is Schedule.CONSTANT:
+        num_drops = 0
     return config.learning_rate * DROP_FACTOR**num_drops
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from alexnet_cli.data.arrays import ImageArrays, channel_statistics
+from alexnet_cli.data.arrays import ImageArrays, colour_statistics
 
 
 @pytest.fixture(scope="module")
@@ -22,20 +22,32 @@ def test_take_keeps_the_order_asked_for_and_copies(arrays):
     np.testing.assert_array_equal(arrays.images_NHWC[3], before)
 
 
-def test_channel_statistics_are_those_of_all_pixels(arrays):
-    mean, std = arrays.channel_statistics()
-    np.testing.assert_allclose(mean, arrays.images_NHWC.mean(axis=(0, 1, 2)), rtol=1e-12)
-    np.testing.assert_allclose(std, arrays.images_NHWC.std(axis=(0, 1, 2)), rtol=1e-12)
+def test_statistics_are_those_of_all_pixels(arrays):
+    found = arrays.colour_statistics()
+    pixels = arrays.images_NHWC.reshape(-1, 3).astype(float)
+    np.testing.assert_allclose(found.mean_C, pixels.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(found.std_C, pixels.std(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(found.covariance_CC, np.cov(pixels.T, ddof=0), rtol=1e-9, atol=1e-9)
 
 
 def test_one_colour_has_no_deviation():
     images = np.full((3, 5, 7, 3), (0, 77, 255), np.uint8)
-    mean, std = ImageArrays(images, np.zeros(3, np.int64)).channel_statistics()
-    assert mean.tolist() == [0, 77, 255]
-    assert std.tolist() == [0, 0, 0]
+    found = ImageArrays(images, np.zeros(3, np.int64)).colour_statistics()
+    assert found.mean_C.tolist() == [0, 77, 255]
+    assert found.std_C.tolist() == [0, 0, 0]
+    assert not found.principal_axes().any()
 
 
 def test_statistics_of_several_batches_are_those_of_all_images(arrays):
-    parts = [arrays.images_NHWC[:7], arrays.images_NHWC[7:]]
-    for found, whole in zip(channel_statistics(parts), arrays.channel_statistics(), strict=True):
-        np.testing.assert_array_equal(found, whole)
+    found = colour_statistics([arrays.images_NHWC[:7], arrays.images_NHWC[7:]])
+    whole = arrays.colour_statistics()
+    np.testing.assert_array_equal(found.mean_C, whole.mean_C)
+    np.testing.assert_array_equal(found.covariance_CC, whole.covariance_CC)
+
+
+def test_principal_axes_are_orthogonal_and_as_long_as_the_standard_deviations(arrays):
+    found = arrays.colour_statistics()
+    axes = found.principal_axes()
+    np.testing.assert_allclose(axes @ axes.T, found.covariance_CC, rtol=1e-9, atol=1e-9)
+    products = axes.T @ axes
+    np.testing.assert_allclose(products, np.diag(products.diagonal()), atol=1e-6)

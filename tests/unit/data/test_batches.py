@@ -30,12 +30,13 @@ def assert_same(first, second):
     for one, other in zip(first, second, strict=True):
         assert torch.equal(one[0], other[0])
         assert torch.equal(one[1], other[1])
+        assert one[2] is other[2] is None or torch.equal(one[2], other[2])
 
 
 def joined(batches):
     """Images and labels of an epoch, by image number."""
-    labels = torch.cat([labels for _, labels in batches])
-    return torch.cat([images for images, _ in batches])[labels.argsort()].numpy()
+    labels = torch.cat([batch.labels_B for batch in batches])
+    return torch.cat([batch.images_BSSC for batch in batches])[labels.argsort()].numpy()
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
@@ -65,10 +66,12 @@ def test_crop_and_flip_is_the_naive_loop(dtype, size_px):
 def test_each_image_comes_once_per_epoch(batch_size):
     arrays = numbered()
     batches = dealt(arrays, batch_size=batch_size)
-    labels = torch.cat([labels for _, labels in batches])
+    labels = torch.cat([batch.labels_B for batch in batches])
     assert sorted(labels.tolist()) == list(range(NUM_IMAGES))
     full, rest = divmod(NUM_IMAGES, batch_size)
-    assert [len(images) for images, _ in batches] == [batch_size] * full + [rest] * bool(rest)
+    assert [len(batch.images_BSSC) for batch in batches] == [batch_size] * full + [rest] * bool(
+        rest
+    )
     settings = BatchSettings(image_size_px=8, batch_size=batch_size, pad_px=0, flip=True, seed=1)
     count = TrainingBatches(arrays, settings, device=CPU)
     assert count.num_batches == len(batches)
@@ -92,7 +95,7 @@ def test_seed_and_epoch_fix_the_batches():
 @pytest.mark.parametrize("change", [{"epoch": 4}, {"seed": 2}], ids=str)
 def test_another_epoch_or_seed_has_another_order_and_other_crops(change):
     first, other = dealt(epoch=3), dealt(**{"epoch": 3, **change})
-    orders = [[label for _, labels in e for label in labels.tolist()] for e in (first, other)]
+    orders = [[label for batch in e for label in batch.labels_B.tolist()] for e in (first, other)]
     assert orders[0] != orders[1]
     assert not np.array_equal(joined(first), joined(other))
 
@@ -147,8 +150,50 @@ def test_resize_all_does_what_predict_does():
 
 def test_batches_are_cut_from_resized_images():
     arrays = numbered()
-    (images, _), *_ = dealt(
+    (images, _, _), *_ = dealt(
         arrays, image_size_px=12, crop_size_px=12, flip=False, batch_size=NUM_IMAGES
     )
     expected = {image.tobytes() for image in resize_all(arrays.images_NHWC, 12)}
     assert {image.tobytes() for image in images.numpy()} == expected
+
+
+AXES = ((2.0, 0.0, 1.0), (0.0, 3.0, 0.0), (-0.5, 0.0, 1.0))
+
+
+def test_colours_change_by_the_formulas_mean_and_covariance():
+    """[p1, p2, p3][α1 √λ1, α2 √λ2, α3 √λ3]ᵀ with α ~ N(0, σ) has mean 0 and covariance σ²·C."""
+    random = np.random.default_rng(4)
+    mixed = random.integers(0, 128, (20_000, 1, 1, 3)) @ np.array([[1, 0, 0], [1, 1, 0], [0, 0, 1]])
+    arrays = ImageArrays(mixed.astype(np.uint8), np.arange(len(mixed)))
+    statistics = arrays.colour_statistics()
+    axes = tuple(map(tuple, (0.1 * statistics.principal_axes().T).tolist()))
+    batches = dealt(arrays, batch_size=1_000, crop_size_px=1, colour_axes=axes)
+    changes = np.concatenate([batch.colours_BC.numpy() for batch in batches]).astype(float)
+    expected = 0.01 * statistics.covariance_CC
+    deviations = np.sqrt(expected.diagonal())
+    standard_error = deviations / np.sqrt(len(changes))
+    assert (np.abs(changes.mean(axis=0)) < 4 * standard_error).all()
+    # Of a Gaussian: var(s_ij) = (s_ii s_jj + s_ij²) / n.
+    spread = np.sqrt((np.outer(deviations**2, deviations**2) + expected**2) / len(changes))
+    assert (np.abs(np.cov(changes.T) - expected) < 4 * spread).all()
+
+
+def test_each_use_of_an_image_has_a_colour_of_its_own_that_resumes():
+    first, second = (dealt(epoch=epoch, colour_axes=AXES) for epoch in (0, 1))
+    by_image = [
+        {
+            int(n): tuple(c.tolist())
+            for b in e
+            for n, c in zip(b.labels_B, b.colours_BC, strict=True)
+        }
+        for e in (first, second)
+    ]
+    assert len(set(by_image[0].values()) | set(by_image[1].values())) == 2 * NUM_IMAGES
+    assert_same(dealt(first_batch=3, colour_axes=AXES), first[3:])
+    assert dealt()[0].colours_BC is None
+
+
+def test_the_noise_of_colours_changes_no_other_draw():
+    for plain, noisy in zip(dealt(), dealt(colour_axes=AXES), strict=True):
+        assert torch.equal(plain.images_BSSC, noisy.images_BSSC)
+        assert torch.equal(plain.labels_B, noisy.labels_B)

@@ -36,5 +36,6 @@ def test_what_is_in_memory_is_not_resized(photos):
 def test_statistics_of_a_folder_smaller_than_the_sample_are_exact(photos):
     folder = load_train(photos, CLASSES)
     found = training_statistics(folder, size_px=10, seed=3, num_workers=2)
-    expected = ImageArrays(folder.squares(10), folder.labels_N).channel_statistics()
-    np.testing.assert_array_equal(found, expected)
+    expected = ImageArrays(folder.squares(10), folder.labels_N).colour_statistics()
+    np.testing.assert_array_equal(found.mean_C, expected.mean_C)
+    np.testing.assert_array_equal(found.covariance_CC, expected.covariance_CC)

@@ -13,7 +13,14 @@ from alexnet_cli.data.streaming import StreamingBatches, make_batches
 from alexnet_cli.errors import DataError
 
 CPU = torch.device("cpu")
-SETTINGS = BatchSettings(image_size_px=12, batch_size=5, pad_px=1, flip=True, seed=3)
+SETTINGS = BatchSettings(
+    image_size_px=12,
+    batch_size=5,
+    pad_px=1,
+    flip=True,
+    seed=3,
+    colour_axes=((1.0, 2.0, 0.5), (0.0, 1.0, 0.0)),
+)
 
 
 @pytest.fixture
@@ -40,6 +47,7 @@ def assert_same(first, second):
         assert one[0].is_contiguous()
         assert torch.equal(one[0], other[0])
         assert torch.equal(one[1], other[1])
+        assert torch.equal(one[2], other[2])
 
 
 def image_threads():

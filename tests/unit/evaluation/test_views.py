@@ -24,6 +24,14 @@ def test_places_of_the_crops(images, num_views):
         np.testing.assert_array_equal(mirrored[:, :, ::-1], plain)
 
 
+def test_nine_views_are_a_grid(images):
+    views = list(views_of(images, crop_size_px=4, num_views=9))
+    places = {(top, left) for top in (0, 2, 5) for left in (0, 3, 7)}
+    assert {tuple(view[0, 0, 0, 1:].tolist()) for view in views} == places
+    assert len(views) == 9
+    np.testing.assert_array_equal(views[0], next(views_of(images, crop_size_px=4, num_views=1)))
+
+
 def test_the_whole_image_is_every_crop():
     square = np.arange(48, dtype=np.uint8).reshape(1, 4, 4, 3)
     views = list(views_of(square, crop_size_px=4, num_views=10))

@@ -3,8 +3,13 @@ import torch
 import torch.nn.functional as F
 
 from alexnet_cli.errors import UsageError
+from alexnet_cli.manifest import Network, NetworkSpec
 from alexnet_cli.models.alexnet import MIN_CROP_PX, AlexNet
 from alexnet_cli.models.build import num_parameters
+
+
+def alexnet(num_classes, crop_size_px, **switches):
+    return AlexNet(NetworkSpec(Network.ALEXNET, num_classes, crop_size_px, **switches))
 
 
 def lrn(x):
@@ -32,7 +37,7 @@ def papers_table(weights, x):
 def at_227():
     """A network with PyTorch's own initial weights, so that no bias is zero."""
     torch.manual_seed(0)
-    return AlexNet(10, 227).double().eval()
+    return alexnet(10, 227).double().eval()
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +50,7 @@ def image():
 @pytest.mark.parametrize("crop_size_px", [224, 227])
 def test_number_of_parameters(num_classes, expected, crop_size_px):
     with torch.device("meta"):
-        assert num_parameters(AlexNet(num_classes, crop_size_px)) == expected
+        assert num_parameters(alexnet(num_classes, crop_size_px)) == expected
 
 
 @torch.inference_mode()
@@ -57,7 +62,7 @@ def test_forward_is_the_papers_table(at_227, image):
 
 @torch.inference_mode()
 def test_224_equals_227_with_zeros_at_right_and_bottom(at_227, image):
-    at_224 = AlexNet(10, 224).eval()
+    at_224 = alexnet(10, 224).eval()
     at_224.load_state_dict(at_227.state_dict(), assign=True)
     cut, padded = image[..., :224, :224], image.clone()
     padded[..., 224:, :] = 0
@@ -68,17 +73,17 @@ def test_224_equals_227_with_zeros_at_right_and_bottom(at_227, image):
 @pytest.mark.parametrize("crop_size_px", [*range(67, 80), 100, 223, 225, 256])
 def test_other_crops_run(crop_size_px):
     with torch.device("meta"):
-        network = AlexNet(7, crop_size_px)
+        network = alexnet(7, crop_size_px)
         assert network(torch.empty(2, 3, crop_size_px, crop_size_px)).shape == (2, 7)
 
 
 def test_too_small_a_crop_is_refused_with_a_hint():
     with pytest.raises(UsageError, match="35") as caught:
-        AlexNet(10, MIN_CROP_PX - 1)
+        alexnet(10, MIN_CROP_PX - 1)
     assert "alexnet-cifar" in caught.value.hint
 
 
 def test_both_hidden_layers_have_the_dropout_asked_for():
     with torch.device("meta"):
-        network = AlexNet(10, 67, dropout=0.25)
+        network = alexnet(10, 67, dropout=0.25)
     assert [m.p for m in network.modules() if isinstance(m, torch.nn.Dropout)] == [0.25, 0.25]

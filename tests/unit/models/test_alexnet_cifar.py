@@ -3,8 +3,13 @@ import torch
 import torch.nn.functional as F
 
 from alexnet_cli.errors import UsageError
+from alexnet_cli.manifest import Network, NetworkSpec
 from alexnet_cli.models.alexnet_cifar import MAX_CROP_PX, MIN_CROP_PX, AlexNetCifar
 from alexnet_cli.models.build import num_parameters
+
+
+def alexnet_cifar(num_classes, crop_size_px, **switches):
+    return AlexNetCifar(NetworkSpec(Network.ALEXNET_CIFAR, num_classes, crop_size_px, **switches))
 
 
 def ceil_pool(x):
@@ -31,14 +36,14 @@ def reference(weights, x):
 )
 def test_number_of_parameters(crop_size_px, expected):
     with torch.device("meta"):
-        assert num_parameters(AlexNetCifar(10, crop_size_px)) == expected
+        assert num_parameters(alexnet_cifar(10, crop_size_px)) == expected
 
 
 @pytest.mark.parametrize("crop_size_px", [8, 11, 28])
 @torch.inference_mode()
 def test_forward_equals_an_independent_reference(crop_size_px):
     torch.manual_seed(crop_size_px)
-    network = AlexNetCifar(10, crop_size_px).double().eval()
+    network = alexnet_cifar(10, crop_size_px).double().eval()
     x = torch.rand(2, 3, crop_size_px, crop_size_px).double() * 255
     flat = list(network.state_dict().values())
     expected = reference(list(zip(flat[::2], flat[1::2], strict=True)), x)
@@ -48,12 +53,12 @@ def test_forward_equals_an_independent_reference(crop_size_px):
 @pytest.mark.parametrize("crop_size_px", [*range(8, 41), 95, 96])
 def test_every_crop_size_runs(crop_size_px):
     with torch.device("meta"):
-        network = AlexNetCifar(7, crop_size_px)
+        network = alexnet_cifar(7, crop_size_px)
         assert network(torch.empty(2, 3, crop_size_px, crop_size_px)).shape == (2, 7)
 
 
 @pytest.mark.parametrize("crop_size_px", [0, MIN_CROP_PX - 1, MAX_CROP_PX + 1])
 def test_other_crops_are_refused_with_a_hint(crop_size_px):
     with pytest.raises(UsageError, match=f"not {crop_size_px}") as caught:
-        AlexNetCifar(10, crop_size_px)
+        alexnet_cifar(10, crop_size_px)
     assert caught.value.hint

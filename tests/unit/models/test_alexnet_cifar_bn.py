@@ -3,6 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from alexnet_cli.errors import UsageError
+from alexnet_cli.manifest import Network, NetworkSpec
 from alexnet_cli.models.alexnet_cifar import AlexNetCifar
 from alexnet_cli.models.alexnet_cifar_bn import AlexNetCifarBN
 from alexnet_cli.models.build import num_parameters
@@ -11,11 +12,16 @@ from alexnet_cli.models.build import num_parameters
 MORE_PARAMETERS = 96 + 256 + 384 + 384 + 256 + 1024 + 1024
 
 
+def alexnet_cifar_bn(num_classes, crop_size_px, **switches):
+    spec = NetworkSpec(Network.ALEXNET_CIFAR_BN, num_classes, crop_size_px, lrn=False, **switches)
+    return AlexNetCifarBN(spec)
+
+
 @pytest.mark.parametrize("crop_size_px", [24, 28, 32])
 def test_number_of_parameters(crop_size_px):
     with torch.device("meta"):
-        plain = num_parameters(AlexNetCifar(10, crop_size_px))
-        found = num_parameters(AlexNetCifarBN(10, crop_size_px))
+        plain = num_parameters(AlexNetCifar(NetworkSpec(Network.ALEXNET_CIFAR, 10, crop_size_px)))
+        found = num_parameters(alexnet_cifar_bn(10, crop_size_px))
     assert found == plain + MORE_PARAMETERS
 
 
@@ -48,7 +54,7 @@ def reference(state, x):
 
 def test_forward_equals_an_independent_reference():
     torch.manual_seed(0)
-    network = AlexNetCifarBN(5, 28, dropout=0.0).double().train()
+    network = alexnet_cifar_bn(5, 28, dropout=0.0).double().train()
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     x = torch.rand(4, 3, 28, 28, dtype=torch.float64)
@@ -58,4 +64,4 @@ def test_forward_equals_an_independent_reference():
 
 def test_sizes_that_do_not_fit_are_refused():
     with pytest.raises(UsageError, match="takes crops"):
-        AlexNetCifarBN(10, 4)
+        alexnet_cifar_bn(10, 4)

@@ -2,8 +2,10 @@ import pytest
 import torch
 from torch import nn
 
+from alexnet_cli.errors import UsageError
 from alexnet_cli.manifest import Network, NetworkSpec
 from alexnet_cli.models.build import build_network
+from alexnet_cli.networks import network_spec
 
 SPEC = NetworkSpec(Network.ALEXNET_CIFAR, num_classes=10, crop_size_px=28)
 
@@ -53,3 +55,28 @@ def test_the_seed_alone_fixes_the_weights(network):
     pairs = zip(network.parameters(), again.parameters(), strict=True)
     assert all(torch.equal(one, two) for one, two in pairs)
     assert not torch.equal(weighted_layers(network)[0].weight, weighted_layers(other)[0].weight)
+
+
+@pytest.mark.parametrize(
+    ("init", "third"), [("paper", 0.01), ("released", 0.03)], ids=["paper", "released"]
+)
+def test_published_starts(init, third):
+    layers = weighted_layers(build_network(SPEC, seed=3, init=init))
+    stds = [0.01, 0.01, third, third, third, 0.01, 0.01, 0.01]
+    for layer, std in zip(layers, stds, strict=True):
+        assert float(layer.weight.detach().std()) == pytest.approx(std, rel=0.05)
+    biases = [float(layer.bias.detach().unique()) for layer in layers]
+    assert biases == [0, 1, 0, 1, 1, 1, 1, 0]
+
+
+def test_a_start_that_was_not_published_is_refused():
+    spec = network_spec(Network.CUDA_CONVNET_18PCT, num_classes=10, crop_size_px=32)
+    with pytest.raises(UsageError, match="'paper' were published") as caught:
+        build_network(spec, init="paper")
+    assert "--init he or --init released" in caught.value.hint
+
+
+def test_batch_normalised_networks_have_no_biases_to_set():
+    spec = network_spec(Network.ALEXNET_CIFAR_BN, num_classes=10, crop_size_px=28)
+    layers = weighted_layers(build_network(spec, init="paper"))
+    assert [layer.bias is None for layer in layers] == [True] * 7 + [False]

@@ -14,7 +14,7 @@ from alexnet_cli.errors import UsageError
 from alexnet_cli.manifest import Network, NetworkSpec
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.distributed import Ranks, named_ranks
-from alexnet_cli.training.job import Job
+from alexnet_cli.training.job import Job, Reporter
 from alexnet_cli.training.loop import Trainer
 from alexnet_cli.training.prepare import require_whole_batches
 from alexnet_cli.training.signals import StopRequest
@@ -36,7 +36,14 @@ def test_shares_cover_everything_once_and_are_even(num_items, num_parts):
 
 @given(num_images=st.integers(1, 40), batch_size=st.integers(1, 17), num_parts=st.integers(1, 5))
 def test_the_ranks_batches_put_together_are_the_whole_batches(num_images, batch_size, num_parts):
-    settings = BatchSettings(image_size_px=12, batch_size=batch_size, pad_px=1, flip=True, seed=3)
+    settings = BatchSettings(
+        image_size_px=12,
+        batch_size=batch_size,
+        pad_px=1,
+        flip=True,
+        seed=3,
+        colour_axes=((1.0, 0.0, 2.0),),
+    )
     batches = TrainingBatches(draw(num_images), settings, device=torch.device("cpu"))
     whole = list(batches.epoch(2, crop_size_px=8))
     parts = [
@@ -44,9 +51,9 @@ def test_the_ranks_batches_put_together_are_the_whole_batches(num_images, batch_
         for part in range(num_parts)
     ]
     assert {len(each) for each in parts} == {len(whole)}
-    for index, (images, labels) in enumerate(whole):
-        assert torch.equal(torch.cat([each[index][0] for each in parts]), images)
-        assert torch.equal(torch.cat([each[index][1] for each in parts]), labels)
+    for index, batch in enumerate(whole):
+        for field, wanted in enumerate(batch):
+            assert torch.equal(torch.cat([each[index][field] for each in parts]), wanted)
 
 
 @given(num_images=st.integers(0, 300), at_most=st.integers(0, 50))
@@ -73,9 +80,9 @@ def test_accumulated_gradients_are_the_whole_batches(tmp_path, manifest):
         )
         job = Job(
             config, without_dropout, draw(44), draw(20, seed=1), run,
-            torch.device("cpu"), torch.float32,
+            torch.device("cpu"), torch.float32, draw(44).colour_statistics(),
         )  # fmt: skip
-        trainer = Trainer(job, Silent())
+        trainer = Trainer(job, Reporter())
         trainer.network.double()
         history = trainer.run()
         weights[size] = torch.cat([p.detach().flatten() for p in trainer.core.parameters()])
@@ -83,17 +90,6 @@ def test_accumulated_gradients_are_the_whole_batches(tmp_path, manifest):
     assert torch.equal(weights[0], weights[16])
     assert (weights[0] - weights[3]).abs().max() <= 1e-12
     assert not torch.equal(weights[0], weights[3]), "the small batches were not used"
-
-
-class Silent:
-    def on_first_step(self, seconds):
-        pass
-
-    def on_step(self, epoch, images_done, images_total):
-        pass
-
-    def on_epoch(self, row, *, is_best):
-        pass
 
 
 def test_dropout_differs_between_ranks_and_not_from_a_single_process():

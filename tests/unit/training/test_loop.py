@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet_cli.config import Precision, Schedule, TrainConfig
+from alexnet_cli.config import MomentumKind, Precision, Schedule, TrainConfig
 from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.errors import Interrupted, TrainingError
 from alexnet_cli.runs import RunFolder
@@ -16,7 +16,7 @@ from alexnet_cli.training.checkpoint import (
     best_checkpoint,
     newest_checkpoint,
 )
-from alexnet_cli.training.job import Job
+from alexnet_cli.training.job import Job, Reporter
 from alexnet_cli.training.loop import Trainer
 from alexnet_cli.training.signals import StopRequest
 
@@ -46,15 +46,18 @@ def draw(num_images, *, seed, is_right=True):
     return ImageArrays(images.astype(np.uint8), labels.astype(np.int64))
 
 
-class Reporter:
+class Keeper(Reporter):
     """Keeps what it is told; asks the job to stop after some steps."""
 
     def __init__(self, stop=None, *, after_steps=None):
         self.stop, self.after_steps = stop, after_steps
-        self.steps, self.rows, self.first_steps = [], [], []
+        self.steps, self.rows, self.first_steps, self.diagnoses = [], [], [], []
 
     def on_first_step(self, seconds):
         self.first_steps.append(seconds)
+
+    def on_stuck(self, diagnosis):
+        self.diagnoses.append(diagnosis)
 
     def on_step(self, epoch, images_done, images_total):
         self.steps.append((epoch, images_done, images_total))
@@ -74,6 +77,7 @@ def make_job(tmp_path, manifest):
             config=CONFIG.model_copy(update=changes),
             manifest=manifest,
             train=draw(num_images, seed=0),
+            colours=draw(num_images, seed=0).colour_statistics(),
             val=draw(20, seed=1, is_right=val_is_right),
             run=run,
             device=torch.device("cpu"),
@@ -98,7 +102,7 @@ def stop_and_resume(job, after_steps):
     checkpoint = None
     for steps in (*after_steps, None):
         job = dataclasses.replace(job, stop=StopRequest())
-        trainer = Trainer(job, Reporter(job.stop, after_steps=steps))
+        trainer = Trainer(job, Keeper(job.stop, after_steps=steps))
         if checkpoint is not None:
             trainer.resume(checkpoint)
         if steps is None:
@@ -112,7 +116,7 @@ def stop_and_resume(job, after_steps):
 
 def test_the_loss_falls_and_the_classes_are_learned(make_job):
     job = make_job(epochs=8, schedule=Schedule.LINEAR, learning_rate=0.02)
-    reporter = Reporter()
+    reporter = Keeper()
     best = max(Trainer(job, reporter).run(), key=lambda row: row.val_top1)
     rows = [row for row, _ in reporter.rows]
     assert rows[0].train_loss > 1.2  # ln 4 is 1.39
@@ -132,7 +136,7 @@ def uninterrupted():
 def test_a_stopped_and_resumed_run_ends_in_the_same_bytes(make_job, uninterrupted, after_steps):
     if not uninterrupted:
         job = make_job("whole")
-        Trainer(job, Reporter()).run()
+        Trainer(job, Keeper()).run()
         uninterrupted["fingerprint"] = fingerprint(job.run)
     job = make_job()
     torch.manual_seed(sum(after_steps))  # the generator's state before a run is of no account
@@ -142,7 +146,7 @@ def test_a_stopped_and_resumed_run_ends_in_the_same_bytes(make_job, uninterrupte
 
 def test_the_fast_recipes_settings_resume_to_the_same_bytes(make_job):
     fast = {
-        "nesterov": True,
+        "momentum_kind": MomentumKind.NESTEROV,
         "muon_rate": 0.02,
         "warmup_epochs": 0.5,
         "label_smoothing": 0.1,
@@ -150,11 +154,11 @@ def test_the_fast_recipes_settings_resume_to_the_same_bytes(make_job):
         "schedule": Schedule.LINEAR,
     }
     whole, stopped = make_job("whole", **fast), make_job("stopped", **fast)
-    Trainer(whole, Reporter()).run()
+    Trainer(whole, Keeper()).run()
     stop_and_resume(stopped, (2, 3, 1))
     assert fingerprint(stopped.run) == fingerprint(whole.run)
     plain = make_job("plain", **{**fast, "label_smoothing": 0.0})
-    Trainer(plain, Reporter()).run()
+    Trainer(plain, Keeper()).run()
     assert fingerprint(plain.run)[0] != fingerprint(whole.run)[0]
 
 
@@ -162,14 +166,14 @@ def test_another_seed_ends_in_other_bytes(make_job):
     found = []
     for seed in (5, 6):
         job = make_job(str(seed), seed=seed, epochs=1)
-        Trainer(job, Reporter()).run()
+        Trainer(job, Keeper()).run()
         found.append(fingerprint(job.run)[0])
     assert found[0] != found[1]
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_is_not_saved(make_job):
     job = make_job(learning_rate=100.0)
-    reporter = Reporter()
+    reporter = Keeper()
     with pytest.raises(TrainingError, match="finite") as caught:
         Trainer(job, reporter).run()
     assert "--learning-rate 10" in caught.value.hint
@@ -180,13 +184,13 @@ def test_a_loss_that_is_no_number_stops_the_run_and_is_not_saved(make_job):
 def test_weights_ruined_by_the_last_update_of_an_epoch_are_not_saved(make_job):
     job = make_job(epochs=1, batch_size=22, learning_rate=100.0)
     with pytest.raises(TrainingError, match="finite"):
-        Trainer(job, Reporter()).run()
+        Trainer(job, Keeper()).run()
     assert list(job.run.path.rglob("*.safetensors")) == []
 
 
 def test_best_step_is_the_best_validation_epoch(make_job):
     job = make_job(epochs=5, val_is_right=False, schedule=Schedule.LINEAR, learning_rate=0.03)
-    reporter = Reporter()
+    reporter = Keeper()
     returned = Trainer(job, reporter).run()
     state = newest_checkpoint(job.run.checkpoints).state
     top1 = [row.val_top1 for row in state.history]
@@ -206,10 +210,10 @@ def test_best_step_is_the_best_validation_epoch(make_job):
 def test_resuming_behind_a_damaged_checkpoint_can_be_stopped_again(make_job):
     job = make_job()
     with pytest.raises(Interrupted):
-        Trainer(job, Reporter(job.stop, after_steps=6)).run()
+        Trainer(job, Keeper(job.stop, after_steps=6)).run()
     (job.run.checkpoints / "step-6" / MODEL_FILE).write_bytes(b"")
     job = dataclasses.replace(job, stop=StopRequest())
-    trainer = Trainer(job, Reporter(job.stop, after_steps=1))
+    trainer = Trainer(job, Keeper(job.stop, after_steps=1))
     trainer.resume(newest_checkpoint(job.run.checkpoints))
     with pytest.raises(Interrupted):
         trainer.run()

@@ -2,8 +2,15 @@ import pytest
 import torch
 from torch import nn
 
-from alexnet_cli.config import TrainConfig
-from alexnet_cli.training.optimizer import MOMENTUM_BUFFER, build_optimizer, orthogonalised
+from alexnet_cli.config import TrainConfig, recipe_settings
+from alexnet_cli.manifest import Network, NetworkSpec
+from alexnet_cli.models.build import build_network
+from alexnet_cli.training.optimizer import (
+    MOMENTUM_BUFFER,
+    build_optimizer,
+    orthogonalised,
+    set_rate,
+)
 
 
 def network():
@@ -41,7 +48,7 @@ def test_nothing_to_orthogonalise_stays_nothing():
 
 def test_hidden_filters_turn_by_the_rate_and_keep_their_norm():
     net, before = network(), network()
-    optimizer = step(net, TrainConfig(muon_rate=0.02, nesterov=True, learning_rate=0.5))
+    optimizer = step(net, TrainConfig(muon_rate=0.02, momentum_kind="nesterov", learning_rate=0.5))
     new, old = net[1].weight.detach(), before[1].weight.detach()
     torch.testing.assert_close(new.norm(), old.norm())
     assert float((new - old).norm() / old.norm()) == pytest.approx(0.02, rel=0.05)
@@ -72,5 +79,88 @@ def test_the_loss_falls():
     net = network()
     images = torch.arange(5 * 75, dtype=torch.float64).sin().view(5, 3, 5, 5)
     before = net(images).square().sum().item()
-    step(net, TrainConfig(muon_rate=0.05, nesterov=True, learning_rate=0.001), times=30)
+    step(net, TrainConfig(muon_rate=0.05, momentum_kind="nesterov", learning_rate=0.001), times=30)
     assert net(images).square().sum().item() < 0.5 * before
+
+
+RATES = (0.0, 0.02, 0.02, 0.002, 0.001, 0.03)
+
+
+def papers_update(net, config):
+    """v ← 0.9 v - 0.0005·ε·w - ε·g; w ← w + v, as §5 prints it."""
+    velocities = [torch.zeros_like(p) for p in net.parameters()]
+    for step, rate in enumerate(RATES):
+        net.zero_grad()
+        loss_of(net, step).backward()
+        with torch.no_grad():
+            for weight, velocity in zip(net.parameters(), velocities, strict=True):
+                velocity.mul_(config.momentum).sub_(config.weight_decay * rate * weight)
+                velocity.sub_(rate * weight.grad)
+                weight.add_(velocity)
+
+
+def loss_of(net, step):
+    images = (torch.arange(5 * 75, dtype=torch.float64) + step).sin().view(5, 3, 5, 5)
+    return net(images).square().sum()
+
+
+@pytest.mark.parametrize("kind", ["classical", "nesterov"])
+def test_the_update_is_the_papers_where_the_rate_changes_too(kind):
+    ours, theirs = network(), network()
+    config = TrainConfig(momentum_kind=kind, weight_decay=0.1)
+    optimizer = build_optimizer(ours, config)
+    for step, rate in enumerate(RATES):
+        set_rate(optimizer, rate)
+        optimizer.zero_grad()
+        loss_of(ours, step).backward()
+        optimizer.step()
+    papers_update(theirs, config)
+    same = [
+        torch.allclose(found, wanted, rtol=1e-12)
+        for found, wanted in zip(ours.parameters(), theirs.parameters(), strict=True)
+    ]
+    assert all(same) == (kind == "classical"), same
+
+
+def test_biases_have_a_rate_of_their_own_and_no_decay():
+    plain, ours = network(), network()
+    for net, changes in ((plain, {}), (ours, {"bias_rate_factor": 2.0, "bias_decay": False})):
+        for parameter in net.parameters():
+            parameter.data.fill_(0.1)
+        config = TrainConfig(learning_rate=0.001, weight_decay=0.5, **changes)
+        optimizer = build_optimizer(net, config)
+        set_rate(optimizer, 0.001)
+        loss_of(net, 0).backward()
+        optimizer.step()
+    for (name, found), wanted in zip(ours.named_parameters(), plain.parameters(), strict=True):
+        moved, plainly = found - 0.1, wanted - 0.1
+        if name.endswith("bias"):
+            plainly = 2 * (plainly + 0.001 * 0.5 * 0.1)
+        torch.testing.assert_close(moved, plainly, rtol=1e-9, atol=1e-15)
+
+
+def test_each_layer_of_krizhevskys_networks_has_its_published_decay():
+    name = Network.CUDA_CONVNET_18PCT
+    net = build_network(NetworkSpec(name, 10, 32, lrn=True, groups=1))
+    config = TrainConfig(model=name, **recipe_settings("paper", name))
+    groups = build_optimizer(net, config).param_groups
+    found = {
+        next(n for n, p in net.named_parameters() if p is parameter): group
+        for group in groups
+        for parameter in group["params"]
+    }
+    decays = {name: group["weight_decay"] for name, group in found.items()}
+    assert decays["features.0.weight"] == decays["features.8.weight"] == 0.004
+    assert decays["classifier.1.weight"] == 1.0
+    assert {decay for name, decay in decays.items() if name.endswith("bias")} == {0.0}
+    optimizer = build_optimizer(net, config)
+    set_rate(optimizer, 0.5)
+    assert {group["lr"] for group in optimizer.param_groups} == {0.5, 1.0}
+
+
+def test_frozen_weights_are_not_updated():
+    net = network()
+    net[0].requires_grad_(False)
+    before = net[0].weight.clone()
+    step(net, TrainConfig(learning_rate=0.01, muon_rate=0.02), times=3)
+    assert torch.equal(net[0].weight, before)

@@ -3,6 +3,13 @@ import pytest
 from alexnet_cli.config import Schedule, TrainConfig
 from alexnet_cli.training.schedule import count_drops, crop_size_px, learning_rate
 
+STEPS = 1_000  # updates of an epoch
+
+
+def rate_at(config, progress, *, num_drops=0):
+    step = round(progress * config.epochs * STEPS)
+    return learning_rate(config, step=step, steps_per_epoch=STEPS, num_drops=num_drops)
+
 
 @pytest.mark.parametrize(
     ("schedule", "progress", "num_drops", "expected"),
@@ -17,7 +24,7 @@ from alexnet_cli.training.schedule import count_drops, crop_size_px, learning_ra
 )
 def test_learning_rate(schedule, progress, num_drops, expected):
     config = TrainConfig(schedule=schedule, learning_rate=0.01)
-    assert learning_rate(config, progress=progress, num_drops=num_drops) == pytest.approx(expected)
+    assert rate_at(config, progress, num_drops=num_drops) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -48,15 +55,31 @@ def test_no_divisions_when_none_are_allowed():
 )
 def test_the_rate_rises_then_falls_in_straight_lines(progress, expected):
     config = TrainConfig(epochs=20, warmup_epochs=2, schedule=Schedule.LINEAR, learning_rate=0.6)
-    assert learning_rate(config, progress=progress, num_drops=0) == pytest.approx(expected)
+    assert rate_at(config, progress) == pytest.approx(expected)
 
 
 def test_a_warmup_longer_than_the_run_never_divides_by_zero():
     config = TrainConfig(epochs=2, warmup_epochs=5, schedule=Schedule.LINEAR, learning_rate=0.6)
-    assert learning_rate(config, progress=0.5, num_drops=0) == pytest.approx(0.3)
+    assert rate_at(config, 0.5) == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize(("early", "expected"), [(0, [28] * 6), (24, [24] * 4 + [28] * 2)])
 def test_early_epochs_have_the_early_crops(early, expected):
     config = TrainConfig(epochs=6, early_crop_size=early)
     assert [crop_size_px(config, final_px=28, epoch=e) for e in range(6)] == expected
+
+
+def test_stages_divide_after_the_epochs_named():
+    config = TrainConfig(epochs=6, schedule=Schedule.STAGES, drop_epochs="3,5", learning_rate=1.0)
+    first = [learning_rate(config, step=e * 7, steps_per_epoch=7, num_drops=0) for e in range(6)]
+    last = [learning_rate(config, step=e * 7 + 6, steps_per_epoch=7, num_drops=2) for e in range(6)]
+    assert first == last == pytest.approx([1, 1, 1, 0.1, 0.1, 0.01])
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"), [(0, 1.0), (99_999, 1.0), (100_000, 1 / 1.95), (250_000, 1 / 2.9)]
+)
+def test_inverse_time_goes_down_in_steps(step, expected):
+    config = TrainConfig(schedule=Schedule.INVERSE_TIME, learning_rate=1.0)
+    found = learning_rate(config, step=step, steps_per_epoch=352, num_drops=3)
+    assert found == pytest.approx(expected)

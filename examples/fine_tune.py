@@ -1,0 +1,36 @@
+"""Start from trained weights: a new last layer for the classes of a folder, the rest as it was.
+
+`python fine_tune.py FOLDER [WEIGHTS] [EPOCHS]`. WEIGHTS is `owt` (after `alexnet download --weights
+owt`), a run folder, or a .safetensors file of `alexnet export`. The command line does the same:
+`alexnet train --from owt --data FOLDER --freeze features`.
+"""
+
+import sys
+from pathlib import Path
+
+from alexnet_cli.config import Freeze, TrainConfig
+from alexnet_cli.data.folder import list_classes, load_train
+from alexnet_cli.training.job import Reporter
+from alexnet_cli.training.pretrained import open_pretrained
+from alexnet_cli.training.start import new_job, train
+
+folder = Path(sys.argv[1])
+weights = sys.argv[2] if len(sys.argv) > 2 else "owt"
+epochs = int(sys.argv[3]) if len(sys.argv) > 3 else 10
+num_images = len(load_train(folder, list_classes(folder)))
+
+pretrained = open_pretrained(weights)
+settings = pretrained.settings()  # its network and image sizes, and a small rate
+config = TrainConfig(
+    data=str(folder),
+    from_weights=weights,
+    freeze=Freeze.FEATURES,  # only the fully connected layers learn
+    epochs=epochs,
+    batch_size=32,
+    val_size=max(1, num_images // 10),
+    **settings,
+)
+job = new_job(config, device="auto", name="fine-tuned", parent=Path("runs"))
+best = train(job, None, Reporter())
+print(f"{len(pretrained.manifest.classes)} classes before, {len(job.manifest.classes)} now")
+print(f"best validation top-1 {best.val_top1:.1%} in epoch {best.epoch}: {job.run.path}")

@@ -1,0 +1,29 @@
+"""Train on a folder of images, one subfolder a class, and measure the result.
+
+`python own_images.py FOLDER [EPOCHS]`. FOLDER holds CLASS/ folders; or train/CLASS/, test/CLASS/
+and, if validation images are not to be drawn from the training images, val/CLASS/.
+"""
+
+import sys
+from pathlib import Path
+
+from alexnet_cli.config import TrainConfig
+from alexnet_cli.data.folder import list_classes, load_train
+from alexnet_cli.training.job import Reporter
+from alexnet_cli.training.start import describe_job, new_job, train
+
+folder = Path(sys.argv[1])
+epochs = int(sys.argv[2]) if len(sys.argv) > 2 else 30
+num_images = len(load_train(folder, list_classes(folder)))
+
+config = TrainConfig(
+    data=str(folder),
+    epochs=epochs,
+    batch_size=32,
+    image_size=32,  # alexnet-cifar's; for larger images: model="alexnet", image_size=256
+    val_size=max(1, num_images // 10),
+)
+job = new_job(config, device="auto", name="own-images", parent=Path("runs"))
+print(describe_job(job))
+best = train(job, None, Reporter())
+print(f"best validation top-1 {best.val_top1:.1%} in epoch {best.epoch}: {job.run.path}")

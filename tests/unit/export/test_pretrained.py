@@ -1,0 +1,107 @@
+"""torchvision's weights over loopback: a file of the same layout, with its hash in its name."""
+
+import hashlib
+import http.server
+import io
+import threading
+
+import numpy as np
+import pytest
+import torch
+from torchvision.models import Weights, WeightsEnum, alexnet
+
+from alexnet_cli.errors import DownloadError
+from alexnet_cli.export.pretrained import convert, fetch_state_dict
+from alexnet_cli.inference.session import load_model
+from alexnet_cli.manifest import Network
+from alexnet_cli.training.pretrained import open_pretrained
+
+CLASSES = [f"class {number}" for number in range(12)]
+
+
+@pytest.fixture(scope="module")
+def theirs():
+    torch.manual_seed(0)
+    return alexnet(num_classes=len(CLASSES)).eval()
+
+
+@pytest.fixture(scope="module")
+def content(theirs):
+    buffer = io.BytesIO()
+    torch.save(theirs.state_dict(), buffer)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def server(content):
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            status, body = {"right": (200, content), "other": (200, content[:-9] + b"123456789"),
+                            "short": (200, content[:5000]), "503": (503, b"later")}[
+                self.path.split("/")[1]
+            ]  # fmt: skip
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def entry(base, kind, content):
+    digest = hashlib.sha256(content).hexdigest()[:8]
+    meta = {"categories": CLASSES, "_metrics": {"ImageNet-1K": {"acc@1": 56.522}}}
+
+    class LocalWeights(WeightsEnum):
+        V1 = Weights(url=f"{base}/{kind}/alexnet-owt-{digest}.pth", transforms=None, meta=meta)
+
+    return LocalWeights.V1
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).integers(0, 256, (4, 224, 224, 3), np.uint8)
+
+
+def test_they_are_fetched_converted_and_answer_as_torchvision_does(
+    server, content, theirs, images, isolated
+):
+    weights = entry(server, "right", content)
+    state = fetch_state_dict(weights, show_progress=False)
+    written = convert(state, weights, isolated / "owt", images)
+    model = load_model(written.path, device="cpu")
+    assert model.manifest.classes == tuple(CLASSES)
+    assert model.manifest.network.name is Network.ALEXNET_OWT
+    assert model.manifest.provenance.val_top1 == pytest.approx(0.56522)
+    assert model.manifest.provenance.init == weights.url
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2) / 255
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    with torch.inference_mode():
+        expected = theirs((pixels - mean[:, None, None]) / std[:, None, None]).numpy()
+    np.testing.assert_allclose(model.logits(images), expected, rtol=1e-4, atol=1e-5)
+    again = open_pretrained(str(written.path))
+    assert all(torch.equal(again.tensors[name], value) for name, value in state.items())
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [("other", "not the published file"), ("short", "not the published file"),
+     ("503", "answered 503")],
+)  # fmt: skip
+def test_anything_else_is_refused(server, content, kind, reason):
+    with pytest.raises(DownloadError, match=reason) as caught:
+        fetch_state_dict(entry(server, kind, content), show_progress=False)
+    assert "--weights owt" in caught.value.hint
+
+
+def test_no_server(content):
+    with pytest.raises(DownloadError, match="no connection"):
+        fetch_state_dict(entry("http://127.0.0.1:9", "right", content), show_progress=False)

@@ -1,0 +1,119 @@
+import pytest
+
+from alexnet_cli.manifest import Activation, Network, Pool
+from alexnet_cli.models.alexnet import AlexNet
+from alexnet_cli.models.build import num_parameters, outline_network
+from alexnet_cli.models.explain import layer_table, paper_notes
+from alexnet_cli.networks import FACTS, network_spec
+
+
+def table(name, num_classes=10, crop_size_px=0, **switches):
+    facts = FACTS[name]
+    size = crop_size_px or facts.crop_size_px or round(facts.image_size_px * 7 / 8)
+    return layer_table(
+        network_spec(name, num_classes=num_classes, crop_size_px=size, switches=switches)
+    )
+
+
+PAPERS_TABLE = [  # name, output, k/s/p/groups, parameters, MACs in millions
+    ("conv1", (96, 55, 55), (11, 4, 0, 1), 34_944, 105.4),
+    ("conv2", (256, 27, 27), (5, 1, 2, 2), 307_456, 223.9),
+    ("conv3", (384, 13, 13), (3, 1, 1, 1), 885_120, 149.5),
+    ("conv4", (384, 13, 13), (3, 1, 1, 2), 663_936, 112.1),
+    ("conv5", (256, 13, 13), (3, 1, 1, 2), 442_624, 74.8),
+    ("fc6", (4096,), (None,) * 4, 37_752_832, 37.7),
+    ("fc7", (4096,), (None,) * 4, 16_781_312, 16.8),
+    ("fc8", (1000,), (None,) * 4, 4_097_000, 4.1),
+]
+
+
+@pytest.mark.parametrize("crop_size_px", [224, 227])
+def test_alexnet_is_the_papers_table(crop_size_px):
+    rows = [r for r in table(Network.ALEXNET, 1000, crop_size_px) if r.num_macs]
+    found = [
+        (r.name, r.output_shape, (r.kernel, r.stride, r.padding, r.groups), r.num_parameters,
+         round(r.num_macs / 1e6, 1))
+        for r in rows
+    ]  # fmt: skip
+    assert found == PAPERS_TABLE
+
+
+@pytest.mark.parametrize(
+    ("name", "num_classes", "crop_size_px", "groups", "parameters", "millions"),
+    [
+        (Network.ALEXNET, 1000, 227, 2, 60_965_224, 724.4),
+        (Network.ALEXNET, 1000, 227, 1, 62_378_344, 1135.3),
+        (Network.ALEXNET, 10, 224, 2, 56_909_194, 720.4),
+        (Network.ALEXNET_OWT, 1000, 224, None, 61_100_840, 714.2),
+        (Network.ALEXNET_CIFAR, 10, 32, 2, 7_561_610, 218.7),
+        (Network.ALEXNET_CIFAR, 10, 24, 2, 5_726_602, 123.5),
+        (Network.ALEXNET_CIFAR_BN, 10, 24, 2, 5_730_026, 123.5),
+        (Network.CUDA_CONVNET_80SEC, 10, 32, None, 145_578, 12.4),
+        (Network.CUDA_CONVNET_19PCT, 10, 32, None, 89_578, 12.3),
+        (Network.CUDA_CONVNET_18PCT, 10, 32, None, 89_578, 12.3),
+        (Network.CUDA_CONVNET_13PCT, 10, 24, None, 1_116_490, 18.5),
+        (Network.CUDA_CONVNET_11PCT, 10, 24, None, 2_112_970, 19.5),
+    ],
+)
+def test_parameters_and_macs_of_every_network(
+    name, num_classes, crop_size_px, groups, parameters, millions
+):
+    rows = table(name, num_classes, crop_size_px, groups=groups)
+    assert sum(row.num_parameters for row in rows) == parameters
+    assert round(sum(row.num_macs for row in rows) / 1e6, 1) == millions
+
+
+@pytest.mark.parametrize("name", Network)
+def test_no_layer_with_weights_is_left_out(name):
+    facts = FACTS[name]
+    size = facts.crop_size_px or 28
+    network = outline_network(network_spec(name, num_classes=10, crop_size_px=size))
+    assert sum(row.num_parameters for row in table(name)) == num_parameters(network)
+
+
+def test_receptive_fields_are_counted_by_hand():
+    fields = {row.name: row.receptive_field_px for row in table(Network.ALEXNET_CIFAR, 10, 32)}
+    # conv1 5; pool +2·1; conv2 +4·2; pool +2·2; conv3 to conv5 +2·4 each; pool +2·4.
+    assert fields == {"conv1": 5, "relu": None, "lrn": 15, "max pool": 51, "conv2": 15,
+                      "conv3": 27, "conv4": 35, "conv5": 43, "fc6": None, "fc7": None,
+                      "fc8": None, "dropout": None}  # fmt: skip
+
+
+def test_memory_of_activations():
+    first = table(Network.ALEXNET_CIFAR, 10, 32)[0]
+    assert first.activation_bytes == 96 * 32 * 32 * 4
+
+
+@pytest.mark.parametrize(
+    ("switches", "present", "absent"),
+    [
+        ({"activation": Activation.TANH}, "tanh", "relu"),
+        ({"lrn": False}, "max pool", "lrn"),
+        ({}, "lrn", "tanh"),
+    ],
+)
+def test_switches_show(switches, present, absent):
+    names = {row.name for row in table(Network.ALEXNET_CIFAR, **switches)}
+    assert present in names
+    assert absent not in names
+
+
+def test_plain_pools_leave_as_much_and_no_switch_moves_a_weight():
+    overlapping = table(Network.ALEXNET, 1000)
+    plain = table(Network.ALEXNET, 1000, pool=Pool.PLAIN)
+    assert [r.output_shape for r in plain] == [r.output_shape for r in overlapping]
+    assert {r.kernel for r in plain if r.name == "max pool"} == {2}
+    networks = [
+        outline_network(network_spec(Network.ALEXNET, num_classes=10, crop_size_px=224,
+                                     switches=switches))
+        for switches in ({}, {"lrn": False, "pool": Pool.PLAIN, "activation": Activation.TANH})
+    ]  # fmt: skip
+    assert list(networks[0].state_dict()) == list(networks[1].state_dict())
+
+
+def test_notes_on_the_paper_come_from_docstrings_and_comments():
+    notes = paper_notes([AlexNet])
+    assert len(notes) == 1
+    assert notes[0].startswith("Paper: 224-px input")
+    assert notes[0].endswith("in just this way.")
+    assert paper_notes([test_memory_of_activations]) == ()

@@ -1,0 +1,64 @@
+import pytest
+
+from alexnet_cli.config import Recipe, TrainConfig, recipe_settings
+from alexnet_cli.errors import UsageError
+from alexnet_cli.manifest import Activation, Network, NetworkSpec, Pool
+from alexnet_cli.networks import FACTS, SWITCHES, network_spec
+
+
+def test_every_network_has_facts():
+    assert set(FACTS) == set(Network)
+    for facts in FACTS.values():
+        assert set(facts.switches) <= set(SWITCHES)
+        assert facts.summary
+        assert facts.source
+
+
+def test_what_is_not_switched_is_the_networks_own():
+    switches = {"activation": Activation.RELU, "lrn": None, "pool": Pool.OVERLAPPING,
+                "groups": None}  # fmt: skip
+    found = network_spec(
+        Network.CUDA_CONVNET_11PCT, num_classes=3, crop_size_px=24, switches=switches
+    )
+    assert found == NetworkSpec(Network.CUDA_CONVNET_11PCT, 3, 24, lrn=True, groups=1)
+    found = network_spec(Network.ALEXNET_CIFAR_BN, num_classes=3, crop_size_px=24)
+    assert (found.lrn, found.groups) == (False, 2)
+
+
+@pytest.mark.parametrize(
+    ("switch", "flag"),
+    [({"lrn": True}, "--lrn"), ({"groups": 1}, ""), ({"lrn": False}, "")],
+    ids=str,
+)
+def test_switches_a_network_lacks_are_refused(switch, flag):
+    def build():
+        return network_spec(
+            Network.ALEXNET_CIFAR_BN, num_classes=3, crop_size_px=24, switches=switch
+        )
+
+    if not flag:
+        assert build().groups == switch.get("groups", 2)
+        return
+    with pytest.raises(UsageError, match=f"with {flag}") as caught:
+        build()
+    assert "activation, pool, groups" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", Network)
+@pytest.mark.parametrize("recipe", Recipe)
+def test_every_recipe_is_a_valid_configuration_or_refused(name, recipe):
+    if recipe is Recipe.FAST and name.startswith("cuda-convnet"):
+        with pytest.raises(UsageError, match="no fast recipe"):
+            recipe_settings(recipe, name)
+        return
+    config = TrainConfig(model=name, **recipe_settings(recipe, name))
+    assert config.recipe is Recipe.PAPER  # the recipe itself is the caller's to set
+
+
+def test_krizhevskys_networks_have_their_own_published_training():
+    config = TrainConfig(
+        model="cuda-convnet-80sec",
+        **recipe_settings(Recipe.PAPER, Network.CUDA_CONVNET_80SEC),
+    )
+    assert (config.learning_rate, config.epochs, config.stages) == (0.001, 10, (8,))
+    assert (config.bias_rate_factor, config.bias_decay, config.flip) == (2.0, False, False)
