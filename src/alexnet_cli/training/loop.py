@@ -30,6 +30,7 @@ from alexnet_cli.training.checkpoint import (
     save_checkpoint,
 )
 from alexnet_cli.training.job import Job, Reporter
+from alexnet_cli.training.memory import keep_freed_memory
 from alexnet_cli.training.optimizer import MOMENTUM_BUFFER, build_optimizer
 from alexnet_cli.training.schedule import count_drops, crop_size_px, learning_rate
 from alexnet_cli.training.waiting import Clocked
@@ -49,6 +50,7 @@ class Trainer:
         config, spec = job.config, job.manifest.input
         self.job, self.reporter, self.state = job, reporter, TrainState()
         self._has_stepped = False
+        keep_freed_memory()
         core = build_network(job.manifest.network, seed=config.seed)
         self.core = core.to(job.device).to(memory_format=torch.channels_last)
         self.network = PixelNetwork(self.core, spec).to(job.device)
