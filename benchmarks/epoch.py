@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from alexnet_cli.config import TrainConfig
-from alexnet_cli.training.loop import Trainer
+from alexnet_cli.manifest import Manifest
 from benchmarks import images, ours, peers, plain_loop
+from benchmarks.apart import apart
 from benchmarks.figures import Figure, Goal
 from benchmarks.settings import Settings
 from benchmarks.timing import Work, alternate, times
@@ -23,15 +24,19 @@ def measure(settings: Settings) -> list[Figure]:
     """Compare an epoch of this project with its own updates, and with the peers' epochs."""
     train, test = images.load(settings.data)
     size = settings.batch_size
-    whole = train.take(np.arange(len(train) // size * size))  # no smaller batch at the end
-    config = TrainConfig(data=settings.data, crop_size=settings.crops_px[0], batch_size=size)
-    trainer = ours.make_trainer(config, whole, device=settings.device)
-    count = min(settings.epoch_batches or trainer.batches.num_batches, trainer.batches.num_batches)
-    with images.plain_files(train, test) as folder:
-        works = _works(settings, trainer, folder, count)
-        seconds = alternate(works, repeats=settings.long_repeats, device=settings.device)
+    num_batches = len(train) // size
+    count = min(settings.epoch_batches or num_batches, num_batches)
+    manifest = ours.describe(_config(settings), train)
+    with (
+        images.plain_files(train, test) as folder,
+        apart(build_ours, settings, count, device=settings.device) as works,
+    ):
+        peers_works = _peers(settings, manifest, folder, count)
+        seconds = alternate(
+            works | peers_works, repeats=settings.long_repeats, device=settings.device
+        )
     rates = {name: [count * size / s for s in samples] for name, samples in seconds.items()}
-    what = f"{count} of {trainer.batches.num_batches} batches of {size}, {settings.data}"
+    what = f"{count} of {num_batches} batches of {size}, {settings.data}"
     figures = [
         Figure("epoch", what, _STEPS, "s", seconds[_OURS], seconds[_STEPS], goal=Goal("<=", 1.05))
     ]
@@ -43,18 +48,33 @@ def measure(settings: Settings) -> list[Figure]:
     return figures
 
 
-def _works(settings: Settings, trainer: Trainer, folder: Path, count: int) -> dict[str, Work]:
-    manifest, device = trainer.job.manifest, settings.device
+def _config(settings: Settings) -> TrainConfig:
+    return TrainConfig(
+        data=settings.data, crop_size=settings.crops_px[0], batch_size=settings.batch_size
+    )
+
+
+def build_ours(settings: Settings, count: int) -> dict[str, Work]:
+    """Return the last `count` batches of an epoch, and as many updates on one batch."""
+    train, _ = images.load(settings.data)
+    num_whole = len(train) // settings.batch_size * settings.batch_size
+    whole = train.take(np.arange(num_whole))  # no smaller batch at the end
+    trainer = ours.make_trainer(_config(settings), whole, device=settings.device)
+    update = functools.partial(ours.update, trainer, ours.one_batch(trainer))
+    return {
+        _OURS: functools.partial(ours.train_last_batches, trainer, count),
+        _STEPS: times(count, update),
+    }
+
+
+def _peers(settings: Settings, manifest: Manifest, folder: Path, count: int) -> dict[str, Work]:
+    device = settings.device
     crop_px, size = settings.crops_px[0], settings.batch_size
     loader = plain_loop.make_loader(
         folder, is_training=True, crop_px=crop_px, batch_size=size, num_images=count * size
     )
     plain = plain_loop.PlainLoop.create(manifest, device)
-    works: dict[str, Work] = {
-        _OURS: functools.partial(ours.train_last_batches, trainer, count),
-        _STEPS: times(count, functools.partial(ours.update, trainer, ours.one_batch(trainer))),
-        _PLAIN: functools.partial(plain.train_one_epoch, loader),
-    }
+    works: dict[str, Work] = {_PLAIN: functools.partial(plain.train_one_epoch, loader)}
     if peers.timm_version() is not None:
         from benchmarks import timm_loop
 

@@ -8,6 +8,7 @@ from alexnet_cli.config import TrainConfig
 from alexnet_cli.evaluation.evaluate import evaluate
 from alexnet_cli.evaluation.torch_model import torch_logits
 from benchmarks import images, ours, plain_loop
+from benchmarks.apart import apart
 from benchmarks.figures import Figure, Goal
 from benchmarks.settings import Settings
 from benchmarks.timing import Work, alternate
@@ -20,24 +21,16 @@ def measure(settings: Settings) -> list[Figure]:
     train, test = images.load(settings.data)
     test = test.take(np.arange(min(settings.num_eval_images, len(test))))
     crop_px = settings.crops_px[0]
-    config = TrainConfig(data=settings.data, crop_size=crop_px)
-    trainer = ours.make_trainer(config, train, device=settings.device)
-    job = trainer.job
-    logits = torch_logits(trainer.network, device=job.device, dtype=job.dtype)
-    with images.plain_files(train, test) as folder:
+    manifest = ours.describe(_config(settings), train)
+    with (
+        images.plain_files(train, test) as folder,
+        apart(build_ours, settings, device=settings.device) as works,
+    ):
         loader = plain_loop.make_loader(
             folder, is_training=False, crop_px=crop_px, batch_size=settings.batch_size
         )
-        plain = plain_loop.PlainLoop.create(job.manifest, settings.device)
-        works: dict[str, Work] = {
-            _OURS: lambda: evaluate(
-                logits,
-                test,
-                spec=job.manifest.input,
-                classes=job.manifest.classes,
-            ),
-            _PLAIN: functools.partial(plain.evaluate, loader),
-        }
+        plain = plain_loop.PlainLoop.create(manifest, settings.device)
+        works |= {_PLAIN: functools.partial(plain.evaluate, loader)}
         seconds = alternate(works, repeats=settings.long_repeats, device=settings.device)
     rates = {name: [len(test) / s for s in samples] for name, samples in seconds.items()}
     what = f"{len(test):,} test images of {settings.data}, {crop_px} px"
@@ -45,3 +38,18 @@ def measure(settings: Settings) -> list[Figure]:
         Figure("evaluate", what, _PLAIN, "images/s", rates[_OURS], rates[_PLAIN],
                goal=Goal(">=", 8))
     ]  # fmt: skip
+
+
+def _config(settings: Settings) -> TrainConfig:
+    return TrainConfig(data=settings.data, crop_size=settings.crops_px[0])
+
+
+def build_ours(settings: Settings) -> dict[str, Work]:
+    """Return this project's evaluation, as it validates in training."""
+    train, test = images.load(settings.data)
+    test = test.take(np.arange(min(settings.num_eval_images, len(test))))
+    trainer = ours.make_trainer(_config(settings), train, device=settings.device)
+    job = trainer.job
+    logits = torch_logits(trainer.network, device=job.device, dtype=job.dtype)
+    spec, classes = job.manifest.input, job.manifest.classes
+    return {_OURS: functools.partial(evaluate, logits, test, spec=spec, classes=classes)}

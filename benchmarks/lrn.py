@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from alexnet_cli.models.lrn import LocalResponseNorm
+from alexnet_cli.training.memory import keep_freed_memory
+from benchmarks.apart import apart
 from benchmarks.figures import Figure, Goal
 from benchmarks.settings import Settings
 from benchmarks.timing import Work, alternate, times
@@ -22,10 +24,9 @@ _VARIANTS = {
 
 def measure(settings: Settings) -> list[Figure]:
     """Compare each way this project runs the layer with PyTorch's own function."""
-    works = {_PEER: times(settings.inner, _native(settings))}
-    for name, (dtype, layout) in _VARIANTS.items():
-        works[name] = times(settings.inner, _ours(settings, dtype, layout))
-    seconds = alternate(works, repeats=settings.repeats, device=settings.device)
+    with apart(build_ours, settings, device=settings.device) as works:
+        works |= {_PEER: times(settings.inner, _native(settings))}
+        seconds = alternate(works, repeats=settings.repeats, device=settings.device)
     per_pass = {
         name: [1e3 * sample / settings.inner for sample in samples]
         for name, samples in seconds.items()
@@ -49,6 +50,15 @@ def _native(settings: Settings) -> Work:
         F.local_response_norm(x_NCHW, 5, alpha=1e-4, beta=0.75, k=2.0).backward(grad_NCHW)
 
     return forward_and_backward
+
+
+def build_ours(settings: Settings) -> dict[str, Work]:
+    """Return this project's ways, in a process set up as for training."""
+    keep_freed_memory()
+    return {
+        name: times(settings.inner, _ours(settings, dtype, layout))
+        for name, (dtype, layout) in _VARIANTS.items()
+    }
 
 
 def _ours(settings: Settings, dtype: torch.dtype, layout: torch.memory_format) -> Work:

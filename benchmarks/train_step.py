@@ -5,9 +5,11 @@ import functools
 import torch
 
 from alexnet_cli.config import TrainConfig
+from alexnet_cli.manifest import Manifest
 from alexnet_cli.models.build import outline_network
-from alexnet_cli.training.loop import Trainer
+from alexnet_cli.training.device import resolve_precision
 from benchmarks import ours, peers
+from benchmarks.apart import apart
 from benchmarks.figures import Figure, Goal
 from benchmarks.machine import matmul
 from benchmarks.operations import step_operations
@@ -26,13 +28,14 @@ def measure(settings: Settings) -> list[Figure]:
 
 def _measure_crop(settings: Settings, crop_px: int) -> list[Figure]:
     config = TrainConfig(crop_size=crop_px, batch_size=settings.batch_size)
-    noise = ours.noise_images(settings.batch_size)
-    trainer = ours.make_trainer(config, noise, device=settings.device)
-    works = _works(settings, trainer)
-    seconds = alternate(works, repeats=settings.repeats, device=settings.device)
+    dtype = resolve_precision(config.precision, settings.device)
+    manifest = ours.describe(config, ours.noise_images(settings.batch_size))
+    with apart(build_ours, settings, config, device=settings.device) as works:
+        peers_works = _peers(settings, manifest, dtype)
+        seconds = alternate(works | peers_works, repeats=settings.repeats, device=settings.device)
     images = settings.batch_size * settings.inner
     rates = {name: [images / s for s in samples] for name, samples in seconds.items()}
-    number_format = str(trainer.job.dtype).removeprefix("torch.")
+    number_format = str(dtype).removeprefix("torch.")
     what = f"alexnet-cifar, {crop_px} px, batch {settings.batch_size}, {number_format}"
     figures = [
         Figure("train_step", what, _PLAIN, "images/s", rates[_OURS], rates[_PLAIN],
@@ -44,7 +47,7 @@ def _measure_crop(settings: Settings, crop_px: int) -> list[Figure]:
         if peer in rates
     ]
     operations = settings.inner * step_operations(
-        outline_network(trainer.job.manifest.network), crop_px, settings.batch_size
+        outline_network(manifest.network), crop_px, settings.batch_size
     )
     products = 2 * settings.matmul_size**3 * settings.inner
     figures.append(
@@ -61,17 +64,26 @@ def _measure_crop(settings: Settings, crop_px: int) -> list[Figure]:
     return figures
 
 
-def _works(settings: Settings, trainer: Trainer) -> dict[str, Work]:
-    manifest, device = trainer.job.manifest, settings.device
-    batch = ours.one_batch(trainer)
-    float_batch = (batch[0].permute(0, 3, 1, 2).float().div(64).sub(2).contiguous(), batch[1])
+def build_ours(settings: Settings, config: TrainConfig) -> dict[str, Work]:
+    """Return this project's update."""
+    noise = ours.noise_images(settings.batch_size)
+    trainer = ours.make_trainer(config, noise, device=settings.device)
+    update = functools.partial(ours.update, trainer, ours.one_batch(trainer))
+    return {_OURS: times(settings.inner, update)}
+
+
+def _peers(settings: Settings, manifest: Manifest, dtype: torch.dtype) -> dict[str, Work]:
+    device, side = settings.device, manifest.input.crop_size_px
+    generator = torch.Generator().manual_seed(0)
+    images_NCHW = torch.randn(settings.batch_size, 3, side, side, generator=generator)
+    labels_N = torch.arange(settings.batch_size) % 10
+    float_batch = (images_NCHW.to(device), labels_N.to(device))
     steps: dict[str, Work] = {
-        _OURS: functools.partial(ours.update, trainer, batch),
         _PLAIN: functools.partial(PlainLoop.create(manifest, device).train_step, *float_batch),
-        _MATMUL: matmul(settings.matmul_size, trainer.job.dtype, device),
+        _MATMUL: matmul(settings.matmul_size, dtype, device),
     }
-    if trainer.job.dtype != torch.float32:
-        mixed = PlainLoop.create(manifest, device, trainer.job.dtype)
+    if dtype != torch.float32:
+        mixed = PlainLoop.create(manifest, device, dtype)
         steps[_SAME] = functools.partial(mixed.train_step, *float_batch)
     if peers.timm_version() is not None:
         from benchmarks.timm_loop import TimmLoop

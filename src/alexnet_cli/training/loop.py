@@ -31,6 +31,7 @@ from alexnet_cli.training.checkpoint import (
     save_checkpoint,
 )
 from alexnet_cli.training.job import Job, Reporter
+from alexnet_cli.training.memory import keep_freed_memory
 from alexnet_cli.training.optimizer import (
     MOMENTUM_BUFFER,
     RATE_FACTOR,
@@ -56,9 +57,14 @@ class Trainer:
         config, spec = job.config, job.manifest.input
         self.job, self.reporter, self.state = job, reporter, TrainState()
         self._has_stepped = False
+<<<<<<< HEAD
         core = build_network(job.manifest.network, seed=config.seed, init=config.init)
         if job.pretrained is not None:
             job.pretrained.copy_into(core)
+=======
+        keep_freed_memory()
+        core = build_network(job.manifest.network, seed=config.seed)
+>>>>>>> 8dd0d514209c2c686f0f29116658ae2011174ed4
         self.core = core.to(job.device).to(memory_format=torch.channels_last)
         self.network = PixelNetwork(self.core, spec).to(job.device)
         self.trained: nn.Module = self.network  # in `run`, wrapped to sum gradients over ranks
