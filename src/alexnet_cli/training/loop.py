@@ -57,14 +57,10 @@ class Trainer:
         config, spec = job.config, job.manifest.input
         self.job, self.reporter, self.state = job, reporter, TrainState()
         self._has_stepped = False
-<<<<<<< HEAD
+        keep_freed_memory()
         core = build_network(job.manifest.network, seed=config.seed, init=config.init)
         if job.pretrained is not None:
             job.pretrained.copy_into(core)
-=======
-        keep_freed_memory()
-        core = build_network(job.manifest.network, seed=config.seed)
->>>>>>> 8dd0d514209c2c686f0f29116658ae2011174ed4
         self.core = core.to(job.device).to(memory_format=torch.channels_last)
         self.network = PixelNetwork(self.core, spec).to(job.device)
         self.trained: nn.Module = self.network  # in `run`, wrapped to sum gradients over ranks
