@@ -37,6 +37,7 @@ def fetch_state_dict(weights: WeightsEnum, *, show_progress: bool) -> dict[str, 
                 model_dir=folder, progress=show_progress, check_hash=True, weights_only=True
             )
         except HTTPError as error:
+            error.close()
             raise _failed(weights, f"the server answered {error.code}") from error
         except URLError as error:
             raise _failed(weights, f"no connection to the server: {error.reason}") from error

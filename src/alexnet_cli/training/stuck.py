@@ -132,7 +132,7 @@ def diagnose(network: PixelNetwork, batch: Batch, config: TrainConfig) -> Diagno
     )
     return Diagnosis(
         num_updates=WATCHED_UPDATES,
-        loss=float(loss),
+        loss=float(loss.detach()),
         chance=math.log(logits_BK.shape[1]),
         logit_spread=float(logits_BK.detach().std(dim=0).mean()),
         layers=health,
