@@ -16,8 +16,8 @@ _INTRODUCTION = """\
 
 Made by `python -m benchmarks.table` from the files in `benchmarks/results/`; do not edit.
 
-The same network and data trained by this project and by its peers, in one process and in turns
-(A B A B): the plain loop in the style of torchvision's classification reference (float32,
+The same network and data trained by this project and by its peers, each in a process of its own, in
+turns (A B A B): the plain loop in the style of torchvision's classification reference (float32,
 channels-first, `torch.nn.LocalResponseNorm`, PIL images through a `DataLoader` with two workers,
 the loss read back at every step), and timm's loader and optimizer where timm is installed. Figures
 are medians, with the lowest and the highest in brackets. A ratio is that of the medians, with the

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from alexnet_cli.errors import UsageError
 from alexnet_cli.manifest import Network
 from alexnet_cli.models.locally_connected import LocallyConnected
-from alexnet_cli.networks import FACTS
+from alexnet_cli.networks import FACTS, Initial
 
 WeightLayer = nn.Conv2d | nn.Linear | LocallyConnected
 
@@ -32,19 +32,28 @@ def initialise(network: nn.Module, name: Network, init: str, generator: torch.Ge
     if init == "he":
         init_he(network, generator)
         return
-    published = FACTS[name].initial
-    if init not in published:
-        raise UsageError(
-            f"no initial weights called {init!r} were published for {name}",
-            hint=f"use --init {' or --init '.join(['he', *published])}",
-        )
-    constants = published[init]
+    constants = published(name, init)
     layers = weight_layers(network)
     with torch.no_grad():
         for layer, std, bias in zip(layers, constants.stds, constants.biases, strict=True):
             _draw(layer.weight, std, generator)
             if layer.bias is not None:
                 layer.bias.fill_(bias)
+
+
+def published(name: Network, init: str) -> Initial:
+    """Return the published initial weights of a network.
+
+    Raises:
+        UsageError: Nothing of that name was published for it.
+    """
+    known = FACTS[name].initial
+    if init not in known:
+        raise UsageError(
+            f"no initial weights called {init!r} were published for {name}",
+            hint=f"use --init {' or --init '.join(['he', *known])}",
+        )
+    return known[init]
 
 
 def init_he(network: nn.Module, generator: torch.Generator) -> None:

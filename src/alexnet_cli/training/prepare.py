@@ -3,12 +3,13 @@
 import torch
 from torch import nn
 
-from alexnet_cli.config import InputScaling, TrainConfig
+from alexnet_cli.config import Init, InputScaling, TrainConfig
 from alexnet_cli.data.arrays import ColourStatistics
 from alexnet_cli.data.catalog import Dataset
 from alexnet_cli.errors import UsageError
 from alexnet_cli.manifest import InputSpec, Manifest, NetworkSpec, Provenance
 from alexnet_cli.models.build import outline_network
+from alexnet_cli.models.init import published
 from alexnet_cli.networks import FACTS, network_spec
 from alexnet_cli.training.records import library_versions
 
@@ -118,9 +119,11 @@ def require_fit(config: TrainConfig, network: NetworkSpec, *, num_images: int) -
         num_images: Images trained on.
 
     Raises:
-        UsageError: The network does not take the crops, or batch normalisation would see a batch
-            of a single image.
+        UsageError: The network does not take the crops, has no such initial weights, or batch
+            normalisation would see a batch of a single image.
     """
+    if config.init is not Init.HE:
+        published(config.model, config.init)
     outline = outline_network(network).eval()
     early_px = config.early_crop_size
     if early_px > network.crop_size_px or not _takes(outline, early_px or network.crop_size_px):

@@ -16,7 +16,7 @@ from alexnet_cli.models.init import weight_layers
 from alexnet_cli.models.normalise import PixelNetwork
 
 WATCHED_UPDATES = 200
-_NEAR = 0.005  # of ln(classes): closer than this, nothing has been learned
+_LEARNED, _WORSE = 0.001, 0.02  # shares of ln(classes) below and above it
 _MOSTLY_DEAD = 0.9
 
 
@@ -86,9 +86,12 @@ class StartWatch:
         return step - self._first_step + 1 >= WATCHED_UPDATES
 
     def is_stuck(self) -> bool:
-        """Tell whether the second half of the losses is where it would be by chance."""
+        """Tell whether the second half of the losses is where it would be by chance.
+
+        What has begun to learn is below it, however little; noise of the labels is above.
+        """
         late = torch.stack(self._losses[len(self._losses) // 2 :])
-        return abs(float(late.mean()) - self._chance) < _NEAR * self._chance
+        return -_LEARNED < float(late.mean()) / self._chance - 1 < _WORSE
 
     def close(self) -> None:
         """Keep nothing any more."""

@@ -7,11 +7,12 @@ from alexnet_cli.training.memory import keep_freed_memory
 if {kept}:
     assert keep_freed_memory()
 def step():
-    x = torch.ones(20_000_000, requires_grad=True)
+    x = torch.ones(12_000_000, requires_grad=True)
     (x * 2).sum().backward()
-step()
+for _ in range(15):
+    step()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(5):
+for _ in range(20):
     step()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
@@ -23,4 +24,4 @@ def num_faults(*, kept):
 
 
 def test_memory_that_was_freed_is_not_cleared_again():
-    assert num_faults(kept=True) < 0.05 * num_faults(kept=False)
+    assert num_faults(kept=True) < 0.2 * num_faults(kept=False)
