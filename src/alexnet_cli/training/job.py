@@ -35,7 +35,10 @@ class Reporter:
 
 @dataclass(frozen=True)
 class Job:
-    """What to train, on what, and where to keep it."""
+    """What to train, on what, and where to keep it.
+
+    `colours` may be left out where there is no noise of colours.
+    """
 
     config: TrainConfig
     manifest: Manifest
@@ -44,7 +47,7 @@ class Job:
     run: RunFolder
     device: torch.device
     dtype: torch.dtype
-    colours: ColourStatistics
+    colours: ColourStatistics | None
     pretrained: Pretrained | None = None
     num_workers: int = 0
     stop: StopRequest = field(default_factory=StopRequest)

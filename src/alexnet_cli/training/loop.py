@@ -89,7 +89,7 @@ class Trainer:
             self.optimizer.state[parameter][MOMENTUM_BUFFER] = buffer.copy_(value)
         self.state = state = checkpoint.state
         # The rate that the velocity holds: after an epoch's end, that epoch's last.
-        rate = self._rate(state.step) if state.batch else state.history[-1].learning_rate
+        rate = self._rate(state.step - 1) if state.batch else state.history[-1].learning_rate
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group[RATE_FACTOR]
 
@@ -140,8 +140,8 @@ class Trainer:
 
     def _watch_start(self, batch: Batch) -> None:
         """Look once whether training has started, and if not, report why."""
-        if self._start.is_over(self.state.step + 1) and self.job.ranks.is_first:
-            if self._start.is_stuck():
+        if self._start.is_over(self.state.step + 1):
+            if self.job.ranks.is_first and self._start.is_stuck():
                 self.reporter.on_stuck(diagnose(self.network, batch, self.job.config))
             self._start.close()
 
@@ -314,6 +314,8 @@ def _colour_axes(job: Job) -> tuple[tuple[float, ...], ...]:
     """Return the directions in which colours change, as rows, each as long as the noise has it."""
     if not job.config.colour_noise:
         return ()
+    if job.colours is None:
+        raise ValueError("noise of colours needs their statistics")
     rows = job.config.colour_noise * job.colours.principal_axes().T
     return tuple(tuple(row) for row in rows.tolist())
 

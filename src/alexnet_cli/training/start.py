@@ -164,8 +164,12 @@ def resume_job(
     train, val = _load_data(config, dataset, num_workers=num_workers, check_all=False)
     dtype = resolve_precision(config.precision, chosen)
     stop = StopRequest(once=not ranks.is_alone)
-    size_px = checkpoint.manifest.input.image_size_px
-    colours = training_statistics(train, size_px=size_px, seed=config.seed, num_workers=num_workers)
+    colours = None
+    if config.colour_noise:
+        size_px = checkpoint.manifest.input.image_size_px
+        colours = training_statistics(
+            train, size_px=size_px, seed=config.seed, num_workers=num_workers
+        )
     job = Job(
         config, checkpoint.manifest, train, val, run, chosen, dtype, colours,
         num_workers=num_workers, stop=stop, ranks=ranks,

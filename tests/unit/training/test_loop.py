@@ -144,6 +144,15 @@ def test_a_stopped_and_resumed_run_ends_in_the_same_bytes(make_job, uninterrupte
     assert fingerprint(job.run) == uninterrupted["fingerprint"]
 
 
+@pytest.mark.parametrize("kind", MomentumKind)
+def test_a_falling_rate_resumes_to_the_same_bytes(make_job, kind):
+    falling = {"schedule": Schedule.LINEAR, "momentum_kind": kind, "bias_rate_factor": 2.0}
+    whole, stopped = make_job("whole", **falling), make_job("stopped", **falling)
+    Trainer(whole, Keeper()).run()
+    stop_and_resume(stopped, (2, 3, 1))
+    assert fingerprint(stopped.run) == fingerprint(whole.run)
+
+
 def test_the_fast_recipes_settings_resume_to_the_same_bytes(make_job):
     fast = {
         "momentum_kind": MomentumKind.NESTEROV,
