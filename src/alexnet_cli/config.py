@@ -88,16 +88,16 @@ class TrainConfig(BaseModel):
     data: Annotated[
         str,
         AfterValidator(data_name),
-        Field(
-            description="Dataset: cifar10, shapes, or a folder with train/CLASS/ and test/CLASS/."
-        ),
+        Field(description="Dataset: cifar10, shapes, or a folder of train/, val/ and test/CLASS/."),
     ] = "cifar10"
-    model: Annotated[Network, Field(description="Network to train.")] = Network.ALEXNET_CIFAR
+    model: Annotated[
+        Network, Field(description="Network to train; they are listed by: alexnet models.")
+    ] = Network.ALEXNET_CIFAR
     recipe: Annotated[
         Recipe,
         Field(
-            description="Defaults of the other settings: the paper's, or fast: 15 epochs in place "
-            "of 90."
+            description="Defaults of the other settings: the paper's; original: with the start "
+            "of the released source; fast: 15 epochs in place of 90."
         ),
     ] = Recipe.PAPER
     epochs: Annotated[int, Field(ge=1, le=100_000, description="Passes over the training set.")] = (

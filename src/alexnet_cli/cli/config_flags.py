@@ -80,6 +80,7 @@ def _flag(name: str, field: FieldInfo) -> inspect.Parameter:
         help=field.description,
         envvar=f"ALEXNET_{name.upper()}",
         show_envvar=False,
+        metavar="NAME" if name == "model" else None,  # a dozen names would fill the column
     )
     return inspect.Parameter(
         name,
