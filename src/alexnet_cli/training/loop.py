@@ -139,10 +139,18 @@ class Trainer:
         self._record_progress(loss_sum, num_right, begin, batches.seconds)
 
     def _watch_start(self, batch: Batch) -> None:
-        """Look once whether training has started, and if not, report why."""
-        if self._start.is_over(self.state.step + 1):
-            if self.job.ranks.is_first and self._start.is_stuck():
-                self.reporter.on_stuck(diagnose(self.network, batch, self.job.config))
+        """Look after some updates whether training has started, and if not, report why."""
+        if not self._start.is_due(self.state.step + 1):
+            return
+        if not self._start.is_stuck() or not self.job.ranks.is_first:
+            self._start.close()
+            return
+        num_updates, *later = self._start.looks_left
+        found = diagnose(self.network, batch, self.job.config, num_updates=num_updates)
+        if later and not found.is_hopeless:
+            self._start.look_later()
+        else:
+            self.reporter.on_stuck(found)
             self._start.close()
 
     def _epoch_batches(self) -> Iterator[Batch]:

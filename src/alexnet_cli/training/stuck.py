@@ -15,7 +15,11 @@ from alexnet_cli.data.batches import Batch
 from alexnet_cli.models.init import weight_layers
 from alexnet_cli.models.normalise import PixelNetwork
 
-WATCHED_UPDATES = 200
+FIRST_LOOK, LAST_LOOK = 200, 1_000
+"""Updates after which the loss is looked at: early for a network whose answers do not depend on the
+image, which nothing will mend; later for one that may only be slow."""
+
+_FLAT = 0.003  # spread of a logit over images; He's start has some hundredths
 _LEARNED, _WORSE = 0.001, 0.02  # shares of ln(classes) below and above it
 _MOSTLY_DEAD = 0.9
 
@@ -55,9 +59,14 @@ class Diagnosis:
     layers: tuple[LayerHealth, ...]
     cure: str
 
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether all images get the same answer."""
+        return self.logit_spread < _FLAT
+
 
 class StartWatch:
-    """Keeps the losses of the first updates, on their device, until they are looked at once.
+    """Keeps the losses of the first updates, on their device, until they are looked at.
 
     Args:
         num_classes: Classes K.
@@ -66,24 +75,24 @@ class StartWatch:
     def __init__(self, num_classes: int) -> None:
         self._chance, self._losses = math.log(num_classes), list[Tensor]()
         self._first_step: int | None = None
-        self._is_open = True
+        self.looks_left = [FIRST_LOOK, LAST_LOOK]
 
     def add(self, loss: Tensor) -> None:
         """Note the loss of a part of a batch."""
-        if self._is_open:
+        if self.looks_left:
             self._losses.append(loss.detach())
 
-    def is_over(self, step: int) -> bool:
-        """Tell whether enough updates have been made.
+    def is_due(self, step: int) -> bool:
+        """Tell whether it is time to look.
 
         Args:
             step: Updates made since the run began; this process may have begun later.
         """
-        if not self._is_open:
+        if not self.looks_left:
             return False
         if self._first_step is None:
             self._first_step = step
-        return step - self._first_step + 1 >= WATCHED_UPDATES
+        return step - self._first_step + 1 >= self.looks_left[0]
 
     def is_stuck(self) -> bool:
         """Tell whether the second half of the losses is where it would be by chance.
@@ -93,18 +102,25 @@ class StartWatch:
         late = torch.stack(self._losses[len(self._losses) // 2 :])
         return -_LEARNED < float(late.mean()) / self._chance - 1 < _WORSE
 
+    def look_later(self) -> None:
+        """Go on to the next look, if there is one."""
+        self.looks_left, self._losses = self.looks_left[1:], []
+
     def close(self) -> None:
         """Keep nothing any more."""
-        self._is_open, self._losses = False, []
+        self.looks_left, self._losses = [], []
 
 
-def diagnose(network: PixelNetwork, batch: Batch, config: TrainConfig) -> Diagnosis:
+def diagnose(
+    network: PixelNetwork, batch: Batch, config: TrainConfig, *, num_updates: int
+) -> Diagnosis:
     """Look at one forward and backward pass; the network is afterwards as it was.
 
     Args:
         network: In training.
         batch: Images to look with.
         config: The run's settings, from which the cure is chosen.
+        num_updates: Made so far.
     """
     was_training = network.training
     network.eval()  # no dropout, and no statistics of batches change
@@ -134,7 +150,7 @@ def diagnose(network: PixelNetwork, batch: Batch, config: TrainConfig) -> Diagno
         if id(layer.weight) in gradients
     )
     return Diagnosis(
-        num_updates=WATCHED_UPDATES,
+        num_updates=num_updates,
         loss=float(loss.detach()),
         chance=math.log(logits_BK.shape[1]),
         logit_spread=float(logits_BK.detach().std(dim=0).mean()),

@@ -9,7 +9,7 @@ from alexnet_cli.manifest import InputSpec, Network
 from alexnet_cli.models.build import build_network
 from alexnet_cli.models.normalise import PixelNetwork
 from alexnet_cli.networks import network_spec
-from alexnet_cli.training.stuck import WATCHED_UPDATES, StartWatch, diagnose
+from alexnet_cli.training.stuck import FIRST_LOOK, LAST_LOOK, StartWatch, diagnose
 
 CHANCE = math.log(10)
 
@@ -18,7 +18,7 @@ def watched(losses):
     watch = StartWatch(10)
     for step, loss in enumerate(losses, 1):
         watch.add(torch.tensor(loss))
-        if watch.is_over(step):
+        if watch.is_due(step):
             return watch.is_stuck()
     return None
 
@@ -26,10 +26,10 @@ def watched(losses):
 @pytest.mark.parametrize(
     ("losses", "expected"),
     [
-        ([CHANCE] * WATCHED_UPDATES, True),
+        ([CHANCE] * FIRST_LOOK, True),
         ([3.0] * 100 + [CHANCE + 0.002, CHANCE - 0.002] * 50, True),  # it came down to chance
         ([CHANCE] * 100 + [CHANCE - 0.03] * 100, False),  # slow, but it goes
-        ([CHANCE] * (WATCHED_UPDATES - 1), None),
+        ([CHANCE] * (FIRST_LOOK - 1), None),
     ],
     ids=["at chance", "down to chance", "slow", "too few"],
 )
@@ -39,12 +39,28 @@ def test_a_loss_at_chance_is_a_start_that_is_none(losses, expected):
 
 def test_the_watch_counts_from_where_the_process_began_and_then_keeps_nothing():
     watch = StartWatch(10)
-    assert not watch.is_over(1_000)
-    assert watch.is_over(1_000 + WATCHED_UPDATES - 1)
+    assert not watch.is_due(1_000)
+    assert watch.is_due(1_000 + FIRST_LOOK - 1)
     watch.close()
     watch.add(torch.tensor(1.0))
-    assert not watch.is_over(5_000)
+    assert not watch.is_due(5_000)
     assert watch._losses == []
+
+
+def test_a_second_look_counts_from_the_first_update_and_sees_later_losses_only():
+    watch = StartWatch(10)
+    for _ in range(FIRST_LOOK):
+        watch.add(torch.tensor(CHANCE))
+    assert watch.is_due(1) is False
+    assert watch.is_due(FIRST_LOOK)
+    watch.look_later()
+    assert not watch.is_due(LAST_LOOK - 1)
+    for _ in range(10):
+        watch.add(torch.tensor(1.0))
+    assert watch.is_due(LAST_LOOK)
+    assert not watch.is_stuck()
+    watch.look_later()
+    assert not watch.is_due(LAST_LOOK + 1)
 
 
 @pytest.fixture
@@ -64,10 +80,12 @@ def test_the_papers_start_on_inputs_of_unit_variance_is_diagnosed(batch):
     config = TrainConfig(init="paper")
     network = network_with("paper", 1 / 74)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    found = diagnose(network, batch, config)
-    healthy = diagnose(network_with("he", 1 / 74), batch, TrainConfig())
+    found = diagnose(network, batch, config, num_updates=7)
+    healthy = diagnose(network_with("he", 1 / 74), batch, TrainConfig(), num_updates=7)
     assert found.chance == pytest.approx(CHANCE)
     assert found.logit_spread < 0.01 * healthy.logit_spread
+    assert (found.is_hopeless, healthy.is_hopeless) == (True, False)
+    assert found.num_updates == 7
     assert [layer.name for layer in found.layers][:2] == ["features.0", "features.4"]
     assert len(found.layers) == 8
     assert found.layers[0].gradient_norm < 0.1 * healthy.layers[0].gradient_norm
@@ -83,7 +101,7 @@ def test_dead_layers_are_counted_and_a_smaller_rate_advised(batch):
     network = network_with("he", 1 / 74)
     with torch.no_grad():
         network.network.features[8].bias.fill_(-1e6)
-    found = diagnose(network, batch, TrainConfig(learning_rate=0.5))
+    found = diagnose(network, batch, TrainConfig(learning_rate=0.5), num_updates=7)
     shares = {layer.name: layer.dead_share for layer in found.layers}
     assert shares["features.8"] == 1.0
     assert shares["features.0"] < 0.5
@@ -95,5 +113,5 @@ def test_statistics_of_batch_normalisation_stay(batch):
     pixels = InputSpec(32, 28, scale=(0.01,) * 3, shift=(-1.0,) * 3)
     network = PixelNetwork(build_network(spec), pixels).train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    diagnose(network, batch, TrainConfig(model="alexnet-cifar-bn"))
+    diagnose(network, batch, TrainConfig(model="alexnet-cifar-bn"), num_updates=7)
     assert all(torch.equal(before[n], v) for n, v in network.state_dict().items())
