@@ -1,9 +1,10 @@
 import pytest
 from pydantic import ValidationError
 
-from alexnet_cli.config import Recipe, Schedule, TrainConfig, demo_config, recipe_settings
+from alexnet_cli.config import Recipe, Schedule, TrainConfig
 from alexnet_cli.manifest import Network
 from alexnet_cli.networks import FACTS
+from alexnet_cli.recipes import demo_config, recipe_settings
 
 # One legal value per field, other than its default.
 OTHER = {

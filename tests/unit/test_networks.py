@@ -1,9 +1,10 @@
 import pytest
 
-from alexnet_cli.config import Recipe, TrainConfig, recipe_settings
+from alexnet_cli.config import Recipe, TrainConfig
 from alexnet_cli.errors import UsageError
 from alexnet_cli.manifest import Activation, Network, NetworkSpec, Pool
 from alexnet_cli.networks import FACTS, SWITCHES, network_spec
+from alexnet_cli.recipes import recipe_settings
 
 
 def test_every_network_has_facts():

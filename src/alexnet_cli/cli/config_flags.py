@@ -16,8 +16,9 @@ import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from alexnet_cli.config import TrainConfig, recipe_settings
+from alexnet_cli.config import TrainConfig
 from alexnet_cli.errors import UsageError
+from alexnet_cli.recipes import recipe_settings
 
 _OTHER_NAMES = {
     "model": "-m",

@@ -24,9 +24,9 @@ def command(device: Device = "auto", quiet: Quiet = False) -> None:
     from alexnet_cli.cli import evaluate, export, predict
     from alexnet_cli.cli.model_source import open_model
     from alexnet_cli.cli.training_display import TrainingDisplay
-    from alexnet_cli.config import demo_config
     from alexnet_cli.data.catalog import Split, find_dataset, load_split
     from alexnet_cli.errors import TrainingError
+    from alexnet_cli.recipes import demo_config
     from alexnet_cli.runs import RUNS_FOLDER
     from alexnet_cli.training import start
 

@@ -79,6 +79,11 @@ class ColourStatistics:
         std: NDArray[np.float64] = np.sqrt(np.maximum(self.covariance_CC.diagonal(), 0.0))
         return std
 
+    def noise_axes(self, share: float) -> tuple[tuple[float, ...], ...]:
+        """Return the principal components as rows, each as long as a share of its deviation."""
+        rows = share * self.principal_axes().T
+        return tuple(tuple(row) for row in rows.tolist())
+
     def principal_axes(self) -> NDArray[np.float64]:
         """Return the principal components, each as long as its standard deviation.
 

@@ -54,6 +54,15 @@ class Job:
     ranks: Ranks = field(default_factory=Ranks)
 
     @property
+    def colour_axes(self) -> tuple[tuple[float, ...], ...]:
+        """Directions in which colours change, as long as the noise; none without noise."""
+        if not self.config.colour_noise:
+            return ()
+        if self.colours is None:
+            raise ValueError("noise of colours needs their statistics")
+        return self.colours.noise_axes(self.config.colour_noise)
+
+    @property
     def environment(self) -> dict[str, str]:
         """What bit-identity depends on beside the configuration."""
         return {

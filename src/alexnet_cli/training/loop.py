@@ -39,7 +39,7 @@ from alexnet_cli.training.optimizer import (
     set_rate,
 )
 from alexnet_cli.training.schedule import count_drops, crop_size_px, learning_rate
-from alexnet_cli.training.stuck import StartWatch, diagnose
+from alexnet_cli.training.stuck import StartWatch
 from alexnet_cli.training.waiting import Clocked
 
 VAL_BATCH_SIZE = 500  # on each rank
@@ -74,7 +74,7 @@ class Trainer:
             pad_px=config.pad,
             flip=config.flip,
             seed=config.seed,
-            colour_axes=_colour_axes(job),
+            colour_axes=job.colour_axes,
         )
         self.batches = make_batches(
             job.train, settings, device=job.device, num_workers=job.num_workers
@@ -125,7 +125,9 @@ class Trainer:
         batches = Clocked(self._epoch_batches())
         for batch in batches:
             self._update(batch, loss_sum, num_right)
-            self._watch_start(batch)
+            found = self._start.look(self.network, batch, self.job.config)
+            if found is not None and self.job.ranks.is_first:
+                self.reporter.on_stuck(found)
             if not self._has_stepped:
                 self._has_stepped = True
                 self.reporter.on_first_step(time.perf_counter() - begin)
@@ -137,21 +139,6 @@ class Trainer:
                 self._record_progress(loss_sum, num_right, begin, batches.seconds)
                 self._interrupt(signal_number)
         self._record_progress(loss_sum, num_right, begin, batches.seconds)
-
-    def _watch_start(self, batch: Batch) -> None:
-        """Look after some updates whether training has started, and if not, report why."""
-        if not self._start.is_due(self.state.step + 1):
-            return
-        if not self._start.is_stuck() or not self.job.ranks.is_first:
-            self._start.close()
-            return
-        num_updates, *later = self._start.looks_left
-        found = diagnose(self.network, batch, self.job.config, num_updates=num_updates)
-        if later and not found.is_hopeless:
-            self._start.look_later()
-        else:
-            self.reporter.on_stuck(found)
-            self._start.close()
 
     def _epoch_batches(self) -> Iterator[Batch]:
         """Deal out what remains of the current epoch."""
@@ -316,16 +303,6 @@ class Trainer:
             signal_number=signal_number,
             hint=f"go on with: alexnet train --resume {shlex.quote(str(self.job.run.path))}",
         )
-
-
-def _colour_axes(job: Job) -> tuple[tuple[float, ...], ...]:
-    """Return the directions in which colours change, as rows, each as long as the noise has it."""
-    if not job.config.colour_noise:
-        return ()
-    if job.colours is None:
-        raise ValueError("noise of colours needs their statistics")
-    rows = job.config.colour_noise * job.colours.principal_axes().T
-    return tuple(tuple(row) for row in rows.tolist())
 
 
 def _diverged(what: str, epoch: int, rate: float) -> TrainingError:

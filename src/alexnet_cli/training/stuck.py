@@ -73,26 +73,33 @@ class StartWatch:
     """
 
     def __init__(self, num_classes: int) -> None:
-        self._chance, self._losses = math.log(num_classes), list[Tensor]()
-        self._first_step: int | None = None
-        self.looks_left = [FIRST_LOOK, LAST_LOOK]
+        self._chance, self._losses, self._num_updates = math.log(num_classes), list[Tensor](), 0
+        self._looks = [FIRST_LOOK, LAST_LOOK]
 
     def add(self, loss: Tensor) -> None:
         """Note the loss of a part of a batch."""
-        if self.looks_left:
+        if self._looks:
             self._losses.append(loss.detach())
 
-    def is_due(self, step: int) -> bool:
-        """Tell whether it is time to look.
+    def look(self, network: PixelNetwork, batch: Batch, config: TrainConfig) -> Diagnosis | None:
+        """Count an update and, when it is time, say why training has not started, if so.
 
         Args:
-            step: Updates made since the run began; this process may have begun later.
+            network: In training.
+            batch: Images to look with.
+            config: The run's settings.
         """
-        if not self.looks_left:
-            return False
-        if self._first_step is None:
-            self._first_step = step
-        return step - self._first_step + 1 >= self.looks_left[0]
+        self._num_updates += 1
+        if not self._looks or self._num_updates < self._looks[0]:
+            return None
+        found = None
+        if self.is_stuck():
+            found = diagnose(network, batch, config, num_updates=self._num_updates)
+            if not found.is_hopeless and len(self._looks) > 1:  # it may be slow: look once more
+                self._looks, self._losses = self._looks[1:], []
+                return None
+        self._looks, self._losses = [], []
+        return found
 
     def is_stuck(self) -> bool:
         """Tell whether the second half of the losses is where it would be by chance.
@@ -101,14 +108,6 @@ class StartWatch:
         """
         late = torch.stack(self._losses[len(self._losses) // 2 :])
         return -_LEARNED < float(late.mean()) / self._chance - 1 < _WORSE
-
-    def look_later(self) -> None:
-        """Go on to the next look, if there is one."""
-        self.looks_left, self._losses = self.looks_left[1:], []
-
-    def close(self) -> None:
-        """Keep nothing any more."""
-        self.looks_left, self._losses = [], []
 
 
 def diagnose(

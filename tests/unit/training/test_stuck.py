@@ -14,55 +14,6 @@ from alexnet_cli.training.stuck import FIRST_LOOK, LAST_LOOK, StartWatch, diagno
 CHANCE = math.log(10)
 
 
-def watched(losses):
-    watch = StartWatch(10)
-    for step, loss in enumerate(losses, 1):
-        watch.add(torch.tensor(loss))
-        if watch.is_due(step):
-            return watch.is_stuck()
-    return None
-
-
-@pytest.mark.parametrize(
-    ("losses", "expected"),
-    [
-        ([CHANCE] * FIRST_LOOK, True),
-        ([3.0] * 100 + [CHANCE + 0.002, CHANCE - 0.002] * 50, True),  # it came down to chance
-        ([CHANCE] * 100 + [CHANCE - 0.03] * 100, False),  # slow, but it goes
-        ([CHANCE] * (FIRST_LOOK - 1), None),
-    ],
-    ids=["at chance", "down to chance", "slow", "too few"],
-)
-def test_a_loss_at_chance_is_a_start_that_is_none(losses, expected):
-    assert watched(losses) is expected
-
-
-def test_the_watch_counts_from_where_the_process_began_and_then_keeps_nothing():
-    watch = StartWatch(10)
-    assert not watch.is_due(1_000)
-    assert watch.is_due(1_000 + FIRST_LOOK - 1)
-    watch.close()
-    watch.add(torch.tensor(1.0))
-    assert not watch.is_due(5_000)
-    assert watch._losses == []
-
-
-def test_a_second_look_counts_from_the_first_update_and_sees_later_losses_only():
-    watch = StartWatch(10)
-    for _ in range(FIRST_LOOK):
-        watch.add(torch.tensor(CHANCE))
-    assert watch.is_due(1) is False
-    assert watch.is_due(FIRST_LOOK)
-    watch.look_later()
-    assert not watch.is_due(LAST_LOOK - 1)
-    for _ in range(10):
-        watch.add(torch.tensor(1.0))
-    assert watch.is_due(LAST_LOOK)
-    assert not watch.is_stuck()
-    watch.look_later()
-    assert not watch.is_due(LAST_LOOK + 1)
-
-
 @pytest.fixture
 def batch():
     generator = torch.Generator().manual_seed(0)
@@ -74,6 +25,41 @@ def network_with(init, scale):
     spec = network_spec(Network.ALEXNET_CIFAR, num_classes=10, crop_size_px=28)
     pixels = InputSpec(32, 28, scale=(scale,) * 3, shift=(-127.5 * scale,) * 3)
     return PixelNetwork(build_network(spec, init=init), pixels).train()
+
+
+def watched(network, batch, losses):
+    """Return (updates made, diagnosis) of the first diagnosis."""
+    watch = StartWatch(10)
+    for number, loss in enumerate(losses, 1):
+        watch.add(torch.tensor(loss))
+        found = watch.look(network, batch, TrainConfig())
+        if found is not None:
+            return number
+    return None
+
+
+@pytest.mark.parametrize(
+    ("init", "losses", "expected"),
+    [
+        ("paper", [CHANCE] * FIRST_LOOK, FIRST_LOOK),
+        ("paper", [3.0] * 100 + [CHANCE + 0.002, CHANCE - 0.001] * 50, FIRST_LOOK),
+        ("paper", [CHANCE] * 100 + [CHANCE - 0.03] * 900, None),  # slow, but it goes
+        ("paper", [CHANCE] * (FIRST_LOOK - 1), None),  # too few
+        ("he", [CHANCE] * LAST_LOOK, LAST_LOOK),  # answers differ: it had time to start
+        ("he", [CHANCE] * FIRST_LOOK + [1.0] * 2 * LAST_LOOK, None),  # and started
+    ],
+    ids=["at chance", "down to chance", "slow", "too few", "late", "started late"],
+)
+def test_a_loss_at_chance_is_a_start_that_is_none(batch, init, losses, expected):
+    assert watched(network_with(init, 1 / 74), batch, losses) == expected
+
+
+def test_what_was_looked_at_is_not_kept(batch):
+    network, watch = network_with("he", 1 / 74), StartWatch(10)
+    for _ in range(FIRST_LOOK + 5):
+        watch.add(torch.tensor(1.0))
+        assert watch.look(network, batch, TrainConfig()) is None
+    assert watch._losses == []
 
 
 def test_the_papers_start_on_inputs_of_unit_variance_is_diagnosed(batch):
