@@ -11,7 +11,7 @@ from pathlib import Path
 from alexnet_cli.config import Freeze, TrainConfig
 from alexnet_cli.data.folder import list_classes, load_train
 from alexnet_cli.training.job import Reporter
-from alexnet_cli.training.pretrained import open_pretrained
+from alexnet_cli.training.pretrained import open_pretrained, settings_of
 from alexnet_cli.training.start import new_job, train
 
 folder = Path(sys.argv[1])
@@ -19,8 +19,7 @@ weights = sys.argv[2] if len(sys.argv) > 2 else "owt"
 epochs = int(sys.argv[3]) if len(sys.argv) > 3 else 10
 num_images = len(load_train(folder, list_classes(folder)))
 
-pretrained = open_pretrained(weights)
-settings = pretrained.settings()  # its network and image sizes, and a small rate
+settings = settings_of(weights)  # their network and image sizes, and a small rate
 config = TrainConfig(
     data=str(folder),
     from_weights=weights,
@@ -32,5 +31,6 @@ config = TrainConfig(
 )
 job = new_job(config, device="auto", name="fine-tuned", parent=Path("runs"))
 best = train(job, None, Reporter())
-print(f"{len(pretrained.manifest.classes)} classes before, {len(job.manifest.classes)} now")
+num_before = len(open_pretrained(weights).manifest.classes)
+print(f"{num_before} classes before, {len(job.manifest.classes)} now")
 print(f"best validation top-1 {best.val_top1:.1%} in epoch {best.epoch}: {job.run.path}")

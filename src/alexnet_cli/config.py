@@ -12,6 +12,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from alexnet_cli.manifest import Activation, Network, Pool, data_name
+from alexnet_cli.networks import PRETRAINED
 
 
 class Schedule(StrEnum):
@@ -71,8 +72,9 @@ class Freeze(StrEnum):
 
 def _weights_name(value: str) -> str:
     """Make a path absolute, so that the configuration means the same in another folder."""
-    is_path = "/" in value or value.endswith(".safetensors")
-    return str(Path(value).resolve()) if is_path else value
+    if not value or value in PRETRAINED or not Path(value).exists():
+        return value
+    return str(Path(value).resolve())
 
 
 class TrainConfig(BaseModel):
@@ -280,6 +282,9 @@ class TrainConfig(BaseModel):
             raise ValueError(f"drop_epochs {self.drop_epochs} are not in order")
         if self.freeze is not Freeze.NOTHING and not self.from_weights:
             raise ValueError("freeze needs from_weights: fresh weights have to learn")
+        is_fresh = self.init is Init.HE and self.input_scaling is InputScaling.STANDARD
+        if self.from_weights and not is_fresh:
+            raise ValueError("from_weights brings its own start: leave init and input_scaling out")
         return self
 
     @property

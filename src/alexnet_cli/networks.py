@@ -12,6 +12,9 @@ from typing import Any
 from alexnet_cli.errors import UsageError
 from alexnet_cli.manifest import Activation, Network, NetworkSpec, Pool
 
+PRETRAINED = {"owt": Network.ALEXNET_OWT}
+"""Names of trained weights that can be downloaded, and their network."""
+
 SWITCHES = ("activation", "lrn", "pool", "groups")
 
 
@@ -63,8 +66,9 @@ class Facts:
 def _protocol(epochs: int, drop_epochs: str, *, flip: bool) -> dict[str, Any]:
     """Return how Krizhevsky trained his own networks, rates and epochs as on W1.
 
-    There: on batches 1 to 4 first, batch 5 held out, then on all five. Here: validation images
-    stay held out to the end, because the best epoch is chosen on them.
+    Paper's author, on the wiki: trained on batches 1 to 4 first, batch 5 held out, then on all
+    five. Here: validation images stay held out to the end, because the best epoch is chosen on
+    them.
     """
     return {
         "learning_rate": 0.001, "weight_decay": 0.004, "bias_rate_factor": 2.0,

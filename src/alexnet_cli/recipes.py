@@ -1,5 +1,6 @@
 """Sets of defaults for the training configuration: a recipe is a function of the network."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from alexnet_cli.config import (
@@ -62,6 +63,24 @@ def recipe_settings(recipe: Recipe, model: Network) -> dict[str, Any]:
     if model is Network.ALEXNET_CIFAR_BN:
         settings["learning_rate"] = 0.08
     return settings
+
+
+def adapted(recipe: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe's settings as they go with a user's.
+
+    Stages come after the same share of another number of epochs, and not with another schedule.
+
+    Args:
+        recipe: Of `recipe_settings`.
+        own: What the user set.
+    """
+    if not recipe.get("drop_epochs") or "drop_epochs" in own:
+        return recipe
+    if own.get("schedule", Schedule.STAGES) != Schedule.STAGES:
+        return {**recipe, "drop_epochs": ""}
+    share = own.get("epochs", recipe["epochs"]) / recipe["epochs"]
+    stages = {max(1, round(int(epoch) * share)) for epoch in recipe["drop_epochs"].split(",")}
+    return {**recipe, "drop_epochs": ",".join(map(str, sorted(stages)))}
 
 
 def demo_config() -> TrainConfig:

@@ -8,12 +8,10 @@ from pathlib import Path
 
 from alexnet_cli.errors import AlexnetError, UsageError
 from alexnet_cli.files import cache_folder, writing_error
-from alexnet_cli.manifest import Network, data_name
+from alexnet_cli.manifest import data_name
+from alexnet_cli.networks import PRETRAINED
 
 RUNS_FOLDER = Path("runs")
-PRETRAINED = {"owt": Network.ALEXNET_OWT}
-"""Names of trained weights that can be downloaded, and their network."""
-
 ONNX_NAME, SAFETENSORS_NAME = "model.onnx", "model.safetensors"
 
 

@@ -89,7 +89,7 @@ def test_a_start_that_is_none_is_told_with_its_cure(alexnet: Run) -> None:
     assert "warning: nothing learned in 200 updates" in stuck.stderr
     assert "ln(classes) = 2.303" in stuck.stderr
     assert "features.0" in stuck.stderr
-    assert "hint: start again with --init he, or --input-scaling centred" in stuck.stderr
+    assert "hint: start again with --init he, or with --input-scaling centred" in stuck.stderr
     well = alexnet(
         "train", "--data", "shapes", "--image-size", "12", "--crop-size", "8", "--val-size", "6000",
         "--epochs", "1", "--batch-size", "16", "--quiet",
@@ -110,6 +110,7 @@ def test_a_start_that_is_none_is_told_with_its_cure(alexnet: Run) -> None:
         (("--drop-epochs", "3"), ("need each other",)),
         (("--schedule", "stages", "--drop-epochs", "5,3"), ("not in order",)),
         (("--freeze", "features"), ("needs from_weights",)),
+        (("--model", "cuda-convnet-80sec", "--dropout", "0.5"), ("has no dropout",)),
         (("--from", "nowhere"), ("no trained weights", "owt")),
         (("--groups", "3"), ("--groups",)),
     ],

@@ -4,7 +4,7 @@ from alexnet_cli.config import Recipe, TrainConfig
 from alexnet_cli.errors import UsageError
 from alexnet_cli.manifest import Activation, Network, NetworkSpec, Pool
 from alexnet_cli.networks import FACTS, SWITCHES, network_spec
-from alexnet_cli.recipes import recipe_settings
+from alexnet_cli.recipes import adapted, recipe_settings
 
 
 def test_every_network_has_facts():
@@ -63,3 +63,20 @@ def test_krizhevskys_networks_have_their_own_published_training():
     )
     assert (config.learning_rate, config.epochs, config.stages) == (0.001, 10, (8,))
     assert (config.bias_rate_factor, config.bias_decay, config.flip) == (2.0, False, False)
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        ({}, "120,130"),
+        ({"epochs": 14}, "12,13"),
+        ({"epochs": 1}, "1"),
+        ({"drop_epochs": "7"}, "120,130"),  # the user's own is laid over it later
+        ({"schedule": "constant"}, ""),
+    ],
+    ids=str,
+)
+def test_stages_follow_the_number_of_epochs(own, expected):
+    recipe = recipe_settings(Recipe.PAPER, Network.CUDA_CONVNET_18PCT)
+    assert adapted(recipe, own)["drop_epochs"] == expected
+    assert adapted({"epochs": 3}, own) == {"epochs": 3}

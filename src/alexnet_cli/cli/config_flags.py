@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 
 from alexnet_cli.config import TrainConfig
 from alexnet_cli.errors import UsageError
-from alexnet_cli.recipes import recipe_settings
+from alexnet_cli.recipes import adapted, recipe_settings
 
 _OTHER_NAMES = {
     "model": "-m",
@@ -45,13 +45,13 @@ def with_config_flags(command: Callable[..., None]) -> Callable[..., None]:
         values.pop("config_file")
         settings = {name: values.pop(name) for name in fields}
         named = [name for name in fields if _was_given(context, name)]
+        own, weights = {name: settings[name] for name in named}, {}
         if settings["from_weights"]:
-            from alexnet_cli.training.pretrained import open_pretrained
+            from alexnet_cli.training.pretrained import settings_of
 
-            settings |= open_pretrained(settings["from_weights"]).settings()
-        own = {name: settings[name] for name in named}
-        recipe = recipe_settings(settings["recipe"], (settings | own)["model"])
-        config = validated(settings | recipe | own)
+            weights = settings_of(settings["from_weights"])
+        recipe = recipe_settings(settings["recipe"], (settings | weights | own)["model"])
+        config = validated(settings | adapted(recipe, own) | weights | own)
         given = {name: getattr(config, name) for name in named}
         command(config=config, given=given, **values)
 
@@ -110,7 +110,7 @@ def _read_config_file(context: typer.Context, path: Path | None) -> Path | None:
             near = difflib.get_close_matches(key, TrainConfig.model_fields, n=1)
             meant = f"did you mean {near[0]!r}?" if near else "see: alexnet train --help"
             raise UsageError(f"{path} has an unknown key {key!r}", hint=meant, code="unknown_key")
-    validated(values)
+    validated(values, is_whole=False)
     context.default_map = values
     return path
 
@@ -129,8 +129,12 @@ _CONFIG_FILE = inspect.Parameter(
 )  # fmt: skip
 
 
-def validated(values: dict[str, Any]) -> TrainConfig:
+def validated(values: dict[str, Any], *, is_whole: bool = True) -> TrainConfig | None:
     """Build the configuration.
+
+    Args:
+        values: Settings by name.
+        is_whole: Whether nothing is added to them: else what they lack for each other may follow.
 
     Raises:
         UsageError: A value is out of bounds; the message names its flag.
@@ -139,6 +143,8 @@ def validated(values: dict[str, Any]) -> TrainConfig:
         return TrainConfig(**values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
+        if not first["loc"] and not is_whole:
+            return None
         flag = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else "the options"
         reason = first["msg"].removeprefix("Value error, ")
         value = f" {first['input']}" if first["loc"] else ""

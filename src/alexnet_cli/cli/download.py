@@ -45,6 +45,10 @@ def command(
 ) -> None:
     """Fetch a dataset into the cache folder, its hash checked before it is opened."""
     if weights is not None:
+        if archive or sha256:
+            from alexnet_cli.errors import UsageError
+
+            raise UsageError("--archive and --sha256 are for datasets", hint="leave them out")
         _download_weights(weights, offline=offline, force=force, quiet=quiet, as_json=json)
         return
     from alexnet_cli.data.catalog import find_dataset
@@ -98,7 +102,8 @@ def _fetch_cifar10(
 def _download_weights(name: str, *, offline: bool, force: bool, quiet: bool, as_json: bool) -> None:
     """Fetch trained weights and write them as a model that `predict` and `train --from` take."""
     from alexnet_cli.errors import DownloadError, UsageError
-    from alexnet_cli.runs import PRETRAINED, SAFETENSORS_NAME, pretrained_folder
+    from alexnet_cli.networks import PRETRAINED
+    from alexnet_cli.runs import SAFETENSORS_NAME, pretrained_folder
 
     if name not in PRETRAINED:
         raise UsageError(

@@ -84,8 +84,8 @@ def measure(
     if dataset.classes != manifest.classes:
         raise UsageError(
             f"{opened.path} knows other classes than {dataset.name}",
-            hint=f"evaluate it with: alexnet evaluate {shlex.quote(str(opened.path))} "
-            f"--data {shlex.quote(origin.data)}",
+            hint=f"evaluate it on {origin.data}, whose classes it knows: --data "
+            f"{shlex.quote(origin.data)}",
             code="classes_differ",
         )
     source = load_split(dataset, split, val_size=origin.val_size, seed=origin.seed)

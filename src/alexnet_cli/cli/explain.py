@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 
 EXAMPLES = "Example: alexnet explain alexnet --groups 1"
 
-_TRAINING = (  # where the code says how training differs from the paper's
+_OWN_START = (("alexnet_cli.networks", "_protocol"),)  # cuda-convnet's
+_OTHER_START = (
     ("alexnet_cli.models.init", "init_he"),
     ("alexnet_cli.training.prepare", "_scaling"),
+)
+_TRAINING = (  # where the code says how training differs from the paper's
     ("alexnet_cli.data.batches", "TrainingBatches"),
     ("alexnet_cli.data.batches", "EpochDraw"),
     ("alexnet_cli.training.optimizer", "set_rate"),
@@ -72,7 +75,11 @@ def command(
     notes = {
         "network": paper_notes(about),
         "training": paper_notes(
-            getattr(importlib.import_module(module), thing) for module, thing in _TRAINING
+            getattr(importlib.import_module(module), thing)
+            for module, thing in (
+                *(_OWN_START if facts.protocol else _OTHER_START),
+                *_TRAINING,
+            )
         ),
     }
     if json:

@@ -87,10 +87,12 @@ class ColourStatistics:
     def principal_axes(self) -> NDArray[np.float64]:
         """Return the principal components, each as long as its standard deviation.
 
-        Columns of a (3, 3) matrix, the longest last. Their order and signs do not change the
-        distribution of what is drawn along them.
+        Columns of a (3, 3) matrix, the longest last; the largest number of each is positive, so
+        that all machines draw the same along them.
         """
         variances, directions = np.linalg.eigh(self.covariance_CC)
+        largest = np.abs(directions).argmax(axis=0)
+        directions = directions * np.sign(directions[largest, np.arange(3)])
         axes: NDArray[np.float64] = directions * np.sqrt(np.maximum(variances, 0.0))
         return axes
 

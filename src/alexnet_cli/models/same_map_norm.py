@@ -1,5 +1,6 @@
 """Response normalisation over neighbours in the same channel."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -24,8 +25,10 @@ class SameMapNorm(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """Normalise (N, C, H, W) to the same shape."""
-        mean = F.avg_pool2d(x_NCHW * x_NCHW, self.size, stride=1, padding=self.size // 2)
-        return x_NCHW * (1 + self.alpha * mean).pow(-self.beta)
+        # In float32 at least: beside 1, bfloat16 would not see what is added.
+        x = x_NCHW.to(torch.promote_types(x_NCHW.dtype, torch.float32))
+        mean = F.avg_pool2d(x * x, self.size, stride=1, padding=self.size // 2)
+        return (x * (1 + self.alpha * mean).pow(-self.beta)).to(x_NCHW.dtype)
 
     def extra_repr(self) -> str:
         """Show the constants in `print(network)`."""

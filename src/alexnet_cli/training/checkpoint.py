@@ -23,7 +23,7 @@ from alexnet_cli.errors import CheckpointError, ModelFileError
 from alexnet_cli.files import atomic_write, sha256_of
 from alexnet_cli.manifest import Manifest, manifest_from_json
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MODEL_FILE, OPTIMIZER_FILE, STATE_FILE = "model.safetensors", "optimizer.safetensors", "state.json"
 
 

@@ -60,7 +60,7 @@ class Trainer:
         keep_freed_memory()
         core = build_network(job.manifest.network, seed=config.seed, init=config.init)
         if job.pretrained is not None:
-            job.pretrained.copy_into(core)
+            job.pretrained.copy_into(core, classes=job.manifest.classes)
         self.core = core.to(job.device).to(memory_format=torch.channels_last)
         self.network = PixelNetwork(self.core, spec).to(job.device)
         self.trained: nn.Module = self.network  # in `run`, wrapped to sum gradients over ranks
@@ -176,7 +176,8 @@ class Trainer:
                 (loss * weight).backward()  # type: ignore[no-untyped-call]
             loss_sum += loss.detach() * len(labels_B)
             num_right += (logits_BK.detach().argmax(dim=1)[: len(labels_B)] == labels_B).sum()
-            self._start.add(loss)
+            if len(labels_B):
+                self._start.add(loss)
         self.optimizer.step()
 
     def _loss(self, batch: Batch) -> tuple[Tensor, Tensor]:

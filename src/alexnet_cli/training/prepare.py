@@ -122,6 +122,10 @@ def require_fit(config: TrainConfig, network: NetworkSpec, *, num_images: int) -
         UsageError: The network does not take the crops, has no such initial weights, or batch
             normalisation would see a batch of a single image.
     """
+    if config.dropout and FACTS[config.model].protocol:
+        raise UsageError(
+            f"{config.model} has no dropout", hint="leave --dropout out, or set it to 0"
+        )
     if config.init is not Init.HE:
         published(config.model, config.init)
     outline = outline_network(network).eval()

@@ -7,11 +7,13 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor, nn
 
+from alexnet_cli.config import Init, InputScaling
 from alexnet_cli.errors import ModelFileError, UsageError
 from alexnet_cli.inference.session import read_manifest
 from alexnet_cli.manifest import Manifest
 from alexnet_cli.models.init import weight_layers
-from alexnet_cli.runs import PRETRAINED, RunFolder, pretrained_model
+from alexnet_cli.networks import PRETRAINED
+from alexnet_cli.runs import RunFolder, pretrained_model
 from alexnet_cli.training.checkpoint import MODEL_FILE, best_checkpoint
 
 FINE_TUNING_RATE = 0.001  # a tenth of the paper's: what was learned should move, not go
@@ -31,31 +33,17 @@ class Pretrained:
     manifest: Manifest
     tensors: dict[str, Tensor]
 
-    def settings(self) -> dict[str, Any]:
-        """Return the defaults of a run that starts from them: their network, a smaller rate."""
-        network, image = self.manifest.network, self.manifest.input
-        return {
-            "model": network.name,
-            "activation": network.activation,
-            "lrn": network.lrn,
-            "pool": network.pool,
-            "groups": network.groups,
-            "image_size": image.image_size_px,
-            "crop_size": image.crop_size_px,
-            "learning_rate": FINE_TUNING_RATE,
-        }
-
-    def copy_into(self, network: nn.Module) -> None:
-        """Copy all weights, but those of a last layer for another number of classes.
+    def copy_into(self, network: nn.Module, *, classes: tuple[str, ...]) -> None:
+        """Copy all weights, but those of the last layer where the classes are others.
 
         Raises:
             UsageError: The network is another one.
         """
-        left_out = self.left_out(network)
+        left_out = self.left_out(network, classes=classes)
         kept = {name: value for name, value in self.tensors.items() if name not in left_out}
         network.load_state_dict(kept, strict=False)
 
-    def left_out(self, network: nn.Module) -> set[str]:
+    def left_out(self, network: nn.Module, *, classes: tuple[str, ...]) -> set[str]:
         """Return which weights are not copied into a network, which may be an outline.
 
         Raises:
@@ -72,12 +60,13 @@ class Pretrained:
             or wanted[name].shape != self.tensors[name].shape
         }
         counts = {name for name in differing if name.endswith("num_batches_tracked")}
-        if others := differing - counts - {f"{head}.weight", f"{head}.bias"}:
+        heads = {f"{head}.weight", f"{head}.bias"}
+        if others := differing - counts - heads:
             raise UsageError(
                 f"the weights of {self.name} do not fit this network ({min(others)} differs)",
                 hint="leave the network's switches and the crop size as they were",
             )
-        return differing
+        return differing if classes == self.manifest.classes else differing | heads
 
 
 def open_pretrained(name: str) -> Pretrained:
@@ -89,19 +78,55 @@ def open_pretrained(name: str) -> Pretrained:
     Raises:
         AlexnetError: There are none, or they are damaged.
     """
-    path = pretrained_model(name) if name in PRETRAINED else Path(name)
+    path = _find(name)
     if path.is_dir():
         checkpoint = best_checkpoint(RunFolder(path).checkpoints)
         return Pretrained(name, checkpoint.manifest, checkpoint.read_tensors(MODEL_FILE))
-    if path.suffix != ".safetensors" or not path.is_file():
-        known = ", ".join(PRETRAINED)
-        raise UsageError(
-            f"no trained weights are called {name!r}",
-            hint=f"name one of: {known}; or a run folder, or a .safetensors file of alexnet export",
-            code="weights_missing",
-        )
     manifest = read_manifest(path)
     try:
         return Pretrained(name, manifest, safetensors.torch.load(path.read_bytes()))
     except safetensors.SafetensorError as error:
         raise ModelFileError(f"cannot read the weights {path} ({error})") from error
+
+
+def settings_of(name: str) -> dict[str, Any]:
+    """Return the defaults of a run that starts from trained weights, from their description.
+
+    Their network, switches and sizes, and a smaller rate. The input scaling comes with the weights.
+
+    Args:
+        name: As in `open_pretrained`.
+
+    Raises:
+        AlexnetError: There are none, or they are damaged.
+    """
+    path = _find(name)
+    is_run = path.is_dir()
+    manifest = (
+        best_checkpoint(RunFolder(path).checkpoints).manifest if is_run else read_manifest(path)
+    )
+    network, image = manifest.network, manifest.input
+    return {
+        "model": network.name,
+        "activation": network.activation,
+        "lrn": network.lrn,
+        "pool": network.pool,
+        "groups": network.groups,
+        "image_size": image.image_size_px,
+        "crop_size": image.crop_size_px,
+        "learning_rate": FINE_TUNING_RATE,
+        "init": Init.HE,
+        "input_scaling": InputScaling.STANDARD,
+    }
+
+
+def _find(name: str) -> Path:
+    path = pretrained_model(name) if name in PRETRAINED else Path(name)
+    if path.is_dir() or (path.is_file() and path.suffix == ".safetensors"):
+        return path
+    raise UsageError(
+        f"no trained weights are called {name!r}",
+        hint=f"name one of: {', '.join(PRETRAINED)}; or a run folder, or a .safetensors file of "
+        "alexnet export",
+        code="weights_missing",
+    )

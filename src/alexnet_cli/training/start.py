@@ -69,7 +69,7 @@ def new_job(
     )
     require_fit(config, manifest.network, num_images=len(train))
     if pretrained is not None:
-        pretrained.left_out(outline_network(manifest.network))
+        pretrained.left_out(outline_network(manifest.network), classes=manifest.classes)
     require_whole_batches(config, manifest.network, num_ranks=ranks.world_size)
     name = name or f"{config.model}-{Path(config.data).name}"
     run = create_run(name, parent=parent) if ranks.is_first else RunFolder(parent / name)

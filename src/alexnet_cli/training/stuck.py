@@ -19,6 +19,8 @@ FIRST_LOOK, LAST_LOOK = 200, 1_000
 """Updates after which the loss is looked at: early for a network whose answers do not depend on the
 image, which nothing will mend; later for one that may only be slow."""
 
+_NUM_LOOKED_AT = (2, 64)  # images, at least and at most
+
 _FLAT = 0.003  # spread of a logit over images; He's start has some hundredths
 _LEARNED, _WORSE = 0.001, 0.02  # shares of ln(classes) below and above it
 _MOSTLY_DEAD = 0.9
@@ -90,7 +92,8 @@ class StartWatch:
             config: The run's settings.
         """
         self._num_updates += 1
-        if not self._looks or self._num_updates < self._looks[0]:
+        too_few = len(batch.labels_B) < _NUM_LOOKED_AT[0] or not self._losses
+        if not self._looks or self._num_updates < self._looks[0] or too_few:
             return None
         found = None
         if self.is_stuck():
@@ -121,7 +124,9 @@ def diagnose(
         config: The run's settings, from which the cure is chosen.
         num_updates: Made so far.
     """
-    was_training = network.training
+    modes = {module: module.training for module in network.modules()}
+    at_most = min(_NUM_LOOKED_AT[1], config.micro_batch_size or _NUM_LOOKED_AT[1])
+    batch = batch.part(slice(0, max(at_most, _NUM_LOOKED_AT[0])))
     network.eval()  # no dropout, and no statistics of batches change
     dead: list[float] = []
 
@@ -141,7 +146,8 @@ def diagnose(
     gradients = dict(zip(map(id, weights), torch.autograd.grad(loss, weights), strict=True))
     for handle in handles:
         handle.remove()
-    network.train(was_training)
+    for module, was_training in modes.items():
+        module.training = was_training
     shares = [*dead, *[None] * (len(layers) - len(dead))]
     health = tuple(
         LayerHealth(name, float(gradients[id(layer.weight)].norm()), share)
@@ -161,9 +167,11 @@ def diagnose(
 def _cure(config: TrainConfig, dead_share: float) -> str:
     is_small = config.input_scaling is InputScaling.STANDARD
     if config.init is not Init.HE and is_small:
-        return "--init he, or --input-scaling centred: these initial weights need inputs of 0-255"
+        return (
+            "--init he, or with --input-scaling centred: these initial weights need inputs of 0-255"
+        )
     if dead_share > _MOSTLY_DEAD:
         return f"--learning-rate {config.learning_rate / 10:g}: most ReLUs of a layer have died"
     if config.init is not Init.HE:
-        return "--init he"
+        return "--init he --input-scaling standard"
     return f"--learning-rate {config.learning_rate * 3:g}, or --schedule constant without warm-up"

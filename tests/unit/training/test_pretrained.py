@@ -6,7 +6,9 @@ import torch
 from alexnet_cli.errors import AlexnetError, UsageError
 from alexnet_cli.manifest import Network
 from alexnet_cli.models.build import build_network
-from alexnet_cli.training.pretrained import open_pretrained
+from alexnet_cli.training.pretrained import open_pretrained, settings_of
+
+CLASSES = ("ant", "bee", "cat", "dog", "élan")
 
 
 @pytest.fixture
@@ -17,10 +19,10 @@ def weights(exported):
 def test_an_exported_file_has_all_that_is_needed(exported, weights):
     assert weights.manifest == exported.manifest
     network = build_network(exported.manifest.network, seed=99)
-    weights.copy_into(network)
+    weights.copy_into(network, classes=CLASSES)
     for name, value in exported.core.state_dict().items():
         assert torch.equal(network.state_dict()[name], value)
-    settings = weights.settings()
+    settings = settings_of(str(exported.whole / "model.safetensors"))
     assert settings["model"] is Network.ALEXNET_CIFAR
     assert (settings["image_size"], settings["crop_size"]) == (12, 8)
 
@@ -28,7 +30,16 @@ def test_an_exported_file_has_all_that_is_needed(exported, weights):
 def test_a_head_for_other_classes_is_drawn_anew(exported, weights):
     spec = dataclasses.replace(exported.manifest.network, num_classes=3)
     network, fresh = build_network(spec, seed=7), build_network(spec, seed=7)
-    weights.copy_into(network)
+    weights.copy_into(network, classes=CLASSES)
+    for name, value in network.state_dict().items():
+        source = fresh if name.startswith("classifier.7") else exported.core
+        assert torch.equal(source.state_dict()[name], value), name
+
+
+def test_a_head_for_as_many_other_classes_is_drawn_anew(exported, weights):
+    network = build_network(exported.manifest.network, seed=7)
+    fresh = build_network(exported.manifest.network, seed=7)
+    weights.copy_into(network, classes=("a", "b", "c", "d", "e"))
     for name, value in network.state_dict().items():
         source = fresh if name.startswith("classifier.7") else exported.core
         assert torch.equal(source.state_dict()[name], value), name
@@ -39,7 +50,7 @@ def test_another_network_is_refused_before_anything_is_copied(exported, weights,
     network = build_network(dataclasses.replace(exported.manifest.network, **change), seed=7)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     with pytest.raises(UsageError, match="do not fit"):
-        weights.copy_into(network)
+        weights.copy_into(network, classes=CLASSES)
     assert all(torch.equal(before[n], v) for n, v in network.state_dict().items())
 
 

@@ -54,6 +54,14 @@ def test_a_loss_at_chance_is_a_start_that_is_none(batch, init, losses, expected)
     assert watched(network_with(init, 1 / 74), batch, losses) == expected
 
 
+def test_a_batch_of_one_image_is_passed_over(batch):
+    network, watch = network_with("paper", 1 / 74), StartWatch(10)
+    for _ in range(FIRST_LOOK):
+        watch.add(torch.tensor(CHANCE))
+        assert watch.look(network, batch.part(slice(0, 1)), TrainConfig()) is None
+    assert watch.look(network, batch, TrainConfig(micro_batch_size=4)).num_updates > FIRST_LOOK
+
+
 def test_what_was_looked_at_is_not_kept(batch):
     network, watch = network_with("he", 1 / 74), StartWatch(10)
     for _ in range(FIRST_LOOK + 5):
@@ -77,7 +85,7 @@ def test_the_papers_start_on_inputs_of_unit_variance_is_diagnosed(batch):
     assert found.layers[0].gradient_norm < 0.1 * healthy.layers[0].gradient_norm
     assert found.layers[-1].dead_share is None  # the last layer has no ReLU
     assert "--init he" in found.cure
-    assert "--input-scaling centred" in found.cure
+    assert "with --input-scaling centred" in found.cure
     assert network.training
     assert all(torch.equal(before[n], v) for n, v in network.state_dict().items())
     assert all(p.grad is None for p in network.parameters())
@@ -99,5 +107,8 @@ def test_statistics_of_batch_normalisation_stay(batch):
     pixels = InputSpec(32, 28, scale=(0.01,) * 3, shift=(-1.0,) * 3)
     network = PixelNetwork(build_network(spec), pixels).train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
+    network.network.features.eval()  # frozen
     diagnose(network, batch, TrainConfig(model="alexnet-cifar-bn"), num_updates=7)
+    assert not network.network.features[1].training
+    assert network.network.classifier.training
     assert all(torch.equal(before[n], v) for n, v in network.state_dict().items())
