@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from alexnet_cli.config import TrainConfig
 from alexnet_cli.errors import UsageError
@@ -45,13 +46,13 @@ def with_config_flags(command: Callable[..., None]) -> Callable[..., None]:
         values.pop("config_file")
         settings = {name: values.pop(name) for name in fields}
         named = [name for name in fields if _was_given(context, name)]
-        own, weights = {name: settings[name] for name in named}, {}
+        chosen, weights = {name: settings[name] for name in named}, {}
         if settings["from_weights"]:
             from alexnet_cli.training.pretrained import settings_of
 
             weights = settings_of(settings["from_weights"])
-        recipe = recipe_settings(settings["recipe"], (settings | weights | own)["model"])
-        config = validated(settings | adapted(recipe, own) | weights | own)
+        recipe = recipe_settings(settings["recipe"], (settings | weights | chosen)["model"])
+        config = validated(settings | adapted(recipe, chosen) | weights | chosen)
         given = {name: getattr(config, name) for name in named}
         command(config=config, given=given, **values)
 
@@ -110,7 +111,7 @@ def _read_config_file(context: typer.Context, path: Path | None) -> Path | None:
             near = difflib.get_close_matches(key, TrainConfig.model_fields, n=1)
             meant = f"did you mean {near[0]!r}?" if near else "see: alexnet train --help"
             raise UsageError(f"{path} has an unknown key {key!r}", hint=meant, code="unknown_key")
-    validated(values, is_whole=False)
+    require_fields(values)
     context.default_map = values
     return path
 
@@ -129,23 +130,34 @@ _CONFIG_FILE = inspect.Parameter(
 )  # fmt: skip
 
 
-def validated(values: dict[str, Any], *, is_whole: bool = True) -> TrainConfig | None:
+def validated(values: dict[str, Any]) -> TrainConfig:
     """Build the configuration.
 
-    Args:
-        values: Settings by name.
-        is_whole: Whether nothing is added to them: else what they lack for each other may follow.
+    Raises:
+        UsageError: A value is out of bounds, or two do not go together; the message names the flag.
+    """
+    try:
+        return TrainConfig(**values)
+    except ValidationError as error:
+        raise _in_words(error.errors(include_url=False)[0]) from error
+
+
+def require_fields(values: dict[str, Any]) -> None:
+    """Check values one by one: what they need beside them may still come from flags or a recipe.
 
     Raises:
         UsageError: A value is out of bounds; the message names its flag.
     """
     try:
-        return TrainConfig(**values)
+        TrainConfig(**values)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        if not first["loc"] and not is_whole:
-            return None
-        flag = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else "the options"
-        reason = first["msg"].removeprefix("Value error, ")
-        value = f" {first['input']}" if first["loc"] else ""
-        raise UsageError(f"{flag}{value}: {reason}", hint="see: alexnet train --help") from error
+        for problem in error.errors(include_url=False):
+            if problem["loc"]:
+                raise _in_words(problem) from error
+
+
+def _in_words(problem: ErrorDetails) -> UsageError:
+    flag = "--" + str(problem["loc"][0]).replace("_", "-") if problem["loc"] else "the options"
+    value = f" {problem['input']}" if problem["loc"] else ""
+    reason = problem["msg"].removeprefix("Value error, ")
+    return UsageError(f"{flag}{value}: {reason}", hint="see: alexnet train --help")
