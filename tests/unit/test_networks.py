@@ -27,22 +27,26 @@ def test_what_is_not_switched_is_the_networks_own():
 
 
 @pytest.mark.parametrize(
-    ("switch", "flag"),
-    [({"lrn": True}, "--lrn"), ({"groups": 1}, ""), ({"lrn": False}, "")],
+    ("name", "switch", "flag"),
+    [
+        (Network.ALEXNET_CIFAR_BN, {"lrn": True}, "--lrn"),
+        (Network.CUDA_CONVNET_18PCT, {"groups": 2}, "--groups 2"),
+        (Network.ALEXNET_OWT, {"activation": Activation.TANH}, "--activation tanh"),
+    ],
     ids=str,
 )
-def test_switches_a_network_lacks_are_refused(switch, flag):
-    def build():
-        return network_spec(
-            Network.ALEXNET_CIFAR_BN, num_classes=3, crop_size_px=24, switches=switch
-        )
-
-    if not flag:
-        assert build().groups == switch.get("groups", 2)
-        return
+def test_switches_a_network_lacks_are_refused(name, switch, flag):
     with pytest.raises(UsageError, match=f"with {flag}") as caught:
-        build()
-    assert "activation, pool, groups" in caught.value.hint
+        network_spec(name, num_classes=3, crop_size_px=24, switches=switch)
+    assert (", ".join(FACTS[name].switches) or "nothing") in caught.value.hint
+
+
+def test_switches_a_network_has_are_taken():
+    found = network_spec(
+        Network.ALEXNET_CIFAR_BN, num_classes=3, crop_size_px=24,
+        switches={"lrn": False, "groups": 1, "pool": Pool.PLAIN},
+    )  # fmt: skip
+    assert (found.lrn, found.groups, found.pool) == (False, 1, Pool.PLAIN)
 
 
 @pytest.mark.parametrize("name", Network)

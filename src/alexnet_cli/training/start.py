@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from alexnet_cli.config import TrainConfig
-from alexnet_cli.data.arrays import ImageSource
+from alexnet_cli.data.arrays import ColourStatistics, ImageSource
 from alexnet_cli.data.catalog import Dataset, find_dataset, load_training
 from alexnet_cli.data.folder import ImageFolder
 from alexnet_cli.data.resident import read_if_small, training_statistics
@@ -141,13 +141,7 @@ def resume_job(
         UsageError: A setting was asked for that the run does not have.
     """
     run = RunFolder(path)
-    if not run.checkpoints.is_dir():
-        raise CheckpointError(
-            f"{path} is not a run folder",
-            hint="name a folder in runs/, or start a new run with: alexnet train",
-            code="checkpoint_missing",
-        )
-    checkpoint = newest_checkpoint(run.checkpoints, warn=warn)
+    checkpoint = _checkpoint_of(run, warn=warn)
     config = _read_config(checkpoint)
     _refuse_changes(config, requested)
     if checkpoint.state.epoch >= config.epochs:
@@ -164,12 +158,7 @@ def resume_job(
     train, val = _load_data(config, dataset, num_workers=num_workers, check_all=False)
     dtype = resolve_precision(config.precision, chosen)
     stop = StopRequest(once=not ranks.is_alone)
-    colours = None
-    if config.colour_noise:
-        size_px = checkpoint.manifest.input.image_size_px
-        colours = training_statistics(
-            train, size_px=size_px, seed=config.seed, num_workers=num_workers
-        )
+    colours = _colours(config, train, checkpoint.manifest.input.image_size_px, num_workers)
     job = Job(
         config, checkpoint.manifest, train, val, run, chosen, dtype, colours,
         num_workers=num_workers, stop=stop, ranks=ranks,
@@ -180,6 +169,25 @@ def resume_job(
             "the result will not be bit-identical"
         )
     return job, checkpoint
+
+
+def _colours(
+    config: TrainConfig, train: ImageSource, size_px: int, num_workers: int
+) -> ColourStatistics | None:
+    """Return the statistics again, where noise is made from them: a large set has to be decoded."""
+    if not config.colour_noise:
+        return None
+    return training_statistics(train, size_px=size_px, seed=config.seed, num_workers=num_workers)
+
+
+def _checkpoint_of(run: RunFolder, *, warn: Callable[[str], None]) -> Checkpoint:
+    if not run.checkpoints.is_dir():
+        raise CheckpointError(
+            f"{run.path} is not a run folder",
+            hint="name a folder in runs/, or start a new run with: alexnet train",
+            code="checkpoint_missing",
+        )
+    return newest_checkpoint(run.checkpoints, warn=warn)
 
 
 def _read_config(checkpoint: Checkpoint) -> TrainConfig:
