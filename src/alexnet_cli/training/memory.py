@@ -11,10 +11,9 @@ def keep_freed_memory() -> bool:
     """Keep freed memory in the process, so that the next update finds it mapped and warm.
 
     glibc gives blocks of more than 32 MiB back to the kernel as soon as they are freed. An update
-    frees and allocates the same activations again, and each time the kernel clears their pages:
-    20,000 page faults an update of `alexnet-cifar`, 8 % of its time on two cores. Applies to the
-    whole process, for good; peak memory stays what it was. One arena, because the backward pass
-    runs in a thread, whose own arena could not hold such blocks.
+    frees and allocates the same activations again, and each time the kernel clears their pages.
+    Applies to the whole process, for good. One arena, because the backward pass runs in a thread,
+    whose own arena could not hold such blocks.
 
     Returns:
         Whether the allocator took it; others than glibc's do not.
