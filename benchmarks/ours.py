@@ -44,10 +44,10 @@ def make_trainer(
     dtype = resolve_precision(config.precision, device)
     val = train.take(np.zeros(1, np.int64)) if val is None else val
     run = RunFolder(Path(tempfile.gettempdir()) / "never-written") if run is None else run
-    colours = train.colour_statistics()
-    job = Job(config, describe(config, train), train, val, run, device, dtype, colours)
+    axes = train.colour_statistics().noise_axes(config.colour_noise)
+    job = Job(config, describe(config, train), train, val, run, device, dtype, axes)
     trainer = Trainer(job, Reporter())
-    trainer.network.train()
+    trainer.learner.train_mode()
     return trainer
 
 
@@ -65,10 +65,10 @@ def one_batch(trainer: Trainer) -> Batch:
 
 def update(trainer: Trainer, batch: Batch) -> None:
     """Make one update, exactly as the training loop makes it."""
-    trainer.state = TrainState()  # always the first update: the batch is a whole one
-    loss_sum = torch.zeros((), dtype=torch.float64, device=trainer.job.device)
-    num_right = torch.zeros((), dtype=torch.int64, device=trainer.job.device)
-    trainer._update(batch, loss_sum, num_right)
+    size = trainer.job.config.batch_size
+    trainer.learner.update(
+        batch, batch_size=size, step=0, rate=trainer._rate(0), on_smaller=trainer._note_smaller
+    )
 
 
 def train_last_batches(trainer: Trainer, count: int) -> None:
@@ -80,3 +80,4 @@ def train_last_batches(trainer: Trainer, count: int) -> None:
 def finish_epoch(trainer: Trainer) -> None:
     """Validate and save, as at the end of an epoch."""
     trainer._finish_epoch()
+    trainer._saver.wait()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from alexnet_cli.config import Freeze, TrainConfig
 from alexnet_cli.data.folder import list_classes, load_train
-from alexnet_cli.training.job import Reporter
+from alexnet_cli.training.job import Conditions, Reporter
 from alexnet_cli.training.pretrained import open_pretrained, settings_of
 from alexnet_cli.training.start import new_job, train
 
@@ -29,7 +29,7 @@ config = TrainConfig(
     val_size=max(1, num_images // 10),
     **settings,
 )
-job = new_job(config, device="auto", name="fine-tuned", parent=Path("runs"))
+job = new_job(config, Conditions(), name="fine-tuned", parent=Path("runs"))
 best = train(job, None, Reporter())
 num_before = len(open_pretrained(weights).manifest.classes)
 print(f"{num_before} classes before, {len(job.manifest.classes)} now")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from alexnet_cli.config import TrainConfig
 from alexnet_cli.data.folder import list_classes, load_train
-from alexnet_cli.training.job import Reporter
+from alexnet_cli.training.job import Conditions, Reporter
 from alexnet_cli.training.start import describe_job, new_job, train
 
 folder = Path(sys.argv[1])
@@ -23,7 +23,7 @@ config = TrainConfig(
     image_size=32,  # alexnet-cifar's; for larger images: model="alexnet", image_size=256
     val_size=max(1, num_images // 10),
 )
-job = new_job(config, device="auto", name="own-images", parent=Path("runs"))
+job = new_job(config, Conditions(), name="own-images", parent=Path("runs"))
 print(describe_job(job))
 best = train(job, None, Reporter())
 print(f"best validation top-1 {best.val_top1:.1%} in epoch {best.epoch}: {job.run.path}")

@@ -13,8 +13,9 @@ from alexnet_cli.data.catalog import Split, find_dataset, load_split
 from alexnet_cli.export.write import Format, export_model
 from alexnet_cli.inference.session import load_model
 from alexnet_cli.models.build import build_network
-from alexnet_cli.training.checkpoint import EpochRow, best_checkpoint
-from alexnet_cli.training.job import Reporter
+from alexnet_cli.training.checkpoint import EpochRow
+from alexnet_cli.training.job import Conditions, Reporter
+from alexnet_cli.training.retention import best_checkpoint
 from alexnet_cli.training.start import new_job, train
 
 
@@ -30,7 +31,7 @@ epochs = int(sys.argv[1]) if len(sys.argv) > 1 else 3
 config = TrainConfig(
     data="shapes", epochs=epochs, image_size=16, crop_size=16, learning_rate=0.02, val_size=8_500
 )
-job = new_job(config, device="auto", name="example", parent=Path("runs"))
+job = new_job(config, Conditions(), name="example", parent=Path("runs"))
 train(job, None, PrintEpochs())
 
 checkpoint = best_checkpoint(job.run.checkpoints)

@@ -1,8 +1,10 @@
-"""Fixtures for every test: an isolated cache folder, a fresh working folder, small archives."""
+"""Fixtures for every test: isolated folders, the command in a process, small archives."""
 
 import io
 import os
 import signal
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+# Tiny on purpose: an epoch of 1,000 images of 8 px takes about a second.
+TINY = ("--data", "shapes", "--image-size", "12", "--crop-size", "8", "--val-size", "9000")
 REAL_ARCHIVE_SHA256 = "4126b3259271dd93052fcf0397a2136ea3abea03075fc6ee59458f7b52273d84"
 
 
@@ -31,6 +37,27 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     work.mkdir()
     monkeypatch.chdir(work)
     return work
+
+
+@pytest.fixture
+def alexnet() -> Run:
+    """Run `alexnet` with these arguments in the current folder."""
+
+    def run(
+        *arguments: str | Path,
+        env: dict[str, str] | None = None,
+        timeout_seconds: float = 200,
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "alexnet_cli", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout_seconds,
+            env={**os.environ, "COLUMNS": "120", **(env or {})},
+        )
+
+    return run
 
 
 @pytest.fixture(scope="session")

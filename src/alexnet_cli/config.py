@@ -184,6 +184,15 @@ class TrainConfig(BaseModel):
         ),
     ] = ""
     freeze: Annotated[Freeze, Field(description="Weights to leave as they are.")] = Freeze.NOTHING
+    ema_decay: Annotated[
+        float,
+        Field(
+            ge=0,
+            lt=1,
+            description="Share of a running average of the weights that stays at an update, such "
+            "as 0.999; it is validated and kept in place of the weights. 0: no average.",
+        ),
+    ] = 0.0
     schedule: Annotated[
         Schedule,
         Field(

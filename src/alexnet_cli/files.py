@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import glob
 import hashlib
 import os
 import shutil
@@ -14,6 +15,7 @@ from typing import BinaryIO
 from alexnet_cli.errors import AlexnetError, UsageError
 
 _CHUNK_BYTES = 1 << 20
+_PART_SUFFIX = ".part"
 
 
 def cache_folder() -> Path:
@@ -101,6 +103,15 @@ def atomic_copy(source: Path, path: Path) -> None:
         _write_and_replace(path, file)
 
 
+def remove_parts(path: Path) -> None:
+    """Delete what killed processes left of their attempts to write a file.
+
+    Only for a file that no other process may be writing now.
+    """
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*{_PART_SUFFIX}"):
+        part.unlink(missing_ok=True)
+
+
 def writing_error(path: Path, error: OSError) -> AlexnetError:
     """Describe a failed write of `path` as an error for the user."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -120,7 +131,9 @@ def _write_and_replace(path: Path, source: BinaryIO) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        descriptor, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=_PART_SUFFIX
+        )
         temporary = Path(name)
         _temporaries.add(temporary)
         with os.fdopen(descriptor, "wb") as file:

@@ -12,6 +12,7 @@ from alexnet_cli.manifest import data_name
 from alexnet_cli.networks import PRETRAINED
 
 RUNS_FOLDER = Path("runs")
+NEWEST = Path("newest")  # on the command line: the run that was started last
 ONNX_NAME, SAFETENSORS_NAME = "model.onnx", "model.safetensors"
 
 
@@ -45,6 +46,10 @@ class RunFolder:
     def checkpoints(self) -> Path:
         """`step-N` folders, `best` among them."""
         return self.path / "checkpoints"
+
+    def has_checkpoint(self) -> bool:
+        """Whether it got as far as saving."""
+        return any(self.checkpoints.glob("step-*/state.json"))
 
     @property
     def card(self) -> Path:
@@ -102,8 +107,7 @@ def newest_run(parent: Path = RUNS_FOLDER, *, data: str | None = None) -> RunFol
     started = [
         (config.stat().st_mtime_ns, config.parent.name)
         for config in parent.glob("*/config.toml")
-        if any(config.parent.glob("checkpoints/step-*/state.json"))  # it got as far as saving
-        and line in config.read_text()
+        if RunFolder(config.parent).has_checkpoint() and line in config.read_text()
     ]
     if not started:
         raise AlexnetError(

@@ -1,36 +1,12 @@
-"""Running the command as a user does: in a process of its own, in an empty folder."""
+"""A small run that several tests look at."""
 
-import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
-
-# Tiny on purpose: an epoch of 1,000 images of 8 px takes about a second.
-TINY = ("--data", "shapes", "--image-size", "12", "--crop-size", "8", "--val-size", "9000")
-
-
-@pytest.fixture
-def alexnet() -> Run:
-    """Run `alexnet` with these arguments in the current folder."""
-
-    def run(
-        *arguments: str | Path, env: dict[str, str] | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "alexnet_cli", *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=200,
-            env={**os.environ, "COLUMNS": "120", **(env or {})},
-        )
-
-    return run
+from tests.conftest import TINY
 
 
 @pytest.fixture(scope="session")

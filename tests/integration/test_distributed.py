@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from tests.integration.conftest import TINY, Run
+from tests.conftest import TINY, Run
 
 pytestmark = [
     pytest.mark.slow,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import TINY, Run
+from tests.conftest import TINY, Run
 
 
 @pytest.mark.parametrize(

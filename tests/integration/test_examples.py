@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from alexnet_cli.data import shapes
-from tests.integration.conftest import Run
+from tests.conftest import Run
 
 _EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -18,15 +18,13 @@ from alexnet_cli.data.catalog import find_dataset, load_training
 from alexnet_cli.data.folder import ImageFolder
 from alexnet_cli.errors import DataError, Interrupted
 from alexnet_cli.runs import RunFolder
-from alexnet_cli.training.checkpoint import (
-    MODEL_FILE,
-    newest_checkpoint,
-)
-from alexnet_cli.training.job import Job, Reporter
+from alexnet_cli.training.checkpoint import MODEL_FILE
+from alexnet_cli.training.job import Conditions, Job, Reporter
 from alexnet_cli.training.loop import Trainer
+from alexnet_cli.training.retention import newest_checkpoint
 from alexnet_cli.training.signals import StopRequest
 from alexnet_cli.training.start import new_job
-from tests.integration.conftest import Run
+from tests.conftest import Run
 
 SIZES = ("--image-size", "16", "--crop-size", "14", "--val-size", "20", "--epochs", "1")
 
@@ -118,7 +116,7 @@ def make_job(photos: Path, tmp_path: Path) -> Callable[..., Job]:
     )
 
     def make(name: str, *, is_streamed: bool = True) -> Job:
-        job = new_job(config, device="cpu", name=name, parent=tmp_path, num_workers=2)
+        job = new_job(config, Conditions("cpu", num_workers=2), name=name, parent=tmp_path)
         assert isinstance(job.train, ImageArrays)
         assert isinstance(job.val, ImageArrays)
         if not is_streamed:

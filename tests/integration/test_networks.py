@@ -10,7 +10,7 @@ from PIL import Image
 
 from alexnet_cli.data import shapes
 from alexnet_cli.manifest import Network
-from tests.integration.conftest import TINY, Run
+from tests.conftest import TINY, Run
 
 LARGE = ("--data", "photos", "--image-size", "72", "--crop-size", "67", "--val-size", "4")
 ON_SHAPES = ("--data", "shapes", "--val-size", "9900", "--epochs", "1")

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from alexnet_cli.data.cifar10 import CLASSES, read_archive
-from tests.conftest import REAL_ARCHIVE_SHA256
-from tests.integration.conftest import Run
+from tests.conftest import REAL_ARCHIVE_SHA256, Run
 
 pytestmark = pytest.mark.cifar10
 

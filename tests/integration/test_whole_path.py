@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.integration.conftest import Run
+from tests.conftest import Run
 
 
 @pytest.fixture

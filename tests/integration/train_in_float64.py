@@ -55,8 +55,8 @@ with joined() as ranks:
     train = draw(65, 0)
     job = Job(
         CONFIG, manifest, train, draw(21, 1), run,
-        torch.device("cpu"), torch.float32, train.colour_statistics(), ranks=ranks,
+        torch.device("cpu"), torch.float32, train.colour_statistics().noise_axes(0.1), ranks=ranks,
     )  # fmt: skip
     trainer = Trainer(job, Reporter())
-    trainer.network.double()
+    trainer.learner.network.double()
     trainer.run()

@@ -30,6 +30,7 @@ OTHER = {
     "muon_rate": 0.02,
     "weight_decay": 1.0,
     "dropout": 0.0,
+    "ema_decay": 0.9,
     "schedule": "constant",
     "warmup_epochs": 1.5,
     "label_smoothing": 0.1,

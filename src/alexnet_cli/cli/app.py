@@ -13,6 +13,7 @@ from alexnet_cli import __version__
 from alexnet_cli.cli.console import report_error
 from alexnet_cli.errors import AlexnetError
 from alexnet_cli.files import remove_temporaries
+from alexnet_cli.runs import NEWEST
 
 COMMANDS = {
     "download": "Fetch a dataset into the cache folder, its hash checked before it is opened.",
@@ -22,6 +23,7 @@ COMMANDS = {
     "predict": "Classify images with an exported model, without PyTorch.",
     "models": "List the networks that can be trained, with their size and source.",
     "explain": "Show a network layer by layer, and where it differs from the paper.",
+    "verify-resume": "Kill a short training at random moments and compare its result.",
     "demo": "Run the whole path on images that this package draws itself.",
 }
 
@@ -51,7 +53,7 @@ def build_app(*, only: str | None = None, outline: bool = False) -> typer.Typer:
     for name in [only] if only else COMMANDS:
         command, epilog = _outline_command, None
         if not outline:
-            module = importlib.import_module(f"alexnet_cli.cli.{name}")
+            module = importlib.import_module(f"alexnet_cli.cli.{name.replace('-', '_')}")
             command, epilog = module.command, module.EXAMPLES
         app.command(name, short_help=COMMANDS[name], epilog=epilog)(command)
     return app
@@ -113,6 +115,7 @@ def _run(arguments: list[str]) -> int:
     debug = "--debug" in arguments or os.environ.get("ALEXNET_DEBUG", "") not in ("", "0")
     arguments = [argument for argument in arguments if argument != "--debug"]  # valid anywhere
     as_json = "--json" in arguments
+    arguments = _with_newest(arguments)
     first = next((argument for argument in arguments if not argument.startswith("-")), "")
     completing = any(name.endswith("_COMPLETE") for name in os.environ)
     known = first if first in COMMANDS and not completing else None
@@ -125,6 +128,15 @@ def _run(arguments: list[str]) -> int:
     if debug:
         return invoke()
     return _with_errors_in_words(invoke, command=first, as_json=as_json)
+
+
+def _with_newest(arguments: list[str]) -> list[str]:
+    """Fill in what `--resume` alone stands for: Typer has no option with a value left out."""
+    following = [*arguments[1:], "-"]
+    return [
+        f"{argument}={NEWEST}" if argument == "--resume" and after.startswith("-") else argument
+        for argument, after in zip(arguments, following, strict=True)
+    ]
 
 
 def _with_errors_in_words(invoke: Callable[[], int], *, command: str, as_json: bool) -> int:

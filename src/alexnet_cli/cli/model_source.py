@@ -47,7 +47,8 @@ def find_checkpoint(path: Path | None, *, data: str | None = None) -> "Checkpoin
     Raises:
         CheckpointError: There is none there.
     """
-    from alexnet_cli.training.checkpoint import STATE_FILE, best_checkpoint, read_checkpoint
+    from alexnet_cli.training.checkpoint import STATE_FILE, read_checkpoint
+    from alexnet_cli.training.retention import best_checkpoint
 
     folder = path or newest_run(data=data).path
     if (folder / STATE_FILE).is_file():

@@ -11,10 +11,11 @@ from alexnet_cli.cli.console import note, print_json
 from alexnet_cli.cli.options import Device, Json, Quiet
 from alexnet_cli.config import TrainConfig
 from alexnet_cli.errors import UsageError
-from alexnet_cli.runs import RUNS_FOLDER
+from alexnet_cli.runs import NEWEST, RUNS_FOLDER, newest_run
 
 if TYPE_CHECKING:
     from alexnet_cli.training.checkpoint import Checkpoint
+    from alexnet_cli.training.distributed import Ranks
     from alexnet_cli.training.job import Job
 
 EXAMPLES = "Example: alexnet train --epochs 90 --batch-size 128 --lr 0.01"
@@ -28,8 +29,32 @@ def command(
     device: Device = "auto",
     resume: Annotated[
         Path | None,
-        typer.Option(help="Go on with this run, with its own configuration.", show_default=False),
+        typer.Option(
+            help="Go on with a run, with its own configuration; without RUN: the newest one.",
+            metavar="[RUN]",
+            show_default=False,
+        ),
     ] = None,
+    allow_drift: Annotated[
+        bool,
+        typer.Option(
+            "--allow-drift",
+            help="With --resume: go on with other settings, or on other hardware.",
+        ),
+    ] = False,
+    save_minutes: Annotated[
+        float,
+        typer.Option(
+            min=0, help="Save inside an epoch too, after so many minutes; 0: only after epochs."
+        ),
+    ] = 10.0,
+    save_steps: Annotated[
+        int, typer.Option(min=0, help="Save after so many updates, too; 0: by time alone.")
+    ] = 0,
+    deterministic: Annotated[
+        bool,
+        typer.Option("--deterministic", help="The same bytes each time on CUDA too, but slower."),
+    ] = False,
     name: Annotated[
         str | None,
         typer.Option(help="Name of the run folder; MODEL-DATA by default.", show_default=False),
@@ -41,6 +66,12 @@ def command(
         int,
         typer.Option(min=1, help="Share each batch among this many GPUs, or processes on the CPU."),
     ] = 1,
+    max_restarts: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Start the processes again so many times, when one of them has died."
+        ),
+    ] = 0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the configuration and stop.")
     ] = False,
@@ -69,21 +100,22 @@ def command(
         return
     if resume is not None and name is not None:
         raise UsageError("--name is for new runs", hint="leave it out with --resume")
-    if _is_launched(processes, device=device):
+    if _is_launched(processes, device=device, max_restarts=max_restarts):
         return
-    from alexnet_cli.training import start
     from alexnet_cli.training.distributed import Ranks, ToldElsewhereError, joined
+    from alexnet_cli.training.job import Conditions
+    from alexnet_cli.training.saving import SaveInterval
+    from alexnet_cli.training.start import new_job, resume_job
 
     def prepare(ranks: Ranks) -> "tuple[Job, Checkpoint | None]":
-        if resume is None:
-            job = start.new_job(
-                config, device=device, name=name, parent=output, num_workers=workers, ranks=ranks
-            )
-            return job, None
+        interval = SaveInterval(save_minutes, save_steps)
+        conditions = Conditions(device, workers, interval, deterministic, ranks)
+        begun = resume or _begun(ranks, output)
+        if begun is None:
+            return new_job(config, conditions, name=name, parent=output), None
+        path = newest_run(output).path if begun == NEWEST else begun
         warn = note if ranks.is_first else _say_nothing
-        return start.resume_job(
-            resume, requested=given, device=device, warn=warn, num_workers=workers, ranks=ranks
-        )
+        return resume_job(path, conditions, requested=given, allow_drift=allow_drift, warn=warn)
 
     try:
         with joined() as ranks:
@@ -93,9 +125,17 @@ def command(
         raise typer.Exit(error.exit_code) from error
 
 
-def _is_launched(processes: int, *, device: str) -> bool:
+def _begun(ranks: "Ranks", parent: Path) -> Path | None:
+    """Return the run that these processes had begun when one of them died, if it has saved."""
+    run = ranks.begun_run(parent)
+    return run.path if run is not None and run.has_checkpoint() else None
+
+
+def _is_launched(processes: int, *, device: str, max_restarts: int) -> bool:
     """Run the command on several processes, unless this is one of them; True when it was done."""
     if processes == 1:
+        if max_restarts:
+            raise UsageError("--max-restarts is for several processes", hint="use --processes 2")
         return False
     from alexnet_cli.training.distributed import named_ranks
     from alexnet_cli.training.launch import launch, require_devices
@@ -109,7 +149,7 @@ def _is_launched(processes: int, *, device: str) -> bool:
             )
         return False
     require_devices(processes, device=device)
-    status = launch(sys.argv[1:], num_processes=processes)
+    status = launch(sys.argv[1:], num_processes=processes, max_restarts=max_restarts)
     if status:
         raise typer.Exit(status)
     return True
@@ -127,6 +167,8 @@ def _train(job: "Job", checkpoint: "Checkpoint | None", *, quiet: bool, as_json:
     quiet = quiet or not job.ranks.is_first
     if checkpoint is not None:
         note(f"resuming {job.run.path} at step {checkpoint.state.step}", quiet=quiet)
+        if checkpoint.state.epoch >= job.config.epochs:
+            note(f"it has all its {job.config.epochs} epochs; more with: --epochs N", quiet=quiet)
     note(start.describe_job(job), quiet=quiet)
     with TrainingDisplay(job.config.epochs, quiet=quiet) as display:
         best = start.train(job, checkpoint, display)

@@ -70,6 +70,14 @@ class TrainingDisplay(Reporter):
             print_line(f"  {layer.name:<14} gradient {layer.gradient_norm:8.1e}{dead}")
         print_line(f"hint: start again with {diagnosis.cure}")
 
+    def on_smaller_pieces(self, micro_batch_size: int) -> None:
+        """Say that memory ran out, and how training goes on; also when quiet."""
+        self._console.print(
+            f"warning: not enough memory; going on with {micro_batch_size} images at a time, "
+            "their gradients summed to the batch's",
+            soft_wrap=True,
+        )
+
     def on_step(self, epoch: int, images_done: int, images_total: int) -> None:
         """Move the bar."""
         if epoch != self._epoch:

@@ -10,7 +10,6 @@ import hashlib
 import json
 import shlex
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,14 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from alexnet_cli.errors import CheckpointError, ModelFileError
-from alexnet_cli.files import atomic_write, sha256_of
+from alexnet_cli.errors import AlexnetError, CheckpointError, ModelFileError
+from alexnet_cli.files import atomic_write, remove_parts, sha256_of
 from alexnet_cli.manifest import Manifest, manifest_from_json
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MODEL_FILE, OPTIMIZER_FILE, STATE_FILE = "model.safetensors", "optimizer.safetensors", "state.json"
+
+ColourAxes = tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class TrainState:
         best_step: Step of the checkpoint with the best validation top-1; 0 before the first.
         history: The completed epochs.
         wait_seconds: Part of `train_seconds` in which the next batch was waited for.
+        micro_batch_size: Images in memory at once, less than configured once that was too many;
+            0: the whole batch.
     """
 
     step: int = 0
@@ -68,6 +71,30 @@ class TrainState:
     best_step: int = 0
     history: tuple[EpochRow, ...] = ()
     wait_seconds: float = 0.0
+    micro_batch_size: int = 0
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A checkpoint before it is written: a copy, so that training may go on.
+
+    Attributes:
+        state: Where the run is.
+        config: The run's settings, as plain data.
+        environment: What bit-identity depends on beside them.
+        manifest: The model.
+        colour_axes: Directions of the noise of colours, each as long as the noise.
+        model: `model.safetensors`: what is evaluated and exported.
+        optimizer: `optimizer.safetensors`: what else an update needs.
+    """
+
+    state: TrainState
+    config: dict[str, Any]
+    environment: dict[str, str]
+    manifest: Manifest
+    colour_axes: ColourAxes
+    model: bytes
+    optimizer: bytes
 
 
 @dataclass(frozen=True)
@@ -79,6 +106,7 @@ class Checkpoint:
     config: dict[str, Any]
     environment: dict[str, str]
     manifest: Manifest
+    colour_axes: ColourAxes
 
     def load_model(self, network: nn.Module) -> None:
         """Copy the weights into a network of the same layout.
@@ -86,7 +114,14 @@ class Checkpoint:
         Raises:
             CheckpointError: Names or shapes differ.
         """
-        tensors = self.read_tensors(MODEL_FILE)
+        self.load_into(network, self.read_tensors(MODEL_FILE))
+
+    def load_into(self, network: nn.Module, tensors: dict[str, Tensor]) -> None:
+        """Copy tensors of this checkpoint into a network of the same layout.
+
+        Raises:
+            CheckpointError: Names or shapes differ.
+        """
         try:
             network.load_state_dict(tensors, strict=True)
         except RuntimeError as error:
@@ -108,64 +143,59 @@ class Checkpoint:
             raise _damaged(self.folder / name, str(error)) from error
 
 
-def save_checkpoint(  # noqa: PLR0913 - the parts of a checkpoint, each named at the call
-    checkpoints: Path,
-    *,
-    state: TrainState,
-    config: dict[str, Any],
-    manifest: Manifest,
-    environment: dict[str, str],
-    model: dict[str, Tensor],
-    optimizer: dict[str, Tensor],
-) -> Path:
-    """Write `checkpoints/step-N` and return it."""
-    folder = checkpoints / f"step-{state.step}"
-    hashes = {}
-    for name, tensors in ((MODEL_FILE, model), (OPTIMIZER_FILE, optimizer)):
-        content = safetensors.torch.save({k: t.cpu().contiguous() for k, t in tensors.items()})
-        atomic_write(folder / name, content)
-        hashes[name] = hashlib.sha256(content).hexdigest()
+def serialised(tensors: dict[str, Tensor]) -> bytes:
+    """Return a safetensors file of tensors on any device."""
+    return safetensors.torch.save({k: t.cpu().contiguous() for k, t in tensors.items()})
+
+
+def write_checkpoint(checkpoints: Path, snapshot: Snapshot) -> Path:
+    """Write `checkpoints/step-N` and return it.
+
+    Where there is one of this step already, as after a stop in the validation, its weights are the
+    same; it stays valid until the new `state.json` takes the place of its own.
+
+    Raises:
+        AlexnetError: The disk is full or the folder cannot be written to; nothing stray is left.
+    """
+    folder = checkpoints / f"step-{snapshot.state.step}"
+    contents = {MODEL_FILE: snapshot.model, OPTIMIZER_FILE: snapshot.optimizer}
     document = {
         "schema": SCHEMA_VERSION,
-        "sha256": hashes,
-        "state": dataclasses.asdict(state),
-        "config": config,
-        "environment": environment,
-        "manifest": json.loads(manifest.to_json()),
+        "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()},
+        "state": dataclasses.asdict(snapshot.state),
+        "config": snapshot.config,
+        "environment": snapshot.environment,
+        "colour_axes": snapshot.colour_axes,
+        "manifest": json.loads(snapshot.manifest.to_json()),
     }
     document["checksum"] = _checksum(document)
-    atomic_write(folder / STATE_FILE, json.dumps(document, indent=1).encode())
+    contents[STATE_FILE] = _written(document)
+    try:
+        for name, data in contents.items():
+            remove_parts(folder / name)
+            atomic_write(folder / name, data)
+    except AlexnetError:
+        if not (folder / STATE_FILE).exists():
+            remove_checkpoint(folder)
+        raise
     return folder
+
+
+def remove_checkpoint(folder: Path) -> None:
+    """Delete a checkpoint, whole or not; one half deleted does not count."""
+    if folder.is_dir():
+        (folder / STATE_FILE).unlink(missing_ok=True)
+        shutil.rmtree(folder)
+
+
+def _written(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, indent=1).encode()
 
 
 def _checksum(document: dict[str, Any]) -> str:
     """Hash everything in a `state.json` but the checksum itself."""
     rest = {key: value for key, value in document.items() if key != "checksum"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
-
-
-def prune_checkpoints(saved: Path, *, best_step: int) -> None:
-    """Keep the checkpoint just saved, the one before it and the best; delete the others.
-
-    Later steps than the saved one are damaged leftovers that a resumed run was started behind.
-
-    Args:
-        saved: The folder just saved; nothing is deleted before it was read back whole.
-        best_step: Step of the best checkpoint.
-    """
-    step = read_checkpoint(saved).state.step
-    steps = _steps(saved.parent)
-    keep = {step, best_step, *[earlier for earlier in steps if earlier < step][:1]}
-    for other in steps:
-        if other not in keep:
-            folder = saved.parent / f"step-{other}"
-            (folder / STATE_FILE).unlink(missing_ok=True)  # first: half a folder never counts
-            shutil.rmtree(folder)
-
-
-def _steps(checkpoints: Path) -> list[int]:
-    names = (path.name.removeprefix("step-") for path in checkpoints.glob("step-*"))
-    return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
@@ -182,12 +212,12 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             code="checkpoint_missing",
         )
     try:
-        document = json.loads(path.read_bytes())
-        _require_sound(document)
+        document = _sound(path.read_bytes())
         raw = document["state"]
         history = tuple(EpochRow(**row) for row in raw["history"])
         state = TrainState(**{**raw, "history": history})
         config, environment = dict(document["config"]), dict(document["environment"])
+        axes = tuple(tuple(axis) for axis in document["colour_axes"])
         hashes = {name: str(document["sha256"][name]) for name in (MODEL_FILE, OPTIMIZER_FILE)}
         manifest = manifest_from_json(json.dumps(document["manifest"]), source=str(path))
     except (ValueError, KeyError, TypeError, RecursionError, ModelFileError) as error:
@@ -198,14 +228,18 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             raise _damaged(folder / name, "missing")
         if sha256_of(folder / name) != expected:
             raise _damaged(folder / name, "sha256 differs")
-    return Checkpoint(folder, state, config, environment, manifest)
+    return Checkpoint(folder, state, config, environment, manifest, axes)
 
 
-def _require_sound(document: dict[str, Any]) -> None:
+def _sound(content: bytes) -> dict[str, Any]:
+    document = json.loads(content)
     if document["schema"] != SCHEMA_VERSION:
         raise ValueError(f"schema {document['schema']!r}, this version reads {SCHEMA_VERSION}")
     if document["checksum"] != _checksum(document):
         raise ValueError("its checksum differs")
+    if content != _written(document):  # as 1E-5 in place of 1e-5
+        raise ValueError("it was changed")
+    return dict(document)
 
 
 def _damaged(path: Path, reason: str) -> CheckpointError:
@@ -214,52 +248,3 @@ def _damaged(path: Path, reason: str) -> CheckpointError:
         hint="go on from an older one with: alexnet train --resume "
         f"{shlex.quote(str(path.absolute().parents[2]))}",
     )
-
-
-def newest_checkpoint(
-    checkpoints: Path, *, warn: Callable[[str], None] = lambda _: None
-) -> Checkpoint:
-    """Return the newest checkpoint that is whole.
-
-    Args:
-        checkpoints: A run's `checkpoints` folder.
-        warn: Called with a message for each newer one that is not.
-
-    Raises:
-        CheckpointError: There is none.
-    """
-    for step in _steps(checkpoints):
-        try:
-            return read_checkpoint(checkpoints / f"step-{step}")
-        except CheckpointError as error:
-            warn(error.message)
-    raise CheckpointError(
-        f"no usable checkpoint in {checkpoints}",
-        hint="train one with: alexnet train",
-        code="checkpoint_missing",
-    )
-
-
-def best_checkpoint(
-    checkpoints: Path, *, warn: Callable[[str], None] = lambda _: None
-) -> Checkpoint:
-    """Return the checkpoint with the best validation top-1, as the newest one records it.
-
-    Before the end of the first epoch, and where the best is missing or damaged, that is the
-    newest itself.
-
-    Args:
-        checkpoints: A run's `checkpoints` folder.
-        warn: Called with a message when a checkpoint had to be passed over.
-
-    Raises:
-        CheckpointError: There is no usable checkpoint.
-    """
-    newest = newest_checkpoint(checkpoints, warn=warn)
-    if newest.state.best_step in (0, newest.state.step):
-        return newest
-    try:
-        return read_checkpoint(checkpoints / f"step-{newest.state.best_step}")
-    except CheckpointError as error:
-        warn(f"{error.message}; taking the newest checkpoint, {newest.folder}")
-        return newest

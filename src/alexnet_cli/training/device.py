@@ -1,5 +1,6 @@
 """Which device and number format a run uses."""
 
+import os
 from pathlib import Path
 
 import torch
@@ -59,8 +60,19 @@ def _multiplies_bf16_fast(device: torch.device) -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
+def use_deterministic_kernels(device: torch.device) -> None:
+    """Give the same bytes each time on CUDA, at some cost in speed; the CPU always does.
+
+    Before the first matrix product on the GPU: cuBLAS reads its setting then.
+    """
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(mode=True)
+
+
 def describe_device(device: torch.device) -> str:
     """Name the hardware for people and for `environment.json`."""
     if device.type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)})"
+        exact = ", deterministic" if torch.are_deterministic_algorithms_enabled() else ""
+        return f"{device} ({torch.cuda.get_device_name(device)}{exact})"
     return f"cpu ({torch.get_num_threads()} threads)"

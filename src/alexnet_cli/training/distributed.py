@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -28,6 +29,7 @@ from alexnet_cli.data.batches import share_of
 from alexnet_cli.devices import parse_device
 from alexnet_cli.errors import AlexnetError, Interrupted, TrainingError, UsageError
 from alexnet_cli.evaluation.evaluate import Logits
+from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.signals import StopRequest
 
 TIMEOUT_SECONDS = 120
@@ -77,6 +79,24 @@ class Ranks:
     def environment(self) -> dict[str, str]:
         """What bit-identity depends on here."""
         return {} if self.is_alone else {"ranks": str(self.world_size)}
+
+    @property
+    def launch(self) -> dict[str, str]:
+        """What `environment.json` says of the launcher, to find the run again after a restart."""
+        return {} if self.is_alone else {"launch": os.environ.get("TORCHELASTIC_RUN_ID", "")}
+
+    def begun_run(self, parent: Path) -> RunFolder | None:
+        """Return the run that these ranks began before their launcher restarted them.
+
+        Args:
+            parent: Folder of the run folders.
+        """
+        if self.is_alone or os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
+            return None
+        for environment in parent.glob("*/environment.json"):
+            if self.launch.items() <= json.loads(environment.read_text()).items():
+                return RunFolder(environment.parent)
+        return None
 
     def device_name(self, name: str) -> str:
         """Return this rank's own device: `cuda` becomes `cuda:LOCAL_RANK`.
@@ -138,22 +158,26 @@ class Ranks:
             dist.all_reduce(own)
         return own
 
-    def agreed_stop(self, stop: StopRequest) -> int | None:
-        """Return the signal that stops all ranks here, whichever of them it came to.
+    def agreed(self, stop: StopRequest, *, save: bool) -> tuple[int | None, bool]:
+        """Return the signal that stops all ranks here, and whether all save.
 
-        The end of a rank's launcher counts as SIGTERM: nobody would be left to end it.
-        All ranks must call this at the same step.
+        It does not matter which of them the signal came to; the end of a rank's launcher counts as
+        SIGTERM: nobody would be left to end it. All ranks must call this at the same step.
+
+        Args:
+            stop: Signals of this rank.
+            save: Whether this rank's clock says so; the first one's word is what counts.
         """
         if self.is_alone:
-            return stop.signal_number
+            return stop.signal_number, save
         orphaned = signal.SIGTERM if os.getppid() != _LAUNCHER else 0
-        number = torch.tensor(
-            stop.signal_number or int(orphaned)
-        )  # on the CPU: no wait for the GPU
-        dist.all_reduce(number, dist.ReduceOp.MAX)
-        if int(number):
-            stop.note(int(number))
-        return stop.signal_number
+        # On the CPU: no wait for the GPU.
+        words = torch.tensor([stop.signal_number or int(orphaned), int(save and self.is_first)])
+        dist.all_reduce(words, dist.ReduceOp.MAX)
+        number, saves = words.tolist()
+        if number:
+            stop.note(number)
+        return stop.signal_number, bool(saves)
 
     def wait(self) -> None:
         """Return when all ranks have come here."""

@@ -2,17 +2,19 @@
 
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 from alexnet_cli.config import TrainConfig
-from alexnet_cli.data.arrays import ColourStatistics, ImageSource
+from alexnet_cli.data.arrays import ImageSource
 from alexnet_cli.manifest import Manifest
 from alexnet_cli.models.lrn import kernel_name
 from alexnet_cli.runs import RunFolder
-from alexnet_cli.training.checkpoint import EpochRow
+from alexnet_cli.training.checkpoint import ColourAxes, EpochRow
 from alexnet_cli.training.device import describe_device
 from alexnet_cli.training.distributed import Ranks
 from alexnet_cli.training.pretrained import Pretrained
+from alexnet_cli.training.saving import SaveInterval
 from alexnet_cli.training.signals import StopRequest
 from alexnet_cli.training.stuck import Diagnosis
 
@@ -26,6 +28,9 @@ class Reporter:
     def on_stuck(self, diagnosis: Diagnosis) -> None:
         """After the first updates, when the loss has not moved from ln(classes)."""
 
+    def on_smaller_pieces(self, micro_batch_size: int) -> None:
+        """After memory ran out, before a batch is tried again in pieces of this many images."""
+
     def on_step(self, epoch: int, images_done: int, images_total: int) -> None:
         """After each update; counts are of the current epoch."""
 
@@ -34,10 +39,31 @@ class Reporter:
 
 
 @dataclass(frozen=True)
+class Conditions:
+    """How a run is carried out; its result does not depend on it, but for the device.
+
+    Attributes:
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        num_workers: Threads that make images ready; 0: as many as cores.
+        save_interval: How often a checkpoint is written inside an epoch.
+        deterministic: Whether CUDA, too, must give the same bytes each time.
+        ranks: The processes of the run; the first of them writes.
+    """
+
+    device: str = "auto"
+    num_workers: int = 0
+    save_interval: SaveInterval = field(default_factory=SaveInterval)
+    deterministic: bool = False
+    ranks: Ranks = field(default_factory=Ranks)
+
+
+@dataclass(frozen=True)
 class Job:
     """What to train, on what, and where to keep it.
 
-    `colours` may be left out where there is no noise of colours.
+    Attributes:
+        colour_axes: Directions in which colours change, each as long as the noise; none without.
+        save_interval: How often a checkpoint is written inside an epoch.
     """
 
     config: TrainConfig
@@ -47,20 +73,12 @@ class Job:
     run: RunFolder
     device: torch.device
     dtype: torch.dtype
-    colours: ColourStatistics | None
+    colour_axes: ColourAxes = ()
     pretrained: Pretrained | None = None
     num_workers: int = 0
     stop: StopRequest = field(default_factory=StopRequest)
     ranks: Ranks = field(default_factory=Ranks)
-
-    @property
-    def colour_axes(self) -> tuple[tuple[float, ...], ...]:
-        """Directions in which colours change, as long as the noise; none without noise."""
-        if not self.config.colour_noise:
-            return ()
-        if self.colours is None:
-            raise ValueError("noise of colours needs their statistics")
-        return self.colours.noise_axes(self.config.colour_noise)
+    save_interval: SaveInterval = field(default_factory=SaveInterval)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -69,5 +87,7 @@ class Job:
             "device": describe_device(self.device),
             "precision": str(self.dtype).removeprefix("torch."),
             "lrn": kernel_name(self.device),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
             **self.ranks.environment,
         }

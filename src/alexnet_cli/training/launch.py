@@ -40,7 +40,7 @@ def require_devices(num_processes: int, *, device: str) -> None:
         )
 
 
-def launch(arguments: Sequence[str], *, num_processes: int) -> int:
+def launch(arguments: Sequence[str], *, num_processes: int, max_restarts: int = 0) -> int:
     """Run `alexnet` with these arguments on several processes, and wait for them.
 
     Signals are passed on to the processes, which save and end.
@@ -48,6 +48,8 @@ def launch(arguments: Sequence[str], *, num_processes: int) -> int:
     Args:
         arguments: Of the command line; the processes see that they are already several.
         num_processes: How many.
+        max_restarts: How often to start all of them again when one has failed; they go on from
+            the newest checkpoint.
 
     Returns:
         The exit code: 0, or that of the process that failed first, which has said why.
@@ -70,7 +72,7 @@ def launch(arguments: Sequence[str], *, num_processes: int) -> int:
             rdzv_backend="c10d",
             rdzv_endpoint="localhost:0",
             local_addr="localhost",
-            max_restarts=0,
+            max_restarts=max_restarts,
             logs_specs=DefaultLogsSpecs(log_dir=log_folder),
             signals_to_handle=",".join(name for name in _SIGNALS if _is_heeded(name)),
         )

@@ -1,48 +1,33 @@
-"""The training loop: from a configuration to checkpoints.
-
-Shape letters: B batch, S side of a crop, K classes.
-"""
+"""The training loop: from a configuration to checkpoints."""
 
 import math
 import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import NoReturn
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
-from alexnet_cli.config import Freeze
 from alexnet_cli.data.batches import Batch, BatchSettings
 from alexnet_cli.data.streaming import make_batches
 from alexnet_cli.errors import Interrupted, TrainingError
 from alexnet_cli.evaluation.evaluate import Evaluation, evaluate
 from alexnet_cli.evaluation.torch_model import torch_logits
-from alexnet_cli.models.build import build_network
-from alexnet_cli.models.normalise import PixelNetwork
 from alexnet_cli.training import records
-from alexnet_cli.training.checkpoint import (
-    OPTIMIZER_FILE,
-    Checkpoint,
-    EpochRow,
-    TrainState,
-    prune_checkpoints,
-    save_checkpoint,
-)
+from alexnet_cli.training.checkpoint import Checkpoint, EpochRow, Snapshot, TrainState, serialised
 from alexnet_cli.training.job import Job, Reporter
-from alexnet_cli.training.memory import keep_freed_memory
-from alexnet_cli.training.optimizer import (
-    MOMENTUM_BUFFER,
-    RATE_FACTOR,
-    build_optimizer,
-    set_rate,
-)
+from alexnet_cli.training.learner import Learner, Outcome
+from alexnet_cli.training.retention import saved_steps
+from alexnet_cli.training.saving import SaveClock, Saver
 from alexnet_cli.training.schedule import count_drops, crop_size_px, learning_rate
 from alexnet_cli.training.stuck import StartWatch
 from alexnet_cli.training.waiting import Clocked
 
 VAL_BATCH_SIZE = 500  # on each rank
+_EVALUATED_PER_TRAINED = 4  # an image takes some quarter of the memory where no gradient is made
+LOOK_EVERY = 20
+"""Updates after which the host looks at what the device has added up: looking means waiting."""
 
 
 class Trainer:
@@ -54,22 +39,15 @@ class Trainer:
     """
 
     def __init__(self, job: Job, reporter: Reporter) -> None:
-        config, spec = job.config, job.manifest.input
+        config = job.config
         self.job, self.reporter, self.state = job, reporter, TrainState()
         self._has_stepped = False
-        keep_freed_memory()
-        core = build_network(job.manifest.network, seed=config.seed, init=config.init)
-        if job.pretrained is not None:
-            job.pretrained.copy_into(core, classes=job.manifest.classes)
-        self.core = core.to(job.device).to(memory_format=torch.channels_last)
-        self.network = PixelNetwork(self.core, spec).to(job.device)
-        self.trained: nn.Module = self.network  # in `run`, wrapped to sum gradients over ranks
-        if config.freeze is Freeze.FEATURES:
-            self.core.get_submodule("features").requires_grad_(requires_grad=False)
-        self.optimizer = build_optimizer(self.core, config)
+        self.learner = Learner(job)
         self._start = StartWatch(len(job.manifest.classes))
+        self._saver = Saver(job.run.checkpoints)
+        self._clock = SaveClock(job.save_interval)
         settings = BatchSettings(
-            image_size_px=spec.image_size_px,
+            image_size_px=job.manifest.input.image_size_px,
             batch_size=config.batch_size,
             pad_px=config.pad,
             flip=config.flip,
@@ -82,63 +60,87 @@ class Trainer:
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of the same configuration."""
-        checkpoint.load_model(self.core)
-        for name, value in checkpoint.read_tensors(OPTIMIZER_FILE).items():
-            parameter = self.core.get_parameter(name)
-            buffer = torch.empty_like(parameter)  # keeps the channels-last layout
-            self.optimizer.state[parameter][MOMENTUM_BUFFER] = buffer.copy_(value)
         self.state = state = checkpoint.state
-        # The rate that the velocity holds: after an epoch's end, that epoch's last.
+        # After an epoch's end, the velocity holds that epoch's last rate.
         rate = self._rate(state.step - 1) if state.batch else state.history[-1].learning_rate
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group[RATE_FACTOR]
+        self.learner.load(checkpoint, rate=rate)
 
     def run(self) -> tuple[EpochRow, ...]:
         """Train to the last epoch and return the row of every epoch.
 
         Raises:
             Interrupted: A signal came; a checkpoint was saved.
-            TrainingError: The loss is no longer a finite number.
+            TrainingError: The loss is no longer a finite number, or memory ran out.
+            AlexnetError: A checkpoint cannot be written.
         """
-        self.trained = self.job.ranks.parallel(self.network)
+        self._clock.restart(self.state.step)
+        self.learner.join()
         try:
-            with self.job.stop:
+            with self.job.stop, self._saver:
                 while self.state.epoch < self.job.config.epochs:
                     self._train_epoch()
                     self._finish_epoch()
         finally:
-            self.trained = self.network  # so that the ranks can part
+            self.learner.part()  # so that the ranks can part
         return self.state.history
 
     def _train_epoch(self) -> None:
         """Make the remaining updates of the current epoch."""
-        self.network.train()
-        if self.job.config.freeze is Freeze.FEATURES:
-            self.core.get_submodule("features").eval()  # statistics of batches are frozen too
-        begin, state = time.perf_counter(), self.state
-        # On the device, so that no step waits for a number to reach the host. This rank's share.
-        loss_sum = torch.zeros((), dtype=torch.float64, device=self.job.device)
-        num_right = torch.zeros((), dtype=torch.int64, device=self.job.device)
-        if self.job.ranks.is_first:
-            loss_sum += state.loss_sum
-            num_right += state.num_right
+        self.learner.train_mode()
+        begin, before = time.perf_counter(), self.state
+        sums = self._sums_so_far()
         batches = Clocked(self._epoch_batches())
         for batch in batches:
-            self._update(batch, loss_sum, num_right)
-            found = self._start.look(self.network, batch, self.job.config)
-            if found is not None and self.job.ranks.is_first:
-                self.reporter.on_stuck(found)
-            if not self._has_stepped:
-                self._has_stepped = True
-                self.reporter.on_first_step(time.perf_counter() - begin)
-            self.state = replace(self.state, step=self.state.step + 1, batch=self.state.batch + 1)
-            done = min(self.state.batch * self.job.config.batch_size, self.batches.num_images)
-            self.reporter.on_step(state.epoch + 1, done, self.batches.num_images)
-            signal_number = self.job.ranks.agreed_stop(self.job.stop)
+            self._step(batch, sums, begin)
+            done = self.state.batch == self.batches.num_batches
+            is_due = not done and self._clock.is_due(self.state.step)
+            signal_number, is_due = self.job.ranks.agreed(self.job.stop, save=is_due)
+            stops = signal_number is not None
+            if stops or is_due or done or self.state.step % LOOK_EVERY == 0:
+                self._record_progress(sums, before, begin, batches.seconds)
             if signal_number is not None:
-                self._record_progress(loss_sum, num_right, begin, batches.seconds)
                 self._interrupt(signal_number)
-        self._record_progress(loss_sum, num_right, begin, batches.seconds)
+            if is_due:
+                self._save()
+
+    def _sums_so_far(self) -> Outcome:
+        """Return this rank's share of the sums, on the device: no step waits for the host."""
+        device, is_first = self.job.device, self.job.ranks.is_first
+        loss_sum = self.state.loss_sum if is_first else 0.0
+        num_right = self.state.num_right if is_first else 0
+        return Outcome(
+            torch.tensor(loss_sum, dtype=torch.float64, device=device),
+            torch.tensor(num_right, dtype=torch.int64, device=device),
+        )
+
+    def _step(self, batch: Batch, sums: Outcome, begin: float) -> None:
+        """Make one update, add up what it came to, and report."""
+        config, state = self.job.config, self.state
+        rest = self.batches.num_images - state.batch * config.batch_size
+        outcome = self.learner.update(
+            batch,
+            batch_size=min(config.batch_size, rest),
+            step=state.step,
+            rate=self._rate(state.step),
+            on_smaller=self._note_smaller,
+        )
+        sums.loss_sum.add_(outcome.loss_sum)
+        sums.num_right.add_(outcome.num_right)
+        if num_images := len(batch.labels_B):
+            self._start.add(outcome.loss_sum / num_images)
+        found = self._start.look(self.learner.network, batch, config)
+        if found is not None and self.job.ranks.is_first:
+            self.reporter.on_stuck(found)
+        if not self._has_stepped:
+            self._has_stepped = True
+            self.reporter.on_first_step(time.perf_counter() - begin)
+        self.state = replace(self.state, step=state.step + 1, batch=state.batch + 1)
+        done = min(self.state.batch * config.batch_size, self.batches.num_images)
+        self.reporter.on_step(state.epoch + 1, done, self.batches.num_images)
+
+    def _note_smaller(self, micro_batch_size: int) -> None:
+        self.state = replace(self.state, micro_batch_size=micro_batch_size)
+        self.reporter.on_smaller_pieces(micro_batch_size)
 
     def _epoch_batches(self) -> Iterator[Batch]:
         """Deal out what remains of the current epoch."""
@@ -155,44 +157,6 @@ class Trainer:
             num_parts=self.job.ranks.world_size,
         )
 
-    def _update(self, batch: Batch, loss_sum: Tensor, num_right: Tensor) -> None:
-        """Make one update from this rank's share of a batch, and add to the two counts."""
-        config, ranks = self.job.config, self.job.ranks
-        # Dropout draws from the default generator: a function of (seed, step), not of the past.
-        torch.manual_seed(ranks.dropout_seed(config.seed, self.state.step))
-        set_rate(self.optimizer, self._rate(self.state.step))
-        self.optimizer.zero_grad(set_to_none=True)
-        rest = self.batches.num_images - self.state.batch * config.batch_size
-        batch_size = min(config.batch_size, rest)
-        for part, gradients in ranks.micro_batches(
-            self.trained, len(batch.labels_B), at_most=config.micro_batch_size
-        ):
-            micro = batch.part(part)
-            labels_B = micro.labels_B
-            with gradients:
-                logits_BK, loss = self._loss(micro)
-                # The mean over ranks of these is the mean over the batch.
-                weight = len(labels_B) * ranks.world_size / batch_size
-                (loss * weight).backward()  # type: ignore[no-untyped-call]
-            loss_sum += loss.detach() * len(labels_B)
-            num_right += (logits_BK.detach().argmax(dim=1)[: len(labels_B)] == labels_B).sum()
-            if len(labels_B):
-                self._start.add(loss)
-        self.optimizer.step()
-
-    def _loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return logits and mean loss."""
-        images_BSSC, labels_B, colours_BC = batch
-        if not len(labels_B):  # a rank without an image takes part with one that has no weight
-            images_BSSC = images_BSSC.new_zeros(1, *images_BSSC.shape[1:])
-            labels_B, colours_BC = labels_B.new_zeros(1), None
-        dtype = self.job.dtype
-        with torch.autocast(self.job.device.type, dtype, enabled=dtype != torch.float32):
-            logits_BK = self.trained(images_BSSC, colours_BC)
-        logits_BK = logits_BK.to(torch.promote_types(logits_BK.dtype, torch.float32))
-        smoothing = self.job.config.label_smoothing
-        return logits_BK, F.cross_entropy(logits_BK, labels_B, label_smoothing=smoothing)
-
     def _rate(self, step: int) -> float:
         config = self.job.config
         drops = count_drops(
@@ -204,21 +168,36 @@ class Trainer:
         return learning_rate(config, step=step, steps_per_epoch=steps_per_epoch, num_drops=drops)
 
     def _record_progress(
-        self, loss_sum: Tensor, num_right: Tensor, begin: float, wait_seconds: float
+        self, sums: Outcome, before: TrainState, begin: float, wait_seconds: float
     ) -> None:
-        total = float(self.job.ranks.total(loss_sum))  # waits for the device: so does the time
-        self._require_finite(total)
+        total = float(self.job.ranks.total(sums.loss_sum))  # waits for the device: so does the time
+        self._require_finite(total)  # once it is not, no later loss can make it so again
         self.state = replace(
             self.state,
             loss_sum=total,
-            num_right=int(self.job.ranks.total(num_right)),
-            train_seconds=self.state.train_seconds + time.perf_counter() - begin,
-            wait_seconds=self.state.wait_seconds + wait_seconds,
+            num_right=int(self.job.ranks.total(sums.num_right)),
+            train_seconds=before.train_seconds + time.perf_counter() - begin,
+            wait_seconds=before.wait_seconds + wait_seconds,
         )
 
     def _require_finite(self, loss: float) -> None:
         if not math.isfinite(loss):
-            raise _diverged("loss is", self.state.epoch + 1, self.job.config.learning_rate)
+            self._diverged("loss is")
+
+    def _diverged(self, what: str) -> NoReturn:
+        if self.job.ranks.is_first:
+            self._saver.wait()
+        rate, run = self.job.config.learning_rate / 10, shlex.quote(str(self.job.run.path))
+        steps = saved_steps(self.job.run.checkpoints)
+        go_on = f"alexnet train --resume {run} --allow-drift --learning-rate {rate:g}"
+        start = f"alexnet train --learning-rate {rate:g}"
+        saved = f"the last checkpoint is of step {steps[0]}" if steps else "nothing was saved"
+        raise TrainingError(
+            f"the {what} no longer finite at step {self.state.step}, in epoch "
+            f"{self.state.epoch + 1}; {saved}",
+            hint=f"train with a smaller rate: {go_on if steps else start}",
+            code="not_finite",
+        )
 
     def _finish_epoch(self) -> None:
         """Validate, record the epoch, save."""
@@ -244,6 +223,7 @@ class Trainer:
             epoch=row.epoch,
             best_step=state.step if is_best else state.best_step,
             history=(*state.history, row),
+            micro_batch_size=state.micro_batch_size,
         )
         self._save()
         if self.job.ranks.is_first:
@@ -252,25 +232,28 @@ class Trainer:
 
     def _validate(self) -> Evaluation:
         def stop_between_batches(_: int) -> None:
-            signal_number = ranks.agreed_stop(self.job.stop)
+            signal_number, _save = ranks.agreed(self.job.stop, save=False)
             if signal_number is not None:
                 self._interrupt(signal_number)
 
         ranks, classes = self.job.ranks, self.job.manifest.classes
-        model = torch_logits(self.network, device=self.job.device, dtype=self.job.dtype)
+        model = torch_logits(self.learner.evaluated, device=self.job.device, dtype=self.job.dtype)
+        scarce = _EVALUATED_PER_TRAINED * self.state.micro_batch_size
         return evaluate(
             ranks.sharded(model, num_classes=len(classes)),
             self.job.val,
             spec=self.job.manifest.input,
             classes=classes,
             num_workers=self.job.num_workers,
-            batch_size=VAL_BATCH_SIZE * ranks.world_size,
+            batch_size=min(VAL_BATCH_SIZE, scarce or VAL_BATCH_SIZE) * ranks.world_size,
             on_batch=stop_between_batches,
         )
 
     def _save(self) -> None:
-        if not all(bool(torch.isfinite(p).all()) for p in self.core.state_dict().values()):
-            raise _diverged("weights are", self.state.epoch + 1, self.job.config.learning_rate)
+        """Begin to write a checkpoint of what there is now; nothing but finite numbers."""
+        if not self.learner.is_finite():
+            self._diverged("weights are")
+        self._clock.restart(self.state.step)
         if not self.job.ranks.is_first:
             return
         history = self.state.history
@@ -279,24 +262,21 @@ class Trainer:
             epoch=self.state.epoch,
             val_top1=history[-1].val_top1 if history else 0.0,
         )
-        optimizer_tensors = {
-            name: self.optimizer.state[parameter][MOMENTUM_BUFFER]
-            for name, parameter in self.core.named_parameters()
-            if MOMENTUM_BUFFER in self.optimizer.state[parameter]
-        }
-        folder = save_checkpoint(
-            self.job.run.checkpoints,
-            state=self.state,
-            config=self.job.config.model_dump(mode="json"),
-            manifest=replace(self.job.manifest, provenance=provenance),
-            environment=self.job.environment,
-            model=self.core.state_dict(),
-            optimizer=optimizer_tensors,
+        self._saver.save(
+            Snapshot(
+                state=self.state,
+                config=self.job.config.model_dump(mode="json"),
+                environment=self.job.environment,
+                manifest=replace(self.job.manifest, provenance=provenance),
+                colour_axes=self.job.colour_axes,
+                model=serialised(self.learner.model_tensors()),
+                optimizer=serialised(self.learner.optimizer_tensors()),
+            )
         )
-        prune_checkpoints(folder, best_step=self.state.best_step)
 
-    def _interrupt(self, signal_number: int) -> None:
+    def _interrupt(self, signal_number: int) -> NoReturn:
         self._save()
+        self._saver.wait()
         self.job.ranks.wait()  # a launcher ends all when one has ended
         raise Interrupted(
             f"stopped by signal {signal_number} in epoch {self.state.epoch + 1}; "
@@ -304,11 +284,3 @@ class Trainer:
             signal_number=signal_number,
             hint=f"go on with: alexnet train --resume {shlex.quote(str(self.job.run.path))}",
         )
-
-
-def _diverged(what: str, epoch: int, rate: float) -> TrainingError:
-    return TrainingError(
-        f"the {what} no longer finite in epoch {epoch}; that step was not saved",
-        hint=f"train again with a smaller rate: alexnet train --learning-rate {rate / 10:g}",
-        code="not_finite",
-    )

@@ -158,14 +158,19 @@ def require_whole_batches(config: TrainConfig, network: NetworkSpec, *, num_rank
         UsageError: Batch normalisation would see parts of a batch, and the result would depend on
             their size.
     """
-    norms = (nn.BatchNorm1d, nn.BatchNorm2d)
-    if any(isinstance(module, norms) for module in outline_network(network).modules()):
+    if not can_divide_batches(network):
         flag = "--processes" if num_ranks > 1 else "--micro-batch-size"
         if num_ranks > 1 or config.micro_batch_size:
             raise UsageError(
                 f"{config.model} normalises over whole batches; {flag} would divide them",
                 hint=f"leave {flag} out, or train another network: --model alexnet-cifar",
             )
+
+
+def can_divide_batches(network: NetworkSpec) -> bool:
+    """Tell whether images pass a network independently of each other in training."""
+    norms = (nn.BatchNorm1d, nn.BatchNorm2d)
+    return not any(isinstance(module, norms) for module in outline_network(network).modules())
 
 
 def _takes(outline: nn.Module, crop_size_px: int) -> bool:

@@ -14,7 +14,8 @@ from alexnet_cli.manifest import Manifest
 from alexnet_cli.models.init import weight_layers
 from alexnet_cli.networks import PRETRAINED
 from alexnet_cli.runs import RunFolder, pretrained_model
-from alexnet_cli.training.checkpoint import MODEL_FILE, best_checkpoint
+from alexnet_cli.training.checkpoint import MODEL_FILE
+from alexnet_cli.training.retention import best_checkpoint
 
 FINE_TUNING_RATE = 0.001  # a tenth of the paper's: what was learned should move, not go
 

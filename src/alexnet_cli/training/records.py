@@ -15,7 +15,7 @@ import tomli_w
 from alexnet_cli import __version__
 from alexnet_cli.config import TrainConfig
 from alexnet_cli.data.folder import VAL, has_val
-from alexnet_cli.files import atomic_write
+from alexnet_cli.files import atomic_write, remove_parts
 from alexnet_cli.manifest import Manifest
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.checkpoint import EpochRow
@@ -99,3 +99,9 @@ def read_result(run: RunFolder) -> dict[str, object]:
     """Return what `write_metrics` wrote to `metrics.json`."""
     result: dict[str, object] = json.loads(run.metrics_json.read_text())
     return result
+
+
+def remove_parts_of(run: RunFolder) -> None:
+    """Delete what a killed training left half written, in a run that nobody else trains."""
+    for path in (run.config, run.environment, run.metrics_csv, run.metrics_json, run.card):
+        remove_parts(path)

@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from alexnet_cli.config import TrainConfig
-from alexnet_cli.data.arrays import ColourStatistics, ImageSource
+from alexnet_cli.data.arrays import ImageSource
 from alexnet_cli.data.catalog import Dataset, find_dataset, load_training
 from alexnet_cli.data.folder import ImageFolder
 from alexnet_cli.data.resident import read_if_small, training_statistics
@@ -20,11 +21,23 @@ from alexnet_cli.manifest import Manifest
 from alexnet_cli.models.build import num_parameters, outline_network
 from alexnet_cli.runs import RunFolder, create_run
 from alexnet_cli.training import records
-from alexnet_cli.training.checkpoint import STATE_FILE, Checkpoint, EpochRow, newest_checkpoint
-from alexnet_cli.training.device import resolve_device, resolve_precision
-from alexnet_cli.training.distributed import Ranks, is_lost_peer, lost_peer
-from alexnet_cli.training.job import Job, Reporter
+from alexnet_cli.training.checkpoint import (
+    STATE_FILE,
+    Checkpoint,
+    ColourAxes,
+    EpochRow,
+    read_checkpoint,
+)
+from alexnet_cli.training.device import (
+    resolve_device,
+    resolve_precision,
+    use_deterministic_kernels,
+)
+from alexnet_cli.training.distributed import is_lost_peer, lost_peer
+from alexnet_cli.training.drift import require_same_environment, settings_to_go_on
+from alexnet_cli.training.job import Conditions, Job, Reporter
 from alexnet_cli.training.loop import Trainer
+from alexnet_cli.training.memory import is_out_of_memory
 from alexnet_cli.training.prepare import (
     describe_model,
     require_fit,
@@ -32,32 +45,21 @@ from alexnet_cli.training.prepare import (
     resolve_sizes,
 )
 from alexnet_cli.training.pretrained import Pretrained, open_pretrained
+from alexnet_cli.training.retention import newest_checkpoint
 from alexnet_cli.training.signals import StopRequest
 
-ONE_PROCESS = Ranks()
 
-
-def new_job(
-    config: TrainConfig,
-    *,
-    device: str,
-    name: str | None,
-    parent: Path,
-    num_workers: int = 0,
-    ranks: Ranks = ONE_PROCESS,
-) -> Job:
+def new_job(config: TrainConfig, conditions: Conditions, *, name: str | None, parent: Path) -> Job:
     """Load the data, check that everything fits, and only then create the run folder.
 
     Args:
         config: The run's configuration.
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        conditions: How it is carried out.
         name: Name of the run folder; network and dataset by default.
         parent: Where it is created.
-        num_workers: Threads that make images ready; 0: as many as cores. The result does not
-            depend on it.
-        ranks: The processes of the run; the first of them creates the folder.
     """
-    chosen = resolve_device(ranks.device_name(device))
+    ranks, num_workers = conditions.ranks, conditions.num_workers
+    chosen = resolve_device(ranks.device_name(conditions.device))
     dtype = resolve_precision(config.precision, chosen)
     pretrained = _open_weights(config)
     dataset = find_dataset(config.data)
@@ -72,16 +74,42 @@ def new_job(
         pretrained.left_out(outline_network(manifest.network), classes=manifest.classes)
     require_whole_batches(config, manifest.network, num_ranks=ranks.world_size)
     name = name or f"{config.model}-{Path(config.data).name}"
-    run = create_run(name, parent=parent) if ranks.is_first else RunFolder(parent / name)
-    stop = StopRequest(once=not ranks.is_alone)
-    job = Job(
-        config, manifest, train, val, run, chosen, dtype, colours,
-        pretrained=pretrained, num_workers=num_workers, stop=stop, ranks=ranks,
-    )  # fmt: skip
+    run = RunFolder(parent / name)
+    if ranks.is_first:
+        run = ranks.begun_run(parent) or create_run(name, parent=parent)
+    axes = colours.noise_axes(config.colour_noise) if config.colour_noise else ()
+    job = _job(config, manifest, (train, val), run, conditions, device=chosen, dtype=dtype,
+               colour_axes=axes, pretrained=pretrained)  # fmt: skip
     if ranks.is_first:
         records.write_config(run, config)
-        records.write_environment(run, job.environment)
+        records.write_environment(run, {**job.environment, **ranks.launch})
     return job
+
+
+def _job(  # noqa: PLR0913 - the parts of a job, each named at the call
+    config: TrainConfig,
+    manifest: Manifest,
+    images: tuple[ImageSource, ImageSource],
+    run: RunFolder,
+    conditions: Conditions,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    colour_axes: ColourAxes,
+    pretrained: Pretrained | None = None,
+) -> Job:
+    train, val = images
+    if conditions.deterministic:
+        use_deterministic_kernels(device)
+    return Job(
+        config, manifest, train, val, run, device, dtype,
+        colour_axes=colour_axes,
+        pretrained=pretrained,
+        num_workers=conditions.num_workers,
+        stop=StopRequest(once=not conditions.ranks.is_alone),
+        ranks=conditions.ranks,
+        save_interval=conditions.save_interval,
+    )  # fmt: skip
 
 
 def _open_weights(config: TrainConfig) -> Pretrained | None:
@@ -119,75 +147,59 @@ def _load_data(
 
 def resume_job(
     path: Path,
+    conditions: Conditions,
     *,
     requested: dict[str, Any],
-    device: str,
+    allow_drift: bool = False,
     warn: Callable[[str], None],
-    num_workers: int = 0,
-    ranks: Ranks = ONE_PROCESS,
 ) -> tuple[Job, Checkpoint]:
     """Go on with a run from its newest whole checkpoint, with its own configuration.
 
     Args:
-        path: The run folder.
-        requested: The settings the user gave; they may not differ from the run's.
-        device: As in `new_job`.
-        warn: Called with a message for each damaged checkpoint that is passed over.
-        num_workers: As in `new_job`.
-        ranks: The processes of the run; all of them read the folder.
+        path: The run folder, or one of its checkpoints.
+        conditions: How it is carried out.
+        requested: The settings the user gave.
+        allow_drift: Whether they, and the hardware, may differ from the run's.
+        warn: Told of each damaged checkpoint that is passed over, and of drift.
 
     Raises:
-        CheckpointError: There is no usable checkpoint, or the run has ended.
-        UsageError: A setting was asked for that the run does not have.
+        CheckpointError: There is no usable checkpoint.
+        UsageError: A setting was asked for that the run does not have, or the result would differ.
     """
-    run = RunFolder(path)
-    checkpoint = _checkpoint_of(run, warn=warn)
-    config = _read_config(checkpoint)
-    _refuse_changes(config, requested)
-    if checkpoint.state.epoch >= config.epochs:
-        if ranks.is_first:  # it may have been killed before these
-            _complete(run, config, checkpoint.manifest, checkpoint.state.history)
-        raise CheckpointError(
-            f"run {path} has all its {config.epochs} epochs",
-            hint=f"evaluate it with: alexnet evaluate {shlex.quote(str(path))}",
-            code="run_complete",
-        )
-    require_whole_batches(config, checkpoint.manifest.network, num_ranks=ranks.world_size)
-    chosen = resolve_device(ranks.device_name(device))
-    dataset = find_dataset(config.data)
-    train, val = _load_data(config, dataset, num_workers=num_workers, check_all=False)
-    dtype = resolve_precision(config.precision, chosen)
-    stop = StopRequest(once=not ranks.is_alone)
-    colours = _colours(config, train, checkpoint.manifest.input.image_size_px, num_workers)
-    job = Job(
-        config, checkpoint.manifest, train, val, run, chosen, dtype, colours,
-        num_workers=num_workers, stop=stop, ranks=ranks,
+    ranks = conditions.ranks
+    run, checkpoint = _checkpoint_of(path, warn=warn)
+    own = _read_config(checkpoint)
+    config = settings_to_go_on(own, requested, allow_drift=allow_drift)
+    manifest = checkpoint.manifest
+    provenance = replace(manifest.provenance, config_sha256=config.sha256())
+    require_whole_batches(config, manifest.network, num_ranks=ranks.world_size)
+    chosen = resolve_device(ranks.device_name(conditions.device))
+    images = _load_data(
+        config, find_dataset(config.data), num_workers=conditions.num_workers, check_all=False
+    )
+    job = _job(
+        config, replace(manifest, provenance=provenance), images, run, conditions, device=chosen,
+        dtype=resolve_precision(config.precision, chosen), colour_axes=checkpoint.colour_axes,
     )  # fmt: skip
-    if job.environment != checkpoint.environment:
-        warn(
-            f"the run was on {checkpoint.environment}, it goes on with {job.environment}: "
-            "the result will not be bit-identical"
-        )
+    require_same_environment(
+        checkpoint.environment, job.environment, allow_drift=allow_drift, warn=warn
+    )
+    if ranks.is_first and config != own:
+        records.write_config(run, config)
     return job, checkpoint
 
 
-def _colours(
-    config: TrainConfig, train: ImageSource, size_px: int, num_workers: int
-) -> ColourStatistics | None:
-    """Return the statistics again, where noise is made from them: a large set has to be decoded."""
-    if not config.colour_noise:
-        return None
-    return training_statistics(train, size_px=size_px, seed=config.seed, num_workers=num_workers)
-
-
-def _checkpoint_of(run: RunFolder, *, warn: Callable[[str], None]) -> Checkpoint:
+def _checkpoint_of(path: Path, *, warn: Callable[[str], None]) -> tuple[RunFolder, Checkpoint]:
+    if (path / STATE_FILE).is_file():
+        return RunFolder(path.absolute().parents[1]), read_checkpoint(path)
+    run = RunFolder(path)
     if not run.checkpoints.is_dir():
         raise CheckpointError(
             f"{run.path} is not a run folder",
             hint="name a folder in runs/, or start a new run with: alexnet train",
             code="checkpoint_missing",
         )
-    return newest_checkpoint(run.checkpoints, warn=warn)
+    return run, newest_checkpoint(run.checkpoints, warn=warn)
 
 
 def _read_config(checkpoint: Checkpoint) -> TrainConfig:
@@ -199,17 +211,6 @@ def _read_config(checkpoint: Checkpoint) -> TrainConfig:
             hint="start a new run with: alexnet train",
             code="config_differs",
         ) from error
-
-
-def _refuse_changes(config: TrainConfig, requested: dict[str, Any]) -> None:
-    own = config.model_dump()
-    for name, wanted in requested.items():
-        if wanted != own[name]:
-            raise UsageError(
-                f"the run was started with {name} {own[name]}, it cannot go on with {wanted}",
-                hint=f"leave --{name.replace('_', '-')} out, or start a new run without --resume",
-                code="config_differs",
-            )
 
 
 def describe_job(job: Job) -> str:
@@ -231,6 +232,8 @@ def train(job: Job, checkpoint: Checkpoint | None, reporter: Reporter) -> EpochR
     """Train to the end and return the best epoch's row; the run folder is then complete."""
     try:
         with job.ranks.together(lambda: _claim(job)):
+            if job.ranks.is_first:
+                records.remove_parts_of(job.run)
             trainer = Trainer(job, reporter)
             if checkpoint is not None:
                 step = str(checkpoint.state.step)
@@ -243,9 +246,7 @@ def train(job: Job, checkpoint: Checkpoint | None, reporter: Reporter) -> EpochR
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, RuntimeError) and is_lost_peer(error):
             raise lost_peer(error, job.ranks, hint=_how_to_go_on(job)) from error
-        # CUDA has a class for this, and so has C++; the CPU's allocator has only its words.
-        classes = (torch.OutOfMemoryError, MemoryError)
-        if isinstance(error, classes) or "can't allocate memory" in str(error):
+        if is_out_of_memory(error):
             raise TrainingError(
                 f"not enough memory on {job.device} for batches of {job.config.batch_size}",
                 hint=f"train with a smaller batch: --batch-size {job.config.batch_size // 2 or 1}",

@@ -80,12 +80,12 @@ def test_accumulated_gradients_are_the_whole_batches(tmp_path, manifest):
         )
         job = Job(
             config, without_dropout, draw(44), draw(20, seed=1), run,
-            torch.device("cpu"), torch.float32, draw(44).colour_statistics(),
+            torch.device("cpu"), torch.float32, draw(44).colour_statistics().noise_axes(0.1),
         )  # fmt: skip
         trainer = Trainer(job, Reporter())
-        trainer.network.double()
+        trainer.learner.network.double()
         history = trainer.run()
-        weights[size] = torch.cat([p.detach().flatten() for p in trainer.core.parameters()])
+        weights[size] = torch.cat([p.detach().flatten() for p in trainer.learner.core.parameters()])
         assert history[-1].train_loss > 0
     assert torch.equal(weights[0], weights[16])
     assert (weights[0] - weights[3]).abs().max() <= 1e-12

@@ -10,14 +10,10 @@ from alexnet_cli.config import MomentumKind, Precision, Schedule, TrainConfig
 from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.errors import Interrupted, TrainingError
 from alexnet_cli.runs import RunFolder
-from alexnet_cli.training.checkpoint import (
-    MODEL_FILE,
-    OPTIMIZER_FILE,
-    best_checkpoint,
-    newest_checkpoint,
-)
+from alexnet_cli.training.checkpoint import MODEL_FILE, OPTIMIZER_FILE
 from alexnet_cli.training.job import Job, Reporter
 from alexnet_cli.training.loop import Trainer
+from alexnet_cli.training.retention import best_checkpoint, newest_checkpoint
 from alexnet_cli.training.signals import StopRequest
 
 STEPS_PER_EPOCH = 3  # 44 images in batches of 16, 16 and 12
@@ -77,7 +73,7 @@ def make_job(tmp_path, manifest):
             config=CONFIG.model_copy(update=changes),
             manifest=manifest,
             train=draw(num_images, seed=0),
-            colours=draw(num_images, seed=0).colour_statistics(),
+            colour_axes=draw(num_images, seed=0).colour_statistics().noise_axes(0.1),
             val=draw(20, seed=1, is_right=val_is_right),
             run=run,
             device=torch.device("cpu"),

@@ -1,0 +1,91 @@
+"""`alexnet verify-resume`."""
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from alexnet_cli.cli.config_flags import with_config_flags
+from alexnet_cli.cli.console import note, print_json
+from alexnet_cli.cli.options import Device, Json, Quiet
+from alexnet_cli.config import TrainConfig
+from alexnet_cli.errors import TrainingError
+
+if TYPE_CHECKING:
+    from alexnet_cli.training.verification import Attempt, Comparison
+
+EXAMPLES = "Example: alexnet verify-resume --kills 5"
+
+
+@with_config_flags
+def command(
+    *,
+    config: TrainConfig,  # noqa: ARG001 - its checks are what is wanted
+    given: dict[str, Any],
+    kills: Annotated[int, typer.Option(min=1, max=1_000, help="Times to kill the run.")] = 3,
+    kill_seed: Annotated[int, typer.Option(min=0, help="Fixes the moments.")] = 0,
+    save_steps: Annotated[int, typer.Option(min=1, help="Updates between checkpoints.")] = 20,
+    device: Device = "auto",
+    deterministic: Annotated[
+        bool,
+        typer.Option("--deterministic", help="As in train; on CUDA the bytes differ without it."),
+    ] = False,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Train twice, once killed at random moments, and compare the bytes.
+
+    The run is a few seconds long and on drawn images, unless other settings are
+    given. The second time its process is killed without warning (SIGKILL), and
+    `train --resume` goes on. Exit status 1 if the results differ.
+    """
+    from alexnet_cli.training.verification import KilledRun
+
+    folder = Path(tempfile.mkdtemp(prefix="alexnet-verify-"))
+    arguments = ["--save-steps", str(save_steps), "--device", device]
+    run = KilledRun(given, folder, [*arguments, *(["--deterministic"] if deterministic else [])])
+    seconds = run.train_whole()
+    note(f"uninterrupted: {seconds:.1f} s", quiet=quiet)
+    attempts = []
+    for attempt in run.train_killed(kills, seed=kill_seed):
+        attempts.append(attempt)
+        note(_line(len(attempts), attempt), quiet=quiet)
+    comparisons = run.compare()
+    if json:
+        print_json(_document(attempts, comparisons))
+    else:
+        for each in comparisons:
+            print(f"{'same     ' if each.is_same else 'DIFFERENT'}  {each.name:<22} {each.whole}")
+    if not all(each.is_same for each in comparisons):
+        raise TrainingError(
+            f"the run that was killed ended in other bytes; both are kept in {folder}",
+            hint="on CUDA, try --deterministic; else please report it",
+            code="resume_differs",
+        )
+    _delete(folder)
+    num_kills = sum(attempt.killed for attempt in attempts)
+    note(f"killed {num_kills} times, the result is the same, byte for byte", quiet=quiet)
+
+
+def _line(number: int, attempt: "Attempt") -> str:
+    how = "killed" if attempt.killed else "ended "
+    step = f"saved up to step {attempt.saved_step}" if attempt.saved_step else "nothing saved yet"
+    return f"process {number}: {how} after {attempt.seconds:5.1f} s, {step}"
+
+
+def _document(attempts: "list[Attempt]", comparisons: "list[Comparison]") -> dict[str, object]:
+    import dataclasses
+
+    return {
+        "attempts": [dataclasses.asdict(attempt) for attempt in attempts],
+        "comparisons": [
+            {**dataclasses.asdict(each), "is_same": each.is_same} for each in comparisons
+        ],
+    }
+
+
+def _delete(folder: Path) -> None:
+    import shutil
+
+    shutil.rmtree(folder)

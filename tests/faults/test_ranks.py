@@ -1,0 +1,126 @@
+"""Several processes, of which one dies or is stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from alexnet_cli.training.retention import newest_checkpoint
+from tests.conftest import TINY, Run
+from tests.faults.conftest import IS_LONG
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(3_600 if IS_LONG else 300),
+    pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores"),
+]
+_TIMES = 20 if IS_LONG else 1
+_TWO = ("--processes", "2")
+_TRAIN = ("train", *TINY, "--epochs", "20", "--save-steps", "5", *_TWO)
+
+
+def start(*arguments: str) -> "subprocess.Popen[str]":
+    """Start the command."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "alexnet_cli", *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def ranks_of(process: "subprocess.Popen[str]") -> list[int]:
+    """Return the processes that it started."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    return [int(pid) for pid in children.read_text().split()]
+
+
+def signalling(rank: int, number: signal.Signals) -> Callable[[list[int]], None]:
+    """Return what sends a signal to one of the processes."""
+    return lambda ranks: os.kill(ranks[rank], number)
+
+
+def after_checkpoint(
+    name: str, act: Callable[[list[int]], None], *more: str
+) -> tuple[int, str, float]:
+    """Train in a folder of that name, and act once something is saved.
+
+    Returns the exit status, what was told, and the seconds from the act to the end.
+    """
+    with start(*_TRAIN, "--output", name, *more) as process:
+        checkpoints = Path(name, "alexnet-cifar-shapes", "checkpoints")
+        while not any(checkpoints.glob("step-*/state.json")):
+            assert process.poll() is None
+            time.sleep(0.02)
+        act(ranks_of(process))
+        begin = time.monotonic()
+        _, stderr = process.communicate(timeout=200)
+    return process.returncode, stderr, time.monotonic() - begin
+
+
+def weights_in(name: str) -> bytes:
+    """Return the weights that a run ended in."""
+    found = newest_checkpoint(Path(name, "alexnet-cifar-shapes", "checkpoints"))
+    assert found.state.epoch == 20
+    return (found.folder / "model.safetensors").read_bytes()
+
+
+@pytest.fixture
+def whole(alexnet: Run) -> bytes:
+    """Weights of two processes that nothing happens to."""
+    result = alexnet(*_TRAIN, "--output", "whole")
+    assert result.returncode == 0, result.stderr
+    return weights_in("whole")
+
+
+def test_a_killed_process_is_started_again_and_the_result_is_the_same(whole: bytes) -> None:
+    for number in range(_TIMES):
+        name = f"killed-{number}"
+        status, stderr, _ = after_checkpoint(
+            name, signalling(number % 2, signal.SIGKILL), "--max-restarts", "2"
+        )
+        assert status == 0, stderr
+        assert "resuming" in stderr
+        assert weights_in(name) == whole
+        assert [path.name for path in Path(name).iterdir()] == ["alexnet-cifar-shapes"]
+
+
+def test_without_restarts_all_end_within_ten_seconds(report: Callable[[str], None]) -> None:
+    for number in range(_TIMES):
+        status, stderr, seconds = after_checkpoint(
+            f"dead-{number}", signalling(number % 2, signal.SIGKILL)
+        )
+        report(f"all ended after {seconds:.1f} s")
+        assert status == 1
+        assert "killed by SIGKILL" in stderr
+        assert seconds < 10
+
+
+def test_a_signal_to_one_process_stops_all_and_they_go_on_to_the_same(
+    whole: bytes, alexnet: Run
+) -> None:
+    for number in range(_TIMES):
+        name = f"stopped-{number}"
+        status, stderr, _ = after_checkpoint(name, signalling((number + 1) % 2, signal.SIGTERM))
+        assert status == 143, stderr
+        resumed = alexnet("train", "--resume", f"{name}/alexnet-cifar-shapes", *_TWO)
+        assert resumed.returncode == 0, resumed.stderr
+        assert weights_in(name) == whole
+
+
+def test_one_process_does_not_go_on_with_the_run_of_two(alexnet: Run) -> None:
+    begun = alexnet("train", *TINY, "--epochs", "1", *_TWO)
+    assert begun.returncode == 0, begun.stderr
+    refused = alexnet("train", "--resume", "--epochs", "2", "--json")
+    assert refused.returncode == 2
+    error = json.loads(refused.stderr.splitlines()[-1])["error"]
+    assert error["code"] == "environment_differs"
+    assert "ranks was 2, is none" in error["message"]
+    assert "--allow-drift" in error["hint"]
+    drifting = alexnet("train", "--resume", "--epochs", "2", "--allow-drift")
+    assert drifting.returncode == 0, drifting.stderr
+    assert "will not be bit-identical: ranks was 2" in drifting.stderr
