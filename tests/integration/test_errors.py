@@ -116,16 +116,43 @@ def test_a_signal_saves_and_the_hint_resumes(
 
 def test_resume_refuses_another_setting(trained_folder: Path, alexnet: Run) -> None:
     run = trained_folder / "runs" / "alexnet-cifar-shapes"
-    for given in (("--batch-size", "7"), ("--epochs", "90")):  # 90 is the default, but was given
+    for given in (("--batch-size", "7"), ("--epochs", "1"), ("--lr", "0.5")):
         result = alexnet("train", "--resume", run, *given)
         assert result.returncode == 2
-        assert "the run was started with" in result.stderr
+        assert "other settings" in result.stderr
 
 
 def test_resume_of_a_complete_run_says_so(trained_folder: Path, alexnet: Run) -> None:
-    result = alexnet("train", "--resume", trained_folder / "runs" / "alexnet-cifar-shapes")
-    assert result.returncode == 1
+    run = trained_folder / "runs" / "alexnet-cifar-shapes"
+    result = alexnet("train", "--resume", run)
+    assert result.returncode == 0, result.stderr
     assert "has all its 2 epochs" in result.stderr
+    assert result.stdout == f"{run}\n"
+
+
+def test_a_run_that_grows_ends_as_if_it_had_had_all_epochs_from_the_start(
+    trained_folder: Path, alexnet: Run, isolated: Path
+) -> None:
+    shutil.copytree(trained_folder / "runs", isolated / "runs")
+    grown = alexnet("train", "--resume", "--epochs", "3")  # the newest
+    assert grown.returncode == 0, grown.stderr
+    whole = alexnet("train", *TINY, "--epochs", "3", "--name", "whole")
+    assert whole.returncode == 0, whole.stderr
+    runs = [isolated / "runs" / name for name in ("alexnet-cifar-shapes", "whole")]
+    for name in ("config.toml", "checkpoints/step-24/model.safetensors"):
+        assert (runs[0] / name).read_bytes() == (runs[1] / name).read_bytes()
+
+
+def test_a_run_goes_on_from_one_of_its_checkpoints(
+    trained_folder: Path, alexnet: Run, isolated: Path
+) -> None:
+    run = isolated / "runs" / "alexnet-cifar-shapes"
+    shutil.copytree(trained_folder / "runs", isolated / "runs")
+    expected = (run / "checkpoints" / "step-16" / "model.safetensors").read_bytes()
+    resumed = alexnet("train", "--resume", run / "checkpoints" / "step-8")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "at step 8" in resumed.stderr
+    assert (run / "checkpoints" / "step-16" / "model.safetensors").read_bytes() == expected
 
 
 def test_an_ignored_signal_stays_ignored() -> None:

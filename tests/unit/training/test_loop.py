@@ -12,8 +12,9 @@ from alexnet_cli.errors import Interrupted, TrainingError
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.checkpoint import MODEL_FILE, OPTIMIZER_FILE
 from alexnet_cli.training.job import Job, Reporter
-from alexnet_cli.training.loop import Trainer
+from alexnet_cli.training.loop import LOOK_EVERY, Trainer
 from alexnet_cli.training.retention import best_checkpoint, newest_checkpoint
+from alexnet_cli.training.saving import SaveInterval
 from alexnet_cli.training.signals import StopRequest
 
 STEPS_PER_EPOCH = 3  # 44 images in batches of 16, 16 and 12
@@ -223,3 +224,74 @@ def test_resuming_behind_a_damaged_checkpoint_can_be_stopped_again(make_job):
     with pytest.raises(Interrupted):
         trainer.run()
     assert newest_checkpoint(job.run.checkpoints).state.step == 4
+
+
+def test_a_run_that_dies_goes_on_from_inside_an_epoch_to_the_same_bytes(make_job):
+    class Dies(Reporter):
+        def on_step(self, epoch, images_done, images_total):
+            if epoch == 2 and images_done == images_total:
+                raise KeyboardInterrupt  # nothing is saved on this way out
+
+    interval = SaveInterval(minutes=0, steps=1)
+    whole, dying = make_job("whole", ema_decay=0.9), make_job("dying", ema_decay=0.9)
+    Trainer(whole, Keeper()).run()
+    dying = dataclasses.replace(dying, save_interval=interval)
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(dying, Dies()).run()
+    found = newest_checkpoint(dying.run.checkpoints)
+    assert (found.state.epoch, found.state.batch) == (1, 2)
+    trainer = Trainer(dataclasses.replace(dying, stop=StopRequest()), Keeper())
+    trainer.resume(found)
+    trainer.run()
+    assert fingerprint(dying.run) == fingerprint(whole.run)
+
+
+def test_what_is_validated_and_kept_is_the_average_of_the_weights(make_job):
+    job = make_job(epochs=1, ema_decay=0.75, momentum=0.0, weight_decay=0.0)
+    trainer = Trainer(job, Keeper())
+    seen = []
+
+    class Watches(Keeper):
+        def on_step(self, *counts):
+            super().on_step(*counts)
+            seen.append({k: v.clone() for k, v in trainer.learner.core.state_dict().items()})
+
+    trainer.reporter = Watches()
+    trainer.run()
+    checkpoint = newest_checkpoint(job.run.checkpoints)
+    saved = checkpoint.read_tensors(MODEL_FILE)
+    trained = checkpoint.read_tensors(OPTIMIZER_FILE)
+    for name, value in saved.items():
+        expected = seen[0][name]  # the average begins with the weights after the first update
+        for each in seen[1:]:
+            expected = 0.75 * expected + 0.25 * each[name]
+        torch.testing.assert_close(value, expected, rtol=1e-6, atol=1e-7)
+        assert torch.equal(trained[f"trained.{name}"], seen[-1][name])
+    assert trainer.learner.evaluated is not trainer.learner.network
+
+
+def test_a_loss_that_is_no_number_is_noticed_before_the_epoch_ends(make_job):
+    job = make_job(num_images=1_000, batch_size=4, learning_rate=100.0)  # 250 updates
+    reporter = Keeper()
+    with pytest.raises(TrainingError, match="finite at step"):
+        Trainer(job, reporter).run()
+    assert len(reporter.steps) <= LOOK_EVERY
+
+
+def test_a_run_that_diverges_keeps_its_last_sound_checkpoint(make_job):
+    job = make_job()
+    with pytest.raises(Interrupted):
+        Trainer(job, Keeper(job.stop, after_steps=4)).run()
+    wild = CONFIG.model_copy(update={"learning_rate": 1e3})
+    job = dataclasses.replace(
+        job, config=wild, stop=StopRequest(), save_interval=SaveInterval(minutes=0, steps=1)
+    )
+    trainer = Trainer(job, Keeper())
+    trainer.resume(newest_checkpoint(job.run.checkpoints))
+    with pytest.raises(TrainingError, match="the last checkpoint is of step") as caught:
+        trainer.run()
+    assert "--allow-drift --learning-rate 100" in caught.value.hint
+    found = newest_checkpoint(job.run.checkpoints)
+    for name in (MODEL_FILE, OPTIMIZER_FILE):
+        assert all(bool(t.isfinite().all()) for t in found.read_tensors(name).values())
+    assert found.state.step >= 4
