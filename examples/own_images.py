@@ -9,8 +9,8 @@ from pathlib import Path
 
 from alexnet_cli.config import TrainConfig
 from alexnet_cli.data.folder import list_classes, load_train
-from alexnet_cli.training.job import Conditions, Reporter
-from alexnet_cli.training.start import describe_job, new_job, train
+from alexnet_cli.training.job import Conditions, Reporter, describe_job
+from alexnet_cli.training.start import new_job, train
 
 folder = Path(sys.argv[1])
 epochs = int(sys.argv[2]) if len(sys.argv) > 2 else 30

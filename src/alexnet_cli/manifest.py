@@ -102,6 +102,7 @@ class Provenance:
         versions: Versions of alexnet and of the libraries that trained it.
         init: Initial weights that training started from.
         momentum_kind: Kind of momentum it was trained with.
+        images: Which images were trained on and which held out; of files older than this, "".
     """
 
     data: str
@@ -113,6 +114,7 @@ class Provenance:
     versions: dict[str, str]
     init: str = "he"
     momentum_kind: str = "classical"
+    images: str = ""
 
 
 @dataclass(frozen=True)
@@ -199,6 +201,7 @@ def _parse(raw: Any) -> Manifest:
             val_top1=_number(origin["val_top1"]),
             init=_text(origin["init"]),
             momentum_kind=_text(origin["momentum_kind"]),
+            images=_text(origin.get("images", "")),
             config_sha256=_text(origin["config_sha256"]),
             versions={_text(k): _text(v) for k, v in origin["versions"].items()},
         ),

@@ -95,6 +95,22 @@ def test_a_folder_that_is_not_there_or_damaged_is_refused_before_a_run(
     assert not Path("runs").exists()
 
 
+def test_a_folder_that_has_changed_gives_no_false_validation(photos: Path, alexnet: Run) -> None:
+    trained = alexnet("train", "--data", "photos", *SIZES)
+    assert trained.returncode == 0, trained.stderr
+    before = alexnet("evaluate", "--split", "val", "--json")
+    assert before.returncode == 0, before.stderr
+    one = min((photos / "train").rglob("*.png"))
+    shutil.copy(one, one.with_name("another.png"))
+    for arguments in (("evaluate", "--split", "val"), ("train", "--resume", "--epochs", "2")):
+        refused = alexnet(*arguments)
+        assert refused.returncode == 2
+        assert "held out" in refused.stderr
+        assert "Traceback" not in refused.stderr
+    one.with_name("another.png").unlink()
+    assert alexnet("evaluate", "--split", "val", "--json").stdout == before.stdout
+
+
 class Silent(Reporter):
     """Says nothing; asks the job to stop after two steps, if it is given its request."""
 

@@ -29,11 +29,11 @@ def command(device: Device = "auto", quiet: Quiet = False) -> None:
     from alexnet_cli.recipes import demo_config
     from alexnet_cli.runs import RUNS_FOLDER
     from alexnet_cli.training import start
-    from alexnet_cli.training.job import Conditions
+    from alexnet_cli.training.job import Conditions, describe_job
 
     begin, config = time.perf_counter(), demo_config()
     job = start.new_job(config, Conditions(device), name="demo", parent=RUNS_FOLDER)
-    note(f"1/4 train: {start.describe_job(job)}", quiet=quiet)
+    note(f"1/4 train: {describe_job(job)}", quiet=quiet)
     with TrainingDisplay(config.epochs, quiet=quiet) as display:
         start.train(job, None, display)
     note("2/4 evaluate", quiet=quiet)

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from alexnet_cli.cli.model_source import OpenedModel
-    from alexnet_cli.data.catalog import Split
+    from alexnet_cli.data.catalog import Dataset, Split
     from alexnet_cli.evaluation.evaluate import Evaluation
+    from alexnet_cli.manifest import Provenance
 
 EXAMPLES = "Example: alexnet evaluate runs/alexnet-cifar-cifar10 --views 10"
 
@@ -75,7 +76,7 @@ def measure(
     Raises:
         UsageError: The model knows other classes than the dataset.
     """
-    from alexnet_cli.data.catalog import find_dataset, load_split
+    from alexnet_cli.data.catalog import Split, find_dataset, load_split
     from alexnet_cli.errors import UsageError
     from alexnet_cli.evaluation.evaluate import evaluate
 
@@ -88,6 +89,8 @@ def measure(
             f"{shlex.quote(origin.data)}",
             code="classes_differ",
         )
+    if split is Split.VAL:
+        _require_same_division(dataset, origin)
     source = load_split(dataset, split, val_size=origin.val_size, seed=origin.seed)
     with _bar(len(source), quiet=quiet) as progress:
         return evaluate(
@@ -98,6 +101,24 @@ def measure(
             num_views=num_views,
             batch_size=batch_size,
             on_batch=lambda count: progress.advance(progress.task_ids[0], count),
+        )
+
+
+def _require_same_division(dataset: "Dataset", origin: "Provenance") -> None:
+    """Refuse to call images held out that may have been trained on."""
+    from alexnet_cli.data.catalog import load_training
+    from alexnet_cli.data.split import describe_split
+    from alexnet_cli.errors import UsageError
+
+    if dataset.name != origin.data or not origin.images:
+        return
+    now = describe_split(*load_training(dataset, val_size=origin.val_size, seed=origin.seed))
+    if now != origin.images:
+        raise UsageError(
+            f"the images of {dataset.name} are no longer those of the training, so that some of "
+            f"its validation images may have been trained on: {origin.images} then, {now} now",
+            hint="put the folder back as it was, or measure on images of its test/ folder",
+            code="images_differ",
         )
 
 

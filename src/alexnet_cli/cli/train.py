@@ -163,13 +163,14 @@ def _train(job: "Job", checkpoint: "Checkpoint | None", *, quiet: bool, as_json:
     """Train, report, print the result; only the first of several processes speaks."""
     from alexnet_cli.cli.training_display import TrainingDisplay
     from alexnet_cli.training import records, start
+    from alexnet_cli.training.job import describe_job
 
     quiet = quiet or not job.ranks.is_first
     if checkpoint is not None:
         note(f"resuming {job.run.path} at step {checkpoint.state.step}", quiet=quiet)
         if checkpoint.state.epoch >= job.config.epochs:
             note(f"it has all its {job.config.epochs} epochs; more with: --epochs N", quiet=quiet)
-    note(start.describe_job(job), quiet=quiet)
+    note(describe_job(job), quiet=quiet)
     with TrainingDisplay(job.config.epochs, quiet=quiet) as display:
         best = start.train(job, checkpoint, display)
     note(f"best validation top-1 {best.val_top1:.2%} in epoch {best.epoch}", quiet=quiet)

@@ -25,6 +25,9 @@ class ImageSource(Protocol):
     def take(self, indices: NDArray[np.int64]) -> Self:
         """Return the source of the images at `indices`, in that order; decodes nothing."""
 
+    def identity(self) -> bytes:
+        """Return what tells these images from others, as far as that is known without decoding."""
+
     def squares(self, size_px: int) -> NDArray[np.uint8]:
         """Return all images as squares of that side, uint8 (N, `size_px`, `size_px`, 3).
 
@@ -50,6 +53,10 @@ class ImageArrays:
     def take(self, indices: NDArray[np.int64]) -> "ImageArrays":
         """Return the images at `indices`, in that order."""
         return ImageArrays(self.images_NHWC[indices], self.labels_N[indices])
+
+    def identity(self) -> bytes:
+        """Return the labels: the pixels come from an archive whose hash was checked."""
+        return self.labels_N.tobytes()
 
     def squares(self, size_px: int) -> NDArray[np.uint8]:
         """Return the images, resized; the array itself where the size is right already."""

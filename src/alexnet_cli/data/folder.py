@@ -49,6 +49,10 @@ class ImageFolder:
         """Return the files at `indices`, in that order."""
         return replace(self, names_N=self.names_N[indices], labels_N=self.labels_N[indices])
 
+    def identity(self) -> bytes:
+        """Return the names of the files."""
+        return "\0".join(self.names_N).encode("utf-8", "surrogateescape")
+
     def squares(self, size_px: int) -> NDArray[np.uint8]:
         """Decode and resize all files.
 

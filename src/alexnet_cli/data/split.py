@@ -1,8 +1,11 @@
 """The split of a training set into what is trained on and what choices are made on."""
 
+import hashlib
+
 import numpy as np
 from numpy.typing import NDArray
 
+from alexnet_cli.data.arrays import ImageSource
 from alexnet_cli.errors import UsageError
 
 
@@ -41,6 +44,17 @@ def stratified_split(
         members = np.flatnonzero(labels_N == label)
         held_out[generator.permutation(members)[:wanted]] = True
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def describe_split(train: ImageSource, val: ImageSource) -> str:
+    """Name a division of images into those trained on and those held out.
+
+    Two divisions of the same name are the same, as far as `ImageSource.identity` tells.
+    """
+    digest = hashlib.sha256()
+    for part in (train, val):
+        digest.update(hashlib.sha256(part.identity()).digest())
+    return f"{len(train):,} to train on, {len(val):,} held out ({digest.hexdigest()[:12]})"
 
 
 _SPLIT_STREAM = 0x5B117  # keeps this draw apart from others made from the same seed

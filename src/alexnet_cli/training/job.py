@@ -8,6 +8,7 @@ import torch
 from alexnet_cli.config import TrainConfig
 from alexnet_cli.data.arrays import ImageSource
 from alexnet_cli.manifest import Manifest
+from alexnet_cli.models.build import num_parameters, outline_network
 from alexnet_cli.models.lrn import kernel_name
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.checkpoint import ColourAxes, EpochRow
@@ -89,5 +90,21 @@ class Job:
             "lrn": kernel_name(self.device),
             "torch": torch.__version__,
             "numpy": np.__version__,
+            "images": self.manifest.provenance.images,
             **self.ranks.environment,
         }
+
+
+def describe_job(job: Job) -> str:
+    """Say in one line what is about to be trained, on what and where."""
+    parameters = num_parameters(outline_network(job.manifest.network))
+    spec = job.manifest.input
+    lrn = job.environment["lrn"]
+    slow = f", slow LRN by {lrn}" if lrn.startswith("convolution") else ""
+    several = "" if job.ranks.is_alone else f", {job.ranks.world_size} processes"
+    return (
+        f"training {job.config.model} ({parameters:,} parameters) on {len(job.train):,} images "
+        f"of {job.config.data}, {spec.crop_size_px}-px crops of {spec.image_size_px} px, "
+        f"{len(job.val):,} held out; {job.environment['device']}, {job.environment['precision']}"
+        f"{slow}{several}; {job.run.path}"
+    )

@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ from alexnet_cli.data.arrays import ImageSource
 from alexnet_cli.data.catalog import Dataset, find_dataset, load_training
 from alexnet_cli.data.folder import ImageFolder
 from alexnet_cli.data.resident import read_if_small, training_statistics
+from alexnet_cli.data.split import describe_split
 from alexnet_cli.errors import CheckpointError, TrainingError, UsageError
 from alexnet_cli.manifest import Manifest
-from alexnet_cli.models.build import num_parameters, outline_network
+from alexnet_cli.models.build import outline_network
 from alexnet_cli.runs import RunFolder, create_run
 from alexnet_cli.training import records
 from alexnet_cli.training.checkpoint import (
@@ -63,7 +64,8 @@ def new_job(config: TrainConfig, conditions: Conditions, *, name: str | None, pa
     dtype = resolve_precision(config.precision, chosen)
     pretrained = _open_weights(config)
     dataset = find_dataset(config.data)
-    train, val = _load_data(config, dataset, num_workers=num_workers, check_all=True)
+    images = _load_data(config, dataset, num_workers=num_workers, check_all=True)
+    train = images.train
     size_px, _ = resolve_sizes(config, stored_px=dataset.image_size_px)
     colours = training_statistics(train, size_px=size_px, seed=config.seed, num_workers=num_workers)
     manifest = describe_model(
@@ -78,7 +80,7 @@ def new_job(config: TrainConfig, conditions: Conditions, *, name: str | None, pa
     if ranks.is_first:
         run = ranks.begun_run(parent) or create_run(name, parent=parent)
     axes = colours.noise_axes(config.colour_noise) if config.colour_noise else ()
-    job = _job(config, manifest, (train, val), run, conditions, device=chosen, dtype=dtype,
+    job = _job(config, manifest, images, run, conditions, device=chosen, dtype=dtype,
                colour_axes=axes, pretrained=pretrained)  # fmt: skip
     if ranks.is_first:
         records.write_config(run, config)
@@ -89,7 +91,7 @@ def new_job(config: TrainConfig, conditions: Conditions, *, name: str | None, pa
 def _job(  # noqa: PLR0913 - the parts of a job, each named at the call
     config: TrainConfig,
     manifest: Manifest,
-    images: tuple[ImageSource, ImageSource],
+    images: "_Images",
     run: RunFolder,
     conditions: Conditions,
     *,
@@ -98,11 +100,12 @@ def _job(  # noqa: PLR0913 - the parts of a job, each named at the call
     colour_axes: ColourAxes,
     pretrained: Pretrained | None = None,
 ) -> Job:
-    train, val = images
+    provenance = replace(manifest.provenance, config_sha256=config.sha256(), images=images.division)
     if conditions.deterministic:
         use_deterministic_kernels(device)
     return Job(
-        config, manifest, train, val, run, device, dtype,
+        config, replace(manifest, provenance=provenance), images.train, images.val, run, device,
+        dtype,
         colour_axes=colour_axes,
         pretrained=pretrained,
         num_workers=conditions.num_workers,
@@ -125,9 +128,18 @@ def _open_weights(config: TrainConfig) -> Pretrained | None:
     return pretrained
 
 
+@dataclass(frozen=True)
+class _Images:
+    """What a run trains and validates on, and what that division is called."""
+
+    train: ImageSource
+    val: ImageSource
+    division: str
+
+
 def _load_data(
     config: TrainConfig, dataset: Dataset, *, num_workers: int, check_all: bool
-) -> tuple[ImageSource, ImageSource]:
+) -> _Images:
     """Return training and validation images, in memory where they fit, resized then.
 
     Args:
@@ -142,7 +154,7 @@ def _load_data(
         if check_all and isinstance(part, ImageFolder):
             part.require_headers()
     train, val = (read_if_small(part, size_px=size_px, num_workers=num_workers) for part in parts)
-    return train, val
+    return _Images(train, val, describe_split(*parts))
 
 
 def resume_job(
@@ -171,14 +183,13 @@ def resume_job(
     own = _read_config(checkpoint)
     config = settings_to_go_on(own, requested, allow_drift=allow_drift)
     manifest = checkpoint.manifest
-    provenance = replace(manifest.provenance, config_sha256=config.sha256())
     require_whole_batches(config, manifest.network, num_ranks=ranks.world_size)
     chosen = resolve_device(ranks.device_name(conditions.device))
     images = _load_data(
         config, find_dataset(config.data), num_workers=conditions.num_workers, check_all=False
     )
     job = _job(
-        config, replace(manifest, provenance=provenance), images, run, conditions, device=chosen,
+        config, manifest, images, run, conditions, device=chosen,
         dtype=resolve_precision(config.precision, chosen), colour_axes=checkpoint.colour_axes,
     )  # fmt: skip
     require_same_environment(
@@ -211,21 +222,6 @@ def _read_config(checkpoint: Checkpoint) -> TrainConfig:
             hint="start a new run with: alexnet train",
             code="config_differs",
         ) from error
-
-
-def describe_job(job: Job) -> str:
-    """Say in one line what is about to be trained, on what and where."""
-    parameters = num_parameters(outline_network(job.manifest.network))
-    spec = job.manifest.input
-    lrn = job.environment["lrn"]
-    slow = f", slow LRN by {lrn}" if lrn.startswith("convolution") else ""
-    several = "" if job.ranks.is_alone else f", {job.ranks.world_size} processes"
-    return (
-        f"training {job.config.model} ({parameters:,} parameters) on {len(job.train):,} images "
-        f"of {job.config.data}, {spec.crop_size_px}-px crops of {spec.image_size_px} px, "
-        f"{len(job.val):,} held out; {job.environment['device']}, {job.environment['precision']}"
-        f"{slow}{several}; {job.run.path}"
-    )
 
 
 def train(job: Job, checkpoint: Checkpoint | None, reporter: Reporter) -> EpochRow:
