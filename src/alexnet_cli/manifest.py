@@ -13,7 +13,7 @@ from typing import Any
 
 from alexnet_cli.errors import ModelFileError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 NAMED_DATA = ("cifar10", "shapes")  # any other dataset is a folder
 METADATA_KEY = "alexnet.manifest"
 
@@ -102,7 +102,7 @@ class Provenance:
         versions: Versions of alexnet and of the libraries that trained it.
         init: Initial weights that training started from.
         momentum_kind: Kind of momentum it was trained with.
-        images: Which images were trained on and which held out; of files older than this, "".
+        images: Which images were trained on and which held out; "" where that is not known.
     """
 
     data: str
@@ -201,7 +201,7 @@ def _parse(raw: Any) -> Manifest:
             val_top1=_number(origin["val_top1"]),
             init=_text(origin["init"]),
             momentum_kind=_text(origin["momentum_kind"]),
-            images=_text(origin.get("images", "")),
+            images=_text(origin["images"]),
             config_sha256=_text(origin["config_sha256"]),
             versions={_text(k): _text(v) for k, v in origin["versions"].items()},
         ),
