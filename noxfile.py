@@ -37,6 +37,20 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def faults(session: nox.Session) -> None:
+    """Run the fault suite with the counts of docs/reliability.md: about an hour."""
+    _install(session)
+    session.run("pytest", "tests/faults", *session.posargs, env={"ALEXNET_TEST_FAULTS": "long"})
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Train, kill and resume for half an hour; memory and open files must stay flat."""
+    _install(session)
+    session.run("python", "-m", "benchmarks.soak", *session.posargs)
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Run the demo in an empty folder (`tests` runs it too)."""
     _install(session)

@@ -1,0 +1,95 @@
+"""Train, kill, resume, for as long as asked: do memory and open files stay flat?
+
+`python -m benchmarks.soak [--minutes 30] [--output soak.json]`. Each process is killed (SIGKILL)
+after a random time and its run resumed; meanwhile its resident memory and open files are sampled.
+Linux only (`/proc`).
+"""
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+from alexnet_cli.files import atomic_write
+from alexnet_cli.runs import RunFolder
+from alexnet_cli.training.retention import newest_checkpoint
+from benchmarks.machine import describe_machine
+
+_TRAIN = ("--data", "shapes", "--image-size", "16", "--val-size", "8000", "--epochs", "100000",
+          "--ema-decay", "0.99", "--save-steps", "20", "--quiet")  # fmt: skip
+_LIFE_SECONDS = (60.0, 240.0)
+_WARM_SECONDS = 30.0  # memory of the first updates is not yet that of training
+_SAMPLE_SECONDS = 1.0
+
+
+def sample(pid: int) -> tuple[int, int]:
+    """Return resident KiB and the number of open files of a process."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    resident = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
+    return int(resident.split()[1]), len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def live(run: RunFolder, seconds: float) -> dict[str, float]:
+    """Train for so long, kill, and return what was sampled at the start and at the end."""
+    begin = ["--resume", str(run.path)] if run.has_checkpoint() else [
+        *_TRAIN, "--name", run.path.name, "--output", str(run.path.parent)
+    ]  # fmt: skip
+    samples = []
+    with subprocess.Popen([sys.executable, "-m", "alexnet_cli", "train", *begin]) as process:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            time.sleep(_SAMPLE_SECONDS)
+            if process.poll() is not None:
+                raise SystemExit(f"the training ended by itself with status {process.returncode}")
+            samples.append(sample(process.pid))
+        process.kill()
+    warm = samples[int(_WARM_SECONDS / _SAMPLE_SECONDS) :]
+    part = max(1, len(warm) // 4)
+    return {
+        "seconds": seconds,
+        "step": newest_checkpoint(run.checkpoints).state.step,
+        "resident_mib_early": median(kib for kib, _ in warm[:part]) / 1024,
+        "resident_mib_late": median(kib for kib, _ in warm[-part:]) / 1024,
+        "files_early": median(count for _, count in warm[:part]),
+        "files_late": median(count for _, count in warm[-part:]),
+    }
+
+
+def main() -> None:
+    """Run, and print or write the result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--output", type=Path)
+    arguments = parser.parse_args()
+    generator = random.Random(0)
+    with tempfile.TemporaryDirectory() as folder:
+        run = RunFolder(Path(folder) / "soak")
+        end, lives = time.monotonic() + 60 * arguments.minutes, []
+        while time.monotonic() < end:
+            lives.append(live(run, generator.uniform(*_LIFE_SECONDS)))
+            print(json.dumps(lives[-1]), flush=True)
+        files = sum(1 for path in run.path.rglob("*") if path.is_file())
+        growth = max(each["resident_mib_late"] / each["resident_mib_early"] for each in lives)
+        result = {
+            "machine": describe_machine(),
+            "minutes": arguments.minutes,
+            "kills": len(lives),
+            "largest_growth_of_memory": growth,
+            "largest_growth_of_files": max(e["files_late"] - e["files_early"] for e in lives),
+            "memory_last_over_first": lives[-1]["resident_mib_late"] / lives[0]["resident_mib_late"],
+            "files_in_run_folder": files,
+            "lives": lives,
+        }  # fmt: skip
+    content = json.dumps(result, indent=1).encode()
+    if arguments.output:
+        atomic_write(arguments.output, content)
+    print(content.decode())
+
+
+if __name__ == "__main__":
+    main()
