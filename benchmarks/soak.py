@@ -7,7 +7,6 @@ Linux only (`/proc`).
 
 import argparse
 import json
-import random
 import subprocess
 import sys
 import tempfile
@@ -15,10 +14,13 @@ import time
 from pathlib import Path
 from statistics import median
 
+import numpy as np
+import torch
+
 from alexnet_cli.files import atomic_write
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.retention import newest_checkpoint
-from benchmarks.machine import describe_machine
+from benchmarks.machine import describe, provenance
 
 _TRAIN = ("--data", "shapes", "--image-size", "16", "--val-size", "8000", "--epochs", "100000",
           "--ema-decay", "0.99", "--save-steps", "20", "--quiet")  # fmt: skip
@@ -66,22 +68,24 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
-    generator = random.Random(0)
+    generator = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         run = RunFolder(Path(folder) / "soak")
         end, lives = time.monotonic() + 60 * arguments.minutes, []
         while time.monotonic() < end:
-            lives.append(live(run, generator.uniform(*_LIFE_SECONDS)))
+            lives.append(live(run, float(generator.uniform(*_LIFE_SECONDS))))
             print(json.dumps(lives[-1]), flush=True)
         files = sum(1 for path in run.path.rglob("*") if path.is_file())
         growth = max(each["resident_mib_late"] / each["resident_mib_early"] for each in lives)
         result = {
-            "machine": describe_machine(),
+            "machine": describe(torch.device("cpu")),
+            "provenance": provenance(),
             "minutes": arguments.minutes,
             "kills": len(lives),
             "largest_growth_of_memory": growth,
             "largest_growth_of_files": max(e["files_late"] - e["files_early"] for e in lives),
-            "memory_last_over_first": lives[-1]["resident_mib_late"] / lives[0]["resident_mib_late"],
+            "resident_mib_first_life": lives[0]["resident_mib_late"],
+            "resident_mib_last_life": lives[-1]["resident_mib_late"],
             "files_in_run_folder": files,
             "lives": lives,
         }  # fmt: skip
