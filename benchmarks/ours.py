@@ -77,6 +77,12 @@ def train_last_batches(trainer: Trainer, count: int) -> None:
     trainer._train_epoch()
 
 
+def save(trainer: Trainer) -> None:
+    """Save as inside an epoch; a thread writes on when this returns."""
+    trainer.state = TrainState(step=trainer.state.step + 1)
+    trainer._save()
+
+
 def finish_epoch(trainer: Trainer) -> None:
     """Validate and save, as at the end of an epoch."""
     trainer._finish_epoch()

@@ -18,7 +18,7 @@ if not __package__:  # run as a file: let it find its siblings as `-m` does
 
 from alexnet_cli.files import atomic_write
 from alexnet_cli.training.device import resolve_device
-from benchmarks import epoch, evaluate, images, lrn, machine, memory, table, train_step
+from benchmarks import checkpoint, epoch, evaluate, images, lrn, machine, memory, table, train_step
 from benchmarks.figures import Figure
 from benchmarks.settings import Settings, full_form, short_form
 
@@ -28,6 +28,7 @@ PARTS: dict[str, Callable[[Settings], list[Figure]]] = {
     "epoch": epoch.measure,
     "evaluate": evaluate.measure,
     "memory": memory.measure,
+    "checkpoint": checkpoint.measure,
 }
 RESULTS = Path(__file__).resolve().parent / "results"
 

@@ -22,6 +22,7 @@ class Settings:
         epoch_batches: Batches of an epoch that are run in `epoch`; 0 is all of them.
         num_eval_images: Images evaluated.
         memory_batches: Updates made in `memory`.
+        save_updates: Updates among which one checkpoint is saved.
     """
 
     device: torch.device
@@ -36,13 +37,14 @@ class Settings:
     epoch_batches: int = 40
     num_eval_images: int = 10_000
     memory_batches: int = 4
+    save_updates: int = 15
 
 
 def full_form(device: torch.device, data: str) -> Settings:
     """Return the settings of figures that may be published."""
     settings = Settings(device, data)
     if device.type == "cuda":  # its steps are short: one alone would time the launch
-        return replace(settings, inner=30, epoch_batches=0)
+        return replace(settings, inner=30, epoch_batches=0, save_updates=500)
     return settings
 
 
@@ -56,4 +58,5 @@ def short_form(device: torch.device, data: str) -> Settings:
         epoch_batches=8,
         num_eval_images=1_000,
         memory_batches=2,
+        save_updates=5,
     )

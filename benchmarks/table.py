@@ -31,6 +31,7 @@ lowest and the highest of the single rounds.
   peers.
 - `evaluate`: test images to a finished evaluation.
 - `memory`: peak resident memory, each side in its own process, from loading to a saved checkpoint.
+- `checkpoint`: the default interval between saves inside an epoch, with what a save costs added.
 
 `python -m benchmarks.run` measures (`--short`, or `nox -s bench`, in a few minutes);
 `python -m benchmarks.time_to_accuracy` trains to the end over several seeds.

@@ -10,7 +10,16 @@ import torch
 
 from alexnet_cli.manifest import Network, NetworkSpec
 from alexnet_cli.models.build import outline_network
-from benchmarks import epoch, evaluate, lrn, plain_loop, table, time_to_accuracy, train_step
+from benchmarks import (
+    checkpoint,
+    epoch,
+    evaluate,
+    lrn,
+    plain_loop,
+    table,
+    time_to_accuracy,
+    train_step,
+)
 from benchmarks.figures import Figure, Goal
 from benchmarks.operations import multiply_adds, step_operations
 from benchmarks.settings import Settings
@@ -49,7 +58,7 @@ def test_a_tiny_run_gives_finite_ratios(part: Any) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-@pytest.mark.parametrize("part", [epoch, evaluate])
+@pytest.mark.parametrize("part", [checkpoint, epoch, evaluate])
 def test_a_tiny_run_with_the_data_path_gives_finite_ratios(part: Any) -> None:
     tiny = replace(_TINY, long_repeats=1, epoch_batches=2, num_eval_images=4)
     for figure in part.measure(tiny):

@@ -1,0 +1,51 @@
+"""Part `checkpoint`: what a save inside an epoch costs the updates around it.
+
+The same updates, with and without a save after the first: the copy, and the thread that writes
+while training goes on. The difference is set against the default interval between saves.
+"""
+
+import functools
+import tempfile
+from pathlib import Path
+
+from alexnet_cli.config import TrainConfig
+from alexnet_cli.runs import RunFolder
+from alexnet_cli.training.saving import SaveInterval
+from benchmarks import images, ours
+from benchmarks.figures import Figure, Goal
+from benchmarks.settings import Settings
+from benchmarks.timing import Work, alternate
+
+
+def measure(settings: Settings) -> list[Figure]:
+    """Compare the default interval with a save in it with the same interval without one."""
+    train, _ = images.load(settings.data)
+    config = TrainConfig(data=settings.data, batch_size=settings.batch_size)
+    with tempfile.TemporaryDirectory() as folder:
+        run = RunFolder(Path(folder) / "run")
+        trainer = ours.make_trainer(config, train, device=settings.device, run=run)
+        update = functools.partial(ours.update, trainer, ours.one_batch(trainer))
+        seconds = alternate(
+            _works(update, functools.partial(ours.save, trainer), settings.save_updates),
+            repeats=settings.repeats,
+            device=settings.device,
+        )
+    interval = 60 * SaveInterval().minutes
+    pairs = zip(seconds["with"], seconds["without"], strict=True)
+    what = f"{interval:g} s with a save among {settings.save_updates} updates, {config.model}"
+    lost = [interval + with_save - without for with_save, without in pairs]
+    goal = Goal("<=", 1.01)
+    return [Figure("checkpoint", what, "without", "s", lost, [interval] * len(lost), goal=goal)]
+
+
+def _works(update: Work, save: Work, num_updates: int) -> dict[str, Work]:
+    def updates(*, saves: bool) -> None:
+        for number in range(num_updates):
+            update()
+            if saves and number == 0:
+                save()
+
+    return {
+        "with": functools.partial(updates, saves=True),
+        "without": functools.partial(updates, saves=False),
+    }
