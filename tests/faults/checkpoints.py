@@ -17,11 +17,11 @@ _MANIFEST = Manifest(
 )
 
 
-def snapshot(step: int, *, size: int = 1_000) -> Snapshot:
-    """Return one whose tensors, of `size` numbers each, say which step they are of."""
-    content = serialised({"weight": torch.full((size,), float(step))})
+def snapshot(step: int, *, epoch: int = 1) -> Snapshot:
+    """Return one whose tensors say which step they are of."""
+    content = serialised({"weight": torch.full((1_000,), float(step))})
     return Snapshot(
-        state=TrainState(step, 1, 1, best_step=step),
+        state=TrainState(step, epoch, 1, best_step=step),
         config=_CONFIG,
         environment={"device": "cpu"},
         manifest=_MANIFEST,
@@ -31,10 +31,10 @@ def snapshot(step: int, *, size: int = 1_000) -> Snapshot:
     )
 
 
-def save_steps(folder: Path, *steps: int, size: int = 1_000) -> Path:
+def save_steps(folder: Path, *steps: int) -> Path:
     """Save some, and return their folder."""
     for step in steps:
-        write_checkpoint(folder, snapshot(step, size=size))
+        write_checkpoint(folder, snapshot(step))
     return folder
 
 

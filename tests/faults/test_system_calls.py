@@ -1,6 +1,7 @@
 """A save that is killed, or whose disk fails, at each of its system calls (by strace)."""
 
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -26,8 +27,8 @@ def save(folder: Path, what: Snapshot) -> None:
     prune_checkpoints(write_checkpoint(folder, what), best_step=what.state.best_step)
 
 
-def save_with(injection: str, folder: Path, what: Snapshot) -> tuple[int, bool]:
-    """Save in a process with a fault; return its status, and whether the fault came up."""
+def save_with(options: list[str], folder: Path, what: Snapshot) -> tuple[int, str]:
+    """Save in a process under strace; return its status, and what strace saw."""
     ready, go = os.pipe()
     child = os.fork()
     if child == 0:
@@ -41,7 +42,7 @@ def save_with(injection: str, folder: Path, what: Snapshot) -> tuple[int, bool]:
         finally:
             os._exit(status)
     log = folder.parent / "strace.log"
-    command = ["strace", "-p", str(child), "-o", str(log), "-e", f"inject={injection}"]
+    command = ["strace", "-p", str(child), "-o", str(log), *options]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as strace:
         deadline = time.monotonic() + 20
         while "TracerPid:\t0\n" in Path(f"/proc/{child}/status").read_text():
@@ -52,19 +53,23 @@ def save_with(injection: str, folder: Path, what: Snapshot) -> tuple[int, bool]:
         strace.wait(timeout=20)
     os.close(ready)
     os.close(go)
-    came_up = "(INJECTED)" in log.read_text() or "killed by SIGKILL" in log.read_text()
-    return os.waitstatus_to_exitcode(status), came_up
+    return os.waitstatus_to_exitcode(status), log.read_text()
 
 
-def faults_of(call: str, fault: str, tmp_path: Path) -> "list[tuple[int, Path]]":
-    """Plant a fault at the first, second, … such call of a save; return status and folder."""
+def faults_of(
+    call: str, fault: str, tmp_path: Path, *, before: tuple[int, ...] = (1, 2), epoch: int = 1
+) -> list[tuple[int, Path]]:
+    """Plant a fault at the first, second, … such call of a save; return status and folder.
+
+    The save is of step 3, where the steps `before` are saved already.
+    """
     found = []
     for number in range(1, _NEVER):
         folder = tmp_path / f"{number}" / "checkpoints"
-        save_steps(folder, 1, 2)
-        injection = f"{call}:{fault}:when={number}"
-        status, came_up = save_with(injection, folder, snapshot(3))
-        if not came_up:
+        save_steps(folder, *before)
+        options = ["-e", f"inject={call}:{fault}:when={number}"]
+        status, seen = save_with(options, folder, snapshot(3, epoch=epoch))
+        if "(INJECTED)" not in seen and "killed by SIGKILL" not in seen:
             assert status == _SAVED
             return found
         found.append((status, folder))
@@ -114,3 +119,31 @@ def test_a_failing_disk_leaves_the_old_one_whole(
         assert resumes_whole(folder) in (2, 3)
         if call not in ("unlink", "unlinkat", "rmdir"):  # what cannot be deleted, stays
             assert not [name for name in files_of(folder) if ".part" in name]
+
+
+@pytest.mark.parametrize("call", ["write", "rename", "openat"])
+def test_killed_while_the_only_one_is_saved_again_it_stays_whole(call: str, tmp_path: Path) -> None:
+    """As after a stop in the validation: the same weights, but the epoch is over now."""
+    places = faults_of(call, "signal=KILL", tmp_path, before=(3,), epoch=2)
+    assert places
+    for _, folder in places:
+        assert resumes_whole(folder) == 3
+        assert newest_checkpoint(folder).state.epoch in (1, 2)
+
+
+def test_each_file_is_on_the_disk_before_it_gets_its_name(tmp_path: Path) -> None:
+    folder = save_steps(tmp_path / "checkpoints", 1)
+    options = ["-y", "-e", "trace=fsync,rename"]
+    status, seen = save_with(options, folder, snapshot(2))
+    assert status == _SAVED
+    flushed, named = set(), []
+    for line in seen.splitlines():
+        paths = re.findall(r'[<"]([^<>"]+)[>"]', line)
+        if line.startswith("fsync"):
+            flushed.add(paths[0])
+        elif line.startswith("rename"):
+            assert paths[0] in flushed
+            flushed.discard(str(folder / "step-2"))
+            named.append(Path(paths[1]).name)
+    assert named == ["model.safetensors", "optimizer.safetensors", "state.json"]
+    assert str(folder / "step-2") in flushed  # the last name too

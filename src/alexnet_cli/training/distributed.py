@@ -93,10 +93,14 @@ class Ranks:
         """
         if self.is_alone or os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
             return None
-        for environment in parent.glob("*/environment.json"):
-            if self.launch.items() <= json.loads(environment.read_text()).items():
-                return RunFolder(environment.parent)
-        return None
+        begun = [
+            path
+            for path in parent.glob("*/environment.json")
+            if self.launch.items() <= json.loads(path.read_text()).items()
+        ]
+        if not begun:
+            return None
+        return RunFolder(max(begun, key=lambda path: path.stat().st_mtime_ns).parent)
 
     def device_name(self, name: str) -> str:
         """Return this rank's own device: `cuda` becomes `cuda:LOCAL_RANK`.
