@@ -16,6 +16,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 # Tiny on purpose: an epoch of 1,000 images of 8 px takes about a second.
 TINY = ("--data", "shapes", "--image-size", "12", "--crop-size", "8", "--val-size", "9000")
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 REAL_ARCHIVE_SHA256 = "4126b3259271dd93052fcf0397a2136ea3abea03075fc6ee59458f7b52273d84"
 
 
@@ -56,6 +57,31 @@ def alexnet() -> Run:
             timeout=timeout_seconds,
             env={**os.environ, "COLUMNS": "120", **(env or {})},
         )
+
+    return run
+
+
+@pytest.fixture
+def alexnet_here(capfd: pytest.CaptureFixture[str]) -> Run:
+    """Run `alexnet` in this process: for tests of many commands, which need not start Python."""
+    from alexnet_cli.cli.app import main
+
+    def run(
+        *arguments: str | Path,
+        env: dict[str, str] | None = None,
+        timeout_seconds: float = 200,
+    ) -> subprocess.CompletedProcess[str]:
+        words, handlers = list(map(str, arguments)), [signal.getsignal(n) for n in _SIGNALS]
+        capfd.readouterr()
+        try:
+            main(words)
+        except SystemExit as error:
+            status = int(error.code or 0)
+        finally:
+            for number, handler in zip(_SIGNALS, handlers, strict=True):
+                signal.signal(number, handler)
+        output = capfd.readouterr()
+        return subprocess.CompletedProcess(words, status, output.out, output.err)
 
     return run
 

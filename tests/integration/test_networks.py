@@ -32,22 +32,24 @@ def photos(isolated: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", Network)
-def test_every_network_goes_through_all_commands(name: Network, photos: Path, alexnet: Run) -> None:
+def test_every_network_goes_through_all_commands(
+    name: Network, photos: Path, alexnet_here: Run
+) -> None:
     sizes = LARGE if name in (Network.ALEXNET, Network.ALEXNET_OWT) else ("--data", "photos")
-    trained = alexnet("train", "--model", name, *sizes, "--epochs", "1", "--batch-size", "6",
+    trained = alexnet_here("train", "--model", name, *sizes, "--epochs", "1", "--batch-size", "6",
                       "--drop-epochs", "", "--schedule", "constant")  # fmt: skip
     assert trained.returncode == 0, trained.stderr
     assert "4 held out" in trained.stderr
-    exported = alexnet("export", "--format", "all", "--shared-weights")
+    exported = alexnet_here("export", "--format", "all", "--shared-weights")
     assert exported.returncode == 0, exported.stderr
     run = Path(trained.stdout.strip())
     confusions = []
     for model in (run, run / "model.onnx"):  # its weights are in the safetensors file
-        measured = alexnet("evaluate", model, "--json", "--views", "9", "--device", "cpu")
+        measured = alexnet_here("evaluate", model, "--json", "--views", "9", "--device", "cpu")
         assert measured.returncode == 0, measured.stderr
         confusions.append(json.loads(measured.stdout)["confusion"])
     assert confusions[0] == confusions[1]
-    predicted = alexnet("predict", min((photos / "test").rglob("*.png")), "--json")
+    predicted = alexnet_here("predict", min((photos / "test").rglob("*.png")), "--json")
     assert predicted.returncode == 0, predicted.stderr
     assert json.loads(predicted.stdout)["class"] in shapes.CLASSES[:2]
 
