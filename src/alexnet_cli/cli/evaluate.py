@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from alexnet_cli.cli.console import note, print_json, stderr_console, stdout_console
+from alexnet_cli.cli.console import note, print_json, printable, stderr_console, stdout_console
 from alexnet_cli.cli.options import Device, Json, ModelPath, Quiet
 
 if TYPE_CHECKING:
@@ -112,15 +112,17 @@ def _bar(total: int, *, quiet: bool) -> "Progress":
 
 def print_evaluation(result: "Evaluation", *, title: str) -> None:
     """Print the per-class table and the figures."""
+    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     views = f", {result.num_views} views each" if result.num_views > 1 else ""
-    table = Table(title=f"{title}, {result.num_images:,} images{views}")
+    table = Table(title=f"{escape(printable(title))}, {result.num_images:,} images{views}")
     for column in ("class", "images", "precision", "recall", "F1"):
         table.add_column(column, justify="left" if column == "class" else "right")
     for row in result.classes:
         shares = (f"{share:.1%}" for share in (row.precision, row.recall, row.f1))
-        table.add_row(row.name, f"{row.num_images:,}", *shares)
+        table.add_row(Text(printable(row.name)), f"{row.num_images:,}", *shares)
     console = stdout_console()
     console.print(table)
     low, high = result.top1_interval
