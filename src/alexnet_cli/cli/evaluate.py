@@ -1,6 +1,7 @@
 """`alexnet evaluate`."""
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from alexnet_cli.evaluation.evaluate import Evaluation
 
 EXAMPLES = "Example: alexnet evaluate runs/alexnet-cifar-cifar10 --views 10"
+
+_NUM_NAMED = 5  # classes that a message names
 
 
 def command(
@@ -42,7 +45,7 @@ def command(
     """Measure a model: top-1 with its 95 % interval, top-5, loss, and each class."""
     from alexnet_cli.cli.model_source import open_model
     from alexnet_cli.data.catalog import Split
-    from alexnet_cli.errors import UsageError
+    from alexnet_cli.errors import DataError, UsageError
     from alexnet_cli.manifest import data_name
 
     if split not in tuple(Split):
@@ -52,13 +55,24 @@ def command(
     if opened.note:
         note(opened.note)  # also when quiet: nobody falls back to the CPU unawares
     name = data_name(data) if data else opened.manifest.provenance.data
-    result = measure(
-        opened, name, Split(split), num_views=views, batch_size=batch_size, quiet=quiet
-    )
+    try:
+        result = measure(
+            opened, name, Split(split), num_views=views, batch_size=batch_size, quiet=quiet
+        )
+    except DataError as error:
+        if error.code == "no_test_split":
+            error.hint = f"measure on the images held out: {_on_val(model, data)}"
+        raise
     if json:
         print_json({"model": str(opened.path), "data": name, "split": split, **result.to_dict()})
     else:
         print_evaluation(result, title=f"{name} {split}")
+
+
+def _on_val(model: Path | None, data: str | None) -> str:
+    named = [str(model)] if model else []
+    named += ["--data", data] if data else []
+    return shlex.join(["alexnet", "evaluate", *named, "--split", "val"])
 
 
 def measure(
@@ -83,7 +97,8 @@ def measure(
     origin = manifest.provenance
     if dataset.classes != manifest.classes:
         raise UsageError(
-            f"{opened.path} knows other classes than {dataset.name}",
+            f"{opened.path} knows other classes than {dataset.name}: "
+            + _differing(known=manifest.classes, there=dataset.classes),
             hint=f"evaluate it on {origin.data}, whose classes it knows: --data "
             f"{shlex.quote(origin.data)}",
             code="classes_differ",
@@ -99,6 +114,17 @@ def measure(
             batch_size=batch_size,
             on_batch=lambda count: progress.advance(progress.task_ids[0], count),
         )
+
+
+def _differing(*, known: tuple[str, ...], there: tuple[str, ...]) -> str:
+    """Say which classes are on one side only."""
+    parts = []
+    for words, names, others in (("it lacks", known, there), ("it also has", there, known)):
+        only = [name for name in names if name not in set(others)]
+        if only:
+            more = f" and {len(only) - _NUM_NAMED:,} more" if len(only) > _NUM_NAMED else ""
+            parts.append(f"{words} {', '.join(only[:_NUM_NAMED])}{more}")
+    return "; ".join(parts) or "they are in another order"
 
 
 def _bar(total: int, *, quiet: bool) -> "Progress":
