@@ -15,6 +15,9 @@ from alexnet_cli.manifest import Activation, Network, NetworkSpec, Pool
 PRETRAINED = {"owt": Network.ALEXNET_OWT}
 """Names of trained weights that can be downloaded, and their network."""
 
+PRETRAINED_DATA = "imagenet"
+"""What they were trained on; it cannot be named with --data."""
+
 SWITCHES = ("activation", "lrn", "pool", "groups")
 
 

@@ -12,6 +12,7 @@ from alexnet_cli.config import Init, InputScaling, TrainConfig
 from alexnet_cli.errors import ModelFileError, UsageError
 from alexnet_cli.inference.session import export_hint, read_manifest
 from alexnet_cli.manifest import Manifest
+from alexnet_cli.models.build import build_network
 from alexnet_cli.models.init import weight_layers
 from alexnet_cli.networks import PRETRAINED, SWITCHES, network_spec, switch_flag
 from alexnet_cli.runs import RunFolder, pretrained_model
@@ -19,6 +20,7 @@ from alexnet_cli.training.checkpoint import MODEL_FILE, STATE_FILE, Checkpoint, 
 from alexnet_cli.training.prepare import switches_of
 from alexnet_cli.training.retention import best_checkpoint
 
+_COUNT = "num_batches_tracked"  # of batch normalisation; inference does not use it
 FINE_TUNING_RATE = 0.001  # a tenth of the paper's: what was learned should move, not go
 
 
@@ -62,6 +64,26 @@ class Pretrained:
         kept = {name: value for name, value in self.tensors.items() if name not in left_out}
         network.load_state_dict(kept, strict=False)
 
+    def rebuild(self) -> nn.Module:
+        """Return the network they were trained as.
+
+        Raises:
+            ModelFileError: Weights are missing, or of another shape.
+        """
+        network = build_network(self.manifest.network)
+        missing = [
+            name
+            for name in self.left_out(network, classes=self.manifest.classes)
+            if not name.endswith(_COUNT)
+        ]
+        if missing:
+            raise ModelFileError(
+                f"the weights {self.name} are not those of its network ({min(missing)} differs)",
+                hint="take the file as alexnet export wrote it",
+            )
+        self.copy_into(network, classes=self.manifest.classes)
+        return network
+
     def left_out(self, network: nn.Module, *, classes: tuple[str, ...]) -> set[str]:
         """Return which weights are not copied into a network, which may be an outline.
 
@@ -78,7 +100,7 @@ class Pretrained:
             or name not in self.tensors
             or wanted[name].shape != self.tensors[name].shape
         }
-        counts = {name for name in differing if name.endswith("num_batches_tracked")}
+        counts = {name for name in differing if name.endswith(_COUNT)}
         heads = {f"{head}.weight", f"{head}.bias"}
         if others := differing - counts - heads:
             raise UsageError(

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from alexnet_cli.config import TrainConfig
-from alexnet_cli.errors import AlexnetError, CheckpointError, UsageError
+from alexnet_cli.errors import AlexnetError, CheckpointError, ModelFileError, UsageError
 from alexnet_cli.manifest import Network
 from alexnet_cli.models.build import build_network
 from alexnet_cli.training.job import Conditions
@@ -99,6 +99,12 @@ def test_a_damaged_run_says_what_is_wrong_with_it(save, folder, damage):
     damage(save(7) / "model.safetensors", -1)
     with pytest.raises(CheckpointError, match=r"step-7/model\.safetensors is damaged"):
         settings_of(str(folder.parent))
+
+
+def test_weights_that_are_not_all_there_rebuild_no_network(weights):
+    rest = {name: value for name, value in weights.tensors.items() if "classifier.7" not in name}
+    with pytest.raises(ModelFileError, match=r"classifier\.7\.bias differs"):
+        dataclasses.replace(weights, tensors=rest).rebuild()
 
 
 def test_an_onnx_file_leads_to_the_weights_beside_it(exported):
