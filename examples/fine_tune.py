@@ -14,6 +14,9 @@ from alexnet_cli.training.job import Conditions, Reporter
 from alexnet_cli.training.pretrained import open_pretrained, settings_of
 from alexnet_cli.training.start import new_job, train
 
+if len(sys.argv) < 2:
+    print(__doc__, file=sys.stderr)
+    sys.exit(2)
 folder = Path(sys.argv[1])
 weights = sys.argv[2] if len(sys.argv) > 2 else "owt"
 epochs = int(sys.argv[3]) if len(sys.argv) > 3 else 10

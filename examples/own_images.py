@@ -12,6 +12,9 @@ from alexnet_cli.data.folder import list_classes, load_train
 from alexnet_cli.training.job import Conditions, Reporter, describe_job
 from alexnet_cli.training.start import new_job, train
 
+if len(sys.argv) < 2:
+    print(__doc__, file=sys.stderr)
+    sys.exit(2)
 folder = Path(sys.argv[1])
 epochs = int(sys.argv[2]) if len(sys.argv) > 2 else 30
 num_images = len(load_train(folder, list_classes(folder)))

@@ -10,6 +10,9 @@ import numpy as np
 import onnxruntime as ort
 from PIL import Image
 
+if len(sys.argv) < 3:
+    print(__doc__, file=sys.stderr)
+    sys.exit(2)
 session = ort.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
 manifest = json.loads(session.get_modelmeta().custom_metadata_map["alexnet.manifest"])
 

@@ -6,13 +6,12 @@ The numbers are the paper's (§5) unless a description says otherwise.
 
 import hashlib
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from alexnet_cli.config_values import epochs_in_order, refused, weights_name
 from alexnet_cli.manifest import Activation, Network, Pool, data_name
-from alexnet_cli.networks import PRETRAINED
 
 
 class Schedule(StrEnum):
@@ -68,13 +67,6 @@ class Freeze(StrEnum):
 
     NOTHING = "nothing"
     FEATURES = "features"
-
-
-def _weights_name(value: str) -> str:
-    """Make a path absolute, so that the configuration means the same in another folder."""
-    if not value or value in PRETRAINED or not Path(value).exists():
-        return value
-    return str(Path(value).resolve())
 
 
 class TrainConfig(BaseModel):
@@ -177,7 +169,7 @@ class TrainConfig(BaseModel):
     ] = InputScaling.STANDARD
     from_weights: Annotated[
         str,
-        AfterValidator(_weights_name),
+        AfterValidator(weights_name),
         Field(
             description="Start from trained weights: owt (see download --weights), a run folder, "
             "or an exported .safetensors file; a head of other classes is drawn anew."
@@ -221,8 +213,8 @@ class TrainConfig(BaseModel):
     ] = 3
     drop_epochs: Annotated[
         str,
+        AfterValidator(epochs_in_order),
         Field(
-            pattern=r"^([1-9]\d*(,[1-9]\d*)*)?$",
             max_length=100,
             description="Epochs after which the stages schedule divides the rate, as in 120,130.",
         ),
@@ -286,9 +278,11 @@ class TrainConfig(BaseModel):
         if self.momentum_kind is MomentumKind.NESTEROV and not self.momentum:
             raise ValueError("momentum_kind nesterov needs a momentum above 0")
         if (self.schedule is Schedule.STAGES) != bool(self.drop_epochs):
-            raise ValueError("schedule stages and drop_epochs need each other")
-        if list(self.stages) != sorted(set(self.stages)):
-            raise ValueError(f"drop_epochs {self.drop_epochs} are not in order")
+            reason = "schedule stages and drop_epochs need each other"
+            raise refused(reason, "give both, --schedule stages --drop-epochs 120,130, or neither")
+        if self.stages and self.stages[-1] > self.epochs:
+            reason = f"drop_epochs {self.drop_epochs} go beyond the {self.epochs} epochs"
+            raise refused(reason, f"choose --drop-epochs up to {self.epochs}, or more --epochs")
         if self.freeze is not Freeze.NOTHING and not self.from_weights:
             raise ValueError("freeze needs from_weights: fresh weights have to learn")
         is_fresh = self.init is Init.HE and self.input_scaling is InputScaling.STANDARD

@@ -15,6 +15,9 @@ from alexnet_cli.manifest import Activation, Network, NetworkSpec, Pool
 PRETRAINED = {"owt": Network.ALEXNET_OWT}
 """Names of trained weights that can be downloaded, and their network."""
 
+PRETRAINED_DATA = "imagenet"
+"""What they were trained on; it cannot be named with --data."""
+
 SWITCHES = ("activation", "lrn", "pool", "groups")
 
 
@@ -157,6 +160,13 @@ FACTS = {
 }
 
 
+def switch_flag(key: str, value: Any) -> str:
+    """Return what sets a switch on the command line."""
+    if isinstance(value, bool):
+        return f"--{key}" if value else f"--no-{key}"
+    return f"--{key} {value}"
+
+
 def network_spec(
     name: Network,
     *,
@@ -183,11 +193,8 @@ def network_spec(
     chosen = {key: value for key, value in (switches or {}).items() if value is not None}
     for key, value in chosen.items():
         if value != own[key] and key not in facts.switches:
-            flag = f"--{key} {value}"
-            if isinstance(value, bool):
-                flag = f"--{key}" if value else f"--no-{key}"
             raise UsageError(
-                f"{name} cannot be built with {flag}",
+                f"{name} cannot be built with {switch_flag(key, value)}",
                 hint=f"leave it out; what {name} can be switched in: "
                 + (", ".join(facts.switches) or "nothing"),
             )

@@ -153,6 +153,12 @@ def exported_model(run: RunFolder) -> Path:
     for path in (run.onnx, run.safetensors):
         if path.is_file():
             return path
+    if not run.checkpoints.is_dir():
+        raise AlexnetError(
+            f"{run.path} is not a run folder, and holds no {ONNX_NAME} or {SAFETENSORS_NAME}",
+            hint=f"name a model file, as {RUNS_FOLDER}/RUN/{ONNX_NAME}, or a run in {RUNS_FOLDER}/",
+            code="not_a_run",
+        )
     raise AlexnetError(
         f"the run {run.path} has no exported model",
         hint=f"export it with: alexnet export {shlex.quote(str(run.path))} --format onnx",

@@ -203,6 +203,26 @@ def test_a_fifo_does_not_hang_and_a_strange_name_does_not_stop_the_others(
         assert "caf" in result.stdout
 
 
+def test_control_characters_of_file_names_are_escaped(trained_folder: Path, alexnet: Run) -> None:
+    strange = "a\x1b[31m\nb.png"
+    Path(strange).write_bytes((trained_folder / "0.png").read_bytes())
+    run = trained_folder / "runs" / "alexnet-cifar-shapes"
+    shown = alexnet("predict", strange, "no\x1b\x07such.png", "--model", run)
+    assert r"a\x1b[31m\nb.png" in shown.stdout
+    assert shown.stderr.splitlines()[-2] == r"error: no such image: no\x1b\x07such.png"
+    assert "\x1b" not in shown.stdout + shown.stderr
+    answer = alexnet("predict", strange, "--model", run, "--json")
+    assert json.loads(answer.stdout)["file"] == strange
+
+
+def test_explain_names_its_own_flag(alexnet: Run) -> None:
+    for name, own in (("alexnet", 224), ("alexnet-cifar", 28), ("cuda-convnet-13pct", 24)):
+        refused = alexnet("explain", name, "--crop-size", "1")
+        assert refused.returncode == 2
+        hint = refused.stderr.splitlines()[1].partition("alexnet ")[2].split()
+        assert hint == ["explain", name, "--crop-size", str(own)]
+
+
 def test_export_never_writes_into_a_checkpoint(trained_folder: Path, alexnet: Run) -> None:
     (first, *_) = (trained_folder / "runs" / "alexnet-cifar-shapes" / "checkpoints").iterdir()
     before = (first / "model.safetensors").read_bytes()

@@ -26,6 +26,16 @@ def test_every_example_has_a_test() -> None:
     assert {path.name for path in _EXAMPLES.iterdir() if path.is_file()} == tested
 
 
+@pytest.mark.parametrize("name", ["own_images", "fine_tune", "predict_with_onnxruntime"])
+def test_without_arguments_an_example_says_what_it_takes(name: str) -> None:
+    result = subprocess.run(
+        [sys.executable, _EXAMPLES / f"{name}.py"], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 2
+    assert f"python {name}.py" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 @pytest.mark.slow
 def test_train_and_export() -> None:
     result = subprocess.run(

@@ -108,9 +108,10 @@ def test_a_start_that_is_none_is_told_with_its_cure(alexnet: Run) -> None:
         (("--model", "alexnet-cifar-bn", "--lrn"), ("cannot be built with --lrn",)),
         (("--model", "cuda-convnet-18pct", "--init", "paper"), ("were published", "--init he")),
         (("--model", "cuda-convnet-13pct", "--recipe", "fast"), ("no fast recipe",)),
-        (("--model", "cuda-convnet-80sec", "--crop-size", "20"), ("8 divides, not 20",)),
-        (("--drop-epochs", "3"), ("need each other",)),
-        (("--schedule", "stages", "--drop-epochs", "5,3"), ("not in order",)),
+        (("--model", "cuda-convnet-80sec", "--image-size", "12"), ("not 12", "--image-size 32")),
+        (("--drop-epochs", "3"), ("need each other", "--schedule stages --drop-epochs")),
+        (("--schedule", "stages", "--drop-epochs", "1,2,"), ("by commas", "--drop-epochs 120,130")),
+        (("--schedule", "stages", "--drop-epochs", "91"), ("90 epochs", "more --epochs")),
         (("--freeze", "features"), ("needs from_weights",)),
         (("--model", "cuda-convnet-80sec", "--dropout", "0.5"), ("has no dropout",)),
         (("--from", "nowhere"), ("no trained weights", "owt")),
@@ -167,6 +168,9 @@ def test_models_and_explain(alexnet: Run) -> None:
     assert document["num_parameters"] == 62_378_344
     assert document["layers"][0]["output_shape"] == [96, 55, 55]
     assert any(text.startswith("Paper") for text in document["departures"]["network"])
+    switched = alexnet("explain", "alexnet", "--no-lrn", env={"COLUMNS": "80"}).stdout
+    assert "§3.2, §3.5 │" in alexnet("explain", "alexnet", env={"COLUMNS": "80"}).stdout
+    assert "Here: none, because it was asked" in switched
     unknown = alexnet("explain", "vgg")
     assert unknown.returncode == 2
     assert "alexnet-cifar" in unknown.stderr

@@ -130,6 +130,23 @@ def test_a_crop_must_fit_into_the_image_when_its_size_is_known():
         TrainConfig(image_size=32, crop_size=33)
 
 
+@pytest.mark.parametrize("value", ["1,2,", ",", "1,,2", "a", "0,3", "-1", "5,3", "3,3", "1.5", "²"])
+def test_stages_are_refused_in_words(value):
+    with pytest.raises(ValidationError) as caught:
+        TrainConfig(schedule="stages", drop_epochs=value)
+    (problem,) = caught.value.errors()
+    assert problem["loc"] == ("drop_epochs",)
+    assert problem["msg"].endswith("separated by commas, in order, each once")
+    assert "--drop-epochs 120,130" in problem["ctx"]["hint"]
+
+
+def test_a_stage_beyond_the_run_is_refused():
+    assert TrainConfig(schedule="stages", epochs=130, drop_epochs="9,130").stages == (9, 130)
+    with pytest.raises(ValidationError, match="120,130 go beyond the 125 epochs") as caught:
+        TrainConfig(schedule="stages", epochs=125, drop_epochs="120,130")
+    assert "--drop-epochs up to 125" in caught.value.errors()[0]["ctx"]["hint"]
+
+
 def test_a_configuration_cannot_be_changed():
     config = TrainConfig()
     with pytest.raises(ValidationError, match="frozen"):

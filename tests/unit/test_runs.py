@@ -112,11 +112,18 @@ def test_onnx_is_preferred_to_safetensors(tmp_path):
 
 
 def test_a_run_without_a_model_is_an_error_with_the_command_that_makes_one(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
     with pytest.raises(AlexnetError) as caught:
         exported_model(RunFolder(tmp_path))
     assert caught.value.code == "not_exported"
     assert str(tmp_path) in caught.value.message
     assert f"alexnet export {tmp_path} --format onnx" in caught.value.hint
+
+
+def test_a_folder_that_is_no_run_is_said_to_be_none(tmp_path):
+    with pytest.raises(AlexnetError, match="is not a run folder") as caught:
+        exported_model(RunFolder(tmp_path))
+    assert "runs/" in caught.value.hint
 
 
 def test_a_parent_that_is_a_file_is_an_error_in_words(isolated):

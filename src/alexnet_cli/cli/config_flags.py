@@ -160,4 +160,5 @@ def _in_words(problem: ErrorDetails) -> UsageError:
     flag = "--" + str(problem["loc"][0]).replace("_", "-") if problem["loc"] else "the options"
     value = f" {problem['input']}" if problem["loc"] else ""
     reason = problem["msg"].removeprefix("Value error, ")
-    return UsageError(f"{flag}{value}: {reason}", hint="see: alexnet train --help")
+    hint = problem.get("ctx", {}).get("hint", "see: alexnet train --help")
+    return UsageError(f"{flag}{value}: {reason}", hint=hint)

@@ -22,10 +22,18 @@ def stdout_console() -> "Console":
     return Console(highlight=False)
 
 
+def printable(text: str) -> str:
+    """Escape what a terminal would act upon: file names may hold any character."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
 def note(message: str, *, quiet: bool = False) -> None:
     """Tell the user something beside the result."""
     if not quiet:
-        print(message, file=sys.stderr, flush=True)
+        print(printable(message), file=sys.stderr, flush=True)
 
 
 def print_json(document: Any) -> None:
@@ -39,9 +47,9 @@ def report_error(message: str, hint: str | None, code: str, *, as_json: bool) ->
         document = {"error": {"code": code, "message": message, "hint": hint}}
         print(json.dumps(document), file=sys.stderr, flush=True)
         return
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {printable(message)}", file=sys.stderr)
     if hint:
-        print(f"hint: {hint}", file=sys.stderr, flush=True)
+        print(f"hint: {printable(hint)}", file=sys.stderr, flush=True)
 
 
 class ByteProgress:

@@ -134,13 +134,12 @@ def convert_weights(entry: "WeightsEnum", folder: Path, *, quiet: bool) -> None:
     """Fetch torchvision's weights and write them into a folder."""
     import sys
 
-    from alexnet_cli.data.shapes import draw_shapes
+    from alexnet_cli.cli.model_source import drawn_crops
     from alexnet_cli.export.pretrained import convert, fetch_state_dict
-    from alexnet_cli.image import crop_centre, resize_all
 
     state = fetch_state_dict(entry, show_progress=not quiet and sys.stderr.isatty())
-    images, _ = draw_shapes(16, seed=0)
-    written = convert(state, entry, folder, crop_centre(resize_all(images, 256), 224))
+    images = drawn_crops(16, image_size_px=256, crop_size_px=224)
+    written = convert(state, entry, folder, images)
     note(
         f"{written.path.name}: {written.num_bytes:,} bytes; logits within "
         f"{written.parity.max_logit_difference:.1e} of PyTorch",

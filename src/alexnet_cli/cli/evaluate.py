@@ -1,11 +1,12 @@
 """`alexnet evaluate`."""
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from alexnet_cli.cli.console import note, print_json, stderr_console, stdout_console
+from alexnet_cli.cli.console import note, print_json, printable, stderr_console, stdout_console
 from alexnet_cli.cli.options import Device, Json, ModelPath, Quiet
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from alexnet_cli.manifest import Provenance
 
 EXAMPLES = "Example: alexnet evaluate runs/alexnet-cifar-cifar10 --views 10"
+
+_NUM_NAMED = 5  # classes that a message names
 
 
 def command(
@@ -43,7 +46,7 @@ def command(
     """Measure a model: top-1 with its 95 % interval, top-5, loss, and each class."""
     from alexnet_cli.cli.model_source import open_model
     from alexnet_cli.data.catalog import Split
-    from alexnet_cli.errors import UsageError
+    from alexnet_cli.errors import DataError, UsageError
     from alexnet_cli.manifest import data_name
 
     if split not in tuple(Split):
@@ -53,13 +56,24 @@ def command(
     if opened.note:
         note(opened.note)  # also when quiet: nobody falls back to the CPU unawares
     name = data_name(data) if data else opened.manifest.provenance.data
-    result = measure(
-        opened, name, Split(split), num_views=views, batch_size=batch_size, quiet=quiet
-    )
+    try:
+        result = measure(
+            opened, name, Split(split), num_views=views, batch_size=batch_size, quiet=quiet
+        )
+    except DataError as error:
+        if error.code == "no_test_split":
+            error.hint = f"measure on the images held out: {_on_val(model, data)}"
+        raise
     if json:
         print_json({"model": str(opened.path), "data": name, "split": split, **result.to_dict()})
     else:
         print_evaluation(result, title=f"{name} {split}")
+
+
+def _on_val(model: Path | None, data: str | None) -> str:
+    named = [str(model)] if model else []
+    named += ["--data", data] if data else []
+    return shlex.join(["alexnet", "evaluate", *named, "--split", "val"])
 
 
 def measure(
@@ -84,7 +98,8 @@ def measure(
     origin = manifest.provenance
     if dataset.classes != manifest.classes:
         raise UsageError(
-            f"{opened.path} knows other classes than {dataset.name}",
+            f"{opened.path} knows other classes than {dataset.name}: "
+            + _differing(known=manifest.classes, there=dataset.classes),
             hint=f"evaluate it on {origin.data}, whose classes it knows: --data "
             f"{shlex.quote(origin.data)}",
             code="classes_differ",
@@ -122,6 +137,17 @@ def _require_same_division(dataset: "Dataset", origin: "Provenance") -> None:
         )
 
 
+def _differing(*, known: tuple[str, ...], there: tuple[str, ...]) -> str:
+    """Say which classes are on one side only."""
+    parts = []
+    for words, names, others in (("it lacks", known, there), ("it also has", there, known)):
+        only = [name for name in names if name not in set(others)]
+        if only:
+            more = f" and {len(only) - _NUM_NAMED:,} more" if len(only) > _NUM_NAMED else ""
+            parts.append(f"{words} {', '.join(only[:_NUM_NAMED])}{more}")
+    return "; ".join(parts) or "they are in another order"
+
+
 def _bar(total: int, *, quiet: bool) -> "Progress":
     from rich.progress import Progress
 
@@ -133,15 +159,17 @@ def _bar(total: int, *, quiet: bool) -> "Progress":
 
 def print_evaluation(result: "Evaluation", *, title: str) -> None:
     """Print the per-class table and the figures."""
+    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     views = f", {result.num_views} views each" if result.num_views > 1 else ""
-    table = Table(title=f"{title}, {result.num_images:,} images{views}")
+    table = Table(title=f"{escape(printable(title))}, {result.num_images:,} images{views}")
     for column in ("class", "images", "precision", "recall", "F1"):
         table.add_column(column, justify="left" if column == "class" else "right")
     for row in result.classes:
         shares = (f"{share:.1%}" for share in (row.precision, row.recall, row.f1))
-        table.add_row(row.name, f"{row.num_images:,}", *shares)
+        table.add_row(Text(printable(row.name)), f"{row.num_images:,}", *shares)
     console = stdout_console()
     console.print(table)
     low, high = result.top1_interval

@@ -12,9 +12,15 @@ from alexnet_cli.cli.options import Json
 from alexnet_cli.manifest import Activation, Network, NetworkSpec, Pool
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
     from alexnet_cli.models.explain import LayerRow
 
 EXAMPLES = "Example: alexnet explain alexnet --groups 1"
+
+_COLUMNS = ("layer", "output", "k/s/p/g", "parameters", "MACs", "sees", "memory", "paper")
+_DISPENSABLE = ("memory", "sees")  # on a narrow console, the first one first
 
 _OWN_START = (("alexnet_cli.networks", "_protocol"),)  # cuda-convnet's
 _OTHER_START = (
@@ -55,25 +61,31 @@ def command(
     Numbers are for one image: multiply-accumulates (MACs), float32 memory of
     the activations, and the side of the part of the image that a unit sees.
     """
+    from alexnet_cli.errors import UsageError
     from alexnet_cli.models.build import CLASSES
-    from alexnet_cli.models.explain import layer_table, paper_notes
+    from alexnet_cli.models.explain import layer_table, paper_notes, switch_notes
     from alexnet_cli.models.lrn import LocalResponseNorm
     from alexnet_cli.networks import FACTS, network_spec
 
     facts = FACTS[name]
     is_large = facts.image_size_px > 32
+    own_px = facts.crop_size_px or round(facts.image_size_px * 7 / 8)
     spec = network_spec(
         name,
         num_classes=classes or (1000 if is_large else 10),
-        crop_size_px=crop_size or facts.crop_size_px or round(facts.image_size_px * 7 / 8),
+        crop_size_px=crop_size or own_px,
         switches={"activation": activation, "lrn": lrn, "pool": pool, "groups": groups or None},
     )
-    rows = layer_table(spec)
+    try:
+        rows = layer_table(spec)
+    except UsageError as error:  # its own hint is for train
+        error.hint = f"its own input: alexnet explain {name} --crop-size {own_px}"
+        raise
     about: list[Any] = [inspect.getmodule(CLASSES[name]), CLASSES[name]]
     if any(row.name.startswith("lrn") for row in rows):
         about.append(LocalResponseNorm)
     notes = {
-        "network": paper_notes(about),
+        "network": (*switch_notes(spec), *paper_notes(about)),
         "training": paper_notes(
             getattr(importlib.import_module(module), thing)
             for module, thing in (
@@ -104,30 +116,51 @@ def _as_data(
 def _print(
     spec: NetworkSpec, rows: "tuple[LayerRow, ...]", notes: dict[str, tuple[str, ...]]
 ) -> None:
-    from rich.table import Table
-
-    table = Table(
-        title=f"{spec.name}, {spec.num_classes:,} classes, {spec.crop_size_px}-px input",
-        caption="k/s/p/g: kernel, stride, padding, groups",
-        show_footer=True,
-    )
-    totals = {
-        "parameters": f"{sum(row.num_parameters for row in rows):,}",
-        "MACs": f"{sum(row.num_macs for row in rows) / 1e6:,.1f} M",
-        "memory": f"{sum(row.activation_bytes for row in rows) / 1024:,.0f} K",
-    }
-    for column in ("layer", "output", "k/s/p/g", "parameters", "MACs", "sees", "memory", "paper"):
-        justify: Any = "left" if column in ("layer", "paper") else "right"
-        footer = "total" if column == "layer" else totals.get(column, "")
-        table.add_column(column, footer=footer, justify=justify, no_wrap=column != "paper")
-    for row in rows:
-        table.add_row(*_cells(row))
     console = stdout_console()
-    console.print(table)
+    console.print(_fitting_table(console, spec, rows))
     for what, texts in notes.items():
         console.print(f"\nThe {what} and the paper")
         for text in texts:
             console.print(f"• {text}", markup=False)
+
+
+def _fitting_table(console: "Console", spec: NetworkSpec, rows: "tuple[LayerRow, ...]") -> "Table":
+    """Return the table with as many columns as the console has room for, in whole words."""
+    from rich.measure import Measurement
+
+    unlimited = console.options.update(max_width=1_000)
+    for num_left_out in range(len(_DISPENSABLE) + 1):
+        table = _table(spec, rows, left_out=_DISPENSABLE[:num_left_out])
+        if Measurement.get(console, unlimited, table).maximum <= console.width:
+            break
+    return table
+
+
+def _table(
+    spec: NetworkSpec, rows: "tuple[LayerRow, ...]", *, left_out: tuple[str, ...]
+) -> "Table":
+    from rich.table import Table
+
+    more = f"; on a wider screen also: {', '.join(left_out)}" if left_out else ""
+    table = Table(
+        title=f"{spec.name}, {spec.num_classes:,} classes, {spec.crop_size_px}-px input",
+        caption=f"k/s/p/g: kernel, stride, padding, groups{more}",
+        show_footer=True,
+    )
+    totals = {
+        "layer": "total",
+        "parameters": f"{sum(row.num_parameters for row in rows):,}",
+        "MACs": f"{sum(row.num_macs for row in rows) / 1e6:,.1f} M",
+        "memory": f"{sum(row.activation_bytes for row in rows) / 1024:,.0f} K",
+    }
+    shown = [column for column in _COLUMNS if column not in left_out]
+    for column in shown:
+        justify: Any = "left" if column in ("layer", "paper") else "right"
+        table.add_column(column, footer=totals.get(column, ""), justify=justify, no_wrap=True)
+    for row in rows:
+        cells = dict(zip(_COLUMNS, _cells(row), strict=True))
+        table.add_row(*(cells[column] for column in shown))
+    return table
 
 
 def _cells(row: "LayerRow") -> tuple[str, ...]:

@@ -1,25 +1,37 @@
 """`alexnet export`."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from alexnet_cli.cli.console import note, print_json
-from alexnet_cli.cli.options import Json, ModelPath, Quiet, TrainedOn
+from alexnet_cli.cli.options import Json, Quiet
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from alexnet_cli.cli.model_source import Trained
+    from alexnet_cli.data.arrays import ImageSource
     from alexnet_cli.export.write import Exported
-    from alexnet_cli.training.checkpoint import Checkpoint
+    from alexnet_cli.manifest import Manifest, Provenance
 
 EXAMPLES = "Example: alexnet export --format all --shared-weights"
 
+_NUM_DRAWN = 16
+
 
 def command(
-    model: ModelPath = None,
+    model: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[MODEL]",
+            help="Run folder, checkpoint folder, .safetensors or owt; the newest run by default.",
+            show_default=False,
+        ),
+    ] = None,
     file_format: Annotated[
         str, typer.Option("--format", "-f", help="onnx, safetensors or all.")
     ] = "onnx",
@@ -27,24 +39,30 @@ def command(
         bool,
         typer.Option("--shared-weights", help="A small model.onnx that reads model.safetensors."),
     ] = False,
-    data: TrainedOn = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Without MODEL: take the newest run on this dataset or folder. With it: where the "
+            "images to compare on are, when they were moved.",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Folder; the run folder by default.", show_default=False
+            "--output", "-o", help="Folder; that of the run or file by default.", show_default=False
         ),
     ] = None,
     num_parity_images: Annotated[
-        int, typer.Option("--parity-images", min=1, help="Validation images to compare on.")
+        int, typer.Option("--parity-images", min=1, help="Images to compare on.")
     ] = 1_000,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Write the best checkpoint as ONNX or safetensors, compared with PyTorch on real images."""
-    from alexnet_cli.cli.model_source import find_checkpoint, load_network
+    from alexnet_cli.cli.model_source import open_trained
     from alexnet_cli.errors import UsageError
     from alexnet_cli.export.write import Format, export_model
-    from alexnet_cli.training.checkpoint import STATE_FILE
 
     if file_format not in tuple(Format):
         raise UsageError(
@@ -52,32 +70,50 @@ def command(
         )
     if file_format == Format.SAFETENSORS and shared_weights:
         raise UsageError("--shared-weights is for ONNX", hint="use --format onnx or all")
-    checkpoint = find_checkpoint(model, data=data)
-    epoch, top1 = checkpoint.manifest.provenance.epoch, checkpoint.manifest.provenance.val_top1
-    note(f"exporting {checkpoint.folder} (epoch {epoch}, validation top-1 {top1:.2%})", quiet=quiet)
-    folder = output or _run_folder(checkpoint.folder)
+    trained = open_trained(model, data=data)
+    folder = output or trained.folder
+    _require_free(folder, trained, writes_weights=shared_weights or file_format != Format.ONNX)
+    origin = trained.manifest.provenance
+    epoch = f"epoch {origin.epoch}, " if origin.epoch else ""
+    note(f"exporting {trained.label} ({epoch}validation top-1 {origin.val_top1:.2%})", quiet=quiet)
+    images, what = _parity_images(
+        trained.manifest, num_parity_images, model=model, data=data if model else None
+    )
+    written = export_model(
+        trained.network,
+        trained.manifest,
+        folder,
+        file_format=Format(file_format),
+        shared_weights=shared_weights,
+        images_BSSC=images,
+    )
+    _report(written, what, as_json=json, quiet=quiet)
+
+
+def _require_free(folder: Path, trained: "Trained", *, writes_weights: bool) -> None:
+    """Refuse to write over the weights that are exported."""
+    from alexnet_cli.errors import UsageError
+    from alexnet_cli.training.checkpoint import STATE_FILE
+
     if (folder / STATE_FILE).exists():
         raise UsageError(
             f"{folder} is a checkpoint; an export would overwrite its weights",
             hint="choose another --output",
         )
-    written = export_model(
-        load_network(checkpoint),
-        checkpoint.manifest,
-        folder,
-        file_format=Format(file_format),
-        shared_weights=shared_weights,
-        images_BSSC=_parity_images(checkpoint, num_parity_images),
-    )
-    _report(written, as_json=json, quiet=quiet)
+    source = trained.weights
+    if writes_weights and source is not None and folder.resolve() == source.parent.resolve():
+        raise UsageError(
+            f"{source} lies in the folder that its own copy would be written to",
+            hint="choose another --output, or --format onnx alone",
+        )
 
 
-def _report(written: "list[Exported]", *, as_json: bool, quiet: bool) -> None:
+def _report(written: "list[Exported]", what: str, *, as_json: bool, quiet: bool) -> None:
     for file in written:
         note(
             f"{file.path.name}: {file.num_bytes:,} bytes; logits within "
             f"{file.parity.max_logit_difference:.1e} of PyTorch on {file.parity.num_images:,} "
-            "validation images, every top class the same",
+            f"{what}, every top class the same",
             quiet=quiet,
         )
     if as_json:
@@ -96,21 +132,45 @@ def _report(written: "list[Exported]", *, as_json: bool, quiet: bool) -> None:
         print(file.path)
 
 
-def _run_folder(checkpoint: Path) -> Path:
-    """Return the run of a checkpoint folder, as seen from the working folder if it lies below."""
-    run = checkpoint.resolve().parent.parent
-    return run.relative_to(Path.cwd()) if run.is_relative_to(Path.cwd()) else run
+def _parity_images(
+    manifest: "Manifest", num_images: int, *, model: Path | None, data: str | None
+) -> "tuple[NDArray[np.uint8], str]":
+    """Return crops to compare on, and what they are: those held out of the training, if at hand.
 
-
-def _parity_images(checkpoint: "Checkpoint", num_images: int) -> "NDArray[np.uint8]":
+    Args:
+        manifest: Of the model that is exported.
+        num_images: At most so many.
+        model: What the user calls it.
+        data: Where images are now, if not where they were in training; any images will do.
+    """
     import numpy as np
 
-    from alexnet_cli.data.catalog import Split, find_dataset, load_split
+    from alexnet_cli.cli.model_source import drawn_crops
+    from alexnet_cli.data.catalog import find_dataset
     from alexnet_cli.image import crop_centre
+    from alexnet_cli.networks import PRETRAINED_DATA
 
-    origin, spec = checkpoint.manifest.provenance, checkpoint.manifest.input
-    source = load_split(
-        find_dataset(origin.data), Split.VAL, val_size=origin.val_size, seed=origin.seed
-    )
-    some = source.take(np.arange(min(num_images, len(source))))
-    return crop_centre(some.squares(spec.image_size_px), spec.crop_size_px)
+    size_px, crop_px = manifest.input.image_size_px, manifest.input.crop_size_px
+    if data is None and manifest.provenance.data == PRETRAINED_DATA:
+        count = min(num_images, _NUM_DRAWN)
+        return drawn_crops(count, image_size_px=size_px, crop_size_px=crop_px), "drawn images"
+    if data is None:
+        source, what = _held_out(manifest.provenance, model), "validation images"
+    else:
+        dataset = find_dataset(data)
+        source, what = dataset.load_val() or dataset.load_train(), f"images of {dataset.name}"
+    spread = np.linspace(0, len(source) - 1, min(num_images, len(source))).astype(np.int64)
+    return crop_centre(source.take(spread).squares(size_px), crop_px), what
+
+
+def _held_out(origin: "Provenance", model: Path | None) -> "ImageSource":
+    from alexnet_cli.data.catalog import Split, find_dataset, load_split
+    from alexnet_cli.errors import UsageError
+
+    try:
+        dataset = find_dataset(origin.data)
+    except UsageError as error:
+        named = shlex.quote(str(model)) if model else "RUN"
+        error.hint = f"say where its images are now: alexnet export {named} --data FOLDER"
+        raise
+    return load_split(dataset, Split.VAL, val_size=origin.val_size, seed=origin.seed)

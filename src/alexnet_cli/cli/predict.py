@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from alexnet_cli.cli.console import note, print_json, report_error, stdout_console
+from alexnet_cli.cli.console import note, print_json, printable, report_error, stdout_console
 from alexnet_cli.cli.options import Device, Json, Quiet, TrainedOn
 
 if TYPE_CHECKING:
@@ -85,9 +85,10 @@ def _print_table(predictions: Iterable["Prediction"]) -> bool:
             failed = True
             _report(prediction.error, as_json=False)
         for place, entry in enumerate(prediction.top):
-            image = Text(prediction.source if place == 0 else "")
+            image = Text(printable(prediction.source) if place == 0 else "")
             last = 0 < place == len(prediction.top) - 1
-            table.add_row(image, Text(entry.name), f"{entry.probability:.1%}", end_section=last)
+            name, share = Text(printable(entry.name)), f"{entry.probability:.1%}"
+            table.add_row(image, name, share, end_section=last)
     if table.row_count:
         stdout_console().print(table)
     return failed

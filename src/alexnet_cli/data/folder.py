@@ -24,6 +24,7 @@ SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm",
 )  # fmt: skip
 TRAIN, VAL, TEST = "train", "val", "test"
+_LIKE_SPLITS = (TRAIN, VAL, "valid", "validation", TEST)  # whatever their case
 _NUM_NAMED = 5  # unreadable files that a message names
 _LAYOUT = "put the images into {0}/train/CLASS/ and {0}/test/CLASS/, or into {0}/CLASS/"
 
@@ -119,8 +120,10 @@ def list_classes(path: Path) -> tuple[str, ...]:
     """Return the class names of a dataset's folder, in label order.
 
     Raises:
-        DataError: There are fewer than two, or one cannot be written into a file as text.
+        DataError: There are fewer than two, one cannot be written into a file as text, or it is
+            unclear which folders are splits.
     """
+    _require_clear_splits(path)
     root = training_root(path)
     classes = _class_folders(root)
     if len(classes) < 2:
@@ -133,12 +136,37 @@ def list_classes(path: Path) -> tuple[str, ...]:
     return classes
 
 
+def _require_clear_splits(path: Path) -> None:
+    """Refuse what looks like a split but would be a class, or be overlooked."""
+    has_train = (path / TRAIN).is_dir()
+    for entry in sorted(os.scandir(path), key=lambda entry: entry.name):
+        reason = _split_doubt(entry, has_train=has_train)
+        if entry.name.lower() in _LIKE_SPLITS and reason:
+            raise DataError(
+                f"{path / entry.name} is called like a split, but {reason}",
+                hint="rename it to train/ (and val/, test/), or to what is no split's name",
+                code="split_name",
+            )
+
+
+def _split_doubt(entry: "os.DirEntry[str]", *, has_train: bool) -> str | None:
+    if not has_train:
+        return "there is no train/ beside it" if entry.is_dir() else None
+    if not entry.is_dir():
+        return "it is not a folder"
+    return None if entry.name in (TRAIN, VAL, TEST) else "it is no train/, val/ or test/"
+
+
 def _class_folders(root: Path) -> tuple[str, ...]:
-    names = sorted(
-        entry.name
-        for entry in os.scandir(root)
-        if entry.is_dir() and not entry.name.startswith(".")
-    )
+    entries = [e for e in os.scandir(root) if e.is_dir() and not e.name.startswith(".")]
+    for entry in entries:
+        if entry.is_symlink() and root.resolve().is_relative_to(target := Path(entry).resolve()):
+            raise DataError(
+                f"the class folder {root / entry.name} is a link to {target}, which it lies in",
+                hint="remove the link",
+                code="class_link",
+            )
+    names = sorted(entry.name for entry in entries)
     for name in names:
         if not name.isprintable():  # nor bytes that are not UTF-8: the manifest is text
             raise DataError(

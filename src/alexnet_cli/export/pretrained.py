@@ -14,7 +14,7 @@ from alexnet_cli.errors import DownloadError
 from alexnet_cli.export.write import Exported, Format, export_model
 from alexnet_cli.manifest import InputSpec, Manifest, Network, Provenance
 from alexnet_cli.models.build import build_network
-from alexnet_cli.networks import network_spec
+from alexnet_cli.networks import PRETRAINED_DATA, network_spec
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # what they were trained with, 0–1
 _IMAGE_SIZE_PX, _CROP_SIZE_PX = 256, 224
@@ -78,7 +78,7 @@ def convert(
         InputSpec(_IMAGE_SIZE_PX, _CROP_SIZE_PX, scale=(red, green, blue), shift=shift),
         classes,
         Provenance(
-            data="imagenet", seed=0, val_size=_NUM_VAL, epoch=0,
+            data=PRETRAINED_DATA, seed=0, val_size=_NUM_VAL, epoch=0,
             val_top1=weights.meta["_metrics"]["ImageNet-1K"]["acc@1"] / 100,
             config_sha256="", init=weights.url, momentum_kind="",
             versions={"torchvision": metadata.version("torchvision")},

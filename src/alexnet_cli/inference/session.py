@@ -7,8 +7,11 @@ import base64
 import contextlib
 import hashlib
 import json
+import re
+import shlex
 import struct
 import sys
+import textwrap
 import zlib
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from numpy.typing import NDArray
 from alexnet_cli.errors import ModelFileError
 from alexnet_cli.inference.providers import Providers, check_provider, choose_providers
 from alexnet_cli.manifest import METADATA_KEY, Manifest, manifest_from_json
+from alexnet_cli.runs import RunFolder
 
 GRAPH_KEY = "alexnet.graph"
 """Metadata of a safetensors export: the ONNX graph without weights, zlib, base64."""
@@ -39,6 +43,13 @@ _ORT_ERRORS = tuple(
         "NotImplemented", "RuntimeException", "EPFail",
     )
 )  # fmt: skip
+
+
+_ORT_NOISE = re.compile(
+    r"\[ONNXRuntimeError\] : \d+ : \w+ : "
+    # file:line, then a function with or without its signature
+    r"|(?:/[\w./+-]*/)?\w+\.(?:cc|cpp|h):\d+ (?:[\w:<>*&~ ]*[\w>]\([^)]*\)|\w+)"
+)
 
 
 class Model:
@@ -93,7 +104,7 @@ def load_model(path: Path, *, device: str = "auto", for_many: bool = True) -> Mo
     if not path.is_file():
         raise ModelFileError(
             f"no such model: {path}",
-            hint="export one with: alexnet export --format onnx",
+            hint=export_hint(path),
             code="model_missing",
         )
     providers = choose_providers(device)
@@ -109,22 +120,33 @@ def load_model(path: Path, *, device: str = "auto", for_many: bool = True) -> Mo
         raise _unusable(path, _first_line(error)) from error
     if text is None:
         raise _unusable(path, "it has no alexnet manifest", code="manifest_invalid")
-    manifest = manifest_from_json(text, source=str(path))
+    manifest = _manifest(text, path)
     _check_shared_weights(session, path)
     _check_interface(session, manifest, path)
     return Model(session, manifest, path, providers_note)
 
 
 def _first_line(error: Exception) -> str:
-    return f"ONNX Runtime: {(str(error).strip() or type(error).__name__).splitlines()[0]}"
+    """Return what ONNX Runtime says, without its error codes and places in its source."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    words = _ORT_NOISE.sub(" ", line).removesuffix(".").split()
+    return f"ONNX Runtime: {textwrap.shorten(' '.join(words), 200, placeholder=' …')}"
 
 
 def _unusable(path: Path, reason: str, code: str | None = None) -> ModelFileError:
     return ModelFileError(
         f"cannot use the model {path} ({reason})",
-        hint="export it again with: alexnet export --format onnx",
+        hint=export_hint(path),
         code=code,
     )
+
+
+def export_hint(path: Path) -> str:
+    """Return the command that writes a model file anew, of the run that it lies in, if any."""
+    file_format = "safetensors" if path.suffix == ".safetensors" else "onnx"
+    run = RunFolder(path.parent)
+    name = f" {shlex.quote(str(run.path))}" if run.checkpoints.is_dir() else ""
+    return f"export it with: alexnet export{name} --format {file_format}"
 
 
 def _session_options(*, for_many: bool) -> Any:
@@ -151,7 +173,15 @@ def read_manifest(path: Path) -> Manifest:
         text = json.loads(_read_header(path))["__metadata__"][METADATA_KEY]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _unusable(path, "it has no alexnet manifest", code="manifest_invalid") from error
-    return manifest_from_json(text, source=str(path))
+    return _manifest(text, path)
+
+
+def _manifest(text: str, path: Path) -> Manifest:
+    try:
+        return manifest_from_json(text, source=str(path))
+    except ModelFileError as error:
+        error.hint = export_hint(path)
+        raise
 
 
 def _session_from_safetensors(path: Path, options: Any, providers: Providers) -> Any:

@@ -147,6 +147,6 @@ def _side_after(spec: NetworkSpec, *, num_pools: int) -> int:
         raise UsageError(
             f"{spec.name} takes crops of {MIN_CROP_PX} to {MAX_CROP_PX} px that {divisor} "
             f"divides, not {spec.crop_size_px}",
-            hint="choose --crop-size 24 or 32, or for large images --model alexnet",
+            hint="choose --image-size 32 --crop-size 24 or 32, or for large images --model alexnet",
         )
     return spec.crop_size_px // divisor

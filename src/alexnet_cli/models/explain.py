@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from alexnet_cli.manifest import NetworkSpec
+from alexnet_cli.manifest import Activation, NetworkSpec, Pool
 from alexnet_cli.models.build import outline_network
 from alexnet_cli.models.locally_connected import LocallyConnected
 from alexnet_cli.models.lrn import LocalResponseNorm
 from alexnet_cli.models.same_map_norm import SameMapNorm
+from alexnet_cli.networks import network_spec
 
 _BYTES = 4  # of a float32
 _SECTIONS: dict[type[nn.Module], tuple[str, str]] = {
@@ -33,6 +34,14 @@ _SECTIONS: dict[type[nn.Module], tuple[str, str]] = {
     nn.AvgPool2d: ("average pool", "cuda-convnet"),
     nn.AdaptiveAvgPool2d: ("average pool", "torchvision"),
     nn.Dropout: ("dropout", "§4.2"),
+}
+
+
+_SWITCHED = {  # value other than the paper's, what the paper has, what there is instead
+    "activation": (Activation.TANH, "Paper: ReLUs behind the hidden layers (§3.1).", "tanh"),
+    "lrn": (False, "Paper: local response normalisation (§3.3).", "none"),
+    "pool": (Pool.PLAIN, "Paper: overlapping 3×3 pools at stride 2 (§3.4).", "2×2 at stride 2"),
+    "groups": (1, "Paper: convolutions in two towers, one on each GPU (§3.2, §3.5).", "one tower"),
 }
 
 
@@ -140,6 +149,16 @@ def _num_macs(module: nn.Module, output: Tensor) -> int:
     if isinstance(module, nn.Linear | LocallyConnected):
         return module.weight.numel()
     return 0
+
+
+def switch_notes(spec: NetworkSpec) -> tuple[str, ...]:
+    """Return a line for each switch that takes the network further from the paper than it is."""
+    own = network_spec(spec.name, num_classes=1, crop_size_px=1)
+    return tuple(
+        f"{paper} Here: {here}, because it was asked for."
+        for key, (value, paper, here) in _SWITCHED.items()
+        if getattr(spec, key) == value != getattr(own, key)
+    )
 
 
 def paper_notes(things: Iterable[Any]) -> tuple[str, ...]:

@@ -50,7 +50,7 @@ def published(name: Network, init: str) -> Initial:
     known = FACTS[name].initial
     if init not in known:
         raise UsageError(
-            f"no initial weights called {init!r} were published for {name}",
+            f"no initial weights called '{init}' were published for {name}",
             hint=f"use --init {' or --init '.join(['he', *known])}",
         )
     return known[init]

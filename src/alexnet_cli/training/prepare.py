@@ -1,5 +1,7 @@
 """From a configuration to everything the loop needs."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -43,12 +45,7 @@ def describe_model(
             num_classes=len(dataset.classes),
             crop_size_px=crop_size_px,
             dropout=config.dropout,
-            switches={
-                "activation": config.activation,
-                "lrn": config.lrn,
-                "pool": config.pool,
-                "groups": config.groups or None,
-            },
+            switches=switches_of(config),
         ),
         input=InputSpec(image_size_px, crop_size_px, scale=scale, shift=shift),
         classes=dataset.classes,
@@ -64,6 +61,16 @@ def describe_model(
             momentum_kind=config.momentum_kind,
         ),
     )
+
+
+def switches_of(config: TrainConfig) -> dict[str, Any]:
+    """Return the switches of a configuration by name; None is the network's own."""
+    return {
+        "activation": config.activation,
+        "lrn": config.lrn,
+        "pool": config.pool,
+        "groups": config.groups or None,
+    }
 
 
 def _scaling(

@@ -49,15 +49,18 @@ def newest_checkpoint(
         warn: Called with a message for each newer one that is not.
 
     Raises:
-        CheckpointError: There is none.
+        CheckpointError: There is none; the message says what is wrong with the newest.
     """
+    reasons = []
     for step in saved_steps(checkpoints):
         try:
             return read_checkpoint(checkpoints / f"step-{step}")
         except CheckpointError as error:
             warn(error.message)
+            reasons.append(error.message)
+    cause = f": {reasons[0]}" if reasons else ""
     raise CheckpointError(
-        f"no usable checkpoint in {checkpoints}",
+        f"no usable checkpoint in {checkpoints}{cause}",
         hint="train one with: alexnet train",
         code="checkpoint_missing",
     )

@@ -12,7 +12,8 @@ def learning_rate(config: TrainConfig, *, step: int, steps_per_epoch: int, num_d
     """Return the rate of the next update.
 
     The inverse-time schedule is that of the TensorFlow program this project began with: the rate
-    divided by 1 + 0.95 · ⌊step / 100,000⌋.
+    divided by 1 + 0.95 · ⌊step / 100,000⌋. In a warm-up, the rate is the share of its updates that
+    this one completes: the first one moves, the last one has the whole rate.
 
     Args:
         config: Schedule and initial rate.
@@ -20,12 +21,12 @@ def learning_rate(config: TrainConfig, *, step: int, steps_per_epoch: int, num_d
         steps_per_epoch: Updates of an epoch.
         num_drops: Divisions by ten that the plateau schedule has decided on.
     """
-    progress = step / (config.epochs * steps_per_epoch)
-    warmup = min(1.0, config.warmup_epochs / config.epochs)
-    if progress < warmup:
-        return config.learning_rate * progress / warmup
+    num_steps = config.epochs * steps_per_epoch
+    warmup_steps = min(config.warmup_epochs, config.epochs) * steps_per_epoch
+    if step < warmup_steps:
+        return config.learning_rate * min(1.0, (step + 1) / warmup_steps)
     if config.schedule is Schedule.LINEAR:
-        return config.learning_rate * (1.0 - progress) / (1.0 - warmup)
+        return config.learning_rate * (num_steps - step) / (num_steps - warmup_steps)
     if config.schedule is Schedule.INVERSE_TIME:
         return config.learning_rate / (1 + _INVERSE_TIME_RATE * (step // _INVERSE_TIME_STEPS))
     if config.schedule is Schedule.STAGES:

@@ -125,6 +125,7 @@ def _open_weights(config: TrainConfig) -> Pretrained | None:
             f"the weights {config.from_weights} are of {own}, not of {config.model}",
             hint=f"train --model {own}",
         )
+    pretrained.require_switches(config)
     return pretrained
 
 

@@ -135,3 +135,44 @@ def test_odd_metadata_makes_no_noise(photos):
     palette.putpalette([0, 0, 0] * 3)
     palette.save(photos / "train" / "ant" / "000.png", transparency=bytes([255, 128, 0]))
     load_train(photos, CLASSES).squares(4)  # a warning is an error in these tests
+
+
+@pytest.mark.parametrize("name", ["Train", "val", "VALID", "validation", "Test"])
+def test_a_class_called_like_a_split_is_refused(photos, name):
+    root = photos / "train"
+    (root / "ant").rename(root / name)
+    with pytest.raises(DataError, match=f"{name} is called like a split") as caught:
+        find_dataset(str(root))
+    assert "rename it to train/" in caught.value.hint
+    assert list_classes(photos) == (*sorted((name, "bee")), "élan")  # below train/ it is a class
+
+
+@pytest.mark.parametrize("name", ["Val", "valid", "validation", "Test"])
+def test_a_split_of_another_spelling_is_refused(photos, name):
+    (photos / name).mkdir()
+    with pytest.raises(DataError, match=f"{name} is called like a split, but it is no") as caught:
+        find_dataset(str(photos))
+    assert "val/, test/" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["val", "test"])
+def test_a_file_called_like_a_split_is_refused(photos, name):
+    shutil.rmtree(photos / "test")
+    (photos / name).touch()
+    with pytest.raises(DataError, match=f"{name} is called like a split, but it is not a folder"):
+        find_dataset(str(photos))
+    (photos / name).rename(photos / f"{name}.txt")
+    assert find_dataset(str(photos)).classes == CLASSES
+
+
+@pytest.mark.parametrize("target", [".", "..", "../.."])
+def test_a_class_folder_that_leads_to_where_it_lies_is_refused(photos, target):
+    (photos / "train" / "cow").symlink_to(target)
+    with pytest.raises(DataError, match="train/cow is a link to"):
+        list_classes(photos)
+
+
+def test_a_class_folder_may_be_a_link_to_elsewhere(photos, tmp_path):
+    (photos / "train" / "bee").rename(tmp_path / "bees")
+    (photos / "train" / "bee").symlink_to(tmp_path / "bees")
+    assert len(load_train(photos, CLASSES)) == 27

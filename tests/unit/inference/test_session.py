@@ -9,7 +9,7 @@ import pytest
 
 from alexnet_cli.errors import DeviceError, ModelFileError, UsageError
 from alexnet_cli.inference.providers import CUDA
-from alexnet_cli.inference.session import load_model, read_safetensors
+from alexnet_cli.inference.session import _first_line, load_model, read_safetensors
 from alexnet_cli.manifest import METADATA_KEY
 
 ONNX, SAFETENSORS = "model.onnx", "model.safetensors"
@@ -161,6 +161,37 @@ def test_a_manifest_of_another_interface(exported, tmp_path):
 def test_a_shared_graph_without_its_weights(exported, tmp_path):
     shutil.copy(exported.shared / ONNX, tmp_path)
     refuse(tmp_path / ONNX)
+
+
+def test_a_shared_graph_beside_damaged_weights_is_told_in_one_short_line(exported, tmp_path):
+    shutil.copy(exported.shared / ONNX, tmp_path)
+    weights = (exported.shared / SAFETENSORS).read_bytes()
+    (tmp_path / SAFETENSORS).write_bytes(weights[: len(weights) // 2])
+    message = refuse(tmp_path / ONNX).message.replace(str(tmp_path), "")
+    assert "(ONNX Runtime: " in message
+    assert len(message) < 250
+    assert not [noise for noise in (".cc", "::", "[", "\n") if noise in message]
+
+
+def test_places_in_the_source_of_onnx_runtime_are_left_out():
+    told = RuntimeError(
+        "[ONNXRuntimeError] : 1 : FAIL : Load model from x.onnx failed:/onnxruntime_src/core/a-b/"
+        "model.cc:149 onnxruntime::Model::Model(onnx::ModelProto&&, const P&) Unknown format (9).\n"
+    )
+    assert _first_line(told) == "ONNX Runtime: Load model from x.onnx failed: Unknown format (9)"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [(ONNX, None), (ONNX, b"garbage"), (SAFETENSORS, None), (SAFETENSORS, b"garbage" * 9)],
+)
+def test_the_hint_exports_the_run_that_the_file_lies_in(tmp_path, name, content):
+    run = tmp_path / "my run"
+    (run / "checkpoints").mkdir(parents=True)
+    if content:
+        (run / name).write_bytes(content)
+    kind = name.removeprefix("model.")
+    assert f"alexnet export '{run}' --format {kind}" in refuse(run / name).hint
 
 
 @pytest.mark.parametrize("name", [ONNX, SAFETENSORS])

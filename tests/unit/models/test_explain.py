@@ -3,7 +3,7 @@ import pytest
 from alexnet_cli.manifest import Activation, Network, Pool
 from alexnet_cli.models.alexnet import AlexNet
 from alexnet_cli.models.build import num_parameters, outline_network
-from alexnet_cli.models.explain import layer_table, paper_notes
+from alexnet_cli.models.explain import layer_table, paper_notes, switch_notes
 from alexnet_cli.networks import FACTS, network_spec
 
 
@@ -96,6 +96,31 @@ def test_switches_show(switches, present, absent):
     names = {row.name for row in table(Network.ALEXNET_CIFAR, **switches)}
     assert present in names
     assert absent not in names
+
+
+@pytest.mark.parametrize(
+    ("switches", "words"),
+    [
+        ({"activation": Activation.TANH}, ["ReLUs", "tanh"]),
+        ({"lrn": False}, ["local response", "none"]),
+        ({"pool": Pool.PLAIN}, ["overlapping", "2×2"]),
+        ({"groups": 1}, ["two towers", "one tower"]),
+        ({"groups": 2, "lrn": True}, []),
+    ],
+)
+def test_what_was_switched_is_a_departure(switches, words):
+    spec = network_spec(Network.ALEXNET, num_classes=10, crop_size_px=224, switches=switches)
+    notes = switch_notes(spec)
+    assert len(notes) == bool(words)
+    for note in notes:
+        assert note.startswith("Paper: ")
+        assert note.endswith("because it was asked for.")
+        assert all(word in note for word in words)
+
+
+def test_what_a_network_is_by_itself_was_not_asked_for():
+    for name in Network:
+        assert switch_notes(network_spec(name, num_classes=10, crop_size_px=64)) == ()
 
 
 def test_plain_pools_leave_as_much_and_no_switch_moves_a_weight():

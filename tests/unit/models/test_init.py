@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from alexnet_cli.config import Init
 from alexnet_cli.errors import UsageError
 from alexnet_cli.manifest import Network, NetworkSpec
 from alexnet_cli.models.build import build_network
@@ -71,8 +72,8 @@ def test_published_starts(init, third):
 
 def test_a_start_that_was_not_published_is_refused():
     spec = network_spec(Network.CUDA_CONVNET_18PCT, num_classes=10, crop_size_px=32)
-    with pytest.raises(UsageError, match="'paper' were published") as caught:
-        build_network(spec, init="paper")
+    with pytest.raises(UsageError, match="called 'paper' were") as caught:
+        build_network(spec, init=Init.PAPER)  # what the configuration hands on
     assert "--init he or --init released" in caught.value.hint
 
 

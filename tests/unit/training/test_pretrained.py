@@ -3,10 +3,13 @@ import dataclasses
 import pytest
 import torch
 
-from alexnet_cli.errors import AlexnetError, UsageError
+from alexnet_cli.config import TrainConfig
+from alexnet_cli.errors import AlexnetError, CheckpointError, ModelFileError, UsageError
 from alexnet_cli.manifest import Network
 from alexnet_cli.models.build import build_network
+from alexnet_cli.training.job import Conditions
 from alexnet_cli.training.pretrained import open_pretrained, settings_of
+from alexnet_cli.training.start import new_job
 
 CLASSES = ("ant", "bee", "cat", "dog", "élan")
 
@@ -54,6 +57,62 @@ def test_another_network_is_refused_before_anything_is_copied(exported, weights,
     assert all(torch.equal(before[n], v) for n, v in network.state_dict().items())
 
 
+@pytest.mark.parametrize(
+    ("switch", "flag", "hint"),
+    [
+        ({"activation": "tanh"}, "activation relu, not with --activation tanh", "--activation"),
+        ({"lrn": False}, "--lrn, not with --no-lrn", "--lrn"),
+        ({"pool": "plain"}, "--pool overlapping, not with --pool plain", "--pool"),
+        ({"groups": 1}, "--groups 2, not with --groups 1", "--groups"),
+    ],
+    ids=str,
+)
+def test_another_switch_is_refused_by_name(weights, switch, flag, hint):
+    weights.require_switches(TrainConfig(lrn=True, groups=2))
+    weights.require_switches(TrainConfig())  # the network's own
+    with pytest.raises(UsageError, match=flag) as caught:
+        weights.require_switches(TrainConfig(**switch))
+    assert f"leave {hint} out" in caught.value.hint
+
+
+def test_a_run_is_refused_when_its_weights_would_compute_something_else(exported, isolated):
+    config = TrainConfig(
+        data="shapes", from_weights=str(exported.whole / "model.safetensors"), pool="plain",
+        image_size=12, crop_size=8, val_size=9_990,
+    )  # fmt: skip
+    with pytest.raises(UsageError, match="--pool plain"):
+        new_job(config, Conditions("cpu"), name="x", parent=isolated)
+    assert list(isolated.iterdir()) == []
+
+
+def test_one_checkpoint_of_a_run_can_be_named(save, folder):
+    for step in (1, 2):
+        save(step, best_step=1)
+    first, second = (open_pretrained(str(folder / f"step-{step}")).tensors for step in (1, 2))
+    assert not torch.equal(first["weight"], second["weight"])
+    best = open_pretrained(str(folder.parent)).tensors
+    assert torch.equal(best["weight"], first["weight"])
+    assert settings_of(str(folder / "step-2"))["crop_size"] == 8
+
+
+def test_a_damaged_run_says_what_is_wrong_with_it(save, folder, damage):
+    damage(save(7) / "model.safetensors", -1)
+    with pytest.raises(CheckpointError, match=r"step-7/model\.safetensors is damaged"):
+        settings_of(str(folder.parent))
+
+
+def test_weights_that_are_not_all_there_rebuild_no_network(weights):
+    rest = {name: value for name, value in weights.tensors.items() if "classifier.7" not in name}
+    with pytest.raises(ModelFileError, match=r"classifier\.7\.bias differs"):
+        dataclasses.replace(weights, tensors=rest).rebuild()
+
+
+def test_an_onnx_file_leads_to_the_weights_beside_it(exported):
+    with pytest.raises(UsageError, match=r"model\.onnx cannot be trained further") as caught:
+        settings_of(str(exported.whole / "model.onnx"))
+    assert caught.value.hint.endswith(str(exported.whole / "model.safetensors"))
+
+
 @pytest.mark.parametrize("name", ["nowhere", "nowhere.safetensors", "file.onnx"])
 def test_what_is_not_there_is_refused(isolated, name):
     (isolated / "file.onnx").write_bytes(b"")
@@ -71,5 +130,15 @@ def test_weights_not_downloaded_yet_say_how():
 @pytest.mark.parametrize("content", [b"", b"\xff" * 40, b"\x02\0\0\0\0\0\0\0{}"], ids=len)
 def test_damaged_files_are_refused(isolated, content):
     (isolated / "bad.safetensors").write_bytes(content)
-    with pytest.raises(AlexnetError, match=r"bad\.safetensors"):
+    with pytest.raises(AlexnetError, match=r"bad\.safetensors") as caught:
         open_pretrained("bad.safetensors")
+    assert "alexnet export" in caught.value.hint
+
+
+def test_weights_cut_short_have_a_hint(exported, isolated):
+    content = (exported.whole / "model.safetensors").read_bytes()
+    (isolated / "checkpoints").mkdir()
+    (isolated / "bad.safetensors").write_bytes(content[:-9])
+    with pytest.raises(AlexnetError, match=r"bad\.safetensors") as caught:
+        open_pretrained("bad.safetensors")
+    assert caught.value.hint == "export it with: alexnet export . --format safetensors"

@@ -33,9 +33,11 @@ def test_newest_falls_back_when_the_manifest_is_damaged(save, folder, damage):
     assert newest_checkpoint(folder).state.step == 1
 
 
-def test_newest_needs_one_that_is_whole(save, folder):
+def test_newest_needs_one_that_is_whole_and_says_what_is_wrong_with_it(save, folder, damage):
+    save(2)
+    damage(folder / "step-2" / MODEL_FILE, -1)
     (save(3) / STATE_FILE).unlink()
-    with pytest.raises(CheckpointError) as caught:
+    with pytest.raises(CheckpointError, match=r"no usable .*: .*step-3 is not a checkp") as caught:
         newest_checkpoint(folder)
     assert caught.value.code == "checkpoint_missing"
     assert caught.value.hint == "train one with: alexnet train"

@@ -51,16 +51,26 @@ def test_no_divisions_when_none_are_allowed():
 
 
 @pytest.mark.parametrize(
-    ("progress", "expected"), [(0.0, 0.0), (0.05, 0.3), (0.1, 0.6), (0.55, 0.3), (1.0, 0.0)]
+    ("step", "expected"),
+    [(0, 0.0003), (999, 0.3), (1_999, 0.6), (2_000, 0.6), (11_000, 0.3), (19_999, 0.6 / 18_000)],
 )
-def test_the_rate_rises_then_falls_in_straight_lines(progress, expected):
+def test_the_rate_rises_then_falls_in_straight_lines(step, expected):
     config = TrainConfig(epochs=20, warmup_epochs=2, schedule=Schedule.LINEAR, learning_rate=0.6)
-    assert rate_at(config, progress) == pytest.approx(expected)
+    found = learning_rate(config, step=step, steps_per_epoch=STEPS, num_drops=0)
+    assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("epochs", [0.001, 0.3, 0.9999, 1.0])
+def test_no_update_of_a_warmup_is_without_effect_or_above_the_rate(epochs):
+    config = TrainConfig(epochs=1, warmup_epochs=epochs, schedule=Schedule.CONSTANT)
+    rates = [learning_rate(config, step=s, steps_per_epoch=7, num_drops=0) for s in range(7)]
+    assert all(0 < rate <= config.learning_rate for rate in rates)
+    assert rates == sorted(rates)
 
 
 def test_a_warmup_longer_than_the_run_never_divides_by_zero():
     config = TrainConfig(epochs=2, warmup_epochs=5, schedule=Schedule.LINEAR, learning_rate=0.6)
-    assert rate_at(config, 0.5) == pytest.approx(0.3)
+    assert rate_at(config, 0.5) == pytest.approx(0.3003)
 
 
 @pytest.mark.parametrize(("early", "expected"), [(0, [28] * 6), (24, [24] * 4 + [28] * 2)])
