@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.timeout(3_600 if IS_LONG else 300),
     pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores"),
 ]
-_TIMES = 20 if IS_LONG else 1
+_TIMES = 5 if IS_LONG else 1
 _TWO = ("--processes", "2")
 _TRAIN = ("train", *TINY, "--epochs", "20", "--save-steps", "5", *_TWO)
 

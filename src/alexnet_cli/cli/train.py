@@ -127,7 +127,9 @@ def command(
 
 def _begun(ranks: "Ranks", parent: Path) -> Path | None:
     """Return the run that these processes had begun when one of them died, if it has saved."""
-    run = ranks.begun_run(parent)
+    from alexnet_cli.training.restarts import begun_run
+
+    run = begun_run(ranks, parent)
     return run.path if run is not None and run.has_checkpoint() else None
 
 

@@ -50,9 +50,9 @@ class ImageArrays:
     def __len__(self) -> int:
         return len(self.labels_N)
 
-    def take(self, indices: NDArray[np.int64]) -> "ImageArrays":
+    def take(self, indices: NDArray[np.int64]) -> Self:
         """Return the images at `indices`, in that order."""
-        return ImageArrays(self.images_NHWC[indices], self.labels_N[indices])
+        return type(self)(self.images_NHWC[indices], self.labels_N[indices])
 
     def identity(self) -> bytes:
         """Return the labels: the pixels come from an archive whose hash was checked."""

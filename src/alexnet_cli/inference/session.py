@@ -52,6 +52,9 @@ _ORT_NOISE = re.compile(
 )
 
 
+_OTHER_EXPORT = "from another export"
+
+
 class Model:
     """A model ready to run.
 
@@ -117,7 +120,10 @@ def load_model(path: Path, *, device: str = "auto", for_many: bool = True) -> Mo
         text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         providers_note = check_provider(session, providers)
     except (*_ORT_ERRORS, UnicodeDecodeError) as error:
-        raise _unusable(path, _first_line(error)) from error
+        # Of a graph beside shorter weights than its own, before the two can be compared.
+        is_short = path.suffix == ".onnx" and "out of bounds" in str(error)
+        reason = f"the weights beside it are {_OTHER_EXPORT}" if is_short else _first_line(error)
+        raise _unusable(path, reason) from error
     if text is None:
         raise _unusable(path, "it has no alexnet manifest", code="manifest_invalid")
     manifest = _manifest(text, path)
@@ -205,7 +211,7 @@ def _check_shared_weights(session: Any, path: Path) -> None:
     name, _, expected = metadata[WEIGHTS_FILE_KEY].partition(" ")
     weights = path.parent / Path(name).name
     if hashlib.sha256(_read_header(weights)).hexdigest() != expected:
-        raise _unusable(path, f"{weights.name} beside it is from another export")
+        raise _unusable(path, f"{weights.name} beside it is {_OTHER_EXPORT}")
 
 
 def _read_header(path: Path) -> bytes:

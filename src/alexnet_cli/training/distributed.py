@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -29,7 +28,6 @@ from alexnet_cli.data.batches import share_of
 from alexnet_cli.devices import parse_device
 from alexnet_cli.errors import AlexnetError, Interrupted, TrainingError, UsageError
 from alexnet_cli.evaluation.evaluate import Logits
-from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.signals import StopRequest
 
 TIMEOUT_SECONDS = 120
@@ -79,28 +77,6 @@ class Ranks:
     def environment(self) -> dict[str, str]:
         """What bit-identity depends on here."""
         return {} if self.is_alone else {"ranks": str(self.world_size)}
-
-    @property
-    def launch(self) -> dict[str, str]:
-        """What `environment.json` says of the launcher, to find the run again after a restart."""
-        return {} if self.is_alone else {"launch": os.environ.get("TORCHELASTIC_RUN_ID", "")}
-
-    def begun_run(self, parent: Path) -> RunFolder | None:
-        """Return the run that these ranks began before their launcher restarted them.
-
-        Args:
-            parent: Folder of the run folders.
-        """
-        if self.is_alone or os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
-            return None
-        begun = [
-            path
-            for path in parent.glob("*/environment.json")
-            if self.launch.items() <= json.loads(path.read_text()).items()
-        ]
-        if not begun:
-            return None
-        return RunFolder(max(begun, key=lambda path: path.stat().st_mtime_ns).parent)
 
     def device_name(self, name: str) -> str:
         """Return this rank's own device: `cuda` becomes `cuda:LOCAL_RANK`.

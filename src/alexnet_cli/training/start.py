@@ -46,6 +46,7 @@ from alexnet_cli.training.prepare import (
     resolve_sizes,
 )
 from alexnet_cli.training.pretrained import Pretrained, open_pretrained
+from alexnet_cli.training.restarts import begun_run, launch_record
 from alexnet_cli.training.retention import newest_checkpoint
 from alexnet_cli.training.signals import StopRequest
 
@@ -78,13 +79,13 @@ def new_job(config: TrainConfig, conditions: Conditions, *, name: str | None, pa
     name = name or f"{config.model}-{Path(config.data).name}"
     run = RunFolder(parent / name)
     if ranks.is_first:
-        run = ranks.begun_run(parent) or create_run(name, parent=parent)
+        run = begun_run(ranks, parent) or create_run(name, parent=parent)
     axes = colours.noise_axes(config.colour_noise) if config.colour_noise else ()
     job = _job(config, manifest, images, run, conditions, device=chosen, dtype=dtype,
                colour_axes=axes, pretrained=pretrained)  # fmt: skip
     if ranks.is_first:
         records.write_config(run, config)
-        records.write_environment(run, {**job.environment, **ranks.launch})
+        records.write_environment(run, {**job.environment, **launch_record(ranks)})
     return job
 
 

@@ -194,6 +194,35 @@ def test_weights_ruined_by_the_last_update_of_an_epoch_are_not_saved(make_job):
     assert list(job.run.path.rglob("*.safetensors")) == []
 
 
+def test_weights_ruined_by_an_update_inside_an_epoch_are_not_saved(make_job):
+    job = make_job(learning_rate=1e39)  # more than a float32 holds; the loss before is finite
+    job = dataclasses.replace(job, save_interval=SaveInterval(minutes=0, steps=1))
+    with pytest.raises(TrainingError, match="weights are no longer finite at step 1"):
+        Trainer(job, Keeper()).run()
+    assert list(job.run.path.rglob("*.safetensors")) == []
+
+
+def test_a_stop_in_the_validation_does_not_wait_for_its_end(make_job):
+    job, num_read = make_job(), []
+
+    class Asks(ImageArrays):
+        """Larger images than the network's, so that they are read batch by batch."""
+
+        def squares(self, size_px):
+            job.stop.signal_number = signal.SIGTERM
+            num_read.append(len(self))
+            return super().squares(size_px)
+
+    many = draw(3_000, seed=1)
+    val = Asks(many.images_NHWC.repeat(2, axis=1).repeat(2, axis=2), many.labels_N)
+    job = dataclasses.replace(job, val=val)
+    with pytest.raises(Interrupted):
+        Trainer(job, Keeper()).run()
+    state = newest_checkpoint(job.run.checkpoints).state
+    assert (state.epoch, state.batch) == (0, STEPS_PER_EPOCH)
+    assert sum(num_read) < 3_000
+
+
 def test_best_step_is_the_best_validation_epoch(make_job):
     job = make_job(epochs=5, val_is_right=False, schedule=Schedule.LINEAR, learning_rate=0.03)
     reporter = Keeper()
