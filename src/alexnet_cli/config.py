@@ -198,7 +198,7 @@ class TrainConfig(BaseModel):
             ge=0,
             le=100_000,
             allow_inf_nan=False,
-            description="Epochs in which the rate rises linearly from zero.",
+            description="Epochs in which the rate rises linearly.",
         ),
     ] = 0.0
     label_smoothing: Annotated[
