@@ -112,6 +112,28 @@ def test_a_signal_to_one_process_stops_all_and_they_go_on_to_the_same(
         assert weights_in(name) == whole
 
 
+def is_running(pid: int) -> bool:
+    """Tell whether a process lives; nobody may have asked for the status of one that ended."""
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_without_their_launcher_all_save_and_end(whole: bytes, alexnet: Run) -> None:
+    with start(*_TRAIN, "--output", "orphans") as process:
+        checkpoints = Path("orphans", "alexnet-cifar-shapes", "checkpoints")
+        while not any(checkpoints.glob("step-*/state.json")):
+            time.sleep(0.02)
+        ranks = ranks_of(process)
+        process.kill()
+        deadline = time.monotonic() + 10
+        while any(is_running(pid) for pid in ranks):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    resumed = alexnet("train", "--resume", "orphans/alexnet-cifar-shapes", *_TWO)
+    assert resumed.returncode == 0, resumed.stderr
+    assert weights_in("orphans") == whole
+
+
 def test_one_process_does_not_go_on_with_the_run_of_two(alexnet: Run) -> None:
     begun = alexnet("train", *TINY, "--epochs", "1", *_TWO)
     assert begun.returncode == 0, begun.stderr
