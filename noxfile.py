@@ -33,7 +33,11 @@ def tests(session: nox.Session) -> None:
     """Run the tests and print the coverage."""
     _install(session)
     session.run("coverage", "erase")
-    session.run("pytest", "--cov", "--cov-report=term", *session.posargs)
+    one_thread = {"OMP_NUM_THREADS": "1"}  # a process of each core; the tests' tensors are small
+    session.run("pytest", "-n", "auto", "--dist", "loadfile", "-m", "not alone",
+                "--cov", "--cov-report=", *session.posargs, env=one_thread)  # fmt: skip
+    session.run("pytest", "-m", "alone", "--cov", "--cov-append", "--cov-report=term",
+                *session.posargs)  # fmt: skip
 
 
 @nox.session

@@ -41,6 +41,7 @@ def test_heavy_libraries_stay_out(arguments: tuple[str, ...]) -> None:
     assert loaded.isdisjoint(_HEAVY)
 
 
+@pytest.mark.alone
 def test_help_is_quick() -> None:
     seconds = []
     for _ in range(5):

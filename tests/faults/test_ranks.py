@@ -16,6 +16,7 @@ from tests.conftest import TINY, Run
 from tests.faults.conftest import IS_LONG
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.slow,
     pytest.mark.timeout(3_600 if IS_LONG else 300),
     pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores"),

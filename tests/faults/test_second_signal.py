@@ -8,7 +8,7 @@ from typing import IO, cast
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.alone, pytest.mark.slow]
 
 _LONG_UPDATES = ("train", "--data", "shapes", "--batch-size", "1500", "--val-size", "1000")
 

@@ -8,6 +8,7 @@ import pytest
 from tests.conftest import Run
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_demo_learns_the_shapes_and_predicts(alexnet: Run) -> None:
     result = alexnet("demo")

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from tests.conftest import TINY, Run
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.slow,
     pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores"),
 ]
