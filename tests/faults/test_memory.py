@@ -22,7 +22,7 @@ def train(folder: Path, *, spare_mib: int, micro_batch_size: int) -> tuple[list[
 
 
 def test_batches_are_halved_until_they_fit_and_the_update_is_the_same(tmp_path: Path) -> None:
-    sizes, weights = train(tmp_path / "scarce", spare_mib=100, micro_batch_size=0)
+    sizes, weights = train(tmp_path / "scarce", spare_mib=250, micro_batch_size=0)
     assert sizes
     assert sizes == [128 >> number for number in range(len(sizes))]
     _, expected = train(tmp_path / "ample", spare_mib=0, micro_batch_size=sizes[-1])

@@ -122,7 +122,11 @@ def load_model(path: Path, *, device: str = "auto", for_many: bool = True) -> Mo
     except (*_ORT_ERRORS, UnicodeDecodeError) as error:
         # Of a graph beside shorter weights than its own, before the two can be compared.
         is_short = path.suffix == ".onnx" and "out of bounds" in str(error)
-        reason = f"the weights beside it are {_OTHER_EXPORT}" if is_short else _first_line(error)
+        reason = (
+            f"the weights beside it are cut short, or {_OTHER_EXPORT}"
+            if is_short
+            else _first_line(error)
+        )
         raise _unusable(path, reason) from error
     if text is None:
         raise _unusable(path, "it has no alexnet manifest", code="manifest_invalid")
