@@ -50,12 +50,9 @@ def find_checkpoint(path: Path | None, *, data: str | None = None) -> "Checkpoin
     Raises:
         CheckpointError: There is none there.
     """
-    from alexnet_cli.training.checkpoint import STATE_FILE, read_checkpoint
-    from alexnet_cli.training.retention import best_checkpoint
+    from alexnet_cli.training.retention import chosen_checkpoint
 
     folder = path or newest_run(data=data).path
-    if (folder / STATE_FILE).is_file():
-        return read_checkpoint(folder)
     if folder.is_file():
         raise CheckpointError(
             f"{folder} is a file; a run or checkpoint folder is needed",
@@ -68,7 +65,7 @@ def find_checkpoint(path: Path | None, *, data: str | None = None) -> "Checkpoin
             hint="name a run folder, or leave the path out to take the newest run",
             code="checkpoint_missing",
         )
-    return best_checkpoint(RunFolder(folder).checkpoints, warn=note)
+    return chosen_checkpoint(folder, warn=note)
 
 
 def load_network(checkpoint: "Checkpoint") -> "nn.Module":

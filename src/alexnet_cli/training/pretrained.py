@@ -15,10 +15,10 @@ from alexnet_cli.manifest import Manifest
 from alexnet_cli.models.build import build_network
 from alexnet_cli.models.init import weight_layers
 from alexnet_cli.networks import PRETRAINED, SWITCHES, network_spec, switch_flag
-from alexnet_cli.runs import RunFolder, pretrained_model
-from alexnet_cli.training.checkpoint import MODEL_FILE, STATE_FILE, Checkpoint, read_checkpoint
+from alexnet_cli.runs import pretrained_model
+from alexnet_cli.training.checkpoint import MODEL_FILE
 from alexnet_cli.training.prepare import switches_of
-from alexnet_cli.training.retention import best_checkpoint
+from alexnet_cli.training.retention import chosen_checkpoint
 
 _COUNT = "num_batches_tracked"  # of batch normalisation; inference does not use it
 FINE_TUNING_RATE = 0.001  # a tenth of the paper's: what was learned should move, not go
@@ -121,7 +121,7 @@ def open_pretrained(name: str) -> Pretrained:
     """
     path = _find(name)
     if path.is_dir():
-        checkpoint = _checkpoint(path)
+        checkpoint = chosen_checkpoint(path)
         return Pretrained(name, checkpoint.manifest, checkpoint.read_tensors(MODEL_FILE))
     manifest = read_manifest(path)
     try:
@@ -143,7 +143,7 @@ def settings_of(name: str) -> dict[str, Any]:
         AlexnetError: There are none, or they are damaged.
     """
     path = _find(name)
-    manifest = _checkpoint(path).manifest if path.is_dir() else read_manifest(path)
+    manifest = chosen_checkpoint(path).manifest if path.is_dir() else read_manifest(path)
     network, image = manifest.network, manifest.input
     return {
         "model": network.name,
@@ -176,10 +176,3 @@ def _find(name: str) -> Path:
             code="weights_missing",
         )  # fmt: skip
     raise UsageError(f"no trained weights are called {name!r}", hint=hint, code="weights_missing")
-
-
-def _checkpoint(folder: Path) -> Checkpoint:
-    """Read a checkpoint folder, or the best one of a run folder."""
-    if (folder / STATE_FILE).is_file():
-        return read_checkpoint(folder)
-    return best_checkpoint(RunFolder(folder).checkpoints)

@@ -4,7 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from alexnet_cli.errors import CheckpointError
-from alexnet_cli.training.checkpoint import Checkpoint, read_checkpoint, remove_checkpoint
+from alexnet_cli.runs import RunFolder
+from alexnet_cli.training.checkpoint import (
+    STATE_FILE,
+    Checkpoint,
+    read_checkpoint,
+    remove_checkpoint,
+)
 
 
 def prune_checkpoints(saved: Path, *, best_step: int) -> None:
@@ -64,6 +70,21 @@ def newest_checkpoint(
         hint="train one with: alexnet train",
         code="checkpoint_missing",
     )
+
+
+def chosen_checkpoint(path: Path, *, warn: Callable[[str], None] = lambda _: None) -> Checkpoint:
+    """Return the checkpoint that a path names, or of a run folder the best.
+
+    Args:
+        path: A `step-N` folder, or a run folder.
+        warn: As in `best_checkpoint`.
+
+    Raises:
+        CheckpointError: There is no usable checkpoint.
+    """
+    if (path / STATE_FILE).is_file():
+        return read_checkpoint(path)
+    return best_checkpoint(RunFolder(path).checkpoints, warn=warn)
 
 
 def best_checkpoint(
