@@ -4,7 +4,6 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from alexnet_cli.training.checkpoint import Snapshot, write_checkpoint
@@ -61,14 +60,9 @@ class Saver:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
         self._thread.shutdown()
-        if exc is None:
+        if exc_type is None:
             self.wait()
 
     def save(self, snapshot: Snapshot) -> None:
