@@ -13,6 +13,7 @@ from alexnet_cli.networks import PRETRAINED
 
 RUNS_FOLDER = Path("runs")
 NEWEST = Path("newest")  # on the command line: the run that was started last
+SAVE_MINUTES = 10.0  # between checkpoints inside an epoch
 ONNX_NAME, SAFETENSORS_NAME = "model.onnx", "model.safetensors"
 
 

@@ -16,6 +16,10 @@ Device = Annotated[
         help="auto, cpu, cuda or cuda:N; auto takes a GPU when there is one.",
     ),
 ]
+Deterministic = Annotated[
+    bool,
+    typer.Option("--deterministic", help="The same bytes each time on CUDA too, but slower."),
+]
 TrainedOn = Annotated[
     str | None,
     typer.Option(

@@ -8,10 +8,10 @@ import typer
 
 from alexnet_cli.cli.config_flags import with_config_flags
 from alexnet_cli.cli.console import note, print_json
-from alexnet_cli.cli.options import Device, Json, Quiet
+from alexnet_cli.cli.options import Deterministic, Device, Json, Quiet
 from alexnet_cli.config import TrainConfig
 from alexnet_cli.errors import UsageError
-from alexnet_cli.runs import NEWEST, RUNS_FOLDER, newest_run
+from alexnet_cli.runs import NEWEST, RUNS_FOLDER, SAVE_MINUTES, newest_run
 
 if TYPE_CHECKING:
     from alexnet_cli.training.checkpoint import Checkpoint
@@ -47,14 +47,11 @@ def command(
         typer.Option(
             min=0, help="Save inside an epoch too, after so many minutes; 0: only after epochs."
         ),
-    ] = 10.0,
+    ] = SAVE_MINUTES,
     save_steps: Annotated[
         int, typer.Option(min=0, help="Save after so many updates, too; 0: by time alone.")
     ] = 0,
-    deterministic: Annotated[
-        bool,
-        typer.Option("--deterministic", help="The same bytes each time on CUDA too, but slower."),
-    ] = False,
+    deterministic: Deterministic = False,
     name: Annotated[
         str | None,
         typer.Option(help="Name of the run folder; MODEL-DATA by default.", show_default=False),

@@ -8,7 +8,7 @@ import typer
 
 from alexnet_cli.cli.config_flags import with_config_flags
 from alexnet_cli.cli.console import note, print_json
-from alexnet_cli.cli.options import Device, Json, Quiet
+from alexnet_cli.cli.options import Deterministic, Device, Json, Quiet
 from alexnet_cli.config import TrainConfig
 from alexnet_cli.errors import TrainingError
 
@@ -27,10 +27,7 @@ def command(
     kill_seed: Annotated[int, typer.Option(min=0, help="Fixes the moments.")] = 0,
     save_steps: Annotated[int, typer.Option(min=1, help="Updates between checkpoints.")] = 20,
     device: Device = "auto",
-    deterministic: Annotated[
-        bool,
-        typer.Option("--deterministic", help="As in train; on CUDA the bytes differ without it."),
-    ] = False,
+    deterministic: Deterministic = False,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:

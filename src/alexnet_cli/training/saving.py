@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from alexnet_cli.runs import SAVE_MINUTES
 from alexnet_cli.training.checkpoint import Snapshot, write_checkpoint
 from alexnet_cli.training.retention import prune_checkpoints
 
@@ -19,7 +20,7 @@ class SaveInterval:
         steps: After so many updates; 0: never by their number.
     """
 
-    minutes: float = 10.0
+    minutes: float = SAVE_MINUTES
     steps: int = 0
 
 
