@@ -25,7 +25,6 @@ from alexnet_cli.training.stuck import StartWatch
 from alexnet_cli.training.waiting import Clocked
 
 VAL_BATCH_SIZE = 500  # on each rank
-_EVALUATED_PER_TRAINED = 4  # an image takes some quarter of the memory where no gradient is made
 LOOK_EVERY = 20
 """Updates after which the host looks at what the device has added up: looking means waiting."""
 
@@ -238,7 +237,7 @@ class Trainer:
 
         ranks, classes = self.job.ranks, self.job.manifest.classes
         model = torch_logits(self.learner.evaluated, device=self.job.device, dtype=self.job.dtype)
-        scarce = _EVALUATED_PER_TRAINED * self.state.micro_batch_size
+        scarce = self.state.micro_batch_size
         return evaluate(
             ranks.sharded(model, num_classes=len(classes)),
             self.job.val,
