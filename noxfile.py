@@ -42,7 +42,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def faults(session: nox.Session) -> None:
-    """Run the fault suite with the counts of docs/reliability.md: about an hour."""
+    """Run the fault suite with the counts of docs/reliability.md: some two hours."""
     _install(session)
     session.run("pytest", "tests/faults", *session.posargs, env={"ALEXNET_TEST_FAULTS": "long"})
 

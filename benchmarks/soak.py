@@ -78,6 +78,7 @@ def main() -> None:
         files = sum(1 for path in run.path.rglob("*") if path.is_file())
         growth = max(each["resident_mib_late"] / each["resident_mib_early"] for each in lives)
         result = {
+            "kind": "soak",
             "machine": describe(torch.device("cpu")),
             "provenance": provenance(),
             "minutes": arguments.minutes,
