@@ -1,0 +1,58 @@
+"""Kills, and memory that runs out, on a GPU."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from alexnet_cli.config import TrainConfig
+from alexnet_cli.data.arrays import ImageArrays
+from alexnet_cli.data.batches import Batch
+from alexnet_cli.data.catalog import find_dataset
+from alexnet_cli.runs import RunFolder
+from alexnet_cli.training.job import Job
+from alexnet_cli.training.learner import Learner
+from alexnet_cli.training.prepare import describe_model
+from tests.conftest import Run
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.alone,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+
+
+def test_a_killed_run_ends_in_the_same_bytes_where_kernels_are_deterministic(alexnet: Run) -> None:
+    result = alexnet("verify-resume", "--device", "cuda", "--deterministic", "--json")
+    assert result.returncode == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert all(each["is_same"] for each in document["comparisons"])
+    assert any(attempt["killed"] for attempt in document["attempts"])
+
+
+def test_batches_are_halved_until_they_fit(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 256, (2_048, 32, 32, 3), dtype=np.uint8)
+    images = ImageArrays(pixels, generator.integers(0, 10, 2_048))
+    config = TrainConfig(data="shapes", batch_size=2_048, colour_noise=0.0)
+    manifest = describe_model(config, find_dataset("shapes"), images.colour_statistics())
+    device = torch.device("cuda")
+    job = Job(config, manifest, images, images, RunFolder(tmp_path), device, torch.float32)
+    learner = Learner(job)
+    batch = Batch(
+        torch.from_numpy(pixels[:, :28, :28]).cuda(), torch.from_numpy(images.labels_N).cuda(), None
+    )
+    sizes: list[int] = []
+    used = torch.cuda.memory_reserved() + (400 << 20)
+    torch.cuda.set_per_process_memory_fraction(
+        used / torch.cuda.get_device_properties(device).total_memory
+    )
+    try:
+        learner.train_mode()
+        learner.update(batch, batch_size=2_048, step=0, rate=0.01, on_smaller=sizes.append)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert sizes
+    assert learner.is_finite()
