@@ -4,7 +4,7 @@ Shape letters: B batch, K classes.
 """
 
 import gc
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -232,5 +232,8 @@ class Learner:
 
 
 def _named(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    found: Iterable[tuple[str, Tensor]] = tensors.items()
-    return {name.removeprefix(prefix): t for name, t in found if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
