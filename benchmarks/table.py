@@ -31,7 +31,8 @@ lowest and the highest of the single rounds.
   peers.
 - `evaluate`: test images to a finished evaluation.
 - `memory`: peak resident memory, each side in its own process, from loading to a saved checkpoint.
-- `checkpoint`: the default interval between saves inside an epoch, with what a save costs added.
+- `checkpoint`: what a save inside an epoch costs, against one percent of the default interval; the
+  difference of two times, so that a single round may be below zero.
 
 `python -m benchmarks.run` measures (`--short`, or `nox -s bench`, in a few minutes);
 `python -m benchmarks.time_to_accuracy` trains to the end over several seeds.

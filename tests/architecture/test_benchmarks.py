@@ -63,7 +63,8 @@ def test_a_tiny_run_with_the_data_path_gives_finite_ratios(part: Any) -> None:
     tiny = replace(_TINY, long_repeats=1, epoch_batches=2, num_eval_images=4)
     for figure in part.measure(tiny):
         assert math.isfinite(figure.ratio)
-        assert figure.ratio > 0
+        assert min(figure.theirs) > 0
+        assert figure.ratio > 0 or part is checkpoint  # a difference
 
 
 def test_ratio_and_goal() -> None:
