@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from alexnet_cli.data.cifar10 import CLASSES, read_archive
+from alexnet_cli.data.cifar import CLASSES, read_archive
 from tests.conftest import REAL_ARCHIVE_SHA256, Run
 
 pytestmark = pytest.mark.cifar10

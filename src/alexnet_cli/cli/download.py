@@ -74,13 +74,13 @@ def _fetch_cifar10(
     file: Path | None, *, sha256: str | None, offline: bool, force: bool, quiet: bool
 ) -> Path:
     """Take the archive from a file or from its server, and return where it is kept."""
-    from alexnet_cli.data.cifar10 import read_archive
+    from alexnet_cli.data.cifar import read_archive
     from alexnet_cli.data.fetch import (
-        CIFAR10_ARCHIVE,
         download_archive,
         is_cached,
         take_archive,
     )
+    from alexnet_cli.data.published import CIFAR10_ARCHIVE
 
     wanted = CIFAR10_ARCHIVE
     if file:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from alexnet_cli.data import cifar10, folder, shapes
+from alexnet_cli.data import cifar, folder, shapes
 from alexnet_cli.data.arrays import ImageArrays, ImageSource
-from alexnet_cli.data.fetch import CIFAR10_ARCHIVE, find_archive
+from alexnet_cli.data.fetch import find_file
+from alexnet_cli.data.published import CIFAR10_ARCHIVE
 from alexnet_cli.data.split import stratified_split
 from alexnet_cli.errors import UsageError
 from alexnet_cli.manifest import data_name
@@ -42,7 +43,7 @@ class Dataset:
 
 
 def _read_cifar10() -> tuple[ImageArrays, ImageArrays]:
-    return cifar10.read_archive(find_archive(CIFAR10_ARCHIVE))
+    return cifar.read_archive(find_file(CIFAR10_ARCHIVE))
 
 
 def _draw_shapes(count: int, *, seed: int) -> ImageArrays:
@@ -56,8 +57,8 @@ DATASETS = {
     for dataset in (
         Dataset(
             "cifar10",
-            cifar10.CLASSES,
-            cifar10.IMAGE_SIZE,
+            cifar.CLASSES,
+            cifar.IMAGE_SIZE,
             load_train=lambda: _read_cifar10()[0],
             load_test=lambda: _read_cifar10()[1],
         ),

@@ -8,17 +8,16 @@ import logging
 import shlex
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from filelock import FileLock
 
+from alexnet_cli.data.published import PublishedFile
 from alexnet_cli.errors import DataError, DownloadError
 from alexnet_cli.files import (
     atomic_copy,
     atomic_write,
-    cache_folder,
     sha256_of,
     temporary_folder,
     writing_error,
@@ -42,45 +41,7 @@ class ProgressBar(Protocol):
         """Finish."""
 
 
-@dataclass(frozen=True)
-class Archive:
-    """A file with a known content.
-
-    Attributes:
-        name: File name in the cache folder.
-        url: Where it is published.
-        num_bytes: Its exact size.
-        sha256: Its hash; nothing is opened before this was checked.
-        same_content: Hashes of other archives of the same images, accepted from the user.
-    """
-
-    name: str
-    url: str
-    num_bytes: int
-    sha256: str
-    same_content: tuple[str, ...] = ()
-
-    @property
-    def path(self) -> Path:
-        """Where the archive is kept."""
-        return cache_folder() / self.name
-
-    @property
-    def hash_path(self) -> Path:
-        """Where the hash is kept that was checked when the archive came in."""
-        return cache_folder() / f"{self.name}.sha256"
-
-
-CIFAR10_ARCHIVE = Archive(
-    name="cifar-10-binary.tar.gz",
-    url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
-    num_bytes=170_052_171,
-    sha256="c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
-    same_content=("6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",),
-)
-
-
-def find_archive(archive: Archive) -> Path:
+def find_file(archive: PublishedFile) -> Path:
     """Return the archive in the cache folder, its hash checked again.
 
     Raises:
@@ -92,7 +53,7 @@ def find_archive(archive: Archive) -> Path:
             hint="fetch it with: alexnet download",
             code="data_missing",
         )
-    if sha256_of(archive.path) != _recorded_hash(archive):
+    if sha256_of(archive.path) != recorded_hash(archive):
         raise DataError(
             f"{archive.path} is damaged (sha256 differs)",
             hint="fetch it again with: alexnet download --force",
@@ -101,19 +62,20 @@ def find_archive(archive: Archive) -> Path:
     return archive.path
 
 
-def is_cached(archive: Archive) -> bool:
+def is_cached(archive: PublishedFile) -> bool:
     """Tell whether the archive is in the cache folder and sound."""
-    return archive.path.is_file() and sha256_of(archive.path) == _recorded_hash(archive)
+    return archive.path.is_file() and sha256_of(archive.path) == recorded_hash(archive)
 
 
-def _recorded_hash(archive: Archive) -> str:
+def recorded_hash(archive: PublishedFile) -> str:
+    """Return the hash that the file in the cache folder must have."""
     if archive.hash_path.is_file():
         return archive.hash_path.read_text().strip()
     return archive.sha256
 
 
 def download_archive(
-    archive: Archive, *, progress: ProgressBar, force: bool = False, offline: bool = False
+    archive: PublishedFile, *, progress: ProgressBar, force: bool = False, offline: bool = False
 ) -> None:
     """Fetch an archive into the cache folder and check its hash.
 
@@ -139,7 +101,7 @@ def download_archive(
 
 
 @contextlib.contextmanager
-def _lock(archive: Archive) -> Iterator[None]:
+def _lock(archive: PublishedFile) -> Iterator[None]:
     """Let one process at a time change the archive; create the cache folder."""
     lock = FileLock(f"{archive.path}.lock")
     try:
@@ -153,7 +115,7 @@ def _lock(archive: Archive) -> Iterator[None]:
         lock.release()
 
 
-def _no_space(archive: Archive) -> DownloadError:
+def _no_space(archive: PublishedFile) -> DownloadError:
     return DownloadError(
         f"{archive.path.parent} has less free space than the {archive.num_bytes:,} bytes of "
         f"{archive.name}",
@@ -162,7 +124,7 @@ def _no_space(archive: Archive) -> DownloadError:
     )
 
 
-def _retrieve(archive: Archive, folder: Path, progress: ProgressBar) -> Path:
+def _retrieve(archive: PublishedFile, folder: Path, progress: ProgressBar) -> Path:
     """Fetch the archive into a folder, check its hash, and return the file."""
     import pooch
     import requests
@@ -201,7 +163,7 @@ def _retrieve(archive: Archive, folder: Path, progress: ProgressBar) -> Path:
         raise _failed(archive, "what arrived is not the published file: sha256 differs") from error
 
 
-def _failed(archive: Archive, reason: str) -> DownloadError:
+def _failed(archive: PublishedFile, reason: str) -> DownloadError:
     return DownloadError(
         f"cannot download {archive.url} ({reason})",
         hint=f"try again later, or fetch {archive.name} in a browser and run: "
@@ -210,7 +172,7 @@ def _failed(archive: Archive, reason: str) -> DownloadError:
 
 
 def take_archive(
-    archive: Archive,
+    archive: PublishedFile,
     file: Path,
     *,
     sha256: str | None,
@@ -235,7 +197,11 @@ def take_archive(
     progress.total = file.stat().st_size
     found = sha256_of(file, progress.update)
     progress.close()
-    allowed = (sha256.lower(),) if sha256 else (archive.sha256, *archive.same_content)
+    allowed = (
+        (sha256.lower(),)
+        if sha256
+        else (archive.sha256, *(other.sha256 for other in archive.equivalents))
+    )
     if found not in allowed:
         raise _other_hash(archive, file, found, vouched=sha256)
     check(file)
@@ -244,7 +210,9 @@ def take_archive(
         atomic_write(archive.hash_path, f"{found}\n".encode())
 
 
-def _other_hash(archive: Archive, file: Path, found: str, *, vouched: str | None) -> DataError:
+def _other_hash(
+    archive: PublishedFile, file: Path, found: str, *, vouched: str | None
+) -> DataError:
     if vouched:
         reason, hint = f"not {vouched.lower()} as given", "check the file and --sha256"
     else:

@@ -13,7 +13,7 @@ from alexnet_cli.data.catalog import (
     load_split,
     load_training,
 )
-from alexnet_cli.data.fetch import CIFAR10_ARCHIVE
+from alexnet_cli.data.published import CIFAR10_ARCHIVE
 from alexnet_cli.errors import DataError, UsageError
 from alexnet_cli.manifest import NAMED_DATA
 

@@ -10,13 +10,12 @@ import time
 import pytest
 
 from alexnet_cli.data.fetch import (
-    CIFAR10_ARCHIVE,
-    Archive,
     download_archive,
-    find_archive,
+    find_file,
     is_cached,
     take_archive,
 )
+from alexnet_cli.data.published import CIFAR10_ARCHIVE, PublishedFile
 from alexnet_cli.errors import AlexnetError, DataError, DownloadError
 
 CONTENT = bytes(range(256)) * 400
@@ -80,7 +79,7 @@ def archive_at(server):
 
     def build(path, **changes):
         url = f"http://127.0.0.1:{server.server_port}{path}"
-        return Archive(
+        return PublishedFile(
             **{"name": "a.tar.gz", "url": url, "num_bytes": len(CONTENT), "sha256": SHA256}
             | changes
         )
@@ -114,7 +113,7 @@ def kept(archive):
 def test_the_official_archive_is_the_published_one():
     assert CIFAR10_ARCHIVE.url.startswith("https://www.cs.toronto.edu/")
     assert CIFAR10_ARCHIVE.num_bytes == 170_052_171
-    hashes = {CIFAR10_ARCHIVE.sha256, *CIFAR10_ARCHIVE.same_content}
+    hashes = set(CIFAR10_ARCHIVE.accepted_hashes)
     assert len(hashes) == 2
     assert all(len(bytes.fromhex(digest)) == 32 for digest in hashes)
 
@@ -124,7 +123,7 @@ def test_the_right_file_arrives_whole_and_alone(archive_at):
     assert not is_cached(archive)
     download_archive(archive, progress=progress)
     assert kept(archive) == ["a.tar.gz"]
-    assert find_archive(archive).read_bytes() == CONTENT
+    assert find_file(archive).read_bytes() == CONTENT
     assert is_cached(archive)
     assert progress.total == progress.seen == len(CONTENT)
     assert progress.closed
@@ -135,7 +134,7 @@ def test_a_sound_copy_is_fetched_again_only_by_force(archive_at, server):
     for force, num_requests in [(False, 1), (False, 1), (True, 2)]:
         download_archive(archive, progress=Progress(), force=force)
         assert len(server.requests) == num_requests
-    assert find_archive(archive).read_bytes() == CONTENT
+    assert find_file(archive).read_bytes() == CONTENT
 
 
 def test_a_damaged_copy_is_fetched_again(archive_at):
@@ -143,7 +142,7 @@ def test_a_damaged_copy_is_fetched_again(archive_at):
     archive.path.parent.mkdir()
     archive.path.write_bytes(CONTENT[:-1])
     download_archive(archive, progress=Progress())
-    assert find_archive(archive).read_bytes() == CONTENT
+    assert find_file(archive).read_bytes() == CONTENT
 
 
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
@@ -238,7 +237,7 @@ def test_two_processes_at_once_make_one_request(archive_at, server):
     processes = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(2)]
     assert [process.wait() for process in processes] == [0, 0]
     assert server.requests == ["/slow"]
-    assert find_archive(archive).read_bytes() == CONTENT
+    assert find_file(archive).read_bytes() == CONTENT
 
 
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
@@ -248,7 +247,7 @@ def test_a_failed_forced_download_keeps_the_sound_copy(archive_at, path):
     download_archive(archive_at("/right"), progress=Progress())
     with pytest.raises(DownloadError):
         download_archive(archive_at(path), progress=Progress(), force=True)
-    assert find_archive(archive_at("/right")).read_bytes() == CONTENT
+    assert find_file(archive_at("/right")).read_bytes() == CONTENT
 
 
 # A file that the user has already.
@@ -265,13 +264,17 @@ def take(archive, file, *, sha256=None, check=lambda _path: None, progress=None)
     take_archive(archive, file, sha256=sha256, check=check, progress=progress or Progress())
 
 
-@pytest.mark.parametrize("known_as", ["sha256", "same_content"])
+@pytest.mark.parametrize("known_as", ["sha256", "equivalents"])
 def test_an_official_file_is_checked_and_copied(archive_at, file, known_as):
-    changes = {"sha256": "0" * 64, "same_content": (SHA256,)} if known_as != "sha256" else {}
+    changes = (
+        {"sha256": "0" * 64, "equivalents": (PublishedFile("b", "", 1, SHA256),)}
+        if known_as != "sha256"
+        else {}
+    )
     archive, progress, checked = archive_at("", **changes), Progress(), []
     take(archive, file, check=checked.append, progress=progress)
     assert checked == [file]
-    assert find_archive(archive).read_bytes() == CONTENT
+    assert find_file(archive).read_bytes() == CONTENT
     assert file.read_bytes() == CONTENT
     assert kept(archive) == ["a.tar.gz", "a.tar.gz.sha256"]
     assert progress.total == progress.seen == len(CONTENT)
@@ -294,7 +297,7 @@ def test_a_file_with_the_hash_given_is_taken_and_found_again(archive_at, file, g
     archive = archive_at("", sha256="0" * 64)
     take(archive, file, sha256=given)
     assert is_cached(archive)
-    assert find_archive(archive).read_bytes() == CONTENT
+    assert find_file(archive).read_bytes() == CONTENT
 
 
 def test_a_file_with_another_hash_than_given_is_refused_even_if_official(archive_at, file):
@@ -342,7 +345,7 @@ def test_a_damaged_copy_is_found_out(archive_at, file, taken, damage):
     archive.path.write_bytes(damage)
     assert not is_cached(archive)
     with pytest.raises(DataError) as caught:
-        find_archive(archive)
+        find_file(archive)
     assert caught.value.code == "data_corrupt"
     assert str(archive.path) in caught.value.message
     assert caught.value.hint == "fetch it again with: alexnet download --force"
@@ -353,13 +356,13 @@ def test_a_forced_download_replaces_a_file_that_was_taken(archive_at, file):
     file.write_bytes(b"mine")
     take(archive, file, sha256=hashlib.sha256(b"mine").hexdigest())
     download_archive(archive, progress=Progress(), force=True)
-    assert find_archive(archive).read_bytes() == CONTENT
+    assert find_file(archive).read_bytes() == CONTENT
     assert kept(archive) == ["a.tar.gz"]
 
 
 def test_no_archive_is_an_error_with_folder_and_command(archive_at, tmp_path):
     with pytest.raises(DataError) as caught:
-        find_archive(archive_at(""))
+        find_file(archive_at(""))
     assert caught.value.code == "data_missing"
     assert str(tmp_path / "cache") in caught.value.message
     assert caught.value.hint == "fetch it with: alexnet download"

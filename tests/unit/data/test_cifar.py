@@ -7,7 +7,7 @@ import tarfile
 import numpy as np
 import pytest
 
-from alexnet_cli.data.cifar10 import CLASSES, read_archive
+from alexnet_cli.data.cifar import CLASSES, read_archive
 from alexnet_cli.errors import DataError
 
 BINARY = [*(f"cifar-10-batches-bin/data_batch_{i}.bin" for i in range(1, 6))]
