@@ -103,6 +103,22 @@ def atomic_copy(source: Path, path: Path) -> None:
         _write_and_replace(path, file)
 
 
+def atomic_move(source: Path, path: Path) -> None:
+    """Rename a file of the same file system to `path`, its content on the disk first.
+
+    Raises:
+        AlexnetError: The folder cannot be written to.
+    """
+    try:
+        with source.open("rb") as file:
+            source.chmod(0o666 & ~_umask())
+            os.fsync(file.fileno())
+        source.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise writing_error(path, error) from error
+
+
 def remove_parts(path: Path) -> None:
     """Delete what killed processes left of their attempts to write a file.
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from alexnet_cli.data import cifar, folder, shapes
 from alexnet_cli.data.arrays import ImageArrays, ImageSource
-from alexnet_cli.data.fetch import find_file
-from alexnet_cli.data.published import CIFAR10_ARCHIVE
+from alexnet_cli.data.published import CIFAR10_ARCHIVE, PublishedFile
 from alexnet_cli.data.split import stratified_split
+from alexnet_cli.data.store import find_file
 from alexnet_cli.errors import UsageError
 from alexnet_cli.manifest import data_name
 
@@ -32,6 +32,8 @@ class Dataset:
         load_train: Returns the official training set.
         load_test: Returns the test set.
         load_val: Returns the validation set, where it has one apart from the training set.
+        files: What `alexnet download` fetches for it.
+        check: Reads one of these files; raises DataError where its content is something else.
     """
 
     name: str
@@ -40,6 +42,8 @@ class Dataset:
     load_train: Callable[[], ImageSource]
     load_test: Callable[[], ImageSource]
     load_val: Callable[[], ImageSource | None] = lambda: None
+    files: tuple[PublishedFile, ...] = ()
+    check: Callable[[Path], object] = lambda _path: None
 
 
 def _read_cifar10() -> tuple[ImageArrays, ImageArrays]:
@@ -61,6 +65,8 @@ DATASETS = {
             cifar.IMAGE_SIZE,
             load_train=lambda: _read_cifar10()[0],
             load_test=lambda: _read_cifar10()[1],
+            files=(CIFAR10_ARCHIVE,),
+            check=cifar.read_archive,
         ),
         Dataset(
             "shapes",
