@@ -127,7 +127,7 @@ def _other_hash(file: PublishedFile, source: Path, found: str, *, vouched: str |
         is_short = file.num_bytes is not None and size < file.num_bytes
         short = f"; {size:,} of {file.num_bytes:,} bytes" if is_short else ""
         reason = f"not one of the official files{short}"
-        hint = f"if you trust it: alexnet download --archive {shlex.quote(str(source))}"
+        hint = f"if you trust it: {file.command} --archive {shlex.quote(str(source))}"
         hint += f" --sha256 {found}"
     return DataError(f"{source} has sha256 {found}, {reason}", hint=hint, code="hash_differs")
 

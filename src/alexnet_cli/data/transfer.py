@@ -199,6 +199,9 @@ class Fetcher:
                     stall.count(len(chunk))
         except OSError as error:  # urllib3's errors are none
             raise writing_error(self._part.path, error) from error
+        finally:
+            if not self._part.num_bytes:
+                self._part.remove()
         if self._num_bytes and have < self._num_bytes:
             raise TransferError(
                 f"the connection broke off after {have:,} of {self._num_bytes:,} bytes",
