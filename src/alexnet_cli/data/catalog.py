@@ -7,6 +7,7 @@ from pathlib import Path
 
 from alexnet_cli.data import cifar, folder, shapes
 from alexnet_cli.data.arrays import ImageArrays, ImageSource
+from alexnet_cli.data.cifar_layouts import CIFAR10, IMAGE_SIZE
 from alexnet_cli.data.fetch import find_file
 from alexnet_cli.data.published import CIFAR10_ARCHIVE
 from alexnet_cli.data.split import stratified_split
@@ -57,8 +58,8 @@ DATASETS = {
     for dataset in (
         Dataset(
             "cifar10",
-            cifar.CLASSES,
-            cifar.IMAGE_SIZE,
+            CIFAR10.classes,
+            IMAGE_SIZE,
             load_train=lambda: _read_cifar10()[0],
             load_test=lambda: _read_cifar10()[1],
         ),
