@@ -33,6 +33,7 @@ def test_download_takes_it_and_train_finds_it(real_archive: Path, alexnet: Run) 
     content = bytearray(kept.read_bytes())
     content[1_000_000] ^= 1
     kept.write_bytes(content)
+    (kept.parent / "cifar10-train.npy").write_bytes(b"")  # whole, it would do without the archive
     damaged = alexnet("train", "--epochs", "1")
     assert damaged.returncode == 1
     assert "alexnet download --force" in damaged.stderr
