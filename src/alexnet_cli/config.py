@@ -80,7 +80,10 @@ class TrainConfig(BaseModel):
     data: Annotated[
         str,
         AfterValidator(data_name),
-        Field(description="Dataset: cifar10, shapes, or a folder of train/, val/ and test/CLASS/."),
+        Field(
+            description="Dataset: cifar10, cifar100, shapes, or a folder of train/, val/ and "
+            "test/CLASS/."
+        ),
     ] = "cifar10"
     model: Annotated[
         Network, Field(description="Network to train; they are listed by: alexnet models.")

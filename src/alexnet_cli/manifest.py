@@ -14,7 +14,7 @@ from typing import Any
 from alexnet_cli.errors import ModelFileError
 
 SCHEMA_VERSION = 3
-NAMED_DATA = ("cifar10", "shapes")  # any other dataset is a folder
+NAMED_DATA = ("cifar10", "cifar100", "cifar10.1", "shapes")  # any other dataset is a folder
 METADATA_KEY = "alexnet.manifest"
 
 

@@ -83,7 +83,7 @@ def command(
             transfer = _take(file, archive, dataset, sha256=sha256, quiet=quiet)
         else:
             transfer = _fetch(file, options, quiet=quiet)
-            dataset.check(file.path)
+            dataset.check(file, file.path)
         rows.append({"path": str(file.path), **asdict(transfer)})
         if not json:
             print(file.path)
@@ -117,7 +117,9 @@ def _take(
     from alexnet_cli.data.transfer import Transfer
 
     bar = ByteProgress("checking", total=1, quiet=quiet)
-    take_file(file, source, sha256=sha256, check=dataset.check, progress=bar)
+    take_file(
+        file, source, sha256=sha256, check=lambda path: dataset.check(file, path), progress=bar
+    )
     return Transfer()
 
 

@@ -42,17 +42,20 @@ class ImageArrays:
     Attributes:
         images_NHWC: uint8, shape (N, H, W, 3).
         labels_N: int64, shape (N,), 0 … number of classes - 1.
+        colour_sums_N9: What `colour_sums` returns for the images, where that is known already.
     """
 
     images_NHWC: NDArray[np.uint8]
     labels_N: NDArray[np.int64]
+    colour_sums_N9: NDArray[np.uint32] | None = None
 
     def __len__(self) -> int:
         return len(self.labels_N)
 
     def take(self, indices: NDArray[np.int64]) -> Self:
         """Return the images at `indices`, in that order."""
-        return type(self)(self.images_NHWC[indices], self.labels_N[indices])
+        sums_N9 = None if self.colour_sums_N9 is None else self.colour_sums_N9[indices]
+        return type(self)(self.images_NHWC[indices], self.labels_N[indices], sums_N9)
 
     def identity(self) -> bytes:
         """Return the labels: the pixels come from an archive whose hash was checked."""
@@ -64,6 +67,8 @@ class ImageArrays:
 
     def colour_statistics(self) -> "ColourStatistics":
         """Return mean and covariance of the colours of all pixels."""
+        if self.colour_sums_N9 is not None:
+            return _statistics_of_sums(self.colour_sums_N9, self.images_NHWC[..., 0].size)
         starts = range(0, len(self), _CHUNK)
         return colour_statistics(self.images_NHWC[start : start + _CHUNK] for start in starts)
 
@@ -118,5 +123,40 @@ def colour_statistics(batches: Iterable[NDArray[np.uint8]]) -> ColourStatistics:
         count += len(pixels_MC)
         total_C += pixels_MC.sum(axis=0)
         products_CC += pixels_MC.T @ pixels_MC
-    mean_C = total_C / count
-    return ColourStatistics(mean_C, products_CC / count - np.outer(mean_C, mean_C))
+    return _statistics(total_C, products_CC, count)
+
+
+def colour_sums(images_NHWC: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    """Return for each image the sums from which the statistics of any set of images follow.
+
+    Args:
+        images_NHWC: uint8, shape (N, H, W, 3), of at most 2^16 pixels each.
+
+    Returns:
+        Sums over the pixels of R, G, B, RR, RG, RB, GG, GB, BB; exact, uint32, shape (N, 9).
+    """
+    sums_N9 = np.empty((len(images_NHWC), 9), np.uint32)
+    for start in range(0, len(images_NHWC), _CHUNK):
+        images_BHWC = images_NHWC[start : start + _CHUNK]
+        pixels_BMC = images_BHWC.reshape(len(images_BHWC), -1, 3).astype(np.float64)
+        products_BCC = pixels_BMC.transpose(0, 2, 1) @ pixels_BMC
+        sums_N9[start : start + _CHUNK, :3] = pixels_BMC.sum(axis=1)
+        sums_N9[start : start + _CHUNK, 3:] = products_BCC[:, *_UPPER]
+    return sums_N9
+
+
+_UPPER = np.triu_indices(3)
+
+
+def _statistics_of_sums(sums_N9: NDArray[np.uint32], num_pixels: int) -> ColourStatistics:
+    total_9 = sums_N9.sum(axis=0, dtype=np.int64).astype(np.float64)
+    products_CC = np.zeros((3, 3))
+    products_CC[_UPPER] = total_9[3:]
+    return _statistics(total_9[:3], np.triu(products_CC) + np.triu(products_CC, 1).T, num_pixels)
+
+
+def _statistics(
+    total_C: NDArray[np.float64], products_CC: NDArray[np.float64], num_pixels: int
+) -> ColourStatistics:
+    mean_C = total_C / num_pixels
+    return ColourStatistics(mean_C, products_CC / num_pixels - np.outer(mean_C, mean_C))

@@ -5,9 +5,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from alexnet_cli.data import cifar, folder, shapes
+from alexnet_cli.data import cifar10_1, folder, shapes
+from alexnet_cli.data.array_cache import TEST, TRAIN, load_arrays
 from alexnet_cli.data.arrays import ImageArrays, ImageSource
-from alexnet_cli.data.published import CIFAR10_ARCHIVE, PublishedFile
+from alexnet_cli.data.cifar import read_archive
+from alexnet_cli.data.cifar_layouts import CIFAR10, CIFAR100, IMAGE_SIZE, CifarLayout
+from alexnet_cli.data.published import (
+    CIFAR10_1_IMAGES,
+    CIFAR10_1_LABELS,
+    CIFAR10_ARCHIVE,
+    CIFAR100_ARCHIVE,
+    PublishedFile,
+)
 from alexnet_cli.data.split import stratified_split
 from alexnet_cli.data.store import find_file
 from alexnet_cli.errors import UsageError
@@ -32,8 +41,8 @@ class Dataset:
         load_train: Returns the official training set.
         load_test: Returns the test set.
         load_val: Returns the validation set, where it has one apart from the training set.
-        files: What `alexnet download` fetches for it.
-        check: Reads one of these files; raises DataError where its content is something else.
+        files: What `download` fetches; nothing for shapes and folders.
+        check: Raises DataError where a path does not hold the content of one of `files`.
     """
 
     name: str
@@ -43,11 +52,33 @@ class Dataset:
     load_test: Callable[[], ImageSource]
     load_val: Callable[[], ImageSource | None] = lambda: None
     files: tuple[PublishedFile, ...] = ()
-    check: Callable[[Path], object] = lambda _path: None
+    check: Callable[[PublishedFile, Path], object] = lambda _file, _path: None
 
 
-def _read_cifar10() -> tuple[ImageArrays, ImageArrays]:
-    return cifar.read_archive(find_file(CIFAR10_ARCHIVE))
+def _cifar(layout: CifarLayout, archive: PublishedFile) -> Dataset:
+    return Dataset(
+        layout.name,
+        layout.classes,
+        IMAGE_SIZE,
+        load_train=lambda: load_arrays(archive, layout, TRAIN),
+        load_test=lambda: load_arrays(archive, layout, TEST),
+        files=(archive,),
+        check=lambda _file, path: read_archive(path, layout),
+    )
+
+
+def _refuse_training() -> ImageSource:
+    raise UsageError(
+        "cifar10.1 has test images only: it measures models trained on cifar10",
+        hint="train on the other images, alexnet train --data cifar10, and then measure on these: "
+        "alexnet evaluate --data cifar10.1",
+        code="no_training_images",
+    )
+
+
+def _check_cifar10_1(file: PublishedFile, path: Path) -> None:
+    read = cifar10_1.read_images if file == CIFAR10_1_IMAGES else cifar10_1.read_labels
+    read(path)
 
 
 def _draw_shapes(count: int, *, seed: int) -> ImageArrays:
@@ -59,14 +90,18 @@ SHAPES_TRAIN_SIZE, SHAPES_TEST_SIZE = 10_000, 2_000
 DATASETS = {
     dataset.name: dataset
     for dataset in (
+        _cifar(CIFAR10, CIFAR10_ARCHIVE),
+        _cifar(CIFAR100, CIFAR100_ARCHIVE),
         Dataset(
-            "cifar10",
-            cifar.CLASSES,
-            cifar.IMAGE_SIZE,
-            load_train=lambda: _read_cifar10()[0],
-            load_test=lambda: _read_cifar10()[1],
-            files=(CIFAR10_ARCHIVE,),
-            check=cifar.read_archive,
+            "cifar10.1",
+            CIFAR10.classes,
+            IMAGE_SIZE,
+            load_train=_refuse_training,
+            load_test=lambda: cifar10_1.read_test(
+                find_file(CIFAR10_1_IMAGES), find_file(CIFAR10_1_LABELS)
+            ),
+            files=(CIFAR10_1_IMAGES, CIFAR10_1_LABELS),
+            check=_check_cifar10_1,
         ),
         Dataset(
             "shapes",

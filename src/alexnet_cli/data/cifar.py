@@ -1,147 +1,211 @@
-"""Reading CIFAR-10's two official archives without unpacking them.
+"""Reading the official CIFAR archives without unpacking them.
 
-Members are found by their exact name and read in memory; nothing an archive names is ever
-written to the disk, and no general unpickling takes place.
-
-Source: Krizhevsky 2009, "Learning Multiple Layers of Features from Tiny Images"; file layouts
-from the dataset's page at the University of Toronto.
+Members are found by their exact name and read in memory, bounded in size; nothing an archive names
+is ever written to the disk, and no general unpickling takes place.
 """
 
+import gzip
 import io
 import pickle
+import pickletools
 import tarfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from alexnet_cli.data.arrays import ImageArrays
+from alexnet_cli.data.cifar_layouts import CIFAR10, IMAGE_SIZE, PIXEL_BYTES, CifarLayout
 from alexnet_cli.errors import DataError
 
-CLASSES = (
-    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
-)  # fmt: skip
-IMAGE_SIZE = 32
-_IMAGES_PER_FILE = 10_000
-_PIXEL_BYTES = 3 * IMAGE_SIZE * IMAGE_SIZE
-_RECORD_BYTES = 1 + _PIXEL_BYTES
-_BINARY_FOLDER, _PYTHON_FOLDER = "cifar-10-batches-bin", "cifar-10-batches-py"
-_MEMBER_LIMIT_BYTES = 70_000_000  # a batch is 31 MB, twice that when pickled anew by Python 3
+_BLOCK_BYTES = 1 << 18
+_MOST_TUPLES = 100  # of a pickle; a batch has about five
+_MOST_MEMOS = 1_000_000  # of a pickle; a batch has at most some for each image
 
 
-def read_archive(path: Path) -> tuple[ImageArrays, ImageArrays]:
+def read_archive(path: Path, layout: CifarLayout = CIFAR10) -> tuple[ImageArrays, ImageArrays]:
     """Read the training and the test set from either official archive, or one of its layout.
 
     Args:
         path: A `.tar.gz` whose hash has been checked already.
+        layout: The dataset it should hold.
 
     Returns:
-        50,000 training and 10,000 test images, in the order of the archive.
+        Training and test images, in the order of the archive.
 
     Raises:
         DataError: Not a gzip-compressed tar, or a member is missing, damaged or of another size.
     """
     try:
-        with tarfile.open(path, "r:gz") as archive:
-            members = _read_members(archive)
-    except (tarfile.TarError, EOFError, zlib.error, OSError, ValueError) as error:
-        raise _broken(path, str(error) or "it ends too early") from error
-    layouts = [
-        (_BINARY_FOLDER, "data_batch_{}.bin", "test_batch.bin", _decode_binary),
-        (_PYTHON_FOLDER, "data_batch_{}", "test_batch", _decode_python),
-    ]
-    for folder, train_name, test_name, decode in layouts:
-        names = [f"{folder}/{train_name.format(i)}" for i in range(1, 6)] + [
-            f"{folder}/{test_name}"
-        ]
-        if not all(name in members for name in names):
-            continue
-        try:
-            *train, test = [decode(members.pop(name), name) for name in names]
-        except _LayoutError as error:
-            raise _broken(path, str(error)) from error
-        return _join(train), test
-    raise _broken(path, f"it has neither all of {_BINARY_FOLDER}/ nor all of {_PYTHON_FOLDER}/")
+        with gzip.open(path) as file:
+            members = _read_members(cast("IO[bytes]", file), layout)
+        for files, decode in ((layout.binary, _decode_binary), (layout.python, _decode_python)):
+            if all(name in members for name in files.all):
+                *train, test = [decode(members.pop(name), name, layout) for name in files.all]
+                return _join(train), test
+    except (
+        tarfile.TarError, EOFError, zlib.error, OSError, ValueError, RecursionError
+    ) as error:  # fmt: skip
+        raise _broken(path, layout, str(error) or "it ends too early") from error
+    folders = [files.test.rpartition("/")[0] for files in (layout.binary, layout.python)]
+    raise _broken(path, layout, f"it has neither all of {folders[0]}/ nor all of {folders[1]}/")
 
 
 class _LayoutError(ValueError):
     """A member is not what its name promises."""
 
 
-def _broken(path: Path, reason: str) -> DataError:
+def _broken(path: Path, layout: CifarLayout, reason: str) -> DataError:
     return DataError(
-        f"{path} is not a CIFAR-10 archive ({reason})",
-        hint="fetch it again with: alexnet download --force",
+        f"{path} is not a {layout.title} archive ({reason})",
+        hint=f"fetch it again with: alexnet download --data {layout.name} --force",
         code="archive_invalid",
     )
 
 
-def _read_members(archive: tarfile.TarFile) -> dict[str, bytes]:
-    """Read the regular files in the two known folders, one pass, bounded in size and number."""
-    members: dict[str, bytes] = {}
-    for member in archive:
-        folder = member.name.rpartition("/")[0]
-        wanted = member.isreg() and folder in (_BINARY_FOLDER, _PYTHON_FOLDER)
-        if not wanted or member.size > _MEMBER_LIMIT_BYTES or len(members) >= 20:
-            continue
-        file = archive.extractfile(member)
-        if file is not None:
-            members[member.name] = file.read()
+class _Bounded:
+    """A stream that ends in an error where a bomb would go on."""
+
+    def __init__(self, file: IO[bytes], limit_bytes: int) -> None:
+        self._file, self._limit_bytes, self.left_bytes = file, limit_bytes, limit_bytes
+
+    def read(self, size: int) -> bytes:
+        """Return up to so many bytes."""
+        content = self._file.read(size)
+        self.left_bytes -= len(content)
+        if self.left_bytes < 0:
+            raise _LayoutError(f"it unpacks to more than {self._limit_bytes:,} bytes")
+        return content
+
+
+def _read_members(file: IO[bytes], layout: CifarLayout) -> dict[str, bytes]:
+    """Read the regular files of the known names, one pass, bounded in size."""
+    wanted, members = {*layout.binary.all, *layout.python.all}, {}
+    stream = _Bounded(file, layout.archive_limit_bytes)
+    # As a stream ("|"), tarfile asks for blocks of one size and never turns back, so that what a
+    # header declares neither allocates memory nor leads it round in a circle.
+    with tarfile.open(fileobj=stream, mode="r|", bufsize=_BLOCK_BYTES) as archive:  # type: ignore[call-overload]
+        for member in archive:
+            if member.size > stream.left_bytes + _BLOCK_BYTES:
+                raise _LayoutError(f"{member.name!r} declares {member.size:,} bytes")
+            if member.name not in wanted or not member.isreg() or member.issparse():
+                continue
+            if member.size > layout.member_limit_bytes(member.name):
+                raise _LayoutError(f"{member.name} declares {member.size:,} bytes")
+            content = archive.extractfile(member)
+            if content is not None:
+                members[member.name] = content.read()
+    while stream.read(_BLOCK_BYTES):
+        pass  # gzip compares its checksum at the very end
     return members
 
 
-def _decode_binary(content: bytes, name: str) -> ImageArrays:
-    expected = _IMAGES_PER_FILE * _RECORD_BYTES
-    if len(content) != expected:
-        raise _LayoutError(f"{name} has {len(content)} bytes, expected {expected}")
-    records = np.frombuffer(content, np.uint8).reshape(_IMAGES_PER_FILE, _RECORD_BYTES)
-    return _checked(records[:, 1:], records[:, 0], name)
+def _decode_binary(content: bytes, name: str, layout: CifarLayout) -> ImageArrays:
+    shape = (layout.num_images(name), layout.record_bytes)
+    if len(content) != shape[0] * shape[1]:
+        raise _LayoutError(f"{name} has {len(content)} bytes, expected {shape[0] * shape[1]}")
+    records = np.frombuffer(content, np.uint8).reshape(shape)
+    labels_N = records[:, layout.label_place]
+    if labels_N.max() >= len(layout.classes):
+        raise _other_labels(name, layout)
+    return _images(records[:, layout.label_bytes :], labels_N.astype(np.int64))
 
 
-def _decode_python(content: bytes, name: str) -> ImageArrays:
+def _decode_python(content: bytes, name: str, layout: CifarLayout) -> ImageArrays:
+    num_images = layout.num_images(name)
     try:
-        batch = _NumpyOnlyUnpickler(io.BytesIO(content), encoding="bytes").load()
-        pixels, labels = batch[b"data"], np.asarray(batch[b"labels"])
+        _require_modest(content)
+        batch = _InertUnpickler(io.BytesIO(content), encoding="bytes").load()
+        pixels, labels = batch[b"data"], batch[layout.label_key]
     except Exception as error:
         # A pickle is a program: a damaged one can fail with any exception there is.
         raise _LayoutError(f"{name} cannot be read: {error}") from error
-    shape = (_IMAGES_PER_FILE, _PIXEL_BYTES)
-    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape != shape:
+    planes = pixels.planes(num_images) if isinstance(pixels, _PickledArray) else None
+    if planes is None:
+        shape = (num_images, PIXEL_BYTES)
         raise _LayoutError(f"{name} does not hold uint8 pixels of shape {shape}")
-    if labels.shape != (_IMAGES_PER_FILE,) or labels.dtype.kind not in "iu":
-        raise _LayoutError(f"{name} does not hold {_IMAGES_PER_FILE} labels")
-    return _checked(pixels, labels, name)
+    whole = isinstance(labels, list) and all(type(label) is int for label in labels)
+    if not whole or len(labels) != num_images:
+        raise _LayoutError(f"{name} does not hold {num_images} labels")
+    if min(labels) < 0 or max(labels) >= len(layout.classes):
+        raise _other_labels(name, layout)
+    return _images(planes, np.array(labels, np.int64))
 
 
-class _NumpyOnlyUnpickler(pickle.Unpickler):
-    """Builds numpy arrays and nothing else."""
+def _require_modest(content: bytes) -> None:
+    """Refuse a pickle that would fill the memory or the stack before it builds anything.
 
-    _ALLOWED = frozenset(
-        {
-            ("numpy.core.multiarray", "_reconstruct"),
-            ("numpy._core.multiarray", "_reconstruct"),
-            ("numpy", "ndarray"),
-            ("numpy", "dtype"),
-            ("_codecs", "encode"),
-        }
-    )
+    The unpickler makes room for the largest number of a memo at once, and the hash of tuples
+    nested deep enough ends the process.
+    """
+    num_tuples = 0
+    for opcode, argument, _ in pickletools.genops(content):
+        num_tuples += "TUPLE" in opcode.name
+        memo = int(argument or 0) if "PUT" in opcode.name else 0
+        if num_tuples > _MOST_TUPLES or memo > _MOST_MEMOS:
+            raise _LayoutError("it is no pickled batch of images")
+
+
+class _PickledArray:
+    """What a pickled array says of itself; none of numpy's code runs on it."""
+
+    state: Any = None
+
+    def __init__(self, *_: object) -> None: ...
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def planes(self, num_images: int) -> NDArray[np.uint8] | None:
+        """Return uint8 (`num_images`, 3072), or nothing where the array is another."""
+        if not isinstance(self.state, tuple) or len(self.state) != 5:
+            return None
+        _, shape, kind, is_fortran, content = self.state
+        is_uint8 = isinstance(kind, _PickledType) and kind.code in (b"u1", "u1")
+        is_whole = isinstance(content, bytes) and len(content) == num_images * PIXEL_BYTES
+        if not is_uint8 or not is_whole or shape != (num_images, PIXEL_BYTES) or is_fortran:
+            return None
+        return np.frombuffer(content, np.uint8).reshape(num_images, PIXEL_BYTES)
+
+
+class _PickledType:
+    """A pickled number format; of bytes, nothing but its code matters."""
+
+    def __init__(self, code: object = None, *_: object) -> None:
+        self.code = code
+
+    def __setstate__(self, state: object) -> None: ...
+
+
+class _InertUnpickler(pickle.Unpickler):
+    """Builds plain containers and what stands for numpy's arrays, and nothing else."""
 
     def find_class(self, module_name: str, global_name: str, /) -> Any:
-        if (module_name, global_name) not in self._ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}")
-        return super().find_class(module_name.replace("numpy.core", "numpy._core"), global_name)
+        module_name = module_name.replace("numpy._core", "numpy.core")
+        match module_name, global_name:
+            case ("numpy.core.multiarray", "_reconstruct") | ("numpy", "ndarray"):
+                return _PickledArray
+            case ("numpy", "dtype"):
+                return _PickledType
+            case ("_codecs", "encode"):  # Python 3 writes bytes so, for Python 2 to read
+                return super().find_class(module_name, global_name)
+        raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}")
 
 
-def _checked(pixels: NDArray[np.uint8], labels: NDArray[Any], name: str) -> ImageArrays:
-    if labels.min() < 0 or labels.max() >= len(CLASSES):
-        raise _LayoutError(f"{name} has labels outside 0–{len(CLASSES) - 1}")
-    planes = pixels.reshape(-1, 3, IMAGE_SIZE, IMAGE_SIZE)
-    return ImageArrays(np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), labels.astype(np.int64))
+def _other_labels(name: str, layout: CifarLayout) -> _LayoutError:
+    return _LayoutError(f"{name} has labels outside 0–{len(layout.classes) - 1}")
+
+
+def _images(planes: NDArray[np.uint8], labels_N: NDArray[np.int64]) -> ImageArrays:
+    planes_NCHW = planes.reshape(-1, 3, IMAGE_SIZE, IMAGE_SIZE)
+    return ImageArrays(np.ascontiguousarray(planes_NCHW.transpose(0, 2, 3, 1)), labels_N)
 
 
 def _join(parts: list[ImageArrays]) -> ImageArrays:
+    if len(parts) == 1:
+        return parts[0]
     return ImageArrays(
         np.concatenate([part.images_NHWC for part in parts]),
         np.concatenate([part.labels_N for part in parts]),

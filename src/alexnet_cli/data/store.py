@@ -27,7 +27,7 @@ def find_file(file: PublishedFile) -> Path:
     """
     if not file.path.is_file() and take_by_hand(file) is None:
         raise DataError(
-            f"{file.name} is neither in {file.path.parent} nor in this folder",
+            f"{file.name} is not in {file.path.parent}, nor in this folder",
             hint=f"fetch it with: {file.command}",
             code="data_missing",
         )

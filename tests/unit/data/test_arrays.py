@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from alexnet_cli.data.arrays import ImageArrays, colour_statistics
+from alexnet_cli.data.arrays import ImageArrays, colour_statistics, colour_sums
 
 
 @pytest.fixture(scope="module")
@@ -51,3 +51,17 @@ def test_principal_axes_are_orthogonal_and_as_long_as_the_standard_deviations(ar
     np.testing.assert_allclose(axes @ axes.T, found.covariance_CC, rtol=1e-9, atol=1e-9)
     products = axes.T @ axes
     np.testing.assert_allclose(products, np.diag(products.diagonal()), atol=1e-6)
+
+
+def test_statistics_from_sums_are_those_from_pixels_bit_for_bit(arrays):
+    summed = ImageArrays(arrays.images_NHWC, arrays.labels_N, colour_sums(arrays.images_NHWC))
+    some = np.array([4, 1, 7])
+    for plain, quick in ((arrays, summed), (arrays.take(some), summed.take(some))):
+        assert quick.colour_sums_N9 is not None
+        found, expected = quick.colour_statistics(), plain.colour_statistics()
+        np.testing.assert_array_equal(found.mean_C, expected.mean_C)
+        np.testing.assert_array_equal(found.covariance_CC, expected.covariance_CC)
+
+
+def test_sums_hold_the_brightest_image():
+    assert (colour_sums(np.full((1, 256, 256, 3), 255, np.uint8))[0, 3:] == 255**2 * 2**16).all()

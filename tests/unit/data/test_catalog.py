@@ -1,4 +1,6 @@
 import hashlib
+import io
+import re
 import shutil
 
 import numpy as np
@@ -13,7 +15,7 @@ from alexnet_cli.data.catalog import (
     load_split,
     load_training,
 )
-from alexnet_cli.data.published import CIFAR10_ARCHIVE
+from alexnet_cli.data.published import CIFAR10_1_IMAGES, CIFAR10_1_LABELS, CIFAR10_ARCHIVE
 from alexnet_cli.errors import DataError, UsageError
 from alexnet_cli.manifest import NAMED_DATA
 
@@ -34,11 +36,11 @@ def numbers_of(arrays):
 TINY = Dataset("tiny", ("even", "odd"), 4, lambda: numbered(0, 300), lambda: numbered(300, 100))
 
 
-@pytest.mark.parametrize("name", ["cifar10", "shapes"])
+@pytest.mark.parametrize("name", DATASETS)
 def test_a_dataset_is_found_by_its_name(name):
     dataset = find_dataset(name)
     assert dataset.name == name
-    assert len(dataset.classes) == 10
+    assert len(dataset.classes) == (100 if name == "cifar100" else 10)
     assert dataset.image_size_px == 32
 
 
@@ -76,7 +78,7 @@ def test_the_validation_split_is_the_one_the_run_held_out():
 
 
 def test_cifar10_is_read_from_the_cache_folder(synthetic_archive):
-    with pytest.raises(DataError, match="is neither in") as caught:
+    with pytest.raises(DataError, match="is not in") as caught:
         find_dataset("cifar10").load_train()
     assert caught.value.hint == "fetch it with: alexnet download --data cifar10"
 
@@ -88,6 +90,57 @@ def test_cifar10_is_read_from_the_cache_folder(synthetic_archive):
     train, test = dataset.load_train(), dataset.load_test()
     assert (len(train), len(test)) == (50_000, 10_000)
     np.testing.assert_array_equal(test.labels_N, np.arange(10_000) % 10)
+
+
+def put_in_cache(file, content):
+    file.path.parent.mkdir(parents=True, exist_ok=True)
+    file.path.write_bytes(content)
+    file.hash_path.write_text(hashlib.sha256(content).hexdigest())
+
+
+def npy(array):
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+def test_cifar10_1_can_be_measured_on_but_not_trained_on():
+    dataset = find_dataset("cifar10.1")
+    assert dataset.classes == find_dataset("cifar10").classes
+    images, labels = np.zeros((2_000, 32, 32, 3), np.uint8), np.arange(2_000, dtype=np.int32) % 10
+    put_in_cache(CIFAR10_1_IMAGES, npy(images))
+    put_in_cache(CIFAR10_1_LABELS, npy(labels))
+    test = load_split(dataset, Split.TEST, val_size=1, seed=0)
+    np.testing.assert_array_equal(test.labels_N, labels)
+    for load in (
+        lambda: load_training(dataset, val_size=1, seed=0),
+        lambda: load_split(dataset, Split.VAL, val_size=1, seed=0),
+    ):
+        with pytest.raises(UsageError, match="has test images only") as caught:
+            load()
+        assert "alexnet train --data cifar10," in caught.value.hint
+
+
+def test_each_published_file_is_checked_for_what_it_should_hold(tmp_path, synthetic_archive):
+    images = tmp_path / "images.npy"
+    images.write_bytes(npy(np.zeros((2_000, 32, 32, 3), np.uint8)))
+    labels = tmp_path / "labels.npy"
+    labels.write_bytes(npy(np.zeros(2_000, np.int64)))
+    right = {
+        CIFAR10_1_IMAGES: images,
+        CIFAR10_1_LABELS: labels,
+        CIFAR10_ARCHIVE: synthetic_archive,
+    }
+    files = [(dataset, file) for dataset in DATASETS.values() for file in dataset.files]
+    assert len(files) == 4
+    for dataset, file in files:
+        for path in (images, labels, synthetic_archive):
+            if right.get(file) == path:
+                dataset.check(file, path)
+            else:
+                with pytest.raises(DataError, match=re.escape(str(path))) as caught:
+                    dataset.check(file, path)
+                assert f"--data {dataset.name} --force" in caught.value.hint
 
 
 def test_shapes_are_drawn_anew_for_test_and_for_training():

@@ -1,13 +1,17 @@
+import dataclasses
+import gzip
 import io
 import os
 import pickle
 import struct
 import tarfile
+import tracemalloc
 
 import numpy as np
 import pytest
 
-from alexnet_cli.data.cifar import CLASSES, read_archive
+from alexnet_cli.data.cifar import read_archive
+from alexnet_cli.data.cifar_layouts import CIFAR10, CIFAR100
 from alexnet_cli.errors import DataError
 
 BINARY = [*(f"cifar-10-batches-bin/data_batch_{i}.bin" for i in range(1, 6))]
@@ -87,16 +91,67 @@ def test_the_python_layout_is_read_in_order_however_it_was_pickled(tmp_path):
     assert_is_what_was_written(test, [5])
 
 
+TINY_100 = dataclasses.replace(CIFAR100, train_images=7, test_images=3)
+FINE = [0, 99, 5, 41, 98, 1, 7]
+
+
+def tiny_100(*, kind):
+    """The members of a small CIFAR-100 archive; the coarse labels would be wrong classes."""
+    members = {}
+    for name, count in (("train", 7), ("test", 3)):
+        pixels, fine = pixels_of(len(name))[:count], FINE[:count]
+        if kind == "binary":
+            coarse = np.full((count, 1), 19, np.uint8)
+            records = np.hstack([coarse, np.array(fine, np.uint8)[:, None], pixels])
+            members[f"cifar-100-binary/{name}.bin"] = records.tobytes()
+        else:
+            batch = {b"data": pixels, b"coarse_labels": [19] * count, b"fine_labels": fine}
+            members[f"cifar-100-python/{name}"] = pickle.dumps(batch, protocol=2)
+    return members
+
+
+@pytest.mark.parametrize("kind", ["binary", "python"])
+def test_cifar_100_is_read_with_its_fine_labels(tmp_path, kind):
+    path = write_tar(tmp_path / "a.tar.gz", tiny_100(kind=kind))
+    for arrays, number in zip(read_archive(path, TINY_100), (5, 4), strict=True):
+        assert arrays.labels_N.tolist() == FINE[: len(arrays)]
+        assert arrays.labels_N.dtype == np.int64
+        red = np.array(LABELS)[: len(arrays), None, None] * 10 + number
+        assert (arrays.images_NHWC[..., 0] == red).all()
+        assert (arrays.images_NHWC[..., 2] == np.arange(32)).all()
+
+
+def test_fine_label_100_is_refused(tmp_path):
+    members = tiny_100(kind="binary")
+    content = bytearray(members["cifar-100-binary/test.bin"])
+    content[1] = 100
+    members["cifar-100-binary/test.bin"] = bytes(content)
+    with pytest.raises(DataError, match="labels outside 0–99") as caught:
+        read_archive(write_tar(tmp_path / "a.tar.gz", members), TINY_100)
+    assert caught.value.hint == ("fetch it again with: alexnet download --data cifar100 --force")
+
+
+def test_an_archive_of_the_other_dataset_is_refused(tmp_path):
+    path = write_tar(tmp_path / "a.tar.gz", tiny_100(kind="binary"))
+    broken(path, "is not a CIFAR-10 archive", "neither all of cifar-10-batches-bin/")
+
+
+def test_there_are_a_hundred_classes_in_the_official_order():
+    assert len(set(CIFAR100.classes)) == 100
+    assert list(CIFAR100.classes) == sorted(CIFAR100.classes)
+    assert [CIFAR100.classes[i] for i in (0, 50, 99)] == ["apple", "mouse", "worm"]
+
+
 def test_there_are_ten_classes_in_the_official_order():
-    assert len(set(CLASSES)) == 10
-    assert [CLASSES[i] for i in (0, 3, 9)] == ["airplane", "cat", "truck"]
+    assert len(set(CIFAR10.classes)) == 10
+    assert [CIFAR10.classes[i] for i in (0, 3, 9)] == ["airplane", "cat", "truck"]
 
 
 def broken(path, *words):
     with pytest.raises(DataError) as caught:
         read_archive(path)
     assert caught.value.code == "archive_invalid"
-    assert "alexnet download --force" in caught.value.hint
+    assert "alexnet download --data cifar10 --force" in caught.value.hint
     for word in (str(path), *words):
         assert word in caught.value.message
 
@@ -262,6 +317,69 @@ def test_hostile_members_write_nothing_and_read_nothing_outside(tmp_path, isolat
     assert not (tmp_path.parent / "climbed").exists()
     assert not (tmp_path.parent / "escaped").exists()
     assert list(isolated.iterdir()) == []
+
+
+def test_a_member_that_declares_more_than_it_may_is_refused_before_it_is_read(tmp_path):
+    path = tmp_path / "a.tar.gz"
+    for name, size, words in (
+        (BINARY[0], 1 << 28, f"{BINARY[0]} declares 268,435,456 bytes"),
+        ("any", 1 << 62, "'any' declares 4,611,686,018,427,387,904 bytes"),
+    ):
+        info = tarfile.TarInfo(name)
+        info.size = size
+        path.write_bytes(gzip.compress(info.tobuf(tarfile.GNU_FORMAT)))
+        broken(path, words)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.REGTYPE])
+def test_a_bomb_does_not_fill_the_memory(tmp_path, kind):
+    info = tarfile.TarInfo("bomb")
+    info.size, info.type = 1 << 40, kind
+    if kind == tarfile.REGTYPE:
+        info.size = TINY_100.archive_limit_bytes - 2048  # within bounds, and then there is more
+    path = tmp_path / "a.tar.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(info.tobuf(tarfile.GNU_FORMAT))
+        for _ in range(8):
+            file.write(bytes(1 << 20))
+    assert path.stat().st_size < 100_000
+    tracemalloc.start()
+    with pytest.raises(DataError, match="unpacks to more than"):
+        read_archive(path, TINY_100)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 2 * TINY_100.archive_limit_bytes + (1 << 21)
+
+
+def test_devices_and_sparse_files_are_not_read(tmp_path):
+    for kind in (tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, tarfile.LNKTYPE):
+        members = tiny_100(kind="binary")
+        members["cifar-100-binary/test.bin"] = link(
+            "cifar-100-binary/test.bin", kind, "cifar-100-binary/train.bin"
+        )
+        with pytest.raises(DataError, match="neither all of"):
+            read_archive(write_tar(tmp_path / "a.tar.gz", members), TINY_100)
+
+
+def test_a_checksum_at_the_very_end_is_compared(tmp_path):
+    path = write_tar(tmp_path / "a.tar.gz", tiny_100(kind="binary"))
+    content = bytearray(path.read_bytes())
+    content[-6] ^= 1  # of the checksum; the last four bytes are the length
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="CRC check failed"):
+        read_archive(path, TINY_100)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x80\x02}r\xff\xff\xff\x7f.",  # a memo of two thousand million places
+        b"\x80\x02})" + b"\x85" * 1_000_000 + b"K\x00s.",  # a key nested a million deep
+    ],
+    ids=["memo", "nested"],
+)
+def test_a_pickle_that_would_fill_memory_or_stack_is_refused(tmp_path, content):
+    broken(write_with_first(tmp_path, content, PYTHON), "no pickled batch of images")
 
 
 def test_a_tar_header_with_letters_for_numbers_is_refused(tmp_path):
