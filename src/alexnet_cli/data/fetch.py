@@ -18,7 +18,7 @@ from alexnet_cli.data.session import TransferError, without_password
 from alexnet_cli.data.store import is_cached, locked, record, recorded_hash
 from alexnet_cli.data.transfer import Fetcher, Patience, ProgressBar, Transfer
 from alexnet_cli.errors import DownloadError
-from alexnet_cli.files import atomic_move, temporary_folder, writing_error
+from alexnet_cli.files import atomic_move, remove_old_temporaries, temporary_folder, writing_error
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ def download(
     if options.offline:
         raise _failed(file, ["--offline or ALEXNET_OFFLINE is set"])
     with locked(file, say):
+        remove_old_temporaries(file.path.parent)
         is_there = is_cached(file) and recorded_hash(file) == wanted.sha256
         if is_there and not options.force:
             say(f"{file.name} is there already and sound")

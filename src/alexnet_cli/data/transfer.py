@@ -152,6 +152,8 @@ class Fetcher:
                 if not self._goes_on(response, offset):
                     self._part.begin(url, validator(response))
                     offset = 0
+                if (length := response.headers.get("Content-Length", "")).isdecimal():
+                    self._progress.total = offset + int(length)
                 self._keep(offset)
                 self._receive(response, offset)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:

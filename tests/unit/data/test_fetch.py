@@ -108,7 +108,7 @@ def test_the_right_file_arrives_whole_and_alone(fetch, kept, progress, archive_a
     assert kept() == ["a.tar.gz"]
     assert find_file(archive).read_bytes() == CONTENT
     assert is_cached(archive)
-    assert progress.seen == len(CONTENT)
+    assert progress.total == progress.seen == len(CONTENT)
 
 
 def test_a_sound_copy_is_fetched_again_only_by_force(fetch, archive_at, server):
