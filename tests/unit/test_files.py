@@ -156,11 +156,11 @@ def test_a_reader_never_sees_a_part_even_when_the_writer_is_killed(tmp_path):
 
 def test_only_old_temporary_folders_are_deleted(tmp_path):
     for name, age_hours in ((".alexnet-old", 25), (".alexnet-new", 1), ("mine", 25)):
-        (tmp_path / name / "inside").mkdir(parents=True)
+        (tmp_path / "folder" / name / "inside").mkdir(parents=True)
         changed = time.time() - age_hours * 3600
-        os.utime(tmp_path / name, (changed, changed))
-    remove_old_temporaries(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".alexnet-new", "mine"]
+        os.utime(tmp_path / "folder" / name, (changed, changed))
+    remove_old_temporaries(tmp_path / "folder")
+    assert names_in(tmp_path / "folder") == [".alexnet-new", "mine"]
 
 
 def test_a_moved_file_has_the_mode_that_the_umask_allows(tmp_path):
