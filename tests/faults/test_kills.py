@@ -11,7 +11,7 @@ from alexnet_cli.training.verification import KilledRun
 from tests.conftest import Run
 from tests.faults.conftest import IS_LONG
 
-pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(3_600 if IS_LONG else 300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3_600 if IS_LONG else 300)]
 
 _MOSTLY_VALIDATION = {"val_size": 9_900, "batch_size": 25, "epochs": 60 if IS_LONG else 12}
 
