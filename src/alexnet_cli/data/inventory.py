@@ -43,6 +43,10 @@ class Kind(StrEnum):
     OTHER = "other"
 
 
+HASHED = (Kind.DATASET, Kind.WEIGHTS, Kind.ARRAYS)
+"""What has a recorded hash, and `verify_cache` looks at."""
+
+
 class State(StrEnum):
     """What is known of a file."""
 
@@ -158,7 +162,7 @@ def verify_cache(on_bytes: OnBytes = lambda _: None) -> Iterator[Entry]:
     """
     published = {file.path: file for files in dataset_files().values() for file in files}
     for entry in list_cache():
-        if entry.kind not in (Kind.DATASET, Kind.WEIGHTS, Kind.ARRAYS):
+        if entry.kind not in HASHED:
             continue
         if entry.state is State.ABSENT:
             yield entry
