@@ -20,7 +20,7 @@ from alexnet_cli.files import writing_error
 
 _CHUNK_BYTES = 1 << 18
 _LEAST_BYTES_PER_SECOND = 1024  # less than this over a whole window is a stalled transfer
-_PROGRESS_BYTES = 1 << 20  # an attempt that brought so much does not count against the server
+_PROGRESS_BYTES = 1 << 20  # an attempt that got so much farther does not count against the server
 _LARGEST_BYTES = 1 << 30  # cap where the size is not known
 _NOTHING_THERE = requests.codes.requested_range_not_satisfiable
 
@@ -48,7 +48,7 @@ class Patience:
         connect_seconds: For a connection.
         read_seconds: For the next byte.
         stall_seconds: Window in which at least `_LEAST_BYTES_PER_SECOND` must arrive.
-        attempts: In a row, none of which brings a mebibyte.
+        attempts: In a row, none of which gets a mebibyte farther.
         backoff_seconds: Before the second attempt; twice as long before each further one.
         longest_wait_seconds: A server that asks for more is given up.
     """
@@ -110,14 +110,15 @@ class Fetcher:
         if self._num_bytes and self._part.num_bytes == self._num_bytes:
             self._keep(self._num_bytes)
             return
-        failures = 0
+        failures, farthest = 0, self._part.num_bytes
         with Session() as session:
             while True:
-                received_before = self.transfer.fetched_bytes
                 try:
                     self._attempt(session, url)
                 except TransferError as error:
-                    gained = self.transfer.fetched_bytes - received_before
+                    # Not what was received: that may be the same bytes again and again.
+                    gained = self._part.num_bytes - farthest
+                    farthest += max(gained, 0)
                     failures = 1 if gained >= _PROGRESS_BYTES else failures + 1
                     self._wait_or_raise(error, failures)
                 else:
