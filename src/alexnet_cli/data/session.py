@@ -43,7 +43,13 @@ class Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """Return where an answer redirects to, if it does."""
         target = super().get_redirect_target(resp)
-        schemes = [urlsplit(url).scheme for url in (resp.url, urljoin(resp.url, target or ""))]
+        if target is None:
+            return None
+        resp.close()  # requests would read its body, which may have no end
+        try:
+            schemes = [urlsplit(url).scheme for url in (resp.url, urljoin(resp.url, target))]
+        except ValueError as error:
+            raise requests.exceptions.InvalidURL(target) from error
         if schemes == ["https", "http"]:
             raise DowngradeError
         return target
@@ -74,7 +80,7 @@ def validator(response: requests.Response) -> str | None:
 def _retry_after(value: str | None) -> float | None:
     try:
         return urllib3.Retry().parse_retry_after(value) if value else None
-    except urllib3.exceptions.InvalidHeader:
+    except (urllib3.exceptions.InvalidHeader, ValueError, OverflowError):  # or absurdly large
         return None
 
 
