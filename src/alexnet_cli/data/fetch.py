@@ -119,8 +119,7 @@ def _fetch_from(url: str, file: PublishedFile, fetcher: Fetcher, folder: Path) -
         # A copy: should two processes ever write the same part, none writes what is checked here.
         shutil.copyfile(file.part_path, output)
 
-    while True:
-        is_resumed = Part(file.part_path).num_bytes > 0
+    for is_last in (False, True):
         try:
             return Path(
                 pooch.retrieve(
@@ -129,11 +128,12 @@ def _fetch_from(url: str, file: PublishedFile, fetcher: Fetcher, folder: Path) -
             )
         except ValueError as error:  # pooch's word for a hash that differs
             Part(file.part_path).remove()
-            if not is_resumed:
+            if is_last or not fetcher.is_pieced:
                 reason = "what arrived is not the published file: sha256 differs"
                 raise TransferError(reason) from error
         except OSError as error:
             raise writing_error(file.path, error) from error
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _require_space(file: PublishedFile) -> None:

@@ -22,6 +22,8 @@ _CHUNK_BYTES = 1 << 18
 _LEAST_BYTES_PER_SECOND = 1024  # less than this over a whole window is a stalled transfer
 _PROGRESS_BYTES = 1 << 20  # an attempt that got so much farther does not count against the server
 _LARGEST_BYTES = 1 << 30  # cap where the size is not known
+_NUMBER = "[0-9]{1,18}"  # of which Python makes an integer whatever a server sends
+_RANGE = rf"bytes ({_NUMBER})-{_NUMBER}/({_NUMBER}|\*)"
 _NOTHING_THERE = requests.codes.requested_range_not_satisfiable
 
 
@@ -97,6 +99,12 @@ class Fetcher:
         self._part, self._num_bytes, self._patience = part, num_bytes, patience
         self._progress, self._say = progress, say
         self.transfer = Transfer()
+        self._is_pieced = False
+
+    @property
+    def is_pieced(self) -> bool:
+        """Whether the bytes are of several answers, which may be of different versions."""
+        return self._is_pieced
 
     def fetch(self, url: str) -> None:
         """Fetch what is missing.
@@ -162,6 +170,7 @@ class Fetcher:
 
     def _keep(self, num_bytes: int) -> None:
         """Note how much of what was there is not fetched again."""
+        self._is_pieced = num_bytes > 0
         if not (num_bytes and self.transfer.fetched_bytes):
             self.transfer.resumed_bytes = num_bytes
         self._progress.start_at(num_bytes)
@@ -175,13 +184,13 @@ class Fetcher:
         require_content(response)
         headers, size = response.headers, self._num_bytes
         if response.status_code == requests.codes.partial_content:
-            found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", headers.get("Content-Range", ""))
+            found = re.fullmatch(_RANGE, headers.get("Content-Range", ""))
             if found and int(found[1]) == offset and (not size or found[2] in ("*", str(size))):
                 return True
             self._part.remove()  # its ranges cannot be used; the whole file may be right
             raise TransferError("the server sent another range than it was asked", temporary=True)
         length = headers.get("Content-Length", "")
-        if size and length.isdecimal() and int(length) != size:
+        if size and re.fullmatch(_NUMBER, length) and int(length) != size:
             raise TransferError(f"the server has {int(length):,} bytes in place of {size:,}")
         return False
 
