@@ -6,6 +6,7 @@ import requests
 import urllib3
 
 from alexnet_cli import __version__
+from alexnet_cli.data.stall import WatchedAdapter
 from alexnet_cli.errors import DataError
 
 _TEMPORARY = frozenset({408, 429, 500, 502, 503, 504})
@@ -32,11 +33,13 @@ class DowngradeError(requests.RequestException):
 
 
 class Session(requests.Session):
-    """Follows few redirects, and none from https to http."""
+    """Follows few redirects, none from https to http, and can be watched."""
 
     def __init__(self) -> None:
         super().__init__()
         self.max_redirects = _MAX_REDIRECTS
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, WatchedAdapter())
         self.headers["Accept-Encoding"] = "identity"
         self.headers["User-Agent"] = f"alexnet/{__version__}"
 

@@ -16,10 +16,10 @@ import urllib3
 
 from alexnet_cli.data.part import Part
 from alexnet_cli.data.session import Session, TransferError, in_words, require_content, validator
+from alexnet_cli.data.stall import Watch, watched
 from alexnet_cli.files import writing_error
 
 _CHUNK_BYTES = 1 << 18
-_LEAST_BYTES_PER_SECOND = 1024  # less than this over a whole window is a stalled transfer
 _PROGRESS_BYTES = 1 << 20  # an attempt that got so much farther does not count against the server
 _LARGEST_BYTES = 1 << 30  # cap where the size is not known
 _NUMBER = "[0-9]{1,18}"  # of which Python makes an integer whatever a server sends
@@ -49,7 +49,7 @@ class Patience:
     Attributes:
         connect_seconds: For a connection.
         read_seconds: For the next byte.
-        stall_seconds: Window in which at least `_LEAST_BYTES_PER_SECOND` must arrive.
+        stall_seconds: Window in which at least a kibibyte a second must arrive.
         attempts: In a row, none of which gets a mebibyte farther.
         backoff_seconds: Before the second attempt; twice as long before each further one.
         longest_wait_seconds: A server that asks for more is given up.
@@ -153,20 +153,27 @@ class Fetcher:
             if (version := self._part.validator(url)) is not None:
                 headers["If-Range"] = version
         timeouts = (self._patience.connect_seconds, self._patience.read_seconds)
-        try:
-            with session.get(url, headers=headers, timeout=timeouts, stream=True) as response:
-                if offset and response.status_code == _NOTHING_THERE:
-                    self._keep(offset)
-                    return  # nothing is missing; the hash will tell whether that is so
-                if not self._goes_on(response, offset):
-                    self._part.begin(url, validator(response))
-                    offset = 0
-                if (length := response.headers.get("Content-Length", "")).isdecimal():
-                    self._progress.total = offset + int(length)
-                self._keep(offset)
-                self._receive(response, offset)
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            raise in_words(error) from error
+        with watched(self._patience.stall_seconds) as watch:
+            try:
+                with session.get(url, headers=headers, timeout=timeouts, stream=True) as response:
+                    self._take(response, url, offset, watch)
+            except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+                raise _stalled_or(in_words(error), watch) from error
+            except TransferError as error:
+                raise _stalled_or(error, watch) from error
+
+    def _take(self, response: requests.Response, url: str, offset: int, watch: Watch) -> None:
+        """Receive an answer, if it is one to what is missing from the offset on."""
+        if offset and response.status_code == _NOTHING_THERE:
+            self._keep(offset)
+            return  # nothing is missing; the hash will tell whether that is so
+        if not self._goes_on(response, offset):
+            self._part.begin(url, validator(response))
+            offset = 0
+        if re.fullmatch(_NUMBER, length := response.headers.get("Content-Length", "")):
+            self._progress.total = offset + int(length)
+        self._keep(offset)
+        self._receive(response, offset, watch)
 
     def _keep(self, num_bytes: int) -> None:
         """Note how much of what was there is not fetched again."""
@@ -194,9 +201,9 @@ class Fetcher:
             raise TransferError(f"the server has {int(length):,} bytes in place of {size:,}")
         return False
 
-    def _receive(self, response: requests.Response, have: int) -> None:
+    def _receive(self, response: requests.Response, have: int, watch: Watch) -> None:
         """Write the body behind the bytes that are there."""
-        largest, stall = self._num_bytes or _LARGEST_BYTES, _StallClock(self._patience)
+        largest = self._num_bytes or _LARGEST_BYTES
         try:
             with self._part.path.open("ab") as file:
                 # Not decoded: servers call a .tar.gz "gzip" though it is what was published.
@@ -208,12 +215,14 @@ class Fetcher:
                         raise TransferError(f"the server sends more than {largest:,} bytes")
                     file.write(chunk)
                     self._progress.update(len(chunk))
-                    stall.count(len(chunk))
+                    watch.count(len(chunk))
         except OSError as error:  # urllib3's errors are none
             raise writing_error(self._part.path, error) from error
         finally:
             if not self._part.num_bytes:
                 self._part.remove()
+        if watch.has_stalled and have != self._num_bytes:
+            raise TransferError("the transfer stalled", temporary=True)
         if self._num_bytes and have < self._num_bytes:
             raise TransferError(
                 f"the connection broke off after {have:,} of {self._num_bytes:,} bytes",
@@ -221,22 +230,6 @@ class Fetcher:
             )
 
 
-class _StallClock:
-    """Ends a transfer that brings next to nothing, which no read timeout notices."""
-
-    def __init__(self, patience: Patience) -> None:
-        self._window_seconds = patience.stall_seconds
-        self._start, self._num_bytes = time.monotonic(), 0
-
-    def count(self, num_bytes: int) -> None:
-        """Count bytes.
-
-        Raises:
-            TransferError: Too few arrived in the last window.
-        """
-        self._num_bytes += num_bytes
-        elapsed = time.monotonic() - self._start
-        if elapsed >= self._window_seconds:
-            if self._num_bytes < _LEAST_BYTES_PER_SECOND * elapsed:
-                raise TransferError("the transfer stalled", temporary=True)
-            self._start, self._num_bytes = time.monotonic(), 0
+def _stalled_or(error: TransferError, watch: Watch) -> TransferError:
+    """Return what ended an attempt: a connection that is closed by the watch fails in many ways."""
+    return TransferError("the transfer stalled", temporary=True) if watch.has_stalled else error
