@@ -33,7 +33,7 @@ CONTENT = np.random.default_rng(0).bytes(3_300_007)  # a third of it is more tha
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 HALF_BYTES = len(CONTENT) // 2
 SHORT = Patience(
-    connect_seconds=2, read_seconds=0.7, stall_seconds=0.7, attempts=4, backoff_seconds=0.01,
+    connect_seconds=2, read_seconds=0.7, stall_seconds=1, attempts=4, backoff_seconds=0.01,
     longest_wait_seconds=5,
 )  # fmt: skip
 _TOO_MANY_BYTES = 1_000
@@ -152,7 +152,11 @@ def _strays(file: PublishedFile) -> list[str]:
     expected = {file.path.name, f"{file.path.name}.lock"}
     if file.part_path.exists():
         expected |= {file.part_path.name, f"{file.part_path.name}.json"}
-    names = {path.name for path in file.path.parent.iterdir() if file.path.name in path.name}
+    names = {
+        path.name
+        for path in file.path.parent.iterdir()
+        if path.name.lstrip(".").startswith(file.path.name)
+    }
     return sorted(names - expected)
 
 
