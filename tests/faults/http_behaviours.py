@@ -443,10 +443,9 @@ def endless_after(answer: Answer) -> None:
 
 @_behaviour
 def broken_chunks(answer: Answer) -> None:
-    """Send half of the file in a chunk, then no number where that of the next one should be."""
+    """Send a third of the file in a chunk, and no number where that of the next one should be."""
     answer.send_head(200, {"Transfer-Encoding": "chunked"})
-    content = answer.server.right.content
-    answer.send_piece(content[: len(content) // 2], chunked=True)
+    answer.send_piece(answer.server.right.content[: _third(answer)], chunked=True)
     answer.wfile.write(b"no number\r\n")
 
 

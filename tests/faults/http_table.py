@@ -26,6 +26,7 @@ from alexnet_cli.data.fetch import FetchOptions, download
 from alexnet_cli.data.published import PublishedFile
 from alexnet_cli.data.transfer import Patience
 from alexnet_cli.errors import DownloadError
+from tests.faults.fetch_once import Silence
 from tests.faults.http_behaviours import BEHAVIOURS, OVER_TLS, as_told_by
 from tests.faults.http_server import Servers, serve
 
@@ -88,21 +89,6 @@ class Cell:
     seconds: float
     part_bytes: int
     strays: list[str]
-
-
-class Silence:
-    """A progress bar that shows nothing."""
-
-    total = 0
-
-    def start_at(self, num_bytes: int) -> None:
-        """Do nothing."""
-
-    def update(self, num_bytes: int) -> None:
-        """Do nothing."""
-
-    def close(self) -> None:
-        """Do nothing."""
 
 
 def file_at(servers: Servers, behaviour: str, name: str) -> PublishedFile:
