@@ -4,12 +4,13 @@ requests speaks HTTP; own code is what it lacks: going on inside a file, a limit
 transfer, a cap on the bytes, and no way from https down to http.
 """
 
+import os
 import random
 import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import requests
 import urllib3
@@ -76,6 +77,10 @@ class Transfer:
     fetched_bytes: int = 0
 
 
+class SharedPartError(Exception):
+    """Another process writes to the same part, though a lock should keep it off."""
+
+
 class Fetcher:
     """Fetches a file, or what is missing of it, from one address or another.
 
@@ -96,7 +101,7 @@ class Fetcher:
         progress: ProgressBar,
         say: Callable[[str], None],
     ) -> None:
-        self._part, self._num_bytes, self._patience = part, num_bytes, patience
+        self.part, self._num_bytes, self._patience = part, num_bytes, patience
         self._progress, self._say = progress, say
         self.transfer = Transfer()
         self._is_pieced = False
@@ -111,21 +116,22 @@ class Fetcher:
 
         Raises:
             TransferError: The server did not send it, or sent something else.
+            SharedPartError: The part is not this process's alone.
             AlexnetError: The part cannot be written.
         """
-        if self._num_bytes and self._part.num_bytes > self._num_bytes:
-            self._part.remove()
-        if self._num_bytes and self._part.num_bytes == self._num_bytes:
+        if self._num_bytes and self.part.num_bytes > self._num_bytes:
+            self.part.remove()
+        if self._num_bytes and self.part.num_bytes == self._num_bytes:
             self._keep(self._num_bytes)
             return
-        failures, farthest = 0, self._part.num_bytes
+        failures, farthest = 0, self.part.num_bytes
         with Session() as session:
             while True:
                 try:
                     self._attempt(session, url)
                 except TransferError as error:
                     # Not what was received: that may be the same bytes again and again.
-                    gained = self._part.num_bytes - farthest
+                    gained = self.part.num_bytes - farthest
                     farthest += max(gained, 0)
                     failures = 1 if gained >= _PROGRESS_BYTES else failures + 1
                     self._wait_or_raise(error, failures)
@@ -147,10 +153,10 @@ class Fetcher:
 
     def _attempt(self, session: requests.Session, url: str) -> None:
         """Make one request and receive its answer."""
-        offset, headers = self._part.num_bytes, {}
+        offset, headers = self.part.num_bytes, {}
         if offset:
             headers["Range"] = f"bytes={offset}-"
-            if (version := self._part.validator(url)) is not None:
+            if (version := self.part.validator(url)) is not None:
                 headers["If-Range"] = version
         timeouts = (self._patience.connect_seconds, self._patience.read_seconds)
         with watched(self._patience.stall_seconds) as watch:
@@ -168,7 +174,7 @@ class Fetcher:
             self._keep(offset)
             return  # nothing is missing; the hash will tell whether that is so
         if not self._goes_on(response, offset):
-            self._part.begin(url, validator(response))
+            self.part.begin(url, validator(response))
             offset = 0
         if re.fullmatch(_NUMBER, length := response.headers.get("Content-Length", "")):
             self._progress.total = offset + int(length)
@@ -194,7 +200,7 @@ class Fetcher:
             found = re.fullmatch(_RANGE, headers.get("Content-Range", ""))
             if found and int(found[1]) == offset and (not size or found[2] in ("*", str(size))):
                 return True
-            self._part.remove()  # its ranges cannot be used; the whole file may be right
+            self.part.remove()  # its ranges cannot be used; the whole file may be right
             raise TransferError("the server sent another range than it was asked", temporary=True)
         length = headers.get("Content-Length", "")
         if size and re.fullmatch(_NUMBER, length) and int(length) != size:
@@ -205,22 +211,24 @@ class Fetcher:
         """Write the body behind the bytes that are there."""
         largest = self._num_bytes or _LARGEST_BYTES
         try:
-            with self._part.path.open("ab") as file:
+            with self.part.path.open("ab") as file:
                 # Not decoded: servers call a .tar.gz "gzip" though it is what was published.
                 while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=False):
                     self.transfer.fetched_bytes += len(chunk)
                     have += len(chunk)
                     if have > largest:
-                        self._part.remove()
+                        self.part.remove()
                         raise TransferError(f"the server sends more than {largest:,} bytes")
                     file.write(chunk)
+                    file.flush()
+                    _require_alone(file, have)
                     self._progress.update(len(chunk))
                     watch.count(len(chunk))
         except OSError as error:  # urllib3's errors are none
-            raise writing_error(self._part.path, error) from error
+            raise writing_error(self.part.path, error) from error
         finally:
-            if not self._part.num_bytes:
-                self._part.remove()
+            if not self.part.num_bytes:
+                self.part.remove()
         if watch.has_stalled and have != self._num_bytes:
             raise TransferError("the transfer stalled", temporary=True)
         if self._num_bytes and have < self._num_bytes:
@@ -228,6 +236,17 @@ class Fetcher:
                 f"the connection broke off after {have:,} of {self._num_bytes:,} bytes",
                 temporary=True,
             )
+
+
+def _require_alone(file: BinaryIO, num_bytes: int) -> None:
+    """Notice that another process writes to the same part, or has deleted it.
+
+    Raises:
+        SharedPartError: It does.
+    """
+    found = os.fstat(file.fileno())
+    if found.st_size != num_bytes or not found.st_nlink:
+        raise SharedPartError
 
 
 def _stalled_or(error: TransferError, watch: Watch) -> TransferError:
