@@ -38,7 +38,7 @@ SHORT = Patience(
     longest_wait_seconds=5,
 )  # fmt: skip
 _TOO_MANY_BYTES = 1_000
-_THREADS = 24
+_THREADS = 48
 _LONGEST_SECONDS = 12
 
 
