@@ -16,7 +16,7 @@ from alexnet_cli.data.part import Part
 from alexnet_cli.data.published import PublishedFile
 from alexnet_cli.data.session import TransferError, without_password
 from alexnet_cli.data.store import is_cached, locked, record, recorded_hash
-from alexnet_cli.data.transfer import Fetcher, Patience, ProgressBar, Transfer
+from alexnet_cli.data.transfer import Fetcher, Patience, ProgressBar, SharedPartError, Transfer
 from alexnet_cli.errors import DownloadError
 from alexnet_cli.files import atomic_move, remove_old_temporaries, temporary_folder, writing_error
 
@@ -99,7 +99,7 @@ def _fetch_from_any(
         _require_space(file)
         try:
             with temporary_folder(file.path.parent) as folder:
-                atomic_move(_fetch_from(url, file, fetcher, folder), file.path)
+                atomic_move(_fetch_from(url, file, fetcher, folder, say), file.path)
         except TransferError as error:
             reasons.append(f"{without_password(url)}: {error}")
             if len(reasons) < len(urls):
@@ -110,17 +110,31 @@ def _fetch_from_any(
     raise _failed(file, reasons)
 
 
-def _fetch_from(url: str, file: PublishedFile, fetcher: Fetcher, folder: Path) -> Path:
+def _fetch_copy(url: str, fetcher: Fetcher, output: str) -> None:
+    """Fetch the part and copy it: nobody else writes what is checked then."""
+    fetcher.fetch(url)
+    try:
+        shutil.copyfile(fetcher.part.path, output)
+    except FileNotFoundError as error:
+        raise SharedPartError from error
+
+
+def _fetch_from(
+    url: str, file: PublishedFile, fetcher: Fetcher, folder: Path, say: Callable[[str], None]
+) -> Path:
     """Fetch the file into a folder, check its hash, and return it."""
     pooch.get_logger().setLevel(logging.ERROR)  # it would announce what it fetches
 
     def arrive(url: str, output: str, _pooch: object) -> None:
-        fetcher.fetch(url)
-        # A copy: should two processes ever write the same part, none writes what is checked here.
-        shutil.copyfile(file.part_path, output)
+        try:
+            _fetch_copy(url, fetcher, output)
+        except SharedPartError:
+            say("another process fetches it too, in spite of the lock; beginning again apart")
+            fetcher.part = Part(folder / "part")
+            _fetch_copy(url, fetcher, output)
 
-    while True:
-        is_resumed = Part(file.part_path).num_bytes > 0
+    fetcher.part = Part(file.part_path)
+    for is_last in (False, True):
         try:
             return Path(
                 pooch.retrieve(
@@ -128,12 +142,13 @@ def _fetch_from(url: str, file: PublishedFile, fetcher: Fetcher, folder: Path) -
                 )
             )
         except ValueError as error:  # pooch's word for a hash that differs
-            Part(file.part_path).remove()
-            if not is_resumed:
+            fetcher.part.remove()
+            if is_last or not fetcher.is_pieced:
                 reason = "what arrived is not the published file: sha256 differs"
                 raise TransferError(reason) from error
         except OSError as error:
             raise writing_error(file.path, error) from error
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _require_space(file: PublishedFile) -> None:

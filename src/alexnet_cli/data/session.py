@@ -6,6 +6,7 @@ import requests
 import urllib3
 
 from alexnet_cli import __version__
+from alexnet_cli.data.stall import WatchedAdapter
 from alexnet_cli.errors import DataError
 
 _TEMPORARY = frozenset({408, 429, 500, 502, 503, 504})
@@ -32,18 +33,26 @@ class DowngradeError(requests.RequestException):
 
 
 class Session(requests.Session):
-    """Follows few redirects, and none from https to http."""
+    """Follows few redirects, none from https to http, and can be watched."""
 
     def __init__(self) -> None:
         super().__init__()
         self.max_redirects = _MAX_REDIRECTS
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, WatchedAdapter())
         self.headers["Accept-Encoding"] = "identity"
         self.headers["User-Agent"] = f"alexnet/{__version__}"
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """Return where an answer redirects to, if it does."""
         target = super().get_redirect_target(resp)
-        schemes = [urlsplit(url).scheme for url in (resp.url, urljoin(resp.url, target or ""))]
+        if target is None:
+            return None
+        resp.close()  # requests would read its body, which may have no end
+        try:
+            schemes = [urlsplit(url).scheme for url in (resp.url, urljoin(resp.url, target))]
+        except ValueError as error:
+            raise requests.exceptions.InvalidURL(target) from error
         if schemes == ["https", "http"]:
             raise DowngradeError
         return target
@@ -74,7 +83,7 @@ def validator(response: requests.Response) -> str | None:
 def _retry_after(value: str | None) -> float | None:
     try:
         return urllib3.Retry().parse_retry_after(value) if value else None
-    except urllib3.exceptions.InvalidHeader:
+    except (urllib3.exceptions.InvalidHeader, ValueError, OverflowError):  # or absurdly large
         return None
 
 

@@ -4,24 +4,27 @@ requests speaks HTTP; own code is what it lacks: going on inside a file, a limit
 transfer, a cap on the bytes, and no way from https down to http.
 """
 
+import os
 import random
 import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import requests
 import urllib3
 
 from alexnet_cli.data.part import Part
 from alexnet_cli.data.session import Session, TransferError, in_words, require_content, validator
+from alexnet_cli.data.stall import Watch, watched
 from alexnet_cli.files import writing_error
 
 _CHUNK_BYTES = 1 << 18
-_LEAST_BYTES_PER_SECOND = 1024  # less than this over a whole window is a stalled transfer
-_PROGRESS_BYTES = 1 << 20  # an attempt that brought so much does not count against the server
+_PROGRESS_BYTES = 1 << 20  # an attempt that got so much farther does not count against the server
 _LARGEST_BYTES = 1 << 30  # cap where the size is not known
+_NUMBER = "[0-9]{1,18}"  # of which Python makes an integer whatever a server sends
+_RANGE = rf"bytes ({_NUMBER})-{_NUMBER}/({_NUMBER}|\*)"
 _NOTHING_THERE = requests.codes.requested_range_not_satisfiable
 
 
@@ -47,8 +50,8 @@ class Patience:
     Attributes:
         connect_seconds: For a connection.
         read_seconds: For the next byte.
-        stall_seconds: Window in which at least `_LEAST_BYTES_PER_SECOND` must arrive.
-        attempts: In a row, none of which brings a mebibyte.
+        stall_seconds: Window in which at least a kibibyte a second must arrive.
+        attempts: In a row, none of which gets a mebibyte farther.
         backoff_seconds: Before the second attempt; twice as long before each further one.
         longest_wait_seconds: A server that asks for more is given up.
     """
@@ -74,6 +77,10 @@ class Transfer:
     fetched_bytes: int = 0
 
 
+class SharedPartError(Exception):
+    """Another process writes to the same part, though a lock should keep it off."""
+
+
 class Fetcher:
     """Fetches a file, or what is missing of it, from one address or another.
 
@@ -94,30 +101,38 @@ class Fetcher:
         progress: ProgressBar,
         say: Callable[[str], None],
     ) -> None:
-        self._part, self._num_bytes, self._patience = part, num_bytes, patience
+        self.part, self._num_bytes, self._patience = part, num_bytes, patience
         self._progress, self._say = progress, say
         self.transfer = Transfer()
+        self._is_pieced = False
+
+    @property
+    def is_pieced(self) -> bool:
+        """Whether the bytes are of several answers, which may be of different versions."""
+        return self._is_pieced
 
     def fetch(self, url: str) -> None:
         """Fetch what is missing.
 
         Raises:
             TransferError: The server did not send it, or sent something else.
+            SharedPartError: The part is not this process's alone.
             AlexnetError: The part cannot be written.
         """
-        if self._num_bytes and self._part.num_bytes > self._num_bytes:
-            self._part.remove()
-        if self._num_bytes and self._part.num_bytes == self._num_bytes:
+        if self._num_bytes and self.part.num_bytes > self._num_bytes:
+            self.part.remove()
+        if self._num_bytes and self.part.num_bytes == self._num_bytes:
             self._keep(self._num_bytes)
             return
-        failures = 0
+        failures, farthest = 0, self.part.num_bytes
         with Session() as session:
             while True:
-                received_before = self.transfer.fetched_bytes
                 try:
                     self._attempt(session, url)
                 except TransferError as error:
-                    gained = self.transfer.fetched_bytes - received_before
+                    # Not what was received: that may be the same bytes again and again.
+                    gained = self.part.num_bytes - farthest
+                    farthest += max(gained, 0)
                     failures = 1 if gained >= _PROGRESS_BYTES else failures + 1
                     self._wait_or_raise(error, failures)
                 else:
@@ -138,29 +153,37 @@ class Fetcher:
 
     def _attempt(self, session: requests.Session, url: str) -> None:
         """Make one request and receive its answer."""
-        offset, headers = self._part.num_bytes, {}
+        offset, headers = self.part.num_bytes, {}
         if offset:
             headers["Range"] = f"bytes={offset}-"
-            if (version := self._part.validator(url)) is not None:
+            if (version := self.part.validator(url)) is not None:
                 headers["If-Range"] = version
         timeouts = (self._patience.connect_seconds, self._patience.read_seconds)
-        try:
-            with session.get(url, headers=headers, timeout=timeouts, stream=True) as response:
-                if offset and response.status_code == _NOTHING_THERE:
-                    self._keep(offset)
-                    return  # nothing is missing; the hash will tell whether that is so
-                if not self._goes_on(response, offset):
-                    self._part.begin(url, validator(response))
-                    offset = 0
-                if (length := response.headers.get("Content-Length", "")).isdecimal():
-                    self._progress.total = offset + int(length)
-                self._keep(offset)
-                self._receive(response, offset)
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            raise in_words(error) from error
+        with watched(self._patience.stall_seconds) as watch:
+            try:
+                with session.get(url, headers=headers, timeout=timeouts, stream=True) as response:
+                    self._take(response, url, offset, watch)
+            except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+                raise _stalled_or(in_words(error), watch) from error
+            except TransferError as error:
+                raise _stalled_or(error, watch) from error
+
+    def _take(self, response: requests.Response, url: str, offset: int, watch: Watch) -> None:
+        """Receive an answer, if it is one to what is missing from the offset on."""
+        if offset and response.status_code == _NOTHING_THERE:
+            self._keep(offset)
+            return  # nothing is missing; the hash will tell whether that is so
+        if not self._goes_on(response, offset):
+            self.part.begin(url, validator(response))
+            offset = 0
+        if re.fullmatch(_NUMBER, length := response.headers.get("Content-Length", "")):
+            self._progress.total = offset + int(length)
+        self._keep(offset)
+        self._receive(response, offset, watch)
 
     def _keep(self, num_bytes: int) -> None:
         """Note how much of what was there is not fetched again."""
+        self._is_pieced = num_bytes > 0
         if not (num_bytes and self.transfer.fetched_bytes):
             self.transfer.resumed_bytes = num_bytes
         self._progress.start_at(num_bytes)
@@ -174,36 +197,40 @@ class Fetcher:
         require_content(response)
         headers, size = response.headers, self._num_bytes
         if response.status_code == requests.codes.partial_content:
-            found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", headers.get("Content-Range", ""))
+            found = re.fullmatch(_RANGE, headers.get("Content-Range", ""))
             if found and int(found[1]) == offset and (not size or found[2] in ("*", str(size))):
                 return True
-            self._part.remove()  # its ranges cannot be used; the whole file may be right
+            self.part.remove()  # its ranges cannot be used; the whole file may be right
             raise TransferError("the server sent another range than it was asked", temporary=True)
         length = headers.get("Content-Length", "")
-        if size and length.isdecimal() and int(length) != size:
+        if size and re.fullmatch(_NUMBER, length) and int(length) != size:
             raise TransferError(f"the server has {int(length):,} bytes in place of {size:,}")
         return False
 
-    def _receive(self, response: requests.Response, have: int) -> None:
+    def _receive(self, response: requests.Response, have: int, watch: Watch) -> None:
         """Write the body behind the bytes that are there."""
-        largest, stall = self._num_bytes or _LARGEST_BYTES, _StallClock(self._patience)
+        largest = self._num_bytes or _LARGEST_BYTES
         try:
-            with self._part.path.open("ab") as file:
+            with self.part.path.open("ab") as file:
                 # Not decoded: servers call a .tar.gz "gzip" though it is what was published.
                 while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=False):
                     self.transfer.fetched_bytes += len(chunk)
                     have += len(chunk)
                     if have > largest:
-                        self._part.remove()
+                        self.part.remove()
                         raise TransferError(f"the server sends more than {largest:,} bytes")
                     file.write(chunk)
+                    file.flush()
+                    _require_alone(file, have)
                     self._progress.update(len(chunk))
-                    stall.count(len(chunk))
+                    watch.count(len(chunk))
         except OSError as error:  # urllib3's errors are none
-            raise writing_error(self._part.path, error) from error
+            raise writing_error(self.part.path, error) from error
         finally:
-            if not self._part.num_bytes:
-                self._part.remove()
+            if not self.part.num_bytes:
+                self.part.remove()
+        if watch.has_stalled and have != self._num_bytes:
+            raise TransferError("the transfer stalled", temporary=True)
         if self._num_bytes and have < self._num_bytes:
             raise TransferError(
                 f"the connection broke off after {have:,} of {self._num_bytes:,} bytes",
@@ -211,22 +238,17 @@ class Fetcher:
             )
 
 
-class _StallClock:
-    """Ends a transfer that brings next to nothing, which no read timeout notices."""
+def _require_alone(file: BinaryIO, num_bytes: int) -> None:
+    """Notice that another process writes to the same part, or has deleted it.
 
-    def __init__(self, patience: Patience) -> None:
-        self._window_seconds = patience.stall_seconds
-        self._start, self._num_bytes = time.monotonic(), 0
+    Raises:
+        SharedPartError: It does.
+    """
+    found = os.fstat(file.fileno())
+    if found.st_size != num_bytes or not found.st_nlink:
+        raise SharedPartError
 
-    def count(self, num_bytes: int) -> None:
-        """Count bytes.
 
-        Raises:
-            TransferError: Too few arrived in the last window.
-        """
-        self._num_bytes += num_bytes
-        elapsed = time.monotonic() - self._start
-        if elapsed >= self._window_seconds:
-            if self._num_bytes < _LEAST_BYTES_PER_SECOND * elapsed:
-                raise TransferError("the transfer stalled", temporary=True)
-            self._start, self._num_bytes = time.monotonic(), 0
+def _stalled_or(error: TransferError, watch: Watch) -> TransferError:
+    """Return what ended an attempt: a connection that is closed by the watch fails in many ways."""
+    return TransferError("the transfer stalled", temporary=True) if watch.has_stalled else error
