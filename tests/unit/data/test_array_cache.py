@@ -23,7 +23,7 @@ from alexnet_cli.data.arrays import colour_sums
 from alexnet_cli.data.cifar import read_archive
 from alexnet_cli.errors import DataError
 from alexnet_cli.files import cache_folder
-from tests.unit.data.tiny_archives import TINY_10, TINY_100, in_cache
+from tests.tiny_archives import TINY_10, TINY_100, in_cache
 
 
 @pytest.fixture
