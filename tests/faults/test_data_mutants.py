@@ -23,6 +23,7 @@ from alexnet_cli.errors import DataError
 from tests.conftest import write_tar
 from tests.faults.conftest import IS_LONG
 from tests.faults.mutants import mutate
+from tests.fuzz.targets import TARGETS
 from tests.tiny_archives import binary_members, in_cache, python_members
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3_600 if IS_LONG else 300)]
@@ -180,6 +181,13 @@ def test_the_array_cache(report: Callable[[str], None]) -> None:
             path.write_bytes(whole[path])
     assert tally.read >= _MUTANTS // 10
     report(str(tally))
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_what_the_fuzzer_begins_from_is_read(name: str) -> None:
+    target = TARGETS[name]
+    assert all(target.read(seed) for seed in target.seeds())
+    assert not target.read(b"")
 
 
 _values = st.recursive(
