@@ -7,8 +7,8 @@ from pathlib import Path
 
 from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.data.catalog import find_dataset
-from alexnet_cli.data.fetch import is_cached
 from alexnet_cli.data.published import CIFAR10_ARCHIVE
+from alexnet_cli.data.store import is_cached
 from benchmarks.plain_loop import write_files
 
 

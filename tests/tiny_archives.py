@@ -41,7 +41,7 @@ def python_members(layout, *, seed=0):
 
 def in_cache(layout, *, seed=0):
     """Put an archive into the cache folder, and return what it is published as."""
-    archive = PublishedFile("tiny.tar.gz", "http://localhost/tiny.tar.gz", 1, "0" * 64)
+    archive = PublishedFile("tiny", "tiny.tar.gz", "http://localhost/tiny.tar.gz", 1, "0" * 64)
     archive.path.parent.mkdir(parents=True, exist_ok=True)
     write_tar(archive.path, binary_members(layout, seed=seed))
     archive.hash_path.write_text(hashlib.sha256(archive.path.read_bytes()).hexdigest())

@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +17,8 @@ from alexnet_cli.errors import AlexnetError, UsageError
 
 _CHUNK_BYTES = 1 << 20
 _PART_SUFFIX = ".part"
+_FOLDER_PREFIX = ".alexnet-"
+_DAY_SECONDS = 86_400
 
 
 def cache_folder() -> Path:
@@ -43,13 +46,21 @@ def temporary_folder(parent: Path | None = None) -> Iterator[Path]:
     Args:
         parent: Where it is created; the system's place for such folders by default.
     """
-    with tempfile.TemporaryDirectory(dir=parent, prefix=".alexnet-") as name:
+    with tempfile.TemporaryDirectory(dir=parent, prefix=_FOLDER_PREFIX) as name:
         folder = Path(name)
         _temporaries.add(folder)
         try:
             yield folder
         finally:
             _temporaries.discard(folder)
+
+
+def remove_old_temporaries(parent: Path) -> None:
+    """Delete temporary folders that killed processes left there more than a day ago."""
+    for folder in parent.glob(f"{_FOLDER_PREFIX}*"):
+        with contextlib.suppress(FileNotFoundError):  # another process deletes it too
+            if folder.stat().st_mtime < time.time() - _DAY_SECONDS:
+                shutil.rmtree(folder)
 
 
 def remove_temporaries() -> None:
@@ -101,6 +112,22 @@ def atomic_copy(source: Path, path: Path) -> None:
     """
     with source.open("rb") as file:
         _write_and_replace(path, file)
+
+
+def atomic_move(source: Path, path: Path) -> None:
+    """Rename a file of the same file system to `path`, its content on the disk first.
+
+    Raises:
+        AlexnetError: The folder cannot be written to.
+    """
+    try:
+        with source.open("rb") as file:
+            source.chmod(0o666 & ~_umask())
+            os.fsync(file.fileno())
+        source.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise writing_error(path, error) from error
 
 
 def remove_parts(path: Path) -> None:

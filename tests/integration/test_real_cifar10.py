@@ -36,4 +36,4 @@ def test_download_takes_it_and_train_finds_it(real_archive: Path, alexnet: Run) 
     (kept.parent / "cifar10-train.npy").write_bytes(b"")  # whole, it would do without the archive
     damaged = alexnet("train", "--epochs", "1")
     assert damaged.returncode == 1
-    assert "alexnet download --force" in damaged.stderr
+    assert "alexnet download --data cifar10 --force" in damaged.stderr

@@ -53,7 +53,7 @@ def report_error(message: str, hint: str | None, code: str, *, as_json: bool) ->
 
 
 class ByteProgress:
-    """A bar with rate and remaining time on a terminal, silence elsewhere. For pooch."""
+    """A bar with rate and remaining time on a terminal, silence elsewhere."""
 
     def __init__(self, description: str, *, total: int, quiet: bool) -> None:
         from rich.progress import (
@@ -91,9 +91,9 @@ class ByteProgress:
         """Add bytes."""
         self._progress.advance(self._task, num_bytes)
 
-    def reset(self) -> None:
-        """Start again; pooch does so before its last update, which completes the bar."""
-        self._progress.reset(self._task)
+    def start_at(self, num_bytes: int) -> None:
+        """Begin with so many bytes that were there already; they do not count for the rate."""
+        self._progress.reset(self._task, completed=num_bytes)
 
     def close(self) -> None:
         """Remove the bar."""

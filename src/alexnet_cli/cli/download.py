@@ -11,11 +11,16 @@ from alexnet_cli.cli.options import Json, Quiet
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
 
+    from alexnet_cli.data.catalog import Dataset
+    from alexnet_cli.data.fetch import FetchOptions
+    from alexnet_cli.data.published import PublishedFile
+    from alexnet_cli.data.transfer import Transfer
+
 EXAMPLES = "Example: alexnet download --archive ~/cifar-10-binary.tar.gz"
 
 
 def command(
-    data: Annotated[str, typer.Option(help="Dataset: cifar10 or shapes.")] = "cifar10",
+    data: Annotated[str, typer.Option(help="Dataset by name.")] = "cifar10",
     weights: Annotated[
         str | None,
         typer.Option(
@@ -26,9 +31,21 @@ def command(
     archive: Annotated[
         Path | None, typer.Option(help="Take this file instead of downloading.", show_default=False)
     ] = None,
+    mirror: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="ALEXNET_MIRROR",
+            show_envvar=False,
+            help="Address of a folder to ask first; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     sha256: Annotated[
         str | None,
-        typer.Option(help="Its hash, when it is no official archive.", show_default=False),
+        typer.Option(
+            help="Hash of the file of --archive or --mirror, when it is no official one.",
+            show_default=False,
+        ),
     ] = None,
     offline: Annotated[
         bool,
@@ -44,59 +61,86 @@ def command(
     json: Json = False,
 ) -> None:
     """Fetch a dataset into the cache folder, its hash checked before it is opened."""
+    from dataclasses import asdict
+
+    from alexnet_cli.data.catalog import find_dataset
+    from alexnet_cli.data.fetch import FetchOptions
+    from alexnet_cli.errors import UsageError
+
     if weights is not None:
         if archive or sha256:
-            from alexnet_cli.errors import UsageError
-
             raise UsageError("--archive and --sha256 are for datasets", hint="leave them out")
         _download_weights(weights, offline=offline, force=force, quiet=quiet, as_json=json)
         return
-    from alexnet_cli.data.catalog import find_dataset
+    dataset = find_dataset(data)
+    _require_fit(dataset, archive=archive, mirrors=mirror, sha256=sha256)
+    if not dataset.files:
+        note(f"{dataset.name} needs no download", quiet=quiet)
+    rows = []
+    options = FetchOptions(mirrors=tuple(mirror or ()), sha256=sha256, force=force, offline=offline)
+    for file in dataset.files:
+        if archive:
+            transfer = _take(file, archive, dataset, sha256=sha256, quiet=quiet)
+        else:
+            transfer = _fetch(file, options, quiet=quiet)
+            dataset.check(file, file.path)
+        rows.append({"path": str(file.path), **asdict(transfer)})
+        if not json:
+            print(file.path)
+    if json:
+        print_json({"data": dataset.name, "files": rows})
+
+
+def _require_fit(
+    dataset: "Dataset", *, archive: Path | None, mirrors: list[str] | None, sha256: str | None
+) -> None:
+    """Refuse flags that this dataset has no use for."""
     from alexnet_cli.errors import UsageError
 
-    dataset = find_dataset(data)
-    if sha256 and not archive:
-        raise UsageError("--sha256 needs --archive", hint="see: alexnet download --help")
-    path = None
-    if dataset.name != "shapes":
-        path = _fetch_cifar10(archive, sha256=sha256, offline=offline, force=force, quiet=quiet)
-    elif archive:
-        raise UsageError("--archive is for cifar10", hint="leave it out with --data shapes")
-    else:
-        note("shapes is drawn by this package; there is nothing to download", quiet=quiet)
-    if json:
-        print_json({"data": dataset.name, "path": None if path is None else str(path)})
-    elif path is not None:
-        print(path)
+    if sha256 and not (archive or mirrors):
+        raise UsageError(
+            "--sha256 needs --archive or --mirror", hint="see: alexnet download --help"
+        )
+    if (archive or sha256) and len(dataset.files) != 1:
+        raise UsageError(
+            f"--archive and --sha256 are for datasets of one file; {dataset.name} has "
+            f"{len(dataset.files)}",
+            hint=f"leave them out: alexnet download --data {dataset.name}",
+        )
 
 
-def _fetch_cifar10(
-    file: Path | None, *, sha256: str | None, offline: bool, force: bool, quiet: bool
-) -> Path:
-    """Take the archive from a file or from its server, and return where it is kept."""
-    from alexnet_cli.data.cifar import read_archive
-    from alexnet_cli.data.fetch import (
-        download_archive,
-        is_cached,
-        take_archive,
+def _take(
+    file: "PublishedFile", source: Path, dataset: "Dataset", *, sha256: str | None, quiet: bool
+) -> "Transfer":
+    """Take a file that the user names."""
+    from alexnet_cli.data.store import take_file
+    from alexnet_cli.data.transfer import Transfer
+
+    bar = ByteProgress("checking", total=1, quiet=quiet)
+    take_file(
+        file, source, sha256=sha256, check=lambda path: dataset.check(file, path), progress=bar
     )
-    from alexnet_cli.data.published import CIFAR10_ARCHIVE
+    return Transfer()
 
-    wanted = CIFAR10_ARCHIVE
-    if file:
-        bar = ByteProgress("checking", total=1, quiet=quiet)
-        take_archive(wanted, file, sha256=sha256, check=read_archive, progress=bar)
-    elif is_cached(wanted) and not force:
-        note(f"{wanted.name} is there already and sound", quiet=quiet)
-    else:
-        note(f"downloading {wanted.url}", quiet=quiet or offline)
-        bar = ByteProgress("downloading", total=wanted.num_bytes, quiet=quiet)
-        try:
-            download_archive(wanted, progress=bar, force=force, offline=offline)
-        finally:
-            bar.close()
-        read_archive(wanted.path)
-    return wanted.path
+
+def _fetch(file: "PublishedFile", options: "FetchOptions", *, quiet: bool) -> "Transfer":
+    """Fetch a file, unless it is there already, or the user put it into the working folder."""
+    from alexnet_cli.data.fetch import download
+    from alexnet_cli.data.store import is_cached, take_by_hand
+    from alexnet_cli.data.transfer import Transfer
+
+    if not (options.force or options.sha256):
+        if is_cached(file):
+            note(f"{file.name} is there already and sound", quiet=quiet)
+            return Transfer()
+        if (taken := take_by_hand(file)) is not None:
+            note(f"taking {taken}: its hash is right", quiet=quiet)
+            return Transfer()
+    bar = ByteProgress("downloading", total=file.num_bytes or 0, quiet=quiet)
+    try:
+        return download(file, options, progress=bar, say=lambda message: note(message, quiet=quiet))
+    finally:
+        bar.close()
 
 
 def _download_weights(name: str, *, offline: bool, force: bool, quiet: bool, as_json: bool) -> None:

@@ -19,8 +19,8 @@ import numpy as np
 from alexnet_cli.data.arrays import ImageArrays, colour_sums
 from alexnet_cli.data.cifar import read_archive
 from alexnet_cli.data.cifar_layouts import IMAGE_SIZE, CifarLayout
-from alexnet_cli.data.fetch import find_file, recorded_hash
 from alexnet_cli.data.published import PublishedFile
+from alexnet_cli.data.store import find_file, recorded_hash
 from alexnet_cli.errors import AlexnetError
 from alexnet_cli.files import atomic_write, cache_folder
 

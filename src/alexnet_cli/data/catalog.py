@@ -10,7 +10,6 @@ from alexnet_cli.data.array_cache import TEST, TRAIN, load_arrays
 from alexnet_cli.data.arrays import ImageArrays, ImageSource
 from alexnet_cli.data.cifar import read_archive
 from alexnet_cli.data.cifar_layouts import CIFAR10, CIFAR100, IMAGE_SIZE, CifarLayout
-from alexnet_cli.data.fetch import find_file
 from alexnet_cli.data.published import (
     CIFAR10_1_IMAGES,
     CIFAR10_1_LABELS,
@@ -19,6 +18,7 @@ from alexnet_cli.data.published import (
     PublishedFile,
 )
 from alexnet_cli.data.split import stratified_split
+from alexnet_cli.data.store import find_file
 from alexnet_cli.errors import UsageError
 from alexnet_cli.manifest import data_name
 

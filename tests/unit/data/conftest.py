@@ -1,4 +1,4 @@
-"""A small folder of images of several sizes and formats."""
+"""Images of several sizes and formats; a bar that remembers; what is in the cache folder."""
 
 import numpy as np
 import pytest
@@ -23,3 +23,37 @@ def photos(tmp_path):
         draw_images(root / "train" / name, 9, first=index * 9)
         draw_images(root / "test" / name, 2, first=100 + index)
     return root
+
+
+class Progress:
+    """A bar that remembers."""
+
+    def __init__(self):
+        self.total = self.seen = 0
+        self.closed = False
+
+    def start_at(self, num_bytes):
+        self.seen = num_bytes
+
+    def update(self, num_bytes):
+        self.seen += num_bytes
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.fixture
+def progress():
+    return Progress()
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """Names in the cache folder, but for the locks that are kept for good."""
+
+    def names():
+        folder = tmp_path / "cache"
+        found = folder.iterdir() if folder.exists() else ()
+        return sorted(path.name for path in found if path.suffix != ".lock")
+
+    return names

@@ -80,7 +80,7 @@ def test_the_validation_split_is_the_one_the_run_held_out():
 def test_cifar10_is_read_from_the_cache_folder(synthetic_archive):
     with pytest.raises(DataError, match="is not in") as caught:
         find_dataset("cifar10").load_train()
-    assert caught.value.hint == "fetch it with: alexnet download"
+    assert caught.value.hint == "fetch it with: alexnet download --data cifar10"
 
     CIFAR10_ARCHIVE.path.parent.mkdir(parents=True)
     shutil.copy(synthetic_archive, CIFAR10_ARCHIVE.path)

@@ -1,4 +1,3 @@
-import gc
 import hashlib
 import http.server
 import socket
@@ -9,34 +8,14 @@ import time
 
 import pytest
 
-from alexnet_cli.data.fetch import (
-    download_archive,
-    find_file,
-    is_cached,
-    take_archive,
-)
+from alexnet_cli.data.fetch import FetchOptions, download
 from alexnet_cli.data.published import CIFAR10_ARCHIVE, PublishedFile
-from alexnet_cli.errors import AlexnetError, DataError, DownloadError
+from alexnet_cli.data.store import find_file, is_cached
+from alexnet_cli.data.transfer import Patience
+from alexnet_cli.errors import AlexnetError, DownloadError
 
 CONTENT = bytes(range(256)) * 400
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-
-
-class Progress:
-    """A bar that remembers."""
-
-    def __init__(self):
-        self.total = self.seen = 0
-        self.closed = False
-
-    def update(self, num_bytes):
-        self.seen += num_bytes
-
-    def reset(self):
-        self.seen = 0
-
-    def close(self):
-        self.closed = True
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -44,6 +23,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.server.requests.append(self.path)
         status, body, promised = {
             "/right": (200, CONTENT, len(CONTENT)),
+            "/mirror/a.tar.gz": (200, CONTENT, len(CONTENT)),
+            "/503/a.tar.gz": (503, b"try later", 9),
             "/slow": (200, CONTENT, len(CONTENT)),
             "/short": (200, CONTENT[:70_000], len(CONTENT)),
             "/empty": (200, b"", len(CONTENT)),
@@ -80,11 +61,28 @@ def archive_at(server):
     def build(path, **changes):
         url = f"http://127.0.0.1:{server.server_port}{path}"
         return PublishedFile(
-            **{"name": "a.tar.gz", "url": url, "num_bytes": len(CONTENT), "sha256": SHA256}
+            **{
+                "dataset": "cifar10",
+                "name": "a.tar.gz",
+                "url": url,
+                "num_bytes": len(CONTENT),
+                "sha256": SHA256,
+            }
             | changes
         )
 
     return build
+
+
+@pytest.fixture
+def fetch(progress):
+    """Fetch without patience: the first failure counts."""
+
+    def fetch(archive, **options):
+        options = {"patience": Patience(attempts=1)} | options
+        return download(archive, FetchOptions(**options), progress=progress)
+
+    return fetch
 
 
 @pytest.fixture
@@ -95,21 +93,6 @@ def refused_url():
     return f"http://127.0.0.1:{port}/right"
 
 
-@pytest.fixture
-def sockets_collected():
-    """Collect here what requests leaves open after a failure, not in some later test."""
-    yield
-    gc.collect()
-
-
-def kept(archive):
-    """Names in the cache folder, but for the lock that is kept for good."""
-    folder = archive.path.parent
-    if not folder.exists():
-        return []
-    return sorted(path.name for path in folder.iterdir() if path.name != f"{archive.name}.lock")
-
-
 def test_the_official_archive_is_the_published_one():
     assert CIFAR10_ARCHIVE.url.startswith("https://www.cs.toronto.edu/")
     assert CIFAR10_ARCHIVE.num_bytes == 170_052_171
@@ -118,106 +101,142 @@ def test_the_official_archive_is_the_published_one():
     assert all(len(bytes.fromhex(digest)) == 32 for digest in hashes)
 
 
-def test_the_right_file_arrives_whole_and_alone(archive_at):
-    archive, progress = archive_at("/right"), Progress()
+def test_the_right_file_arrives_whole_and_alone(fetch, kept, progress, archive_at):
+    archive = archive_at("/right")
     assert not is_cached(archive)
-    download_archive(archive, progress=progress)
-    assert kept(archive) == ["a.tar.gz"]
+    fetch(archive)
+    assert kept() == ["a.tar.gz"]
     assert find_file(archive).read_bytes() == CONTENT
     assert is_cached(archive)
     assert progress.total == progress.seen == len(CONTENT)
-    assert progress.closed
 
 
-def test_a_sound_copy_is_fetched_again_only_by_force(archive_at, server):
+def test_a_sound_copy_is_fetched_again_only_by_force(fetch, archive_at, server):
     archive = archive_at("/right")
     for force, num_requests in [(False, 1), (False, 1), (True, 2)]:
-        download_archive(archive, progress=Progress(), force=force)
+        fetch(archive, force=force)
         assert len(server.requests) == num_requests
     assert find_file(archive).read_bytes() == CONTENT
 
 
-def test_a_damaged_copy_is_fetched_again(archive_at):
+def test_a_damaged_copy_is_fetched_again(fetch, archive_at):
     archive = archive_at("/right")
     archive.path.parent.mkdir()
     archive.path.write_bytes(CONTENT[:-1])
-    download_archive(archive, progress=Progress())
+    fetch(archive)
     assert find_file(archive).read_bytes() == CONTENT
 
 
-@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
-@pytest.mark.usefixtures("sockets_collected")
 @pytest.mark.parametrize(
     ("path", "cause"),
     [
         ("/missing", "404"),
         ("/503", "503"),
-        ("/short", "the connection broke off"),
         ("/empty", "the connection broke off"),
-        ("/html", "sha256 differs"),
+        ("/html", "in place of 102,400"),
         ("/other", "sha256 differs"),
     ],
 )
 @pytest.mark.parametrize("before", [None, b"damaged"], ids=["nothing before", "damaged before"])
-def test_a_failed_download_is_named_and_leaves_nothing(archive_at, path, cause, before):
+def test_a_failed_download_is_named_and_leaves_nothing(
+    fetch, kept, archive_at, path, cause, before
+):
     archive = archive_at(path)
     if before is not None:
         archive.path.parent.mkdir()
         archive.path.write_bytes(before)
     with pytest.raises(DownloadError) as caught:
-        download_archive(archive, progress=Progress())
+        fetch(archive)
     assert archive.url in caught.value.message
     assert cause in caught.value.message
-    assert "alexnet download --archive a.tar.gz" in caught.value.hint
-    assert kept(archive) == ([] if before is None else [archive.name])
+    assert archive.url in caught.value.hint
+    assert kept() == ([] if before is None else [archive.name])
     assert not is_cached(archive)
 
 
-@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
-@pytest.mark.usefixtures("sockets_collected")
-def test_a_refused_connection_is_named_and_leaves_nothing(archive_at, refused_url):
+def test_a_refused_connection_is_named_and_leaves_nothing(fetch, kept, archive_at, refused_url):
     archive = archive_at("", url=refused_url)
     with pytest.raises(DownloadError, match="no connection to the server") as caught:
-        download_archive(archive, progress=Progress())
+        fetch(archive)
     assert refused_url in caught.value.message
-    assert kept(archive) == []
+    assert kept() == []
 
 
-def test_offline_makes_no_request(archive_at, server):
+def test_what_arrived_before_the_connection_broke_off_is_kept(fetch, kept, archive_at):
+    archive = archive_at("/short")
+    with pytest.raises(DownloadError, match="the connection broke off"):
+        fetch(archive)
+    assert kept() == [archive.part_path.name]
+    assert archive.part_path.read_bytes() == CONTENT[:70_000]
+    fetch(archive_at("/right"))  # this server knows no ranges: it begins again
+    assert kept() == [archive.name]
+
+
+def test_mirrors_are_asked_first_and_in_order(fetch, archive_at, server, refused_url):
+    archive = archive_at("/right")
+    base = archive.url.removesuffix("/right")
+    mirrors = (refused_url, f"{base}/503", f"{base}/mirror/", f"{base}/never")
+    fetch(archive, mirrors=mirrors)
+    assert server.requests == ["/503/a.tar.gz", "/mirror/a.tar.gz"]
+    assert find_file(archive).read_bytes() == CONTENT
+
+
+def test_content_that_the_user_vouches_for_comes_from_mirrors_only(fetch, archive_at, server):
+    archive = archive_at("/right", sha256="0" * 64, num_bytes=7)
+    base = archive.url.removesuffix("/right")
+    fetch(archive, mirrors=(f"{base}/mirror/a.tar.gz",), sha256=SHA256.upper())
+    assert find_file(archive).read_bytes() == CONTENT
+    with pytest.raises(DownloadError, match="sha256 differs"):
+        fetch(archive, mirrors=(f"{base}/mirror",), sha256="1" * 64)
+    assert server.requests == ["/mirror/a.tar.gz"] * 2
+    assert find_file(archive).read_bytes() == CONTENT
+
+
+def test_no_password_of_a_mirror_is_shown(fetch, archive_at, refused_url):
+    mirror = refused_url.replace("//", "//me:secret@")
+    with pytest.raises(DownloadError) as caught:
+        fetch(archive_at("/503"), mirrors=(mirror,))
+    assert refused_url in caught.value.message
+    assert "secret" not in f"{caught.value.message} {caught.value.hint}"
+
+
+def test_offline_makes_no_request(fetch, kept, archive_at, server):
     archive = archive_at("/right")
     with pytest.raises(DownloadError, match="--offline") as caught:
-        download_archive(archive, progress=Progress(), offline=True)
-    assert archive.url in caught.value.message
-    assert "--archive" in caught.value.hint
+        fetch(archive, offline=True)
+    assert archive.url in caught.value.hint
     assert server.requests == []
-    assert kept(archive) == []
+    assert kept() == []
 
 
-def test_too_little_space_is_found_before_the_download(archive_at, server):
+def test_too_little_space_is_found_before_the_download(fetch, archive_at, server):
     with pytest.raises(DownloadError) as caught:
-        download_archive(archive_at("/right", num_bytes=10**18), progress=Progress())
+        fetch(archive_at("/right", num_bytes=10**18))
     assert caught.value.code == "no_space"
     assert server.requests == []
 
 
-def test_a_cache_folder_that_is_a_file_is_an_error_in_words(archive_at, monkeypatch, isolated):
+def test_a_cache_folder_that_is_a_file_is_an_error_in_words(
+    fetch, archive_at, monkeypatch, isolated
+):
     (isolated / "file").touch()
     monkeypatch.setenv("ALEXNET_HOME", str(isolated / "file"))
     with pytest.raises(AlexnetError) as caught:
-        download_archive(archive_at("/right"), progress=Progress())
+        fetch(archive_at("/right"))
     assert caught.value.code == "not_writable"
 
 
 def downloading_program(archive):
     return (
-        "from alexnet_cli.data.fetch import Archive, download_archive\n"
+        "from alexnet_cli.data.fetch import FetchOptions, download\n"
+        "from alexnet_cli.data.published import PublishedFile\n"
         "class Bar:\n"
-        "    total = 0\n"
+        "    def start_at(self, n): pass\n"
         "    def update(self, n): pass\n"
-        "    def reset(self): pass\n"
         "    def close(self): pass\n"
-        f"archive = Archive('a.tar.gz', {archive.url!r}, {len(CONTENT)}, {SHA256!r})\n"
-        "download_archive(archive, progress=Bar())\n"
+        f"url, size, digest = {archive.url!r}, {len(CONTENT)}, {SHA256!r}\n"
+        "file = PublishedFile('cifar10', 'a.tar.gz', url, size, digest)\n"
+        "download(file, FetchOptions(), progress=Bar())\n"
     )
 
 
@@ -240,129 +259,9 @@ def test_two_processes_at_once_make_one_request(archive_at, server):
     assert find_file(archive).read_bytes() == CONTENT
 
 
-@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
-@pytest.mark.usefixtures("sockets_collected")
 @pytest.mark.parametrize("path", ["/503", "/other"])
-def test_a_failed_forced_download_keeps_the_sound_copy(archive_at, path):
-    download_archive(archive_at("/right"), progress=Progress())
+def test_a_failed_forced_download_keeps_the_sound_copy(fetch, archive_at, path):
+    fetch(archive_at("/right"))
     with pytest.raises(DownloadError):
-        download_archive(archive_at(path), progress=Progress(), force=True)
+        fetch(archive_at(path), force=True)
     assert find_file(archive_at("/right")).read_bytes() == CONTENT
-
-
-# A file that the user has already.
-
-
-@pytest.fixture
-def file(isolated):
-    path = isolated / "mine.tar.gz"
-    path.write_bytes(CONTENT)
-    return path
-
-
-def take(archive, file, *, sha256=None, check=lambda _path: None, progress=None):
-    take_archive(archive, file, sha256=sha256, check=check, progress=progress or Progress())
-
-
-@pytest.mark.parametrize("known_as", ["sha256", "equivalents"])
-def test_an_official_file_is_checked_and_copied(archive_at, file, known_as):
-    changes = (
-        {"sha256": "0" * 64, "equivalents": (PublishedFile("b", "", 1, SHA256),)}
-        if known_as != "sha256"
-        else {}
-    )
-    archive, progress, checked = archive_at("", **changes), Progress(), []
-    take(archive, file, check=checked.append, progress=progress)
-    assert checked == [file]
-    assert find_file(archive).read_bytes() == CONTENT
-    assert file.read_bytes() == CONTENT
-    assert kept(archive) == ["a.tar.gz", "a.tar.gz.sha256"]
-    assert progress.total == progress.seen == len(CONTENT)
-    assert progress.closed
-
-
-def test_another_file_is_refused_with_the_command_that_vouches_for_it(archive_at, file):
-    archive = archive_at("", sha256="0" * 64, num_bytes=len(CONTENT) + 1)
-    with pytest.raises(DataError) as caught:
-        take(archive, file, check=lambda _: pytest.fail("opened before the hash was checked"))
-    assert caught.value.code == "hash_differs"
-    assert SHA256 in caught.value.message
-    assert "102,400 of 102,401 bytes" in caught.value.message
-    assert caught.value.hint.endswith(f"alexnet download --archive {file} --sha256 {SHA256}")
-    assert kept(archive) == []
-
-
-@pytest.mark.parametrize("given", [SHA256, SHA256.upper()])
-def test_a_file_with_the_hash_given_is_taken_and_found_again(archive_at, file, given):
-    archive = archive_at("", sha256="0" * 64)
-    take(archive, file, sha256=given)
-    assert is_cached(archive)
-    assert find_file(archive).read_bytes() == CONTENT
-
-
-def test_a_file_with_another_hash_than_given_is_refused_even_if_official(archive_at, file):
-    with pytest.raises(DataError, match="as given") as caught:
-        take(archive_at(""), file, sha256="F" * 64)
-    assert "f" * 64 in caught.value.message
-    assert "--sha256" in caught.value.hint
-    assert kept(archive_at("")) == []
-
-
-@pytest.mark.parametrize("name", ["missing.tar.gz", "."])
-def test_a_missing_file_or_a_folder_is_refused(archive_at, isolated, name):
-    with pytest.raises(DataError, match="no such file") as caught:
-        take(archive_at(""), isolated / name)
-    assert caught.value.code == "data_missing"
-    assert kept(archive_at("")) == []
-
-
-@pytest.mark.parametrize("before", [None, CONTENT], ids=["nothing before", "a sound copy before"])
-def test_a_failed_check_changes_nothing(archive_at, file, before):
-    archive = archive_at("")
-    if before:
-        take(archive, file)
-    names = kept(archive)
-    content = b"vouched for, but no archive"
-    file.write_bytes(content)
-
-    def check(path):
-        raise DataError(f"{path} is no archive")
-
-    with pytest.raises(DataError, match="is no archive"):
-        take(archive, file, sha256=hashlib.sha256(content).hexdigest(), check=check)
-    assert kept(archive) == names
-    assert is_cached(archive) is (before is not None)
-
-
-@pytest.mark.parametrize("taken", [False, True], ids=["downloaded", "taken"])
-@pytest.mark.parametrize("damage", [CONTENT[:-1], b"", b"\1" + CONTENT[1:]], ids=len)
-def test_a_damaged_copy_is_found_out(archive_at, file, taken, damage):
-    archive = archive_at("/right")
-    if taken:
-        take(archive, file, sha256=SHA256)
-    else:
-        download_archive(archive, progress=Progress())
-    archive.path.write_bytes(damage)
-    assert not is_cached(archive)
-    with pytest.raises(DataError) as caught:
-        find_file(archive)
-    assert caught.value.code == "data_corrupt"
-    assert str(archive.path) in caught.value.message
-    assert caught.value.hint == "fetch it again with: alexnet download --force"
-
-
-def test_a_forced_download_replaces_a_file_that_was_taken(archive_at, file):
-    archive = archive_at("/right")
-    file.write_bytes(b"mine")
-    take(archive, file, sha256=hashlib.sha256(b"mine").hexdigest())
-    download_archive(archive, progress=Progress(), force=True)
-    assert find_file(archive).read_bytes() == CONTENT
-    assert kept(archive) == ["a.tar.gz"]
-
-
-def test_no_archive_is_an_error_with_folder_and_command(archive_at, tmp_path):
-    with pytest.raises(DataError) as caught:
-        find_file(archive_at(""))
-    assert caught.value.code == "data_missing"
-    assert str(tmp_path / "cache") in caught.value.message
-    assert caught.value.hint == "fetch it with: alexnet download"
