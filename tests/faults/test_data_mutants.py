@@ -173,12 +173,11 @@ def test_the_array_cache(report: Callable[[str], None]) -> None:
         path.write_bytes(mutate(whole[path], random, hot=(range(200),)))
         with tally.expecting_nothing_else():
             _assert_same(load_arrays(archive, layout, split), expected[split])
-        if is_there:
-            assert path.read_bytes() == whole[path]
+        if is_there:  # now the cache is whole again
+            archive.path.rename(hidden)
             _assert_same(load_arrays(archive, layout, split), expected[split])
-        else:
-            hidden.rename(archive.path)
-            path.write_bytes(whole[path])
+        hidden.rename(archive.path)
+        path.write_bytes(whole[path])
     assert tally.read >= _MUTANTS // 10
     report(str(tally))
 
@@ -190,11 +189,8 @@ def test_what_the_fuzzer_begins_from_is_read(name: str) -> None:
     assert not target.read(b"")
 
 
-_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.binary() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.binary() | st.integers(), inner),
-    max_leaves=6,
-)
+_plain = st.none() | st.booleans() | st.integers() | st.floats() | st.binary() | st.text()
+_values = _plain | st.lists(_plain) | st.dictionaries(st.binary() | st.integers(), _plain)
 _batches = st.fixed_dictionaries(
     {
         b"data": st.sampled_from(
