@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from alexnet_cli.data.catalog import DATASETS
-from alexnet_cli.data.fetch import recorded_hash
+from alexnet_cli.data.store import recorded_hash
 from alexnet_cli.data.published import (
     CIFAR10_1_IMAGES,
     CIFAR10_1_LABELS,
