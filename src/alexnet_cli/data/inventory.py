@@ -12,13 +12,6 @@ from pathlib import Path
 
 from alexnet_cli.data.catalog import DATASETS
 from alexnet_cli.data.store import recorded_hash
-from alexnet_cli.data.published import (
-    CIFAR10_1_IMAGES,
-    CIFAR10_1_LABELS,
-    CIFAR10_ARCHIVE,
-    CIFAR100_ARCHIVE,
-    PublishedFile,
-)
 from alexnet_cli.files import cache_folder, sha256_of
 from alexnet_cli.manifest import WEIGHTS_HASH_KEY
 from alexnet_cli.networks import PRETRAINED
@@ -78,16 +71,6 @@ class Entry:
     repair: str = ""
 
 
-def dataset_files() -> dict[str, tuple[PublishedFile, ...]]:
-    """Return the published files of each dataset that can be downloaded."""
-    published = {
-        "cifar10": (CIFAR10_ARCHIVE,),
-        "cifar100": (CIFAR100_ARCHIVE,),
-        "cifar10.1": (CIFAR10_1_IMAGES, CIFAR10_1_LABELS),
-    }
-    return {name: files for name, files in published.items() if name in DATASETS}
-
-
 def list_cache() -> list[Entry]:
     """List what is in the cache folder, and what could be; opens no file.
 
@@ -115,8 +98,8 @@ def _file_sizes(folder: Path) -> dict[Path, int]:
 
 
 def _dataset_entries(sizes: dict[Path, int]) -> Iterator[Entry]:
-    for name, files in dataset_files().items():
-        for file in files:
+    for name, dataset in DATASETS.items():
+        for file in dataset.files:
             size = sizes.get(file.path)
             if size is None:
                 state = State.ABSENT
@@ -124,7 +107,7 @@ def _dataset_entries(sizes: dict[Path, int]) -> Iterator[Entry]:
                 state = State.COMPLETE
             else:
                 state = State.DAMAGED
-            repair = f"alexnet download --data {name}" + ("" if size is None else " --force")
+            repair = file.command + ("" if size is None else " --force")
             yield Entry(Kind.DATASET, name, file.path, size or 0, state, repair)
 
 
@@ -160,7 +143,7 @@ def verify_cache(on_bytes: OnBytes = lambda _: None) -> Iterator[Entry]:
     Yields:
         Datasets, weights and array caches, each ok, damaged or absent.
     """
-    published = {file.path: file for files in dataset_files().values() for file in files}
+    published = {file.path: file for dataset in DATASETS.values() for file in dataset.files}
     for entry in list_cache():
         if entry.kind not in HASHED:
             continue
