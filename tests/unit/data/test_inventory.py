@@ -95,7 +95,7 @@ def test_a_changed_byte_of_a_dataset_is_damage(place):
     content[place] ^= 1
     CIFAR10_ARCHIVE.path.write_bytes(content)
     assert verified()[CIFAR10_ARCHIVE.name] is State.DAMAGED
-    (entry,) = [entry for entry in verify_cache() if entry.kind is Kind.DATASET]
+    (entry,) = [entry for entry in verify_cache() if entry.path == CIFAR10_ARCHIVE.path]
     assert entry.repair == "alexnet download --data cifar10 --force"
 
 
