@@ -48,6 +48,17 @@ def faults(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Fuzz the readers of files from elsewhere, guided by coverage: a minute each."""
+    if session.virtualenv.venv_backend != "none":
+        session.install("-e", ".[dev,fuzz]")
+    found = f"-artifact_prefix={session.create_tmp()}/"
+    for target in ("tar", "pickle", "npy"):
+        options = session.posargs or ["-max_total_time=60"]
+        session.run("python", "-m", "tests.fuzz.run", target, found, *options)
+
+
+@nox.session
 def soak(session: nox.Session) -> None:
     """Train, kill and resume for half an hour; memory and open files must stay flat."""
     _install(session)

@@ -16,6 +16,8 @@ from alexnet_cli.errors import ModelFileError
 SCHEMA_VERSION = 3
 NAMED_DATA = ("cifar10", "cifar100", "cifar10.1", "shapes")  # any other dataset is a folder
 METADATA_KEY = "alexnet.manifest"
+WEIGHTS_HASH_KEY = "alexnet.sha256"
+"""Metadata of a safetensors export: SHA-256 of the tensors, so that the header identifies them."""
 
 
 class Network(StrEnum):

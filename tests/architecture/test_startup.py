@@ -33,6 +33,10 @@ def _modules_after(*arguments: str) -> set[str]:
         ("predict", "--help"),
         ("train", "--dry-run"),
         ("download", "--data", "shapes"),
+        ("data",),
+        ("data", "--help"),
+        ("data", "verify"),
+        ("data", "show", "--data", "shapes", "--count", "1"),
     ],
 )
 def test_heavy_libraries_stay_out(arguments: tuple[str, ...]) -> None:

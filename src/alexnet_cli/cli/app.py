@@ -17,6 +17,7 @@ from alexnet_cli.runs import NEWEST
 
 COMMANDS = {
     "download": "Fetch a dataset into the cache folder, its hash checked before it is opened.",
+    "data": "Show what the cache folder holds, check it, and look at images.",
     "train": "Train a network; the run folder's path is the result.",
     "evaluate": "Measure a model: top-1 with its 95 % interval, top-5, loss, and each class.",
     "export": "Write the best checkpoint as ONNX or safetensors, compared with PyTorch.",
@@ -51,11 +52,16 @@ def build_app(*, only: str | None = None, outline: bool = False) -> typer.Typer:
     )
     app.callback()(_root)
     for name in [only] if only else COMMANDS:
-        command, epilog = _outline_command, None
-        if not outline:
-            module = importlib.import_module(f"alexnet_cli.cli.{name.replace('-', '_')}")
-            command, epilog = module.command, module.EXAMPLES
-        app.command(name, short_help=COMMANDS[name], epilog=epilog)(command)
+        if outline:
+            app.command(name, short_help=COMMANDS[name])(_outline_command)
+            continue
+        module = importlib.import_module(f"alexnet_cli.cli.{name.replace('-', '_')}")
+        if hasattr(module, "build_group"):
+            group = typer.Typer(epilog=module.EXAMPLES)
+            module.build_group(group)
+            app.add_typer(group, name=name, short_help=COMMANDS[name])
+        else:
+            app.command(name, short_help=COMMANDS[name], epilog=module.EXAMPLES)(module.command)
     return app
 
 

@@ -30,22 +30,29 @@ _OTHER_NAMES = {
 }
 
 
-def with_config_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the flags of `TrainConfig` and `--config`.
+def with_config_flags(
+    command: Callable[..., None], *, names: tuple[str, ...] = tuple(TrainConfig.model_fields)
+) -> Callable[..., None]:
+    """Give a command flags of `TrainConfig` and `--config`.
 
     The command takes two keyword arguments instead: `config`, and `given`, the fields that the
     user set by flag, environment or file. Its other parameters stay as they are.
+
+    Args:
+        command: The command.
+        names: The fields that become flags; the others keep their defaults, or the recipe's.
     """
     signature = inspect.signature(command, eval_str=True)
     own = [p for p in signature.parameters.values() if p.name not in ("config", "given")]
     fields = TrainConfig.model_fields
-    flags = [_flag(name, field) for name, field in fields.items()]
+    flags = [_flag(name, fields[name]) for name in names]
 
     @functools.wraps(command)
     def wrapped(context: typer.Context, **values: Any) -> None:
         values.pop("config_file")
-        settings = {name: values.pop(name) for name in fields}
-        named = [name for name in fields if _was_given(context, name)]
+        settings = {name: field.default for name, field in fields.items()}
+        settings |= {name: values.pop(name) for name in names}
+        named = [name for name in names if _was_given(context, name)]
         chosen, weights = {name: settings[name] for name in named}, {}
         if settings["from_weights"]:
             from alexnet_cli.training.pretrained import settings_of

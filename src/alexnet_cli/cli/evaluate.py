@@ -1,5 +1,6 @@
 """`alexnet evaluate`."""
 
+import functools
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,13 +14,19 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from alexnet_cli.cli.model_source import OpenedModel
+    from alexnet_cli.data.arrays import ImageSource
     from alexnet_cli.data.catalog import Dataset, Split
+    from alexnet_cli.data.corruption import Corruption
     from alexnet_cli.evaluation.evaluate import Evaluation
     from alexnet_cli.manifest import Provenance
 
-EXAMPLES = "Example: alexnet evaluate runs/alexnet-cifar-cifar10 --views 10"
+EXAMPLES = (
+    "Examples: alexnet evaluate runs/alexnet-cifar-cifar10 --views 10; "
+    "alexnet evaluate --corrupt jpeg:3"
+)
 
 _NUM_NAMED = 5  # classes that a message names
+_ALL = "all"
 
 
 def command(
@@ -36,6 +43,15 @@ def command(
     views: Annotated[
         int, typer.Option(help="Crops averaged per image: 1, 5, 9, or the paper's 10.")
     ] = 1,
+    corrupt: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND:1..5",
+            help="Make the images worse first: noise, blur, jpeg or contrast, mild (1) to strong "
+            "(5), as in CIFAR-10-C; all: a table of every one.",
+            show_default=False,
+        ),
+    ] = None,
     batch_size: Annotated[
         int, typer.Option("--batch-size", "-b", min=1, help="Images per run of the model.")
     ] = 500,
@@ -44,30 +60,40 @@ def command(
     json: Json = False,
 ) -> None:
     """Measure a model: top-1 with its 95 % interval, top-5, loss, and each class."""
+    from alexnet_cli.cli.corruptions import report_corruptions
     from alexnet_cli.cli.model_source import open_model
     from alexnet_cli.data.catalog import Split
+    from alexnet_cli.data.corruption import parse_corruption
     from alexnet_cli.errors import DataError, UsageError
     from alexnet_cli.manifest import data_name
 
     if split not in tuple(Split):
         raise UsageError(f"no split is called {split!r}", hint="use --split test or --split val")
+    chosen = parse_corruption(corrupt) if corrupt is not None and corrupt != _ALL else None
     opened = open_model(model, device=device)
     note(f"evaluating {opened.label}", quiet=quiet)
     if opened.note:
         note(opened.note)  # also when quiet: nobody falls back to the CPU unawares
     name = data_name(data) if data else opened.manifest.provenance.data
     try:
-        result = measure(
-            opened, name, Split(split), num_views=views, batch_size=batch_size, quiet=quiet
-        )
+        source = load_images(opened, name, Split(split))
     except DataError as error:
         if error.code == "no_test_split":
             error.hint = f"measure on the images held out: {_on_val(model, data)}"
         raise
+    measure_one = functools.partial(
+        measure_images, opened, source, num_views=views, batch_size=batch_size, quiet=quiet
+    )
+    where = {"model": str(opened.path), "data": name, "split": split}
+    if corrupt == _ALL:
+        report_corruptions(measure_one, where=where, quiet=quiet, as_json=json)
+        return
+    result = measure_one(chosen)
     if json:
-        print_json({"model": str(opened.path), "data": name, "split": split, **result.to_dict()})
+        print_json({**where, "corruption": str(chosen) if chosen else None, **result.to_dict()})
     else:
-        print_evaluation(result, title=f"{name} {split}")
+        suffix = f" with {chosen}" if chosen else ""
+        print_evaluation(result, title=f"{name} {split}{suffix}")
 
 
 def _on_val(model: Path | None, data: str | None) -> str:
@@ -77,22 +103,24 @@ def _on_val(model: Path | None, data: str | None) -> str:
 
 
 def measure(
-    opened: "OpenedModel",
-    data: str,
-    split: "Split",
-    *,
-    num_views: int = 1,
-    batch_size: int = 500,
-    quiet: bool = False,
+    opened: "OpenedModel", data: str, split: "Split", *, quiet: bool = False
 ) -> "Evaluation":
     """Evaluate a model on a part of a dataset, with a bar on a terminal.
 
     Raises:
         UsageError: The model knows other classes than the dataset.
     """
+    return measure_images(opened, load_images(opened, data, split), quiet=quiet)
+
+
+def load_images(opened: "OpenedModel", data: str, split: "Split") -> "ImageSource":
+    """Return the images of a part of a dataset, as they fit a model.
+
+    Raises:
+        UsageError: The model knows other classes than the dataset.
+    """
     from alexnet_cli.data.catalog import Split, find_dataset, load_split
     from alexnet_cli.errors import UsageError
-    from alexnet_cli.evaluation.evaluate import evaluate
 
     manifest, dataset = opened.manifest, find_dataset(data)
     origin = manifest.provenance
@@ -106,13 +134,28 @@ def measure(
         )
     if split is Split.VAL:
         _require_same_division(dataset, origin)
-    source = load_split(dataset, split, val_size=origin.val_size, seed=origin.seed)
+    return load_split(dataset, split, val_size=origin.val_size, seed=origin.seed)
+
+
+def measure_images(
+    opened: "OpenedModel",
+    source: "ImageSource",
+    corruption: "Corruption | None" = None,
+    *,
+    num_views: int = 1,
+    batch_size: int = 500,
+    quiet: bool = False,
+) -> "Evaluation":
+    """Evaluate a model on images, corrupted first if that is asked for."""
+    from alexnet_cli.data.corruption import corrupted
+    from alexnet_cli.evaluation.evaluate import evaluate
+
     with _bar(len(source), quiet=quiet) as progress:
         return evaluate(
             opened.logits,
-            source,
-            spec=manifest.input,
-            classes=manifest.classes,
+            corrupted(source, corruption),
+            spec=opened.manifest.input,
+            classes=opened.manifest.classes,
             num_views=num_views,
             batch_size=batch_size,
             on_batch=lambda count: progress.advance(progress.task_ids[0], count),

@@ -51,11 +51,12 @@ def load_arrays(archive: PublishedFile, layout: CifarLayout, split: str) -> Imag
     Raises:
         DataError: The arrays are not there or damaged, and neither is the archive.
     """
-    archive_sha256 = recorded_hash(archive)
-    found = _open_arrays(layout, split, archive_sha256)
+    found = _open_arrays(layout, split, recorded_hash(archive))
     if found is not None:
         return found
-    train, test = read_archive(find_file(archive), layout)
+    path = find_file(archive)
+    archive_sha256 = recorded_hash(archive)  # the archive may have come in just now
+    train, test = read_archive(path, layout)
     if recorded_hash(archive) == archive_sha256:  # nobody has put another one there meanwhile
         for name, arrays in ((TRAIN, train), (TEST, test)):
             _keep_arrays(layout, name, arrays, archive_sha256)

@@ -138,10 +138,12 @@ def colour_sums(images_NHWC: NDArray[np.uint8]) -> NDArray[np.uint32]:
     sums_N9 = np.empty((len(images_NHWC), 9), np.uint32)
     for start in range(0, len(images_NHWC), _CHUNK):
         images_BHWC = images_NHWC[start : start + _CHUNK]
-        pixels_BMC = images_BHWC.reshape(len(images_BHWC), -1, 3).astype(np.float64)
-        products_BCC = pixels_BMC.transpose(0, 2, 1) @ pixels_BMC
-        sums_N9[start : start + _CHUNK, :3] = pixels_BMC.sum(axis=1)
-        sums_N9[start : start + _CHUNK, 3:] = products_BCC[:, *_UPPER]
+        pixels_BMC = images_BHWC.reshape(len(images_BHWC), -1, 3)
+        pixels_CBM = pixels_BMC.transpose(2, 0, 1).astype(np.float64)
+        products = (
+            np.einsum("bm,bm->b", *pixels_CBM[[i, j]]) for i, j in zip(*_UPPER, strict=True)
+        )
+        sums_N9[start : start + _CHUNK] = np.stack([*pixels_CBM.sum(axis=2), *products], axis=1)
     return sums_N9
 
 

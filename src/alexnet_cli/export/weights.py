@@ -10,8 +10,8 @@ import onnx
 import safetensors.torch
 from torch import Tensor
 
-from alexnet_cli.inference.session import GRAPH_KEY, WEIGHTS_FILE_KEY, WEIGHTS_HASH_KEY
-from alexnet_cli.manifest import METADATA_KEY, Manifest
+from alexnet_cli.inference.session import GRAPH_KEY, WEIGHTS_FILE_KEY
+from alexnet_cli.manifest import METADATA_KEY, WEIGHTS_HASH_KEY, Manifest
 
 
 def safetensors_bytes(

@@ -31,9 +31,6 @@ GRAPH_KEY = "alexnet.graph"
 WEIGHTS_FILE_KEY = "alexnet.weights"
 """Metadata of a graph with shared weights: file name and SHA-256 of that file's header."""
 
-WEIGHTS_HASH_KEY = "alexnet.sha256"
-"""Metadata of a safetensors export: SHA-256 of the tensors, so that the header identifies them."""
-
 _MAX_HEADER_BYTES = 16 << 20
 _MAX_GRAPH_BYTES = 64 << 20
 _ORT_ERRORS = tuple(

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import torch
 
-from alexnet_cli.data.batches import Batch, BatchSettings
+from alexnet_cli.data.batches import Batch
 from alexnet_cli.data.streaming import make_batches
 from alexnet_cli.errors import Interrupted, TrainingError
 from alexnet_cli.evaluation.evaluate import Evaluation, evaluate
@@ -18,6 +18,7 @@ from alexnet_cli.training import records
 from alexnet_cli.training.checkpoint import Checkpoint, EpochRow, Snapshot, TrainState, serialised
 from alexnet_cli.training.job import Job, Reporter
 from alexnet_cli.training.learner import Learner, Outcome
+from alexnet_cli.training.prepare import batch_settings
 from alexnet_cli.training.retention import saved_steps
 from alexnet_cli.training.saving import SaveClock, Saver
 from alexnet_cli.training.schedule import count_drops, crop_size_px, learning_rate
@@ -38,19 +39,15 @@ class Trainer:
     """
 
     def __init__(self, job: Job, reporter: Reporter) -> None:
-        config = job.config
         self.job, self.reporter, self.state = job, reporter, TrainState()
         self._has_stepped = False
         self.learner = Learner(job)
         self._start = StartWatch(len(job.manifest.classes))
         self._saver = Saver(job.run.checkpoints)
         self._clock = SaveClock(job.save_interval)
-        settings = BatchSettings(
+        settings = batch_settings(
+            job.config,
             image_size_px=job.manifest.input.image_size_px,
-            batch_size=config.batch_size,
-            pad_px=config.pad,
-            flip=config.flip,
-            seed=config.seed,
             colour_axes=job.colour_axes,
         )
         self.batches = make_batches(

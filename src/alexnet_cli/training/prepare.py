@@ -7,12 +7,14 @@ from torch import nn
 
 from alexnet_cli.config import Init, InputScaling, TrainConfig
 from alexnet_cli.data.arrays import ColourStatistics
+from alexnet_cli.data.batches import BatchSettings
 from alexnet_cli.data.catalog import Dataset
 from alexnet_cli.errors import UsageError
 from alexnet_cli.manifest import InputSpec, Manifest, NetworkSpec, Provenance
 from alexnet_cli.models.build import outline_network
 from alexnet_cli.models.init import published
 from alexnet_cli.networks import FACTS, network_spec
+from alexnet_cli.training.checkpoint import ColourAxes
 from alexnet_cli.training.records import library_versions
 
 
@@ -115,6 +117,26 @@ def resolve_sizes(config: TrainConfig, *, stored_px: int | None) -> tuple[int, i
             hint=f"choose --crop-size {image_size_px} or less, or a larger --image-size",
         )
     return image_size_px, crop_size_px
+
+
+def batch_settings(
+    config: TrainConfig, *, image_size_px: int, colour_axes: ColourAxes
+) -> BatchSettings:
+    """Return how a configuration's training set is dealt out.
+
+    Args:
+        config: The run's configuration.
+        image_size_px: Side that images are resized to, of `resolve_sizes`.
+        colour_axes: Directions of the noise of colours, each as long as the noise.
+    """
+    return BatchSettings(
+        image_size_px=image_size_px,
+        batch_size=config.batch_size,
+        pad_px=config.pad,
+        flip=config.flip,
+        seed=config.seed,
+        colour_axes=colour_axes,
+    )
 
 
 def require_fit(config: TrainConfig, network: NetworkSpec, *, num_images: int) -> None:

@@ -1,3 +1,6 @@
+import json
+
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -35,3 +38,51 @@ def test_classes_that_differ_are_named(exported, isolated, classes, words):
     with pytest.raises(UsageError, match="other classes") as caught:
         command(exported.whole / "model.onnx", data="photos", device="cpu", quiet=True)
     assert caught.value.message.endswith(words)
+
+
+@pytest.fixture
+def noisy(isolated):
+    """A folder of odd-sized images of noise, with a test split."""
+    for split, seed in (("train", 1), ("test", 2)):
+        for index, name in enumerate(CLASSES):
+            path = isolated / "photos" / split / name
+            path.mkdir(parents=True)
+            for number in range(4):
+                random = np.random.default_rng([seed, index, number])
+                pixels = random.integers(0, 256, (20 + number, 31, 3), np.uint8)
+                Image.fromarray(pixels).save(path / f"{number}.png")
+    return "photos"
+
+
+def test_all_corruptions_of_a_folder_are_each_one_by_one(exported, noisy, capsys):
+    def measured(corrupt):
+        command(exported.whole / "model.onnx", data=noisy, device="cpu", corrupt=corrupt, json=True)
+        return json.loads(capsys.readouterr().out)
+
+    whole = measured("all")
+    rows = {row["corruption"]: row for row in whole["corruptions"]}
+    assert len(rows) == 20
+    assert whole["mean_corrupted_top1"] == pytest.approx(
+        np.mean([row["top1"] for row in rows.values()])
+    )
+    clean, one = measured(None), measured("blur:5")
+    assert clean["corruption"] is None
+    assert whole["clean"] == {name: clean[name] for name in whole["clean"]}
+    assert {name: one[name] for name in rows["blur:5"]} == rows["blur:5"]
+    assert one["loss"] != clean["loss"]
+
+
+def test_table_and_title_say_what_was_done(exported, noisy, capsys):
+    def printed(corrupt, quiet):
+        path = exported.whole / "model.onnx"
+        command(path, data=noisy, device="cpu", corrupt=corrupt, quiet=quiet)
+        return capsys.readouterr()
+
+    assert "photos test with contrast:2, 20 images" in " ".join(
+        printed("contrast:2", quiet=True).out.split()
+    )
+    whole = printed("all", quiet=False)
+    for word in ("noise", "blur", "jpeg", "contrast", "clean: top-1", "95 %", "mean of the 20"):
+        assert word in whole.out
+    assert "jpeg:4: top-1" in whole.err
+    assert "top-1" not in printed("all", quiet=True).err

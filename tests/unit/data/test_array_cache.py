@@ -3,12 +3,10 @@ import json
 import multiprocessing
 import os
 import resource
-import shutil
 import subprocess
 
 import numpy as np
 import pytest
-import torch
 
 from alexnet_cli.data.array_cache import (
     RECORD,
@@ -22,8 +20,8 @@ from alexnet_cli.data.array_cache import (
 from alexnet_cli.data.arrays import colour_sums
 from alexnet_cli.data.cifar import read_archive
 from alexnet_cli.errors import DataError
-from alexnet_cli.files import cache_folder
-from tests.unit.data.tiny_archives import TINY_10, TINY_100, in_cache
+from alexnet_cli.files import atomic_write, cache_folder
+from tests.tiny_archives import TINY_10, TINY_100, in_cache
 
 
 @pytest.fixture
@@ -82,6 +80,8 @@ def test_training_never_opens_the_test_images(archive, expected):
 
 
 def test_pytorch_takes_the_arrays_and_the_file_stays_as_it_is(archive):
+    import torch  # here, so that the processes below start without
+
     load_arrays(archive, TINY_10, TEST)
     before = array_path(TINY_10, TEST).read_bytes()
     arrays = load_arrays(archive, TINY_10, TEST)
@@ -209,7 +209,7 @@ def _load_often(archive, sha256):
         path = (array_path, record_path)[random.integers(2)](TINY_10, TRAIN)
         path.unlink(missing_ok=True)
         if random.integers(2):
-            shutil.copy(record_path(TINY_10, TEST), path)
+            atomic_write(path, record_path(TINY_10, TEST).read_bytes())
 
 
 def test_many_processes_at_once_all_get_the_right_arrays(archive, expected):

@@ -1,0 +1,257 @@
+"""`alexnet data`."""
+
+import functools
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from alexnet_cli.cli.config_flags import with_config_flags
+from alexnet_cli.cli.console import (
+    ByteProgress,
+    note,
+    print_json,
+    printable,
+    stdout_console,
+)
+from alexnet_cli.cli.options import Json, Quiet
+from alexnet_cli.config import TrainConfig
+from alexnet_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from alexnet_cli.data.catalog import Dataset
+    from alexnet_cli.data.inventory import Entry
+
+EXAMPLES = "Examples: alexnet data; alexnet data verify; alexnet data show --augmented"
+
+_SHOWN_FIELDS = (
+    "data", "model", "recipe", "image_size", "crop_size", "early_crop_size", "pad", "flip",
+    "colour_noise", "val_size", "seed",
+)  # fmt: skip
+_NUM_NAMED = 8  # classes that a message names
+
+
+def build_group(group: typer.Typer) -> None:
+    """Add the commands below `alexnet data`."""
+    group.callback(invoke_without_command=True)(command)
+    group.command("verify", epilog="Example: alexnet data verify --json")(verify)
+    group.command("show", epilog="Example: alexnet data show --data photos --augmented")(show)
+
+
+def command(context: typer.Context, json: Json = False) -> None:
+    """Show what the cache folder holds; look at images before training on them."""
+    if context.invoked_subcommand is not None:
+        if json:
+            words = f"alexnet data {context.invoked_subcommand} --json"
+            raise UsageError("--json stands in front of the command", hint=f"write: {words}")
+        return
+    from alexnet_cli.data.inventory import list_cache
+    from alexnet_cli.files import cache_folder
+
+    entries, folder = list_cache(), cache_folder()
+    num_bytes = sum(entry.num_bytes for entry in entries)
+    if json:
+        rows = [_document(entry) for entry in entries]
+        print_json({"folder": str(folder), "num_bytes": num_bytes, "files": rows})
+        return
+    _print_entries(entries, folder)
+    print(f"{folder}: {num_bytes:,} bytes")
+
+
+def _document(entry: "Entry") -> dict[str, Any]:
+    return {
+        "kind": entry.kind,
+        "name": entry.name,
+        "path": str(entry.path),
+        "num_bytes": entry.num_bytes,
+        "state": entry.state or None,
+        "repair": entry.repair or None,
+    }
+
+
+def _print_entries(entries: "list[Entry]", folder: Path) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table()
+    for column in ("kind", "name", "file", "bytes", "state"):
+        table.add_column(column, justify="right" if column == "bytes" else "left")
+    for entry in entries:
+        path = entry.path.relative_to(folder)
+        name = "" if entry.name == str(path) else entry.name
+        size = f"{entry.num_bytes:,}" if entry.state != "absent" else ""
+        cells = (entry.kind, name, Text(printable(str(path)), overflow="fold"), size, entry.state)
+        table.add_row(*cells)
+    stdout_console().print(table)
+
+
+def verify(quiet: Quiet = False, json: Json = False) -> None:
+    """Hash what the cache folder holds again; exit code 1 if something is damaged."""
+    from alexnet_cli.data.inventory import HASHED, State, list_cache, verify_cache
+    from alexnet_cli.errors import DataError
+    from alexnet_cli.files import cache_folder
+
+    total = sum(entry.num_bytes for entry in list_cache() if entry.kind in HASHED)
+    bar = ByteProgress("hashing", total=total, quiet=quiet)
+    try:
+        entries = list(verify_cache(bar.update))
+    finally:
+        bar.close()
+    damaged = [entry for entry in entries if entry.state is State.DAMAGED]
+    if json:
+        print_json({"is_sound": not damaged, "files": [_document(entry) for entry in entries]})
+    else:
+        _print_entries(entries, cache_folder())
+    if damaged:
+        raise DataError(
+            "damaged: " + ", ".join(str(entry.path) for entry in damaged),
+            hint="; ".join(dict.fromkeys(entry.repair for entry in damaged)),
+            code="data_corrupt",
+        )
+
+
+@functools.partial(with_config_flags, names=_SHOWN_FIELDS)
+def show(
+    *,
+    config: TrainConfig,
+    given: dict[str, Any],
+    split: Annotated[
+        str, typer.Option(help="train, or val: the images held out in training.")
+    ] = "train",
+    augmented: Annotated[
+        bool,
+        typer.Option(
+            "--augmented", help="As training deals them out: cropped, mirrored, recoloured."
+        ),
+    ] = False,
+    epoch: Annotated[int, typer.Option(min=1, help="With --augmented: of which epoch.")] = 1,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--class", help="Show this class alone; may be repeated.", show_default=False),
+    ] = None,
+    count: Annotated[
+        int,
+        typer.Option(min=0, max=100, help="Most images of each class; 0: as many as look well."),
+    ] = 0,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="PNG file; DATA-SPLIT.png by default.", show_default=False
+        ),
+    ] = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Draw a sheet of labelled images as a PNG file.
+
+    The images as they are, or their largest central square; with --augmented what
+    training would deal out with these settings, which are those of alexnet train.
+    """
+    from alexnet_cli.data.catalog import find_dataset
+    from alexnet_cli.data.contact_sheet import draw_sheet, images_per_class
+    from alexnet_cli.files import atomic_write
+
+    _require_shown(split, augmented=augmented, output=output)
+    dataset = find_dataset(config.data)
+    labels = _chosen_classes(dataset.classes, only)
+    config = _with_small_val(config, given, dataset, quiet=quiet)
+    count = count or images_per_class(len(labels))
+    chosen = (config, dataset, labels, count)
+    images_NSSC, labels_N, words = (
+        _augmented(*chosen, epoch) if augmented else _as_they_are(*chosen, split)
+    )
+    if not len(labels_N):
+        raise UsageError(
+            f"no {split} image of {dataset.name} is of these classes",
+            hint="leave --class out, or choose another --val-size",
+        )
+    name = Path(dataset.name).name
+    sheet = draw_sheet(images_NSSC, labels_N, dataset.classes, title=f"{name} {split}: {words}")
+    path = output or Path(f"{name}-{split}{'-augmented' if augmented else ''}.png")
+    atomic_write(path, sheet.png)
+    if sheet.numbered:
+        pairs = ", ".join(f"#{label} {word}" for label, word in sheet.numbered.items())
+        note(
+            f"no font here can write these classes, the sheet has their numbers: {pairs}",
+            quiet=quiet,
+        )
+    if json:
+        document = {"path": str(path), "data": dataset.name, "split": split}
+        print_json({**document, "augmented": augmented, "num_images": len(labels_N)})
+    else:
+        print(path)
+
+
+def _require_shown(split: str, *, augmented: bool, output: Path | None) -> None:
+    """Refuse what is not to be looked at, or cannot be."""
+    if split == "test":
+        raise UsageError(
+            "the test set is touched by alexnet evaluate alone, so that nothing is chosen by it",
+            hint="use --split train or --split val",
+        )
+    if split not in ("train", "val"):
+        raise UsageError(f"no split is called {split!r}", hint="use --split train or --split val")
+    if augmented and split == "val":
+        raise UsageError("validation images are not augmented", hint="leave --augmented out")
+    if output is not None and output.suffix.lower() != ".png":
+        raise UsageError(
+            f"{output} is no PNG file",
+            hint=f"use --output {shlex.quote(str(output.with_suffix('.png')))}",
+        )
+
+
+def _chosen_classes(classes: tuple[str, ...], only: list[str] | None) -> list[int]:
+    """Return the labels to show."""
+    unknown = [name for name in only or () if name not in classes]
+    if unknown:
+        more = f" and {len(classes) - _NUM_NAMED:,} more" if len(classes) > _NUM_NAMED else ""
+        raise UsageError(
+            f"no class is called {unknown[0]!r}",
+            hint=f"choose --class from: {', '.join(classes[:_NUM_NAMED])}{more}",
+        )
+    return [classes.index(name) for name in dict.fromkeys(only or classes)]
+
+
+def _with_small_val(
+    config: TrainConfig, given: dict[str, Any], dataset: "Dataset", *, quiet: bool
+) -> TrainConfig:
+    """Hold out a tenth of a folder that is smaller than the default number of held-out images."""
+    is_folder = dataset.image_size_px is None
+    if not is_folder or "val_size" in given or dataset.load_val() is not None:
+        return config
+    total = len(dataset.load_train())
+    if total > config.val_size:
+        return config
+    tenth = max(1, total // 10)
+    note(f"{total:,} images; held out as with: alexnet train --val-size {tenth}", quiet=quiet)
+    return config.model_copy(update={"val_size": tenth})
+
+
+def _augmented(
+    config: TrainConfig, dataset: "Dataset", labels: list[int], count: int, epoch: int
+) -> tuple[Any, Any, str]:
+    """Return images, labels and what they are."""
+    from alexnet_cli.training.preview import deal_images
+
+    dealt = deal_images(config, dataset, labels=labels, count=count, epoch=epoch - 1)
+    side_px = dealt.images_NSSC.shape[1]
+    words = (
+        f"{dealt.num_training:,} images, {side_px}-px crops of epoch {epoch}, seed {config.seed}"
+    )
+    return dealt.images_NSSC, dealt.labels_N, words
+
+
+def _as_they_are(
+    config: TrainConfig, dataset: "Dataset", labels: list[int], count: int, split: str
+) -> tuple[Any, Any, str]:
+    """Return images, labels and what they are."""
+    from alexnet_cli.data.catalog import load_training
+    from alexnet_cli.data.contact_sheet import CELL_PX, choose_images
+
+    train, val = load_training(dataset, val_size=config.val_size, seed=config.seed)
+    source = train if split == "train" else val
+    places = choose_images(source.labels_N, labels=labels, count=count, seed=config.seed)
+    chosen = source.take(places)
+    images = chosen.squares(dataset.image_size_px or CELL_PX)
+    return images, chosen.labels_N, f"{len(source):,} images"

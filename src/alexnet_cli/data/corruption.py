@@ -1,0 +1,223 @@
+"""Test images made worse on purpose, to see how a model holds up off its home ground.
+
+For evaluation alone: whoever trains on these measures something else. Four of the nineteen kinds of
+CIFAR-10-C, computed here, so that nothing needs to be downloaded and any dataset will do.
+
+Source: Hendrycks & Dietterich 2019, "Benchmarking Neural Network Robustness to Common Corruptions
+and Perturbations"; kinds, formulas and strengths are those of the authors'
+`hendrycks/robustness`, ImageNet-C/create_c/make_cifar_c.py. The strengths were chosen for images of
+32 px; on larger ones the same blur and the same JPEG quality do less harm.
+
+Authors: the random state runs on from image to image. Here: the noise is a function of the image's
+place in its dataset, so that the size and order of batches do not matter, and one severity is the
+same noise as another, but stronger.
+Authors: results are cut off to whole numbers. Here: rounded, because cutting off also darkens
+every image by half a level.
+
+Shape letters: N images, H height, W width, 3 = RGB.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from io import BytesIO
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from alexnet_cli.data.arrays import ImageArrays, ImageSource
+from alexnet_cli.errors import UsageError
+from alexnet_cli.image import resize_all
+
+
+class CorruptionKind(StrEnum):
+    """What is done to an image; the authors' names are in `_STRENGTHS`."""
+
+    NOISE = "noise"
+    BLUR = "blur"
+    JPEG = "jpeg"
+    CONTRAST = "contrast"
+
+
+_STRENGTHS = {
+    CorruptionKind.NOISE: (0.04, 0.06, 0.08, 0.09, 0.10),  # gaussian_noise: deviation, of 0–1
+    CorruptionKind.BLUR: (0.4, 0.6, 0.7, 0.8, 1.0),  # gaussian_blur: deviation in pixels
+    CorruptionKind.JPEG: (80, 65, 58, 50, 40),  # jpeg_compression: quality
+    CorruptionKind.CONTRAST: (0.75, 0.5, 0.4, 0.3, 0.15),  # contrast: share that is left
+}
+NUM_SEVERITIES = 5
+_BLUR_REACH = 4  # deviations at which scikit-image, and so the authors, cut the kernel off
+_NOISE_STREAM = 0xC0221  # keeps this draw apart from others
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """A kind of corruption and how strong it is.
+
+    Attributes:
+        kind: What is done.
+        severity: 1 (mild) to `NUM_SEVERITIES`.
+    """
+
+    kind: CorruptionKind
+    severity: int
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.severity}"
+
+    @property
+    def strength(self) -> float:
+        """The number that the severity stands for."""
+        return _STRENGTHS[self.kind][self.severity - 1]
+
+
+def parse_corruption(text: str) -> Corruption:
+    """Read a corruption as it is written on the command line, `KIND:SEVERITY`.
+
+    Raises:
+        UsageError: There is no such kind or severity.
+    """
+    kind, _, severity = text.partition(":")
+    allowed = [str(number) for number in range(1, NUM_SEVERITIES + 1)]
+    if kind not in tuple(CorruptionKind) or severity not in allowed:
+        raise UsageError(
+            f"no corruption is called {text!r}",
+            hint=f"use {', '.join(CorruptionKind)} with a severity of 1 to {NUM_SEVERITIES}, as in "
+            "--corrupt jpeg:3, or --corrupt all",
+            code="unknown_corruption",
+        )
+    return Corruption(CorruptionKind(kind), int(severity))
+
+
+def all_corruptions() -> tuple[Corruption, ...]:
+    """Return each kind at each severity, by kind, then from mild to strong."""
+    severities = range(1, NUM_SEVERITIES + 1)
+    return tuple(Corruption(kind, number) for kind in CorruptionKind for number in severities)
+
+
+def corrupt(
+    images_NHWC: NDArray[np.uint8], corruption: Corruption, places_N: NDArray[np.int64]
+) -> NDArray[np.uint8]:
+    """Corrupt images; each by itself, whatever others come along.
+
+    The same arguments give the same bytes on one machine and with the same libraries: NumPy does
+    not promise its random streams across versions, nor Pillow its JPEG encoder.
+
+    Args:
+        images_NHWC: uint8, shape (N, H, W, 3).
+        corruption: What to do, and how strongly.
+        places_N: Place of each image in its dataset, 0 or greater; seeds the noise.
+
+    Returns:
+        uint8, shape (N, H, W, 3).
+    """
+    strength = corruption.strength
+    match corruption.kind:
+        case CorruptionKind.NOISE:
+            return _add_noise(images_NHWC, strength, places_N)
+        case CorruptionKind.BLUR:
+            return _blur(images_NHWC, strength)
+        case CorruptionKind.JPEG:
+            return _compress(images_NHWC, int(strength))
+        case CorruptionKind.CONTRAST:
+            return _reduce_contrast(images_NHWC, strength)
+
+
+def _add_noise(
+    images_NHWC: NDArray[np.uint8], deviation: float, places_N: NDArray[np.int64]
+) -> NDArray[np.uint8]:
+    noise_NHWC = np.empty(images_NHWC.shape, np.float32)
+    for index, place in enumerate(places_N):
+        generator = np.random.default_rng([_NOISE_STREAM, int(place)])
+        generator.standard_normal(dtype=np.float32, out=noise_NHWC[index])
+    return _to_bytes(images_NHWC + np.float32(255 * deviation) * noise_NHWC)
+
+
+def _blur(images_NHWC: NDArray[np.uint8], sigma_px: float) -> NDArray[np.uint8]:
+    """Convolve with a Gaussian, along columns, then along rows; the edge is repeated outside."""
+    radius = int(_BLUR_REACH * sigma_px + 0.5)
+    offsets = range(-radius, radius + 1)
+    weights = [math.exp(-0.5 * (offset / sigma_px) ** 2) for offset in offsets]
+    total = sum(weights)
+    blurred_NHWC = images_NHWC.astype(np.float64)
+    for axis in (1, 2):
+        around = [(radius, radius) if axis == each else (0, 0) for each in range(4)]
+        padded = np.pad(blurred_NHWC, around, mode="edge")
+        blurred_NHWC = np.zeros_like(blurred_NHWC)
+        for start, weight in enumerate(weights):
+            taken = (slice(None),) * axis + (slice(start, start + images_NHWC.shape[axis]),)
+            blurred_NHWC += (weight / total) * padded[taken]
+    return _to_bytes(blurred_NHWC)
+
+
+def _compress(images_NHWC: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    """Write each image as a JPEG file and read it again; colours at half the resolution."""
+    compressed_NHWC = np.empty_like(images_NHWC)
+    for index, image_HWC in enumerate(images_NHWC):
+        file = BytesIO()
+        Image.fromarray(image_HWC).save(file, "JPEG", quality=quality)
+        with Image.open(file, formats=("JPEG",)) as image:
+            compressed_NHWC[index] = np.asarray(image)
+    return compressed_NHWC
+
+
+def _reduce_contrast(images_NHWC: NDArray[np.uint8], share: float) -> NDArray[np.uint8]:
+    """Draw each channel of an image towards its mean."""
+    num_pixels = images_NHWC.shape[1] * images_NHWC.shape[2]
+    means_N11C = images_NHWC.sum(axis=(1, 2), dtype=np.int64, keepdims=True) / num_pixels
+    return _to_bytes((images_NHWC - means_N11C) * share + means_N11C)
+
+
+def _to_bytes(levels: NDArray[np.float32] | NDArray[np.float64]) -> NDArray[np.uint8]:
+    rounded: NDArray[np.uint8] = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+    return rounded
+
+
+@dataclass(frozen=True)
+class CorruptedImages:
+    """A source of images that come out corrupted.
+
+    Images in memory are corrupted as they are stored, and resized afterwards; files, which may be
+    of any size, at the size that is asked for.
+
+    Attributes:
+        source: The images as they are.
+        corruption: What is done to them.
+        places_N: Their places in the dataset, int64, shape (N,).
+    """
+
+    source: ImageSource
+    corruption: Corruption
+    places_N: NDArray[np.int64]
+
+    @property
+    def labels_N(self) -> NDArray[np.int64]:  # noqa: N802 - a shape suffix
+        """The class of each image, shape (N,)."""
+        return self.source.labels_N
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def take(self, indices: NDArray[np.int64]) -> Self:
+        """Return the images at `indices`, in that order."""
+        return replace(self, source=self.source.take(indices), places_N=self.places_N[indices])
+
+    def identity(self) -> bytes:
+        """Return that of the images as they are, and what is done to them."""
+        return self.source.identity() + f"\0{self.corruption}".encode()
+
+    def squares(self, size_px: int) -> NDArray[np.uint8]:
+        """Return all images, corrupted, as squares of that side."""
+        if isinstance(self.source, ImageArrays):
+            images = corrupt(self.source.images_NHWC, self.corruption, self.places_N)
+            return resize_all(images, size_px)
+        return corrupt(self.source.squares(size_px), self.corruption, self.places_N)
+
+
+def corrupted(source: ImageSource, corruption: Corruption | None) -> ImageSource:
+    """Return a dataset whose images come out corrupted, or as it is when nothing is to be done."""
+    if corruption is None:
+        return source
+    return CorruptedImages(source, corruption, np.arange(len(source), dtype=np.int64))

@@ -1,0 +1,85 @@
+"""What is fuzzed: each reader of a file from elsewhere, with inputs to begin from."""
+
+import dataclasses
+import gzip
+import io
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from alexnet_cli.data.cifar import read_archive
+from alexnet_cli.data.cifar10_1 import read_images, read_labels
+from alexnet_cli.data.cifar_layouts import CIFAR100
+from alexnet_cli.errors import DataError
+from tests.conftest import write_tar
+from tests.tiny_archives import binary_members, python_members
+
+_LAYOUT = dataclasses.replace(CIFAR100, train_images=1, test_images=1)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A reader.
+
+    Attributes:
+        read: Given an input, raises nothing but DataError; returns whether it was read.
+        seeds: Inputs that are read.
+    """
+
+    read: Callable[[bytes], bool]
+    seeds: Callable[[], list[bytes]]
+
+
+def _is_read(name: str, content: bytes, read: Callable[[Path], object]) -> bool:
+    with tempfile.NamedTemporaryFile(prefix=name) as file:
+        file.write(content)
+        file.flush()
+        try:
+            read(Path(file.name))
+        except DataError:
+            return False
+    return True
+
+
+def _read_tar(tar: bytes) -> bool:
+    content = gzip.compress(tar, compresslevel=0)
+    return _is_read("tar", content, lambda path: read_archive(path, _LAYOUT))
+
+
+def _tars() -> list[bytes]:
+    tars = []
+    for members in (binary_members(_LAYOUT), python_members(_LAYOUT)):
+        with tempfile.NamedTemporaryFile() as file:
+            tars.append(gzip.decompress(write_tar(Path(file.name), members).read_bytes()))
+    return tars
+
+
+def _read_pickle(content: bytes) -> bool:
+    members = dict.fromkeys(_LAYOUT.python.all, content)
+    with tempfile.NamedTemporaryFile() as file:
+        archive = write_tar(Path(file.name), members).read_bytes()
+    return _is_read("pickle", archive, lambda path: read_archive(path, _LAYOUT))
+
+
+def _read_npy(content: bytes) -> bool:
+    is_images = _is_read("npy", content, lambda path: read_images(path, num_images=1))
+    return is_images or _is_read("npy", content, lambda path: read_labels(path, num_images=1))
+
+
+def _npys() -> list[bytes]:
+    saved = []
+    for array in (np.zeros((1, 32, 32, 3), np.uint8), np.ones(1, np.int32), np.ones(1, np.int64)):
+        file = io.BytesIO()
+        np.save(file, array)
+        saved.append(file.getvalue())
+    return saved
+
+
+TARGETS = {
+    "tar": Target(_read_tar, _tars),
+    "pickle": Target(_read_pickle, lambda: list(python_members(_LAYOUT).values())),
+    "npy": Target(_read_npy, _npys),
+}

@@ -1,0 +1,61 @@
+"""The images shown are the ones that training gets."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from alexnet_cli.config import TrainConfig
+from alexnet_cli.data.catalog import find_dataset
+from alexnet_cli.training.job import Conditions, Reporter
+from alexnet_cli.training.loop import Trainer
+from alexnet_cli.training.preview import deal_images
+from alexnet_cli.training.start import new_job
+
+
+@pytest.fixture
+def photos(isolated):
+    for index, name in enumerate(("ant", "bee", "élan")):
+        (isolated / "photos" / name).mkdir(parents=True)
+        for number in range(12):
+            random = np.random.default_rng([index, number])
+            pixels = random.integers(0, 256, (20 + number, 24, 3), np.uint8)
+            Image.fromarray(pixels).save(isolated / "photos" / name / f"{number}.png")
+    return "photos"
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"colour_noise": 0.0, "pad": 2, "flip": False},
+        {"early_crop_size": 10, "epochs": 1, "seed": 4},
+    ],
+)
+def test_they_are_those_of_the_trainer(photos, isolated, settings, epoch):
+    config = TrainConfig(
+        **{"data": photos, "image_size": 16, "crop_size": 12, "val_size": 6, "batch_size": 7}
+        | settings
+    )
+    shown = deal_images(config, find_dataset(photos), labels=[2, 0], count=3, epoch=epoch)
+    job = new_job(config, Conditions("cpu"), name=None, parent=isolated)
+    side = shown.images_NSSC.shape[1]
+    assert side == (10 if settings.get("early_crop_size") and epoch == 0 else 12)
+    assert shown.num_training == len(job.train) == 30
+    assert shown.labels_N.tolist() == [2, 2, 2, 0, 0, 0]
+    expected = {0: [], 2: []}
+    for batch in Trainer(job, Reporter()).batches.epoch(epoch, crop_size_px=side):
+        pixels = batch.images_BSSC.to(torch.float64)
+        if batch.colours_BC is not None:
+            pixels += batch.colours_BC[:, None, None]
+        for label, image in zip(batch.labels_B.tolist(), pixels.numpy(), strict=True):
+            expected.get(label, []).append(image)
+    wanted = np.clip(np.stack(expected[2][:3] + expected[0][:3]), 0, 255)
+    assert np.abs(shown.images_NSSC - wanted).max() <= 0.5 + 1e-3
+
+
+def test_a_class_that_is_smaller_than_asked_for_is_shown_whole(photos):
+    config = TrainConfig(data=photos, image_size=16, crop_size=12, val_size=6)
+    shown = deal_images(config, find_dataset(photos), labels=[1], count=100, epoch=0)
+    assert shown.labels_N.tolist() == [1] * 10
