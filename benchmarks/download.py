@@ -150,6 +150,7 @@ class Contenders:
 
 def measure(archive: Path, repeats: int) -> dict[str, Any]:
     """Let the contenders take turns."""
+    described = machine.describe(_CPU)  # with how busy it is before
     with tempfile.TemporaryDirectory() as name, _serving(archive) as url:
         contenders = Contenders(archive, url, Path(name))
         seconds: dict[str, list[float]] = {contender: [] for contender in contenders.works}
@@ -160,7 +161,7 @@ def measure(archive: Path, repeats: int) -> dict[str, Any]:
                 if number:  # the first round is a rehearsal
                     seconds[contender].append(round(elapsed, 3))
     return {
-        "kind": "download", **machine.provenance(), "machine": machine.describe(_CPU),
+        "kind": "download", **machine.provenance(), "machine": described,
         "versions": machine.versions(), "num_bytes": contenders.num_bytes,
         "sha256": contenders.sha256, "bytes": contenders.reports,
         "seconds": {name: summarise(samples) for name, samples in seconds.items()},
