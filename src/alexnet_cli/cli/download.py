@@ -1,5 +1,7 @@
 """`alexnet download`."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -77,13 +79,13 @@ def command(
     if not dataset.files:
         note(f"{dataset.name} needs no download", quiet=quiet)
     rows = []
-    options = FetchOptions(mirrors=tuple(mirror or ()), sha256=sha256, force=force, offline=offline)
     for file in dataset.files:
+        check = partial(dataset.check, file)
         if archive:
-            transfer = _take(file, archive, dataset, sha256=sha256, quiet=quiet)
+            transfer = _take(file, archive, sha256=sha256, check=check, quiet=quiet)
         else:
+            options = FetchOptions(tuple(mirror or ()), sha256, check, force, offline)
             transfer = _fetch(file, options, quiet=quiet)
-            dataset.check(file, file.path)
         rows.append({"path": str(file.path), **asdict(transfer)})
         if not json:
             print(file.path)
@@ -110,16 +112,19 @@ def _require_fit(
 
 
 def _take(
-    file: "PublishedFile", source: Path, dataset: "Dataset", *, sha256: str | None, quiet: bool
+    file: "PublishedFile",
+    source: Path,
+    *,
+    sha256: str | None,
+    check: Callable[[Path], object],
+    quiet: bool,
 ) -> "Transfer":
     """Take a file that the user names."""
     from alexnet_cli.data.store import take_file
     from alexnet_cli.data.transfer import Transfer
 
     bar = ByteProgress("checking", total=1, quiet=quiet)
-    take_file(
-        file, source, sha256=sha256, check=lambda path: dataset.check(file, path), progress=bar
-    )
+    take_file(file, source, sha256=sha256, check=check, progress=bar)
     return Transfer()
 
 

@@ -17,7 +17,7 @@ from alexnet_cli.data.published import PublishedFile
 from alexnet_cli.data.session import TransferError, without_password
 from alexnet_cli.data.store import is_cached, locked, record, recorded_hash
 from alexnet_cli.data.transfer import Fetcher, Patience, ProgressBar, SharedPartError, Transfer
-from alexnet_cli.errors import DownloadError
+from alexnet_cli.errors import DataError, DownloadError
 from alexnet_cli.files import atomic_move, remove_old_temporaries, temporary_folder, writing_error
 
 
@@ -28,6 +28,7 @@ class FetchOptions:
     Attributes:
         mirrors: Addresses of folders that hold the file too, asked first and in this order.
         sha256: Hash of other content that the user vouches for; only mirrors are asked then.
+        check: Reads such content, and raises DataError if it is not what it should be.
         force: Fetch it even when a sound one is there.
         offline: Refuse to use the network.
         patience: When to give up a server.
@@ -35,6 +36,7 @@ class FetchOptions:
 
     mirrors: tuple[str, ...] = ()
     sha256: str | None = None
+    check: Callable[[Path], object] = lambda _path: None
     force: bool = False
     offline: bool = False
     patience: Patience = field(default_factory=Patience)
@@ -79,9 +81,14 @@ def download(
             progress=progress,
             say=say,
         )
-        _fetch_from_any(wanted, urls, fetcher, say)
+        check = options.check if options.sha256 else _trust
+        _fetch_from_any(wanted, urls, fetcher, check=check, say=say)
         record(file, wanted.sha256)
         return fetcher.transfer
+
+
+def _trust(_path: Path) -> None:
+    """Published content is known by its hash; nothing else needs to be looked at."""
 
 
 def _on_mirror(mirror: str, file: PublishedFile) -> str:
@@ -89,7 +96,12 @@ def _on_mirror(mirror: str, file: PublishedFile) -> str:
 
 
 def _fetch_from_any(
-    file: PublishedFile, urls: list[str], fetcher: Fetcher, say: Callable[[str], None]
+    file: PublishedFile,
+    urls: list[str],
+    fetcher: Fetcher,
+    *,
+    check: Callable[[Path], object],
+    say: Callable[[str], None],
 ) -> None:
     """Ask one address after the other until the file is in place."""
     reasons: list[str] = []
@@ -99,7 +111,12 @@ def _fetch_from_any(
         _require_space(file)
         try:
             with temporary_folder(file.path.parent) as folder:
-                atomic_move(_fetch_from(url, file, fetcher, folder, say), file.path)
+                arrived = _fetch_from(url, file, fetcher, folder, say)
+                check(arrived)
+                atomic_move(arrived, file.path)
+        except DataError as error:
+            Part(file.part_path).remove()
+            raise _failed(file, [f"the hash is right, but {error.message}"]) from error
         except TransferError as error:
             reasons.append(f"{without_password(url)}: {error}")
             if len(reasons) < len(urls):

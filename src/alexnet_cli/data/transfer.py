@@ -16,7 +16,14 @@ import requests
 import urllib3
 
 from alexnet_cli.data.part import Part
-from alexnet_cli.data.session import Session, TransferError, in_words, require_content, validator
+from alexnet_cli.data.session import (
+    Session,
+    TransferError,
+    in_words,
+    require_content,
+    validator,
+    without_password,
+)
 from alexnet_cli.data.stall import Watch, watched
 from alexnet_cli.files import writing_error
 
@@ -156,7 +163,7 @@ class Fetcher:
         offset, headers = self.part.num_bytes, {}
         if offset:
             headers["Range"] = f"bytes={offset}-"
-            if (version := self.part.validator(url)) is not None:
+            if (version := self.part.validator(without_password(url))) is not None:
                 headers["If-Range"] = version
         timeouts = (self._patience.connect_seconds, self._patience.read_seconds)
         with watched(self._patience.stall_seconds) as watch:
@@ -174,7 +181,7 @@ class Fetcher:
             self._keep(offset)
             return  # nothing is missing; the hash will tell whether that is so
         if not self._goes_on(response, offset):
-            self.part.begin(url, validator(response))
+            self.part.begin(without_password(url), validator(response))
             offset = 0
         if re.fullmatch(_NUMBER, length := response.headers.get("Content-Length", "")):
             self._progress.total = offset + int(length)

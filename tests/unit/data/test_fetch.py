@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -12,7 +13,7 @@ from alexnet_cli.data.fetch import FetchOptions, download
 from alexnet_cli.data.published import CIFAR10_ARCHIVE, PublishedFile
 from alexnet_cli.data.store import find_file, is_cached
 from alexnet_cli.data.transfer import Patience
-from alexnet_cli.errors import AlexnetError, DownloadError
+from alexnet_cli.errors import AlexnetError, DataError, DownloadError
 
 CONTENT = bytes(range(256)) * 400
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -36,6 +37,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             time.sleep(0.5)
         self.send_response(status)
         self.send_header("Content-Length", str(promised))
+        self.send_header("ETag", '"1"')
         self.end_headers()
         self.wfile.write(body)
 
@@ -166,7 +168,7 @@ def test_what_arrived_before_the_connection_broke_off_is_kept(fetch, kept, archi
     archive = archive_at("/short")
     with pytest.raises(DownloadError, match="the connection broke off"):
         fetch(archive)
-    assert kept() == [archive.part_path.name]
+    assert kept() == [archive.part_path.name, f"{archive.part_path.name}.json"]
     assert archive.part_path.read_bytes() == CONTENT[:70_000]
     fetch(archive_at("/right"))  # this server knows no ranges: it begins again
     assert kept() == [archive.name]
@@ -192,12 +194,38 @@ def test_content_that_the_user_vouches_for_comes_from_mirrors_only(fetch, archiv
     assert find_file(archive).read_bytes() == CONTENT
 
 
+def test_content_that_is_vouched_for_but_of_another_kind_changes_nothing(fetch, kept, archive_at):
+    archive = archive_at("/right", sha256=hashlib.sha256(b"sound").hexdigest(), num_bytes=5)
+    archive.path.parent.mkdir()
+    archive.path.write_bytes(b"sound")
+
+    def check(path):
+        assert path.read_bytes() == CONTENT
+        raise DataError("it is no archive")
+
+    mirrors = (archive.url.removesuffix("/right") + "/mirror",)
+    with pytest.raises(DownloadError, match="the hash is right, but it is no archive"):
+        fetch(archive, mirrors=mirrors, sha256=SHA256, check=check)
+    assert kept() == [archive.name]
+    assert find_file(archive).read_bytes() == b"sound"
+
+
 def test_no_password_of_a_mirror_is_shown(fetch, archive_at, refused_url):
     mirror = refused_url.replace("//", "//me:secret@")
     with pytest.raises(DownloadError) as caught:
         fetch(archive_at("/503"), mirrors=(mirror,))
     assert refused_url in caught.value.message
     assert "secret" not in f"{caught.value.message} {caught.value.hint}"
+
+
+def test_no_password_of_a_mirror_is_kept(fetch, archive_at):
+    archive = archive_at("/short")
+    url = archive.url.replace("//", "//me:secret@")
+    with pytest.raises(DownloadError, match="broke off"):
+        fetch(replace(archive, url=url))
+    beside = archive.part_path.with_name(f"{archive.part_path.name}.json")
+    assert archive.url in beside.read_text()
+    assert "secret" not in beside.read_text()
 
 
 def test_offline_makes_no_request(fetch, kept, archive_at, server):
