@@ -238,6 +238,8 @@ class Fetcher:
                 self.part.remove()
         if watch.has_stalled and have != self._num_bytes:
             raise TransferError("the transfer stalled", temporary=True)
+        if not (have or self._num_bytes):
+            raise TransferError("the server sent an empty file")
         if self._num_bytes and have < self._num_bytes:
             raise TransferError(
                 f"the connection broke off after {have:,} of {self._num_bytes:,} bytes",
