@@ -1,4 +1,4 @@
-"""Fetch a file into the cache folder: `python -m tests.faults.fetch_once NAME URL BYTES SHA256`.
+"""Fetch a file into the cache folder: `python fetch_once.py NAME URL BYTES SHA256`.
 
 Prints the bytes fetched.
 """

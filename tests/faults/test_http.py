@@ -280,7 +280,7 @@ def test_the_command_takes_the_right_file_from_the_second_mirror(
 
 def start(file: PublishedFile, *, url: str = "") -> "subprocess.Popen[str]":
     """Download in a process of its own."""
-    command = [sys.executable, "-m", "tests.faults.fetch_once"]
+    command = [sys.executable, str(Path(__file__).with_name("fetch_once.py"))]
     return subprocess.Popen(
         [*command, file.name, url or file.url, str(file.num_bytes), file.sha256],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
