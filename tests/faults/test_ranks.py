@@ -118,6 +118,13 @@ def test_a_signal_to_one_process_stops_all_and_they_go_on_to_the_same(
         assert weights_in(name) == whole
 
 
+def test_a_signal_while_the_ranks_agree_is_for_the_next_time() -> None:
+    script = Path(__file__).with_name("agree_late.py")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    subprocess.run([*launcher, "--nproc-per-node=2", str(script)], check=True, timeout=200)
+    assert [Path(f"{rank}.txt").read_text() for rank in (0, 1)] == ["[None, 15]"] * 2
+
+
 def is_running(pid: int) -> bool:
     """Tell whether a process lives; nobody may have asked for the status of one that ended."""
     stat = Path(f"/proc/{pid}/stat")

@@ -151,7 +151,7 @@ def test_archive_of_the_user_goes_through_download(synthetic_archive: Path, alex
 
     refused = alexnet("download", "--archive", synthetic_archive)
     assert refused.returncode == 1
-    assert "not one of the official archives" in refused.stderr
+    assert "not one of the official files" in refused.stderr
     taken = alexnet(
         "download", "--archive", synthetic_archive, "--sha256", sha256_of(synthetic_archive)
     )

@@ -157,7 +157,9 @@ class Ranks:
         number, saves = words.tolist()
         if number:
             stop.note(number)
-        return stop.signal_number, bool(saves)
+        # Not this rank's own word: a signal that came meanwhile is for the next time, or this rank
+        # would stop here alone and the others would wait for it.
+        return number or None, bool(saves)
 
     def wait(self) -> None:
         """Return when all ranks have come here."""
