@@ -109,3 +109,16 @@ def test_hidden_gpus_are_an_error_for_cuda_and_a_note_for_auto(
     assert "running on the CPU" in fallen.stderr
     assert json.loads(fallen.stdout)["file"] == "red.png"
     assert CPU not in alexnet(*arguments, "--device", "cuda").stderr
+
+
+def test_doctor_runs_on_every_gpu(alexnet: Run) -> None:
+    result = alexnet("doctor", "--deep", "--json")
+    document = json.loads(result.stdout)
+    assert document["training"] == "cuda", document["findings"]
+    assert document["prediction"] == CUDA, document["findings"]
+    devices = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    for runtime in ("PyTorch", "ONNX Runtime"):
+        trials = [t for t in document["trials"] if t["runtime"] == runtime]
+        assert [t["device"] for t in trials][: len(devices)] == devices
+        assert all(t["error"] is None for t in trials), trials
+    assert document["is_sound"] == (result.returncode == 0)

@@ -18,7 +18,6 @@ from alexnet_cli.inference.shared_libraries import (
     wheel_folders,
 )
 from alexnet_cli.inference.wheels import (
-    GPU_REQUIREMENT,
     GPU_WHEEL,
     clash_repair,
     has_gpu_wheel,
@@ -90,16 +89,18 @@ def cuda_obstacles(
         yield from library_obstacles(CUDA, surroundings)
 
 
-def tensorrt_obstacles(surroundings: Surroundings) -> Iterator[Obstacle]:
+def tensorrt_obstacles(
+    surroundings: Surroundings, *, driver: Driver | None = None
+) -> Iterator[Obstacle]:
     """Yield what stands between ONNX Runtime and TensorRT, which needs all that CUDA needs."""
-    yield from cuda_obstacles(surroundings)
+    yield from cuda_obstacles(surroundings, driver=driver)
     if TENSORRT in surroundings.providers:
         yield from library_obstacles(TENSORRT, surroundings)
     elif CUDA in surroundings.providers:
         wheels = onnxruntime_wheels(surroundings.path)
         yield Obstacle(
             f"this ONNX Runtime ({_named(wheels)}) was built without TensorRT",
-            clash_repair(wheels or {GPU_WHEEL: ""}),
+            clash_repair(wheels),
         )
 
 
@@ -157,7 +158,7 @@ def _build_obstacle(path: Sequence[str]) -> Obstacle:
         )
     return Obstacle(
         f"this ONNX Runtime ({_named(wheels)}) is a CPU build",
-        clash_repair(wheels) if wheels else f"pip install {GPU_REQUIREMENT}",
+        clash_repair(wheels),
     )
 
 
