@@ -1,16 +1,68 @@
-"""The names of devices on the command line."""
+"""The names of devices on the command line, and what a processor says of itself."""
+
+import os
+from pathlib import Path
 
 from alexnet_cli.errors import UsageError
 
+BF16_CPU_FLAGS = ("avx512_bf16", "amx_bf16")
+"""Linux's names of the instructions that multiply bfloat16 faster than float32."""
 
-def parse_device(name: str) -> tuple[str, int | None]:
-    """Split `auto`, `cpu`, `cuda` or `cuda:N` into kind and number.
+BF16_CAPABILITY = (8, 0)
+"""CUDA's compute capability from which the same is true of a GPU."""
+
+_CPUINFO = Path("/proc/cpuinfo")
+
+
+def parse_device(name: str, *, has_tensorrt: bool = False) -> tuple[str, int | None]:
+    """Split `auto`, `cpu`, `cuda`, `cuda:N` or `tensorrt` into kind and number.
+
+    Args:
+        name: As on the command line.
+        has_tensorrt: Whether an exported model will run, which TensorRT can do.
 
     Raises:
         UsageError: No such name.
     """
     kind, colon, index = name.partition(":")
+    if name == "tensorrt" and has_tensorrt:
+        return name, None
+    if name == "tensorrt":
+        raise UsageError(
+            "--device tensorrt runs exported models, not PyTorch's",
+            hint="use --device cuda here; or: alexnet export, then alexnet predict "
+            "--device tensorrt IMAGE",
+        )
     is_numbered = kind == "cuda" and index.isascii() and index.isdecimal()
     if kind not in ("auto", "cpu", "cuda") or (colon and not is_numbered):
-        raise UsageError(f"unknown device {name!r}", hint="use --device auto, cpu, cuda or cuda:N")
+        names = (
+            "auto, cpu, cuda, cuda:N or tensorrt" if has_tensorrt else "auto, cpu, cuda or cuda:N"
+        )
+        raise UsageError(f"unknown device {name!r}", hint=f"use --device {names}")
     return kind, int(index) if colon else None
+
+
+def count_gpus(count: int) -> str:
+    """Say how many GPUs there are, and what hides others."""
+    words = "1 GPU is visible" if count == 1 else f"{count} GPUs are visible"
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return words if hidden is None else f"{words} (CUDA_VISIBLE_DEVICES={hidden})"
+
+
+def name_gpus(count: int) -> str:
+    """Return the options that name one of so many GPUs."""
+    return "--device cuda:0" if count == 1 else f"--device cuda:0 to cuda:{count - 1}"
+
+
+def cpu_facts(cpuinfo: Path = _CPUINFO) -> dict[str, str]:
+    """Return what Linux says of the first processor, by name; nothing elsewhere."""
+    if not cpuinfo.exists():
+        return {}
+    lines = cpuinfo.read_text().partition("\n\n")[0].splitlines()
+    pairs = (line.partition(":") for line in lines)
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def cpu_flags(facts: dict[str, str]) -> frozenset[str]:
+    """Return the names of the processor's instruction sets: `flags` on x86, `Features` on Arm."""
+    return frozenset(facts.get("flags", facts.get("Features", "")).split())

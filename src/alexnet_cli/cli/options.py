@@ -13,7 +13,8 @@ Device = Annotated[
         "--device",
         envvar="ALEXNET_DEVICE",
         show_envvar=False,
-        help="auto, cpu, cuda or cuda:N; auto takes a GPU when there is one.",
+        help="auto, cpu, cuda, cuda:N, or tensorrt for an exported model; auto takes a GPU when "
+        "there is one, any other name that or an error.",
     ),
 ]
 Deterministic = Annotated[

@@ -1,87 +1,233 @@
 """Which hardware ONNX Runtime uses. What was asked for is what runs, or an error says why not.
 
 Being listed by ONNX Runtime proves nothing: it falls back to the CPU silently when a library is
-missing, so the session itself is asked what it runs on.
+missing. So the causes known are looked for first, the session is asked what it runs on, and each
+node of the network where it was placed.
 """
 
 import contextlib
-import ctypes
+import os
+import re
 import sys
-from dataclasses import dataclass
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import onnxruntime as ort
 
 from alexnet_cli.devices import parse_device
-from alexnet_cli.errors import DeviceError
+from alexnet_cli.errors import AlexnetError, DeviceError
+from alexnet_cli.files import cache_folder
+from alexnet_cli.inference.obstacles import (
+    CPU,
+    CUDA,
+    TENSORRT,
+    Obstacle,
+    Surroundings,
+    cuda_obstacles,
+    load_failure,
+    tensorrt_obstacles,
+)
 
-CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
-_REPAIR = "install the GPU runtime with: pip install 'onnxruntime-gpu[cuda,cudnn]'"
+_NAMES = {CPU: "CPU", CUDA: "CUDA", TENSORRT: "TensorRT"}
+_RECORD_PLACES = "session.record_ep_graph_assignment_info"
+_SHAPE_OPERATORS = frozenset(
+    ("Shape", "Size", "Gather", "Squeeze", "Unsqueeze", "Concat", "Slice", "Reshape")
+)
+"""ONNX Runtime places them on the CPU on purpose where they compute a few integers of a shape.
+
+Therefore `session.disable_cpu_ep_fallback` is of no use here: it refuses these nodes too, and so
+every graph with a batch of any size. Nodes are looked at one by one instead.
+"""
+_PLACE_IN_SOURCE = re.compile(
+    r"^\[ONNXRuntimeError\] : \d+ : \w+ : |^\S+\.cc:\d+ [^()]*\([^()]*\) "
+)
+_STATE = ort.capi.onnxruntime_pybind11_state
+_FAILURES = (
+    RuntimeError, _STATE.Fail, _STATE.RuntimeException, _STATE.EPFail, _STATE.NotImplemented,
+    _STATE.InvalidArgument,
+)  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass
 class Providers:
     """What to ask of a session.
 
     Attributes:
+        device: What the user asked for.
         names: Provider names and options in order of preference.
         required: Whether another than the first would be an error.
         note: Why the GPU is not used, when nobody asked for the CPU.
+        failure: What ONNX Runtime said when it could not start the first.
     """
 
-    names: list[Any]
+    device: str
+    names: list[Any] = field(default_factory=lambda: [CPU])
     required: bool = False
     note: str | None = None
+    failure: str | None = None
+
+    @property
+    def wanted(self) -> str:
+        """The name of the provider that is to run."""
+        first = self.names[0]
+        return str(first if isinstance(first, str) else first[0])
 
 
-def choose_providers(device: str) -> Providers:
-    """Turn `auto`, `cpu`, `cuda` or `cuda:N` into providers.
+def choose_providers(device: str, surroundings: Surroundings | None = None) -> Providers:
+    """Turn `auto`, `cpu`, `cuda`, `cuda:N` or `tensorrt` into providers.
+
+    Args:
+        device: As on the command line.
+        surroundings: What to look at; this process's by default.
 
     Raises:
         UsageError: No such name.
-        DeviceError: CUDA was asked for and cannot work here.
+        DeviceError: What was asked for cannot work here.
     """
-    kind, index = parse_device(device)
+    kind, index = parse_device(device, has_tensorrt=True)
     if kind == "cpu":
-        return Providers([CPU])
-    obstacle = _cuda_obstacle()
-    if obstacle is None:
-        with contextlib.redirect_stdout(sys.stderr):  # it prints what it cannot find
-            ort.preload_dlls()
-        options = {
-            "device_id": str(index or 0),
-            "cudnn_conv_algo_search": "HEURISTIC",  # the default tries every algorithm first
-            "use_tf32": "0",  # float32 means float32: the answers are PyTorch's
-        }
-        return Providers([(CUDA, options), CPU], required=kind == "cuda")
-    if kind == "cuda":
-        raise DeviceError(
-            f"--device {device} is not usable: {obstacle}", hint=f"use --device cpu, or {_REPAIR}"
+        return Providers(device)
+    around = surroundings or Surroundings(ort.get_available_providers())
+    if kind == "auto":
+        obstacle = next(cuda_obstacles(around), None)
+        if obstacle is not None:
+            return Providers(device, note=f"running on the CPU ({obstacle.cause})")
+    else:
+        found = (
+            tensorrt_obstacles(around)
+            if kind == "tensorrt"
+            else cuda_obstacles(around, index=index)
         )
-    return Providers([CPU], note=f"running on the CPU ({obstacle})")
+        refuse(device, list(found))
+    with contextlib.redirect_stdout(sys.stderr):  # it prints what it cannot find
+        ort.preload_dlls()
+    names: list[Any] = [(CUDA, _cuda_options(index or 0)), CPU]
+    if kind == "tensorrt":
+        names.insert(0, (TENSORRT, _tensorrt_options()))
+    return Providers(device, names, required=kind != "auto")
 
 
-def _cuda_obstacle() -> str | None:
-    if CUDA not in ort.get_available_providers():
-        return "this ONNX Runtime is a CPU build"
-    driver = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+def refuse(device: str, obstacles: list[Obstacle]) -> None:
+    """Raise for the obstacles, all at once, so that repairing one does not reveal the next.
+
+    Raises:
+        DeviceError: There are any.
+    """
+    if not obstacles:
+        return
+    repairs = dict.fromkeys(obstacle.repair for obstacle in obstacles)
+    raise DeviceError(
+        f"--device {device} is not usable: " + "; ".join(o.cause for o in obstacles),
+        hint="; then: ".join(repairs) + "; or use --device cpu",
+    )
+
+
+def _cuda_options(index: int) -> dict[str, str]:
+    return {
+        "device_id": str(index),
+        "cudnn_conv_algo_search": "HEURISTIC",  # the default tries every algorithm first
+        "use_tf32": "0",  # float32 means float32: the answers are PyTorch's
+    }
+
+
+def _tensorrt_options() -> dict[str, str]:
+    """Return options that keep float32, and what kernels were timed at, but no engines.
+
+    ONNX Runtime names a cached engine after the graph without its weights: a network trained anew
+    would answer with the old one's.
+    """
+    os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # TensorRT's provider has no option for it
+    folder = cache_folder() / "tensorrt"
+    folder.mkdir(parents=True, exist_ok=True)
+    return {"device_id": "0", "trt_timing_cache_enable": "1", "trt_timing_cache_path": str(folder)}
+
+
+def open_session(model: str | bytes, options: Any, providers: Providers) -> Any:
+    """Make a session that does not fall back, except for `auto`, and then with its reason.
+
+    Args:
+        model: Path or bytes of a graph.
+        options: Its session options.
+        providers: What was chosen.
+
+    Raises:
+        DeviceError: The device that was asked for does not start.
+    """
+
+    def open_with(names: list[Any]) -> Any:
+        with contextlib.redirect_stdout(sys.stderr):  # ONNX Runtime prints "EP Error" banners
+            return ort.InferenceSession(model, options, providers=names, enable_fallback=0)
+
+    if providers.wanted == CPU:
+        return open_with(providers.names)
+    ort.set_default_logger_severity(4)  # the reason comes as words of ours, not as log lines
+    options.add_session_config_entry(_RECORD_PLACES, "1")
+    return _open_or_explain(open_with, providers)
+
+
+def _open_or_explain(open_with: Callable[[list[Any]], Any], providers: Providers) -> Any:
     try:
-        ctypes.CDLL(driver)
-    except OSError:
-        return f"no NVIDIA driver: {driver} was not found"
-    return None
+        return open_with(providers.names)
+    except _FAILURES as error:
+        reason = _PLACE_IN_SOURCE.sub("", str(error).strip().splitlines()[0])
+        providers.failure = textwrap.shorten(reason, 200, placeholder=" …")
+    session = open_with([CPU])  # raises what is wrong with the model, if that is what is wrong
+    if providers.required:
+        raise _not_started(providers)
+    return session
 
 
 def check_provider(session: Any, providers: Providers) -> str | None:
     """Return a note when the session fell back to the CPU, None when it runs as asked.
 
     Raises:
-        DeviceError: It fell back although CUDA was required.
+        DeviceError: It fell back, wholly or in part, although the device was required.
     """
-    wanted = providers.names[0][0] if isinstance(providers.names[0], tuple) else CPU
-    if session.get_providers()[0] == wanted:
-        return providers.note
-    reason = "ONNX Runtime could not load its CUDA provider"
-    if providers.required:
-        raise DeviceError(f"--device cuda is not usable: {reason}", hint=_REPAIR)
-    return f"running on the CPU ({reason})"
+    if session.get_providers()[0] != providers.wanted:
+        if providers.required:
+            raise _not_started(providers)
+        return f"running on the CPU ({_reason(providers)})"
+    if providers.required and providers.wanted != CPU:
+        _require_places(places(session), providers)
+    return providers.note
+
+
+def places(session: Any) -> dict[str, list[str]]:
+    """Return the operators that each provider runs, if the session recorded them."""
+    found: dict[str, list[str]] = {}
+    if hasattr(session, "get_provider_graph_assignment_info"):  # from ONNX Runtime 1.24 on
+        for part in session.get_provider_graph_assignment_info():
+            operators = [node.op_type for node in part.get_nodes()]
+            found.setdefault(part.ep_name, []).extend(operators)
+    return found
+
+
+def _require_places(found: dict[str, list[str]], providers: Providers) -> None:
+    """Refuse a session of which some layers run elsewhere."""
+    strays = sorted(set(found.get(CPU, ())) - _SHAPE_OPERATORS)
+    name = _NAMES[providers.wanted]
+    if found and providers.wanted not in found:
+        cause = f"{name} took none of the network's operators"
+    elif strays:
+        cause = f"{name} cannot run {', '.join(strays)} of this network, which would run on the CPU"
+    else:
+        return
+    raise DeviceError(
+        f"--device {providers.device} is not usable: {cause}",
+        hint="let both share the work with --device auto, or use --device cpu",
+    )
+
+
+def _reason(providers: Providers) -> str:
+    name = _NAMES[providers.wanted]
+    why = providers.failure or load_failure(providers.wanted, Surroundings([]))
+    return f"ONNX Runtime could not start {name}: {why or 'it does not say why'}"
+
+
+def _not_started(providers: Providers) -> AlexnetError:
+    return DeviceError(
+        f"--device {providers.device} is not usable: {_reason(providers)}",
+        hint="find the cause with: alexnet doctor --deep; or use --device cpu",
+    )

@@ -4,13 +4,11 @@ Shape letters: B batch, S side of a crop, K classes.
 """
 
 import base64
-import contextlib
 import hashlib
 import json
 import re
 import shlex
 import struct
-import sys
 import textwrap
 import zlib
 from pathlib import Path
@@ -21,7 +19,12 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from alexnet_cli.errors import ModelFileError
-from alexnet_cli.inference.providers import Providers, check_provider, choose_providers
+from alexnet_cli.inference.providers import (
+    Providers,
+    check_provider,
+    choose_providers,
+    open_session,
+)
 from alexnet_cli.manifest import METADATA_KEY, Manifest, manifest_from_json
 from alexnet_cli.runs import RunFolder
 
@@ -93,7 +96,7 @@ def load_model(path: Path, *, device: str = "auto", for_many: bool = True) -> Mo
 
     Args:
         path: `.onnx`, or `.safetensors` written by `alexnet export`.
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `tensorrt`.
         for_many: Whether many batches will follow. Otherwise the session is made for the
             soonest first answer: basic graph optimisations, weights not repacked.
 
@@ -113,7 +116,7 @@ def load_model(path: Path, *, device: str = "auto", for_many: bool = True) -> Mo
         if path.suffix == ".safetensors":
             session = _session_from_safetensors(path, options, providers)
         else:
-            session = _new_session(str(path), options, providers)
+            session = open_session(str(path), options, providers)
         text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         providers_note = check_provider(session, providers)
     except (*_ORT_ERRORS, UnicodeDecodeError) as error:
@@ -165,11 +168,6 @@ def _session_options(*, for_many: bool) -> Any:
     return options
 
 
-def _new_session(model: str | bytes, options: Any, providers: Providers) -> Any:
-    with contextlib.redirect_stdout(sys.stderr):  # ONNX Runtime prints "EP Error" banners
-        return ort.InferenceSession(model, options, providers=providers.names)
-
-
 def read_manifest(path: Path) -> Manifest:
     """Read the manifest of a safetensors export, and nothing else of it.
 
@@ -201,7 +199,7 @@ def _session_from_safetensors(path: Path, options: Any, providers: Providers) ->
         raise _unusable(path, "it was not written by alexnet export") from error
     values = [ort.OrtValue.ortvalue_from_numpy(tensor) for tensor in tensors.values()]
     options.add_external_initializers(list(tensors), values)
-    return _new_session(graph, options, providers)
+    return open_session(graph, options, providers)
 
 
 def _check_shared_weights(session: Any, path: Path) -> None:

@@ -1,12 +1,19 @@
 """Which device and number format a run uses."""
 
 import os
-from pathlib import Path
 
 import torch
 
 from alexnet_cli.config import Precision
-from alexnet_cli.devices import parse_device
+from alexnet_cli.devices import (
+    BF16_CAPABILITY,
+    BF16_CPU_FLAGS,
+    count_gpus,
+    cpu_facts,
+    cpu_flags,
+    name_gpus,
+    parse_device,
+)
 from alexnet_cli.errors import DeviceError
 
 
@@ -28,10 +35,15 @@ def resolve_device(name: str) -> torch.device:
             if torch.version.cuda
             else "this PyTorch is a CPU build"
         )
-        raise DeviceError(f"--device {name} is not usable: {reason}", hint="use --device cpu")
+        raise DeviceError(
+            f"--device {name} is not usable: {reason}",
+            hint="use --device cpu; what is missing, and its repair: alexnet doctor",
+        )
     if index is not None and index >= torch.cuda.device_count():
-        last = torch.cuda.device_count() - 1
-        raise DeviceError(f"there is no {name}", hint=f"use --device cuda:0 to cuda:{last}")
+        count = torch.cuda.device_count()
+        raise DeviceError(
+            f"there is no {name}: {count_gpus(count)}", hint=f"use {name_gpus(count)}"
+        )
     return torch.device(name)
 
 
@@ -53,11 +65,9 @@ def resolve_precision(precision: Precision, device: torch.device) -> torch.dtype
 
 def _multiplies_bf16_fast(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
+        return torch.cuda.get_device_capability(device) >= BF16_CAPABILITY
     # Linux names the instructions; PyTorch's own functions for this are private.
-    cpuinfo = Path("/proc/cpuinfo")
-    flags = cpuinfo.read_text().split() if cpuinfo.exists() else []
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+    return not cpu_flags(cpu_facts()).isdisjoint(BF16_CPU_FLAGS)
 
 
 def use_deterministic_kernels(device: torch.device) -> None:

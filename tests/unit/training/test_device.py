@@ -20,7 +20,13 @@ def test_unknown_names_are_usage_errors(name):
 def test_cuda_without_a_gpu_is_refused_not_replaced(name):
     with pytest.raises(DeviceError, match=name) as caught:
         resolve_device(name)
-    assert caught.value.hint == "use --device cpu"
+    assert caught.value.hint.startswith("use --device cpu; ")
+
+
+def test_tensorrt_is_not_pytorchs():
+    with pytest.raises(UsageError, match="tensorrt runs exported models") as caught:
+        resolve_device("tensorrt")
+    assert "alexnet export" in caught.value.hint
 
 
 @pytest.mark.gpu

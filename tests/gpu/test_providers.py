@@ -1,0 +1,124 @@
+"""What only a GPU can show of the promise that the device asked for is the one that runs."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from alexnet_cli.errors import DeviceError
+from alexnet_cli.inference.cuda_driver import read_driver
+from alexnet_cli.inference.obstacles import CPU, CUDA, TENSORRT, Surroundings, tensorrt_obstacles
+from alexnet_cli.inference.providers import places
+from alexnet_cli.manifest import InputSpec, Manifest, Network, Provenance
+from alexnet_cli.networks import FACTS, network_spec
+from tests.conftest import Run
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+_CLASSES = tuple("abcdefghij")
+
+
+def _export(network: Network, folder: Path) -> tuple[Path, np.ndarray]:
+    """Export a network with its initial weights; return the file and images of its size."""
+    from alexnet_cli.export.write import Format, export_model
+    from alexnet_cli.models.build import build_network
+
+    crop = FACTS[network].crop_size_px or round(FACTS[network].image_size_px * 7 / 8)
+    manifest = Manifest(
+        network=network_spec(network, num_classes=len(_CLASSES), crop_size_px=crop),
+        input=InputSpec(crop, crop, scale=(0.02,) * 3, shift=(-2.0,) * 3),
+        classes=_CLASSES,
+        provenance=Provenance("shapes", 5, 20, 3, 0.5, "0" * 64, {"torch": "2"}),
+    )
+    images = np.random.default_rng(0).integers(0, 256, (3, crop, crop, 3), np.uint8)
+    core = build_network(manifest.network, seed=1)
+    export_model(
+        core, manifest, folder, file_format=Format.ONNX, shared_weights=False, images_BSSC=images
+    )
+    return folder / "model.onnx", images
+
+
+def test_the_driver_tells_what_pytorch_tells() -> None:
+    driver = read_driver()
+    assert len(driver.gpus) == torch.cuda.device_count()
+    for gpu in driver.gpus:
+        properties = torch.cuda.get_device_properties(gpu.index)
+        assert gpu.name == properties.name
+        assert gpu.memory_bytes == properties.total_memory
+        assert gpu.capability == torch.cuda.get_device_capability(gpu.index)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", Network)
+def test_every_network_runs_wholly_on_cuda(network: Network, tmp_path: Path) -> None:
+    from alexnet_cli.inference.session import load_model
+
+    path, images = _export(network, tmp_path)
+    for many in (False, True):  # the two levels of graph optimisation
+        model = load_model(path, device="cuda", for_many=many)
+        assert model.provider == CUDA
+        assert places(model._session)[CUDA]
+        expected = load_model(path, device="cpu", for_many=many).logits(images)
+        np.testing.assert_allclose(model.logits(images), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_number_beyond_the_gpus_is_refused(tmp_path: Path) -> None:
+    from alexnet_cli.inference.session import load_model
+
+    path, _ = _export(Network.ALEXNET_CIFAR, tmp_path)
+    with pytest.raises(DeviceError, match="there is no cuda:99: ") as caught:
+        load_model(path, device="cuda:99")
+    assert "--device cuda:0" in str(caught.value.hint)
+    with pytest.raises(DeviceError, match="visible"):
+        load_model(path, device=f"cuda:{torch.cuda.device_count()}")
+
+
+def test_tensorrt_answers_as_the_cpu_or_says_what_it_lacks(tmp_path: Path) -> None:
+    import onnxruntime as ort
+
+    from alexnet_cli.inference.session import load_model
+
+    path, images = _export(Network.ALEXNET_CIFAR, tmp_path)
+    if list(tensorrt_obstacles(Surroundings(ort.get_available_providers()))):
+        with pytest.raises(DeviceError, match="--device tensorrt is not usable") as caught:
+            load_model(path, device="tensorrt")
+        assert "pip install" in str(caught.value.hint)
+        return
+    model = load_model(path, device="tensorrt")
+    assert model.provider == TENSORRT
+    expected = load_model(path, device="cpu").logits(images)
+    np.testing.assert_allclose(model.logits(images), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_hidden_gpus_are_an_error_for_cuda_and_a_note_for_auto(
+    alexnet: Run, tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    path, _ = _export(Network.ALEXNET_CIFAR, tmp_path)
+    Image.new("RGB", (32, 32), "red").save("red.png")
+    arguments, env = ("predict", "red.png", "-m", path), {"CUDA_VISIBLE_DEVICES": ""}
+    refused = alexnet(*arguments, "--device", "cuda", env=env)
+    assert refused.returncode == 1
+    assert "CUDA_VISIBLE_DEVICES" in refused.stderr
+    fallen = alexnet(*arguments, "--json", env=env)
+    assert "running on the CPU" in fallen.stderr
+    assert json.loads(fallen.stdout)["file"] == "red.png"
+    assert CPU not in alexnet(*arguments, "--device", "cuda").stderr
+
+
+def test_doctor_runs_on_every_gpu(alexnet: Run) -> None:
+    result = alexnet("doctor", "--deep", "--json")
+    document = json.loads(result.stdout)
+    assert document["training"] == "cuda", document["findings"]
+    assert document["prediction"] == CUDA, document["findings"]
+    devices = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    for runtime in ("PyTorch", "ONNX Runtime"):
+        trials = [t for t in document["trials"] if t["runtime"] == runtime]
+        assert [t["device"] for t in trials][: len(devices)] == devices
+        assert all(t["error"] is None for t in trials), trials
+    assert document["is_sound"] == (result.returncode == 0)

@@ -1,0 +1,70 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.main import get_command
+
+from alexnet_cli.cli.app import build_app
+from alexnet_cli.cli.doctor import known_variables
+
+
+def _read_by(command):
+    for parameter in command.params:
+        names = parameter.envvar or ()
+        yield from [names] if isinstance(names, str) else names
+    for inner in getattr(command, "commands", {}).values():
+        yield from _read_by(inner)
+
+
+def test_every_variable_that_an_option_reads_is_known():
+    assert set(_read_by(get_command(build_app()))) <= set(known_variables())
+
+
+@pytest.mark.parametrize("columns", ["80", "120"])
+def test_the_report_names_what_is_wrong_and_fits(alexnet, columns):
+    result = alexnet("doctor", env={"ALEXNET_EPOCH": "3", "COLUMNS": columns})
+    assert result.returncode == 1
+    assert "broken: environment: nothing reads ALEXNET_EPOCH" in result.stdout
+    assert "  repair: unset ALEXNET_EPOCH\n" in result.stdout
+    lines = [line for line in result.stdout.splitlines() if not line.startswith("  repair:")]
+    assert max(map(len, lines)) <= int(columns)
+    assert lines == [line.rstrip() for line in lines]
+    assert "took" in result.stderr
+
+
+def test_json_and_the_exit_code_agree(alexnet):
+    result = alexnet("doctor", "--json", "-q")
+    document = json.loads(result.stdout)
+    assert result.stderr == ""
+    assert document["is_sound"] == (result.returncode == 0)
+    assert document["trials"] is None
+    assert document["versions"]["torch"]
+    assert document["training"] in ("cpu", "cuda")
+    levels = [finding["level"] for finding in document["findings"]]
+    assert levels == sorted(levels)  # broken before note
+
+
+@pytest.mark.slow
+def test_deep_runs_a_network(alexnet):
+    document = json.loads(alexnet("doctor", "--deep", "--json").stdout)
+    assert {t["runtime"] for t in document["trials"]} == {"PyTorch", "ONNX Runtime"}
+    assert all(t["error"] is None for t in document["trials"])
+
+
+def test_a_home_that_is_none_is_told_not_raised(alexnet):
+    result = alexnet("doctor", env={"ALEXNET_HOME": "~nobody_at_all/x"})
+    assert result.returncode == 1
+    assert "broken: cache: ALEXNET_HOME names an unknown user" in result.stdout
+
+
+def test_pytorch_stays_out():
+    script = (
+        "import sys\nfrom alexnet_cli.cli.app import main\n"
+        "try:\n    main(['doctor', '-q'])\nfinally:\n    assert 'torch' not in sys.modules\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert "AssertionError" not in result.stderr
+    assert "versions" in result.stdout
