@@ -1,18 +1,13 @@
 """An exported model, loaded: ONNX, or safetensors that carry their graph.
 
-Shape letters: B batch, S side of a crop, K classes.
+Shape letters: B batch, S side of a crop, K classes. What only some files or errors need is imported
+where it is used: together it would take a tenth of the time of one answer.
 """
 
-import base64
 import contextlib
-import hashlib
 import json
-import re
-import shlex
 import struct
 import sys
-import textwrap
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +18,6 @@ from numpy.typing import NDArray
 from alexnet_cli.errors import ModelFileError
 from alexnet_cli.inference.providers import Providers, check_provider, choose_providers
 from alexnet_cli.manifest import METADATA_KEY, Manifest, manifest_from_json
-from alexnet_cli.runs import RunFolder
 
 GRAPH_KEY = "alexnet.graph"
 """Metadata of a safetensors export: the ONNX graph without weights, zlib, base64."""
@@ -42,12 +36,11 @@ _ORT_ERRORS = tuple(
 )  # fmt: skip
 
 
-_ORT_NOISE = re.compile(
+_ORT_NOISE = (
     r"\[ONNXRuntimeError\] : \d+ : \w+ : "
     # file:line, then a function with or without its signature
     r"|(?:/[\w./+-]*/)?\w+\.(?:cc|cpp|h):\d+ (?:[\w:<>*&~ ]*[\w>]\([^)]*\)|\w+)"
 )
-
 
 _OTHER_EXPORT = "from another export"
 
@@ -69,6 +62,12 @@ class Model:
     def provider(self) -> str:
         """The provider that really runs."""
         return str(self._session.get_providers()[0])
+
+    @property
+    def num_threads(self) -> str:
+        """How many threads a run may take, in words; ONNX Runtime takes one a core by default."""
+        number = int(self._session.get_session_options().intra_op_num_threads)
+        return f"{number} threads" if number else "a thread each core"
 
     def logits(self, images_BSSC: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return logits (B, K) of uint8 RGB crops (B, S, S, 3)."""
@@ -135,8 +134,11 @@ def load_model(path: Path, *, device: str = "auto", for_many: bool = True) -> Mo
 
 def _first_line(error: Exception) -> str:
     """Return what ONNX Runtime says, without its error codes and places in its source."""
+    import re
+    import textwrap
+
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    words = _ORT_NOISE.sub(" ", line).removesuffix(".").split()
+    words = re.sub(_ORT_NOISE, " ", line).removesuffix(".").split()
     return f"ONNX Runtime: {textwrap.shorten(' '.join(words), 200, placeholder=' …')}"
 
 
@@ -150,6 +152,10 @@ def _unusable(path: Path, reason: str, code: str | None = None) -> ModelFileErro
 
 def export_hint(path: Path) -> str:
     """Return the command that writes a model file anew, of the run that it lies in, if any."""
+    import shlex
+
+    from alexnet_cli.runs import RunFolder
+
     file_format = "safetensors" if path.suffix == ".safetensors" else "onnx"
     run = RunFolder(path.parent)
     name = f" {shlex.quote(str(run.path))}" if run.checkpoints.is_dir() else ""
@@ -162,6 +168,8 @@ def _session_options(*, for_many: bool) -> Any:
     if not for_many:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.add_session_config_entry("session.disable_prepacking", "1")
+        # Its threads wait in a loop for work by default: for one image that only costs.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
 
 
@@ -193,6 +201,9 @@ def _manifest(text: str, path: Path) -> Manifest:
 
 def _session_from_safetensors(path: Path, options: Any, providers: Providers) -> Any:
     """Run the graph in the file's metadata on the tensors in the file."""
+    import base64
+    import zlib
+
     header, tensors = read_safetensors(path)
     try:
         packed = base64.b64decode(header["__metadata__"][GRAPH_KEY], validate=True)
@@ -206,6 +217,8 @@ def _session_from_safetensors(path: Path, options: Any, providers: Providers) ->
 
 def _check_shared_weights(session: Any, path: Path) -> None:
     """Refuse a graph beside weights that it was not exported with: its offsets would be wrong."""
+    import hashlib
+
     metadata = session.get_modelmeta().custom_metadata_map
     if WEIGHTS_FILE_KEY not in metadata:
         return
