@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from alexnet_cli.cli.options import Device, Json, Quiet, TrainedOn
-from alexnet_cli.cli.predict_request import DEFAULTS, PredictRequest
+from alexnet_cli.cli.predict_request import DEFAULTS, MAX_BATCH_SIZE, PredictRequest
 
 EXAMPLES = (
     "Examples: alexnet predict photo.jpg --top-k 3 | alexnet predict photos/ --csv > answers.csv | "
@@ -53,7 +53,9 @@ def command(
     ] = DEFAULTS.threshold,
     batch_size: Annotated[
         int,
-        typer.Option("--batch-size", "-b", min=1, max=65_536, help="Images per run of the model."),
+        typer.Option(
+            "--batch-size", "-b", min=1, max=MAX_BATCH_SIZE, help="Images per run of the model."
+        ),
     ] = DEFAULTS.batch_size,
     copy_to: Annotated[
         Path | None,

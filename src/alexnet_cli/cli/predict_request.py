@@ -6,6 +6,7 @@ the words for it. A test compares the two.
 """
 
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,8 @@ class PredictRequest:
 DEFAULTS = PredictRequest()
 _SHORT = {"-m": "model", "-k": "top_k", "-b": "batch_size", "-q": "quiet", "-v": "verbose"}
 _FLAGS = ("csv", "verbose", "quiet", "json")
-_NUMBERS = ("top_k", "batch_size")
+MAX_BATCH_SIZE = 65_536
+_NUMBERS = {"top_k": sys.maxsize, "batch_size": MAX_BATCH_SIZE}  # from 1 to
 _PATHS = ("model", "copy_to")
 _TEXTS = ("data", "files_from", "device")
 
@@ -76,7 +78,12 @@ def _value(field: str, text: str) -> Any:
         KeyError: There is no such option.
         ValueError: It is not plainly right.
     """
-    if field in _NUMBERS and text.isdecimal() and text.isascii() and int(text) >= 1:
+    if (
+        field in _NUMBERS
+        and text.isdecimal()
+        and text.isascii()
+        and 1 <= int(text) <= _NUMBERS[field]
+    ):
         return int(text)
     if field == "threshold" and text[:1].isdecimal() and 0 <= float(text) <= 1:
         return float(text)
