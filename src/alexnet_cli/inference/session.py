@@ -94,7 +94,8 @@ def load_model(path: Path, *, device: str = "auto", for_many: bool = True) -> Mo
         path: `.onnx`, or `.safetensors` written by `alexnet export`.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         for_many: Whether many batches will follow. Otherwise the session is made for the
-            soonest first answer: basic graph optimisations, weights not repacked.
+            soonest first answer: basic graph optimisations, weights not repacked, and those in a
+            safetensors file not compared with their hash.
 
     Raises:
         ModelFileError: Missing, damaged, or not one of ours.
@@ -127,8 +128,13 @@ def load_model(path: Path, *, device: str = "auto", for_many: bool = True) -> Mo
     if text is None:
         raise _unusable(path, "it has no alexnet manifest", code="manifest_invalid")
     manifest = _manifest(text, path)
-    _check_shared_weights(session, path)
-    _check_interface(session, manifest, path)
+    try:
+        weights = path if path.suffix == ".safetensors" else _check_shared_weights(session, path)
+        _check_interface(session, manifest, path)
+    except UnicodeDecodeError as error:
+        raise _unusable(path, "its names are not UTF-8") from error
+    if for_many and weights is not None:
+        _check_hash(weights)
     return Model(session, manifest, path, providers_note)
 
 
@@ -215,17 +221,29 @@ def _session_from_safetensors(path: Path, options: Any, providers: Providers) ->
     return _new_session(graph, options, providers)
 
 
-def _check_shared_weights(session: Any, path: Path) -> None:
-    """Refuse a graph beside weights that it was not exported with: its offsets would be wrong."""
+def _check_hash(weights: Path) -> None:
+    from alexnet_cli.inference.integrity import are_intact
+
+    if not are_intact(weights):
+        raise _unusable(weights, "its weights are damaged: their sha256 differs")
+
+
+def _check_shared_weights(session: Any, path: Path) -> Path | None:
+    """Return the other file that has a graph's weights, if any; refuse those of another export."""
     import hashlib
 
     metadata = session.get_modelmeta().custom_metadata_map
     if WEIGHTS_FILE_KEY not in metadata:
-        return
+        return None
     name, _, expected = metadata[WEIGHTS_FILE_KEY].partition(" ")
     weights = path.parent / Path(name).name
-    if hashlib.sha256(_read_header(weights)).hexdigest() != expected:
+    try:
+        header = _read_header(weights)
+    except (OSError, ValueError) as error:  # no such file, or a name that no file can have
+        raise _unusable(path, f"it names no weights file beside it: {name!r}") from error
+    if hashlib.sha256(header).hexdigest() != expected:
         raise _unusable(path, f"{weights.name} beside it is {_OTHER_EXPORT}")
+    return weights
 
 
 def _read_header(path: Path) -> bytes:
