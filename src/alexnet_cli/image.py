@@ -5,6 +5,7 @@ and prediction cannot differ. Shape letters: H height, W width, 3 = RGB.
 """
 
 import contextlib
+import importlib
 import struct
 import warnings
 from collections.abc import Iterator
@@ -17,14 +18,22 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from alexnet_cli.errors import DataError
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-MAX_PIXELS = 178_956_970  # Pillow's own threshold for a decompression bomb, here an error
+# Formats that are read, by what their files begin with. Their reader alone is imported: Pillow,
+# asked for one of several, imports all of its seventy first.
+_FORMATS = {
+    b"\x89PNG": "Png", b"\xff\xd8\xff": "Jpeg", b"RIFF": "WebP", b"BM": "Bmp", b"GIF8": "Gif",
+    b"II": "Tiff", b"MM": "Tiff", b"P": "Ppm",
+}  # fmt: skip
+MAX_PIXELS = 89_478_485  # above it Pillow warns of a decompression bomb; here that is an error
 # What Pillow's decoders were seen to raise on damaged files, beside their own errors.
 _DAMAGE = (
     OSError, SyntaxError, ValueError, EOFError, OverflowError, MemoryError, TypeError, KeyError,
     IndexError, AttributeError, ZeroDivisionError, struct.error,
 )  # fmt: skip
 BACKGROUND = (255, 255, 255)  # what shows through transparency
+
+Picture = Path | bytes | NDArray[np.uint8] | Image.Image
+"""A file, the bytes of one, RGB or grey pixels (H, W, 3) or (H, W), or an image of Pillow's."""
 
 
 def read_image(source: Path | bytes, *, name: str | None = None) -> NDArray[np.uint8]:
@@ -47,7 +56,9 @@ def read_image(source: Path | bytes, *, name: str | None = None) -> NDArray[np.u
         return np.asarray(_decode(source, name=name))
 
 
-def read_square(source: Path | bytes, size_px: int) -> NDArray[np.uint8]:
+def read_square(
+    source: Path | bytes, size_px: int, *, name: str | None = None
+) -> NDArray[np.uint8]:
     """Decode an image as `read_image` and resize it as `resize_square`, for use in threads.
 
     A large JPEG is decoded at 1/2, 1/4 or 1/8 of its size, the smallest that still has twice the
@@ -57,6 +68,7 @@ def read_square(source: Path | bytes, size_px: int) -> NDArray[np.uint8]:
     Args:
         source: A file, or the bytes of one.
         size_px: Side of the result.
+        name: What to call it in messages; the path by default.
 
     Returns:
         uint8, shape (`size_px`, `size_px`, 3).
@@ -64,7 +76,13 @@ def read_square(source: Path | bytes, size_px: int) -> NDArray[np.uint8]:
     Raises:
         DataError: As `read_image`.
     """
-    return resize_square(np.asarray(_decode(source, smallest_px=2 * size_px)), size_px)
+    image = _decode(source, name=name, smallest_px=2 * size_px)
+    return resize_square(np.asarray(image), size_px)
+
+
+def ignore_odd_metadata() -> None:
+    """Silence Pillow's warnings for good, as who has threads must: they share the filters."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def check_header(path: Path) -> None:
@@ -111,7 +129,7 @@ def _decode(
         raise _refused(label, "it is not a regular file")
     with _named_damage(label):
         stream = BytesIO(source) if isinstance(source, bytes) else source
-        with Image.open(stream, formats=FORMATS) as image:
+        with Image.open(stream, formats=[_format_of(source)]) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise _refused(label, f"{image.width}×{image.height} pixels are too many")
             if header_only:
@@ -119,6 +137,20 @@ def _decode(
             if smallest_px is not None:
                 image.draft(None, (smallest_px, smallest_px))  # does nothing but to a JPEG
             return _to_rgb(ImageOps.exif_transpose(image))
+
+
+def _format_of(source: Path | bytes) -> str:
+    """Return Pillow's name of the one format that a file may have, its reader imported."""
+    if isinstance(source, bytes):
+        begin = source[:8]
+    else:
+        with source.open("rb") as file:
+            begin = file.read(8)
+    for magic, name in _FORMATS.items():
+        if begin.startswith(magic):
+            importlib.import_module(f"PIL.{name}ImagePlugin")
+            return name.upper()
+    raise UnidentifiedImageError
 
 
 @contextlib.contextmanager
@@ -228,20 +260,39 @@ def crop_centre(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
 
 
 def prepare_image(
-    source: Path | bytes, *, image_size_px: int, crop_size_px: int
+    source: Picture, *, image_size_px: int, crop_size_px: int, name: str | None = None
 ) -> NDArray[np.uint8]:
-    """Decode, resize and centre-crop one image.
+    """Decode, resize and centre-crop one image, for use in threads as `read_square`.
+
+    A file, its bytes and its pixels give the same, large JPEGs apart (see `read_square`).
 
     Args:
-        source: A file, or the bytes of one.
+        source: A file, the bytes of one, or pixels.
         image_size_px: Side of the square that is resized to.
         crop_size_px: Side of its centre that is kept.
+        name: What to call it in messages; the path by default.
 
     Raises:
-        DataError: As `read_image`.
+        DataError: As `read_image`, or pixels that are not uint8, grey or RGB.
 
     Returns:
         uint8, shape (`crop_size_px`, `crop_size_px`, 3).
     """
-    with _strict_about_size_alone():
-        return crop_centre(read_square(source, image_size_px), crop_size_px)
+    if isinstance(source, Path | bytes):
+        square = read_square(source, image_size_px, name=name)
+    else:
+        square = resize_square(_pixels(source, name or "in memory"), image_size_px)
+    return crop_centre(square, crop_size_px)
+
+
+def _pixels(source: NDArray[np.uint8] | Image.Image, label: str) -> NDArray[np.uint8]:
+    """Make what is in memory upright RGB."""
+    with _named_damage(label):
+        if isinstance(source, Image.Image):
+            if not source.width * source.height:
+                raise _refused(label, "it has no pixels")
+            return np.asarray(_to_rgb(ImageOps.exif_transpose(source)))
+        shape, is_grey = source.shape, source.ndim == 2
+        if source.dtype != np.uint8 or not (is_grey or shape[2:] == (3,)) or not source.size:
+            raise _refused(label, f"{source.dtype} of shape {shape} is not uint8 (H, W, 3)")
+        return np.repeat(source[..., None], 3, axis=2) if is_grey else source

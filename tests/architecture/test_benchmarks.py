@@ -16,6 +16,7 @@ from benchmarks import (
     evaluate,
     lrn,
     plain_loop,
+    predict,
     table,
     time_to_accuracy,
     train_step,
@@ -65,6 +66,13 @@ def test_a_tiny_run_with_the_data_path_gives_finite_ratios(part: Any) -> None:
         assert math.isfinite(figure.ratio)
         assert min(figure.theirs) > 0
         assert figure.ratio > 0 or part is checkpoint  # a difference
+
+
+@pytest.mark.slow
+def test_a_folder_is_predicted_at_a_finite_rate(tmp_path: Path) -> None:
+    figure = predict.measure_folder(tmp_path, (40, 30), 10, rounds=1)
+    assert min(figure["images_per_second"].values()) > 0
+    assert 0 < figure["share_of_the_slower"] < math.inf
 
 
 def test_ratio_and_goal() -> None:

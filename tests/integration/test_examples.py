@@ -19,6 +19,7 @@ def test_every_example_has_a_test() -> None:
     tested = {
         "train_and_export.py",
         "predict_with_onnxruntime.py",
+        "predict_with_torch.py",
         "quick_shapes.toml",
         "fine_tune.py",
         "own_images.py",
@@ -26,7 +27,9 @@ def test_every_example_has_a_test() -> None:
     assert {path.name for path in _EXAMPLES.iterdir() if path.is_file()} == tested
 
 
-@pytest.mark.parametrize("name", ["own_images", "fine_tune", "predict_with_onnxruntime"])
+@pytest.mark.parametrize(
+    "name", ["own_images", "fine_tune", "predict_with_onnxruntime", "predict_with_torch"]
+)
 def test_without_arguments_an_example_says_what_it_takes(name: str) -> None:
     result = subprocess.run(
         [sys.executable, _EXAMPLES / f"{name}.py"], capture_output=True, text=True, check=False
@@ -79,11 +82,20 @@ def test_fine_tune(photos: Path, trained_folder: Path) -> None:
     assert Path("runs/fine-tuned/metrics.csv").is_file()
 
 
-def test_plain_onnxruntime_answers_as_predict_does(trained_folder: Path, alexnet: Run) -> None:
-    model = trained_folder / "runs" / "alexnet-cifar-shapes" / "model.onnx"
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("predict_with_onnxruntime", "model.onnx"),
+        ("predict_with_torch", "model.safetensors"),
+    ],
+)
+def test_plain_libraries_answer_as_predict_does(
+    name: str, file: str, trained_folder: Path, alexnet: Run
+) -> None:
+    model = trained_folder / "runs" / "alexnet-cifar-shapes" / file
     image = trained_folder / "0.png"
     plain = subprocess.run(
-        [sys.executable, _EXAMPLES / "predict_with_onnxruntime.py", model, image],
+        [sys.executable, _EXAMPLES / f"{name}.py", model, image],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     ours = json.loads(alexnet("predict", image, "--model", model, "--json").stdout)
@@ -106,7 +118,7 @@ def test_the_python_lines_of_the_readme_run(trained_folder: Path) -> None:
         [sys.executable, "-c", snippet],
         cwd=trained_folder, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert re.match(r"\w+ExecutionProvider \w+ [01]\.\d+", result.stdout)
+    assert re.match(r"\w+ExecutionProvider\n0\.png \w+ 0\.\d+\n", result.stdout)
 
 
 def test_ci_runs_the_test_command_of_the_readme() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -50,6 +51,28 @@ def report_error(message: str, hint: str | None, code: str, *, as_json: bool) ->
     print(f"error: {printable(message)}", file=sys.stderr)
     if hint:
         print(f"hint: {printable(hint)}", file=sys.stderr, flush=True)
+
+
+class ImageCount:
+    """How many images are done, on one line of a terminal that the results do not go to."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._is_shown = not quiet and sys.stderr.isatty() and not sys.stdout.isatty()
+        self._begin = self._told = time.monotonic()
+
+    def update(self, num_images: int) -> None:
+        """Show the number, a few times a second."""
+        now = time.monotonic()
+        if self._is_shown and now - self._told >= 0.2:
+            self._told = now
+            rate = num_images / (now - self._begin)
+            print(f"\r{num_images:,} images, {rate:,.0f} images/s\033[K", end="", file=sys.stderr)
+            sys.stderr.flush()
+
+    def clear(self) -> None:
+        """Remove the line, for others to be written or at the end."""
+        if self._is_shown and self._told != self._begin:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
 class ByteProgress:

@@ -47,7 +47,7 @@ def command(device: Device = "auto", quiet: Quiet = False) -> None:
         find_dataset(config.data), Split.TEST, val_size=config.val_size, seed=config.seed
     )
     files = _save_images(test, job.manifest.classes, job.run.path / "images")
-    predict.command(files, model=job.run.onnx, top_k=1, device=device, quiet=quiet)
+    predict.command(list(map(str, files)), model=job.run.onnx, top_k=1, device=device, quiet=quiet)
     if result.top1 < _EXPECTED_TOP1:
         raise TrainingError(
             f"the demo learned {result.top1:.1%} of the shapes, less than {_EXPECTED_TOP1:.0%}: "

@@ -1,23 +1,29 @@
-"""`alexnet predict`."""
+"""`alexnet predict`: its flags. What it does is in `prediction`."""
 
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from alexnet_cli.cli.console import note, print_json, printable, report_error, stdout_console
 from alexnet_cli.cli.options import Device, Json, Quiet, TrainedOn
+from alexnet_cli.cli.predict_request import DEFAULTS, MAX_BATCH_SIZE, PredictRequest
 
-if TYPE_CHECKING:
-    from alexnet_cli.errors import DataError
-    from alexnet_cli.inference.classify import Prediction
-
-EXAMPLES = "Example: alexnet predict photo.jpg --top-k 3 --json"
+EXAMPLES = (
+    "Examples: alexnet predict photo.jpg --top-k 3 | alexnet predict photos/ --csv > answers.csv | "
+    "alexnet predict 'photos/**/*.png' --json | alexnet predict - < photo.jpg | "
+    "find . -name '*.jpg' -print0 | alexnet predict --files-from - --copy-to sorted"
+)
 
 
 def command(
-    images: Annotated[list[Path], typer.Argument(help="Image files.", show_default=False)],
+    images: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Files, folders with all below them, quoted patterns ('*.png', 'photos/**'), or - "
+            "for an image's bytes on stdin.",
+            show_default=False,
+        ),
+    ] = None,
     model: Annotated[
         Path | None,
         typer.Option(
@@ -26,69 +32,55 @@ def command(
             help="Exported .onnx or .safetensors, run folder, or owt; the newest run's by default.",
             show_default=False,
         ),
-    ] = None,
-    data: TrainedOn = None,
-    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Classes to name.")] = 5,
-    device: Device = "auto",
-    quiet: Quiet = False,
-    json: Json = False,
+    ] = DEFAULTS.model,
+    data: TrainedOn = DEFAULTS.data,
+    files_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Classify the files that FILE lists, one path a line or ended by NUL; - is stdin.",
+            show_default=False,
+        ),
+    ] = DEFAULTS.files_from,
+    top_k: Annotated[
+        int, typer.Option("--top-k", "-k", min=1, help="Classes to name.")
+    ] = DEFAULTS.top_k,
+    threshold: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Only classes at least so probable; an image may then have none."
+        ),
+    ] = DEFAULTS.threshold,
+    batch_size: Annotated[
+        int,
+        typer.Option(
+            "--batch-size", "-b", min=1, max=MAX_BATCH_SIZE, help="Images per run of the model."
+        ),
+    ] = DEFAULTS.batch_size,
+    copy_to: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Also copy each image into FOLDER/CLASS/; nothing is moved or overwritten.",
+            show_default=False,
+        ),
+    ] = DEFAULTS.copy_to,
+    device: Device = DEFAULTS.device,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV, one row a class.")] = DEFAULTS.csv,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Print provider, threads, times and images/s.")
+    ] = DEFAULTS.verbose,
+    quiet: Quiet = DEFAULTS.quiet,
+    json: Json = DEFAULTS.json,
 ) -> None:
     """Classify images with an exported model, through ONNX Runtime and without PyTorch."""
-    from alexnet_cli.inference.classify import classify_files
-    from alexnet_cli.inference.session import load_model
-    from alexnet_cli.runs import RunFolder, exported_model, named_model, newest_run
+    from alexnet_cli.cli.prediction import predict
 
-    path = named_model(model) if model else None
-    if path is None or path.is_dir():
-        path = exported_model(RunFolder(path) if path else newest_run(data=data))
-    loaded = load_model(path, device=device, for_many=len(images) > 32)
-    note(f"predicting with {path}, {loaded.provider}", quiet=quiet)
-    if loaded.note:
-        note(loaded.note)  # also when quiet: nobody falls back to the CPU unawares
-    predictions = classify_files(loaded, images, top_k=top_k)
-    failed = _print_lines(predictions) if json else _print_table(predictions)
-    if failed:
-        raise typer.Exit(1)
-
-
-def _report(error: "DataError", *, as_json: bool) -> None:
-    report_error(error.message, error.hint, error.code, as_json=as_json)
-
-
-def _print_lines(predictions: Iterable["Prediction"]) -> bool:
-    """Print JSON Lines; return whether an image failed."""
-    failed = False
-    for prediction in predictions:
-        if prediction.error is not None:
-            failed = True
-            _report(prediction.error, as_json=True)
-            continue
-        top = [
-            {"class": c.name, "index": c.index, "probability": c.probability}
-            for c in prediction.top
-        ]
-        print_json({"file": prediction.source, **top[0], "top": top})
-    return failed
-
-
-def _print_table(predictions: Iterable["Prediction"]) -> bool:
-    """Print one table of all images; return whether an image failed."""
-    from rich.table import Table
-    from rich.text import Text
-
-    failed, table = False, Table()
-    table.add_column("image", overflow="fold")
-    table.add_column("class")
-    table.add_column("probability", justify="right")
-    for prediction in predictions:
-        if prediction.error is not None:
-            failed = True
-            _report(prediction.error, as_json=False)
-        for place, entry in enumerate(prediction.top):
-            image = Text(printable(prediction.source) if place == 0 else "")
-            last = 0 < place == len(prediction.top) - 1
-            name, share = Text(printable(entry.name)), f"{entry.probability:.1%}"
-            table.add_row(image, name, share, end_section=last)
-    if table.row_count:
-        stdout_console().print(table)
-    return failed
+    status = predict(
+        PredictRequest(
+            tuple(images or ()), model, data, files_from, top_k, threshold, batch_size, copy_to,
+            device, csv, verbose, quiet, json,
+        )
+    )  # fmt: skip
+    if status:
+        raise typer.Exit(status)

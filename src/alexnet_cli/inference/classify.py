@@ -1,14 +1,17 @@
-"""From image files to named classes."""
+"""From an image to named classes. Shape letters: S side of a crop, K classes."""
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alexnet_cli.errors import DataError
 from alexnet_cli.image import prepare_image
+from alexnet_cli.inference.inputs import STDIN, Source
 from alexnet_cli.inference.session import Model
+
+Crop = NDArray[np.uint8] | DataError
+"""Pixels (S, S, 3) ready for the model, or why there are none."""
 
 
 @dataclass(frozen=True)
@@ -22,53 +25,78 @@ class ClassProbability:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The most probable classes of one image, best first; or the error that stopped it."""
+    """The most probable classes of one image, best first; or the error that stopped it.
+
+    Attributes:
+        source: The image, as it was named.
+        top: Its classes; none where an error stopped it or none is probable enough.
+        error: Why it could not be read.
+    """
 
     source: str
     top: tuple[ClassProbability, ...] = ()
     error: DataError | None = None
 
+    @property
+    def best(self) -> ClassProbability | None:
+        """The most probable class; None where none is probable enough.
 
-def classify_files(
-    model: Model, paths: Iterable[Path], *, top_k: int = 5, batch_size: int = 32
-) -> Iterator[Prediction]:
-    """Classify image files, in their order; an unreadable one does not stop the others.
+        Raises:
+            DataError: The image could not be read.
+        """
+        if self.error is not None:
+            raise self.error
+        return self.top[0] if self.top else None
 
-    Args:
-        model: The loaded model.
-        paths: Image files.
-        top_k: Classes to name per image, at most as many as there are.
-        batch_size: Images per run of the model.
+
+@dataclass(frozen=True)
+class Choice:
+    """Which classes of an image are named.
+
+    Attributes:
+        top_k: At most so many.
+        threshold: Only classes at least so probable.
     """
-    waiting: list[Path] = []
-    for path in paths:
-        waiting.append(path)
-        if len(waiting) == batch_size:
-            yield from _classify_batch(model, waiting, top_k)
-            waiting = []
-    if waiting:
-        yield from _classify_batch(model, waiting, top_k)
+
+    top_k: int = 5
+    threshold: float = 0.0
+
+    def predict(
+        self, source: str, probabilities_K: NDArray[np.float32], model: Model
+    ) -> Prediction:
+        """Name the classes of one image."""
+        classes = model.manifest.classes
+        best = np.argsort(-probabilities_K, kind="stable")[: self.top_k]
+        return Prediction(
+            source,
+            tuple(
+                ClassProbability(classes[i], int(i), float(probabilities_K[i]))
+                for i in best
+                if probabilities_K[i] >= self.threshold
+            ),
+        )
 
 
-def _classify_batch(model: Model, paths: list[Path], top_k: int) -> list[Prediction]:
+def classify_one(model: Model, source: Source, choice: Choice) -> Prediction:
+    """Classify one image, with as little ado as possible."""
+    crop = read_crop(model, source)
+    if isinstance(crop, DataError):
+        return Prediction(source.name, error=crop)
+    return choice.predict(source.name, model.probabilities(crop[None])[0], model)
+
+
+def read_crop(model: Model, source: Source) -> Crop:
+    """Read an image as the model wants it."""
+    if source.picture is None:
+        return source.error or DataError(f"no image: {source.name}")
     spec = model.manifest.input
-    images, predictions = [], {}
-    for path in paths:
-        try:
-            image = prepare_image(
-                path, image_size_px=spec.image_size_px, crop_size_px=spec.crop_size_px
-            )
-        except DataError as error:
-            predictions[path] = Prediction(str(path), error=error)
-        else:
-            images.append((path, image))
-    if images:
-        probabilities_BK = model.probabilities(np.stack([image for _, image in images]))
-        for (path, _), row_K in zip(images, probabilities_BK, strict=True):
-            best = np.argsort(-row_K, kind="stable")[:top_k]
-            classes = model.manifest.classes
-            predictions[path] = Prediction(
-                str(path),
-                tuple(ClassProbability(classes[i], int(i), float(row_K[i])) for i in best),
-            )
-    return [predictions[path] for path in paths]
+    name = "standard input" if source.name == STDIN else source.name
+    try:
+        return prepare_image(
+            source.picture,
+            image_size_px=spec.image_size_px,
+            crop_size_px=spec.crop_size_px,
+            name=name,
+        )
+    except DataError as error:
+        return error

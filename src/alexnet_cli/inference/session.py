@@ -1,16 +1,11 @@
 """An exported model, loaded: ONNX, or safetensors that carry their graph.
 
-Shape letters: B batch, S side of a crop, K classes.
+Shape letters: B batch, S side of a crop, K classes. What only some files or errors need is imported
+where it is used: together it would take a tenth of the time of one answer.
 """
 
-import base64
-import hashlib
 import json
-import re
-import shlex
 import struct
-import textwrap
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +21,6 @@ from alexnet_cli.inference.providers import (
     open_session,
 )
 from alexnet_cli.manifest import METADATA_KEY, Manifest, manifest_from_json
-from alexnet_cli.runs import RunFolder
 
 GRAPH_KEY = "alexnet.graph"
 """Metadata of a safetensors export: the ONNX graph without weights, zlib, base64."""
@@ -45,12 +39,11 @@ _ORT_ERRORS = tuple(
 )  # fmt: skip
 
 
-_ORT_NOISE = re.compile(
+_ORT_NOISE = (
     r"\[ONNXRuntimeError\] : \d+ : \w+ : "
     # file:line, then a function with or without its signature
     r"|(?:/[\w./+-]*/)?\w+\.(?:cc|cpp|h):\d+ (?:[\w:<>*&~ ]*[\w>]\([^)]*\)|\w+)"
 )
-
 
 _OTHER_EXPORT = "from another export"
 
@@ -72,6 +65,12 @@ class Model:
     def provider(self) -> str:
         """The provider that really runs."""
         return str(self._session.get_providers()[0])
+
+    @property
+    def num_threads(self) -> str:
+        """How many threads a run may take, in words; ONNX Runtime takes one a core by default."""
+        number = int(self._session.get_session_options().intra_op_num_threads)
+        return f"{number} threads" if number else "a thread each core"
 
     def logits(self, images_BSSC: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return logits (B, K) of uint8 RGB crops (B, S, S, 3)."""
@@ -98,7 +97,8 @@ def load_model(path: Path, *, device: str = "auto", for_many: bool = True) -> Mo
         path: `.onnx`, or `.safetensors` written by `alexnet export`.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `tensorrt`.
         for_many: Whether many batches will follow. Otherwise the session is made for the
-            soonest first answer: basic graph optimisations, weights not repacked.
+            soonest first answer: basic graph optimisations, weights not repacked, and those in a
+            safetensors file not compared with their hash.
 
     Raises:
         ModelFileError: Missing, damaged, or not one of ours.
@@ -131,15 +131,23 @@ def load_model(path: Path, *, device: str = "auto", for_many: bool = True) -> Mo
     if text is None:
         raise _unusable(path, "it has no alexnet manifest", code="manifest_invalid")
     manifest = _manifest(text, path)
-    _check_shared_weights(session, path)
-    _check_interface(session, manifest, path)
+    try:
+        weights = path if path.suffix == ".safetensors" else _check_shared_weights(session, path)
+        _check_interface(session, manifest, path)
+    except UnicodeDecodeError as error:
+        raise _unusable(path, "its names are not UTF-8") from error
+    if for_many and weights is not None:
+        _check_hash(weights)
     return Model(session, manifest, path, providers_note)
 
 
 def _first_line(error: Exception) -> str:
     """Return what ONNX Runtime says, without its error codes and places in its source."""
+    import re
+    import textwrap
+
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    words = _ORT_NOISE.sub(" ", line).removesuffix(".").split()
+    words = re.sub(_ORT_NOISE, " ", line).removesuffix(".").split()
     return f"ONNX Runtime: {textwrap.shorten(' '.join(words), 200, placeholder=' …')}"
 
 
@@ -153,6 +161,10 @@ def _unusable(path: Path, reason: str, code: str | None = None) -> ModelFileErro
 
 def export_hint(path: Path) -> str:
     """Return the command that writes a model file anew, of the run that it lies in, if any."""
+    import shlex
+
+    from alexnet_cli.runs import RunFolder
+
     file_format = "safetensors" if path.suffix == ".safetensors" else "onnx"
     run = RunFolder(path.parent)
     name = f" {shlex.quote(str(run.path))}" if run.checkpoints.is_dir() else ""
@@ -165,6 +177,8 @@ def _session_options(*, for_many: bool) -> Any:
     if not for_many:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.add_session_config_entry("session.disable_prepacking", "1")
+        # Its threads wait in a loop for work by default: for one image that only costs.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
 
 
@@ -191,6 +205,9 @@ def _manifest(text: str, path: Path) -> Manifest:
 
 def _session_from_safetensors(path: Path, options: Any, providers: Providers) -> Any:
     """Run the graph in the file's metadata on the tensors in the file."""
+    import base64
+    import zlib
+
     header, tensors = read_safetensors(path)
     try:
         packed = base64.b64decode(header["__metadata__"][GRAPH_KEY], validate=True)
@@ -202,15 +219,29 @@ def _session_from_safetensors(path: Path, options: Any, providers: Providers) ->
     return open_session(graph, options, providers)
 
 
-def _check_shared_weights(session: Any, path: Path) -> None:
-    """Refuse a graph beside weights that it was not exported with: its offsets would be wrong."""
+def _check_hash(weights: Path) -> None:
+    from alexnet_cli.inference.integrity import are_intact
+
+    if not are_intact(weights):
+        raise _unusable(weights, "its weights are damaged: their sha256 differs")
+
+
+def _check_shared_weights(session: Any, path: Path) -> Path | None:
+    """Return the other file that has a graph's weights, if any; refuse those of another export."""
+    import hashlib
+
     metadata = session.get_modelmeta().custom_metadata_map
     if WEIGHTS_FILE_KEY not in metadata:
-        return
+        return None
     name, _, expected = metadata[WEIGHTS_FILE_KEY].partition(" ")
     weights = path.parent / Path(name).name
-    if hashlib.sha256(_read_header(weights)).hexdigest() != expected:
+    try:
+        header = _read_header(weights)
+    except (OSError, ValueError) as error:  # no such file, or a name that no file can have
+        raise _unusable(path, f"it names no weights file beside it: {name!r}") from error
+    if hashlib.sha256(header).hexdigest() != expected:
         raise _unusable(path, f"{weights.name} beside it is {_OTHER_EXPORT}")
+    return weights
 
 
 def _read_header(path: Path) -> bytes:

@@ -9,7 +9,12 @@ import pytest
 
 from alexnet_cli.errors import DeviceError, ModelFileError, UsageError
 from alexnet_cli.inference.providers import CUDA
-from alexnet_cli.inference.session import _first_line, load_model, read_safetensors
+from alexnet_cli.inference.session import (
+    WEIGHTS_FILE_KEY,
+    _first_line,
+    load_model,
+    read_safetensors,
+)
 from alexnet_cli.manifest import METADATA_KEY
 
 ONNX, SAFETENSORS = "model.onnx", "model.safetensors"
@@ -120,6 +125,35 @@ def test_safetensors_are_read_as_views_of_the_file(tmp_path):
     assert header == entries
     assert found["a"].tolist() == [[0, 1], [2, 3]]
     assert found["b"].tolist() == [4, 5]
+
+
+@pytest.mark.parametrize("name", [ONNX, SAFETENSORS])
+def test_damaged_weights_are_found_where_many_answers_follow(exported, tmp_path, name):
+    for file in (ONNX, SAFETENSORS):
+        shutil.copy(exported.shared / file, tmp_path)
+    damaged = bytearray((tmp_path / SAFETENSORS).read_bytes())
+    damaged[-1000] ^= 1
+    (tmp_path / SAFETENSORS).write_bytes(damaged)
+    with pytest.raises(ModelFileError, match=r"model\.safetensors \(its weights are damaged"):
+        load_model(tmp_path / name, device="cpu")
+    load_model(tmp_path / name, device="cpu", for_many=False)  # it would take too long
+
+
+@pytest.mark.parametrize("name", ["", "other.safetensors", "n\0ul", "..", "model.onnx"])
+def test_a_graph_that_names_other_weights(exported, tmp_path, name):
+    for file in (ONNX, SAFETENSORS):
+        shutil.copy(exported.shared / file, tmp_path)
+    model = onnx.load(tmp_path / ONNX, load_external_data=False)
+    (entry,) = [prop for prop in model.metadata_props if prop.key == WEIGHTS_FILE_KEY]
+    entry.value = entry.value.replace(SAFETENSORS, name)
+    (tmp_path / ONNX).write_bytes(model.SerializeToString())
+    refuse(tmp_path / ONNX)
+
+
+def test_names_of_inputs_that_are_not_utf8(exported, tmp_path):
+    content = (exported.whole / ONNX).read_bytes()
+    (tmp_path / ONNX).write_bytes(content.replace(b"images", b"im\xffges"))
+    refuse(tmp_path / ONNX)
 
 
 def test_safetensors_of_someone_else(tmp_path):

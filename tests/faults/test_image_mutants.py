@@ -1,0 +1,99 @@
+"""Damaged images: pixels or a DataError, no signal, no hang; and `predict` ends with 0 or 1."""
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import TINY, Run
+from tests.faults.conftest import IS_LONG
+from tests.faults.file_reader import LONGEST_SECONDS, FileReader
+from tests.faults.mutants import mutate
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3_600 if IS_LONG else 300)]
+
+_MUTANTS = 20_000 if IS_LONG else 300
+_HEADER = range(120)
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+
+
+def seeds(file_format: str) -> list[bytes]:
+    """Return whole files of a format: colour, grey, and what else it is known for."""
+    noise = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
+    image = Image.fromarray(noise)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    variants: list[tuple[Image.Image, dict[str, object]]] = [(image, {}), (image.convert("L"), {})]
+    match file_format:
+        case "PNG":
+            grey = Image.fromarray(np.linspace(0, 65535, 768).astype(np.uint16).reshape(24, 32))
+            variants += [(image.convert("RGBA"), {}), (grey, {}), (image.convert("P"), {})]
+        case "JPEG":
+            variants += [(image, {"exif": exif, "progressive": True}), (image.convert("CMYK"), {})]
+        case "WEBP":
+            variants += [(image, {"lossless": True, "exif": exif})]
+        case "GIF":
+            variants += [(image, {"save_all": True, "append_images": [image.rotate(90)]})]
+        case "TIFF":
+            for compression in ("tiff_lzw", "tiff_deflate", "packbits", "jpeg"):
+                variants.append((image, {"compression": compression, "exif": exif}))
+    contents = []
+    for variant, options in variants:
+        stream = io.BytesIO()
+        variant.save(stream, file_format, **options)
+        contents.append(stream.getvalue())
+    return contents
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained and exported run."""
+    folder = tmp_path_factory.mktemp("run")
+    for arguments in (("train", *TINY, "--epochs", "1"), ("export",)):
+        command = [sys.executable, "-m", "alexnet_cli", *arguments]
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return folder / "runs" / "alexnet-cifar-shapes" / "model.onnx"
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_mutants_of_a_format(
+    file_format: str, tmp_path: Path, report: Callable[[str], None]
+) -> None:
+    random, wholes = np.random.default_rng(8), seeds(file_format)
+    path = tmp_path / f"image.{file_format.lower()}"
+    with FileReader("images") as reader:
+        for whole in wholes:
+            path.write_bytes(whole)
+            assert reader.read(path) == "read"
+        for number in range(_MUTANTS):
+            whole = wholes[number % len(wholes)]
+            tail = range(max(0, len(whole) - 120), len(whole))  # where TIFF has its directory
+            path.write_bytes(mutate(whole, random, hot=(_HEADER, tail)))
+            reader.read(path)
+    report(str(reader))
+    assert set(reader.counts) == {"read", "refused"}
+    assert reader.slowest_seconds < LONGEST_SECONDS
+
+
+def test_predict_on_mutants_of_all_formats(model: Path, alexnet: Run, isolated: Path) -> None:
+    random, folder = np.random.default_rng(9), isolated / "mutants"
+    folder.mkdir()
+    for file_format in FORMATS:
+        for number, whole in enumerate(seeds(file_format)):
+            for copy in range(12):
+                path = folder / f"{number}-{copy}.{file_format.lower()}"
+                path.write_bytes(mutate(whole, random, hot=(_HEADER,)))
+    result = alexnet("predict", folder, "--model", model, "--json", "--quiet", "-k", "1")
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    errors = [json.loads(line) for line in result.stderr.splitlines() if line.startswith("{")]
+    assert {error["error"]["code"] for error in errors} == {"image_unreadable"}
+    # libtiff and libjpeg write to the process's stderr by themselves; Python says nothing more.
+    assert not [line for line in result.stderr.splitlines() if "Warning" in line]
+    assert len(errors) + len(result.stdout.splitlines()) == len(list(folder.iterdir()))

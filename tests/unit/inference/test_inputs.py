@@ -1,0 +1,168 @@
+import io
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from alexnet_cli.errors import DataError
+from alexnet_cli.inference import inputs
+from alexnet_cli.inference.inputs import find_images, listed_images
+
+PHOTOS = ["photos/y.jpeg", "photos/z.png", "photos/deep/er/x.webp"]
+HERE = ["[odd].png", "a.JPG", "b.png"]
+
+
+@pytest.fixture
+def tree(isolated):
+    """Files in the working folder; their content does not matter to a search."""
+    names = [
+        "b.png", "a.JPG", "notes.txt", ".hidden.png", "photos/z.png", "photos/y.jpeg",
+        "photos/deep/er/x.webp", "photos/.git/w.png", "photos/deep/none.md", "empty/readme.txt",
+        "[odd].png", "out/cat/copy.png",
+    ]  # fmt: skip
+    for name in names:
+        path = isolated / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return isolated
+
+
+def names(*arguments, skip=None):
+    return [source.name for source in find_images(arguments, skip=skip)]
+
+
+def test_files_are_taken_as_they_are_named(tree):
+    given = ["notes.txt", "./b.png", "missing.png", ".hidden.png", "b.png", "[odd].png"]
+    assert names(*given) == given
+
+
+def test_a_folder_gives_its_images_by_name_then_those_below(tree):
+    assert names("photos") == PHOTOS
+    assert names(".")[:3] == HERE
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*.png", ["[odd].png", "b.png"]),
+        ("*", [*HERE, "out/cat/copy.png", *PHOTOS]),
+        ("photos/*", ["photos/deep/er/x.webp", "photos/y.jpeg", "photos/z.png"]),
+        ("photos/**", PHOTOS),
+        ("**/x.*", ["photos/deep/er/x.webp"]),
+        ("photos/**/**/*.png", ["photos/z.png"]),
+        ("p*/*/e?/*", ["photos/deep/er/x.webp"]),
+        ("[ab].[!p]*", ["a.JPG"]),
+        ("[[]odd].*", ["[odd].png"]),
+        ("**/*.png", ["[odd].png", "b.png", "out/cat/copy.png", "photos/z.png"]),
+    ],
+)
+def test_a_pattern_that_no_shell_expanded(tree, pattern, expected):
+    assert names(pattern) == expected
+
+
+def test_an_absolute_pattern(tree):
+    assert names(f"{tree}/photos/*.png") == [f"{tree}/photos/z.png"]
+
+
+@pytest.mark.parametrize("argument", ["empty", "*.gif", "nowhere/*", "**/nothing"])
+def test_where_there_is_no_image_the_argument_is_an_error(tree, argument):
+    (source,) = find_images([argument])
+    assert source.picture is None
+    assert source.error.code == "no_images"
+    assert argument in source.error.message
+
+
+def test_an_empty_path_is_not_the_working_folder(tree):
+    (source,) = find_images([""])
+    assert source.error.code == "image_missing"
+
+
+def test_a_folder_is_left_out_however_it_is_reached(tree):
+    out = tree / "photos" / ".." / "out"
+    assert not [name for name in names(".", "**", "o*", skip=out) if "out" in name]
+    assert names("out/cat/copy.png", skip=out) == ["out/cat/copy.png"]
+
+
+def test_a_linked_folder_is_not_followed(tree):
+    (tree / "photos" / "loop").symlink_to(tree)
+    assert names("photos") == PHOTOS
+
+
+def test_names_that_are_no_text(tree):
+    odd = os.fsdecode(b"photos/caf\xe9.png")
+    (tree / odd).touch()
+    assert odd in names("photos")
+    assert names("nul\0.png") == ["nul\0.png"]
+
+
+def test_found_while_it_is_used(tree):
+    found = find_images(iter(["b.png", *["photos"] * 10**6]))
+    assert [next(found).name for _ in range(3)] == ["b.png", "photos/y.jpeg", "photos/z.png"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"b.png\nphotos\nnot*.png\n",
+        b"b.png\r\nphotos\r\nnot*.png",
+        b"\n\nb.png\n\nphotos\nnot*.png",
+        b"b.png\0photos\0not*.png\0",
+    ],
+)
+def test_a_list_of_paths(tree, content):
+    (tree / "list").write_bytes(content)
+    found = [source.name for source in listed_images("list")]
+    assert found == ["b.png", *PHOTOS, "not*.png"]
+
+
+def test_a_path_with_a_newline_in_a_list_with_nul(tree):
+    (tree / "list").write_bytes(b"a\nb.png\0c\nd.png\0")
+    assert [source.name for source in listed_images("list")] == ["a\nb.png", "c\nd.png"]
+
+
+def test_a_long_list_in_pieces(tree):
+    lines = [f"{number:04}.png" for number in range(20_000)]  # more than one read returns
+    (tree / "list").write_text("\n".join(lines))
+    assert [source.name for source in listed_images("list")] == lines
+
+
+def test_a_missing_list(tree):
+    with pytest.raises(DataError, match="nowhere"):
+        next(listed_images("nowhere"))
+
+
+@pytest.fixture
+def stdin(monkeypatch):
+    """Make a pipe the standard input, and return its other end."""
+    reading, writing = os.pipe()
+    with open(reading) as stream:  # noqa: PTH123
+        monkeypatch.setattr("sys.stdin", stream)
+        yield writing
+
+
+def test_the_bytes_of_an_image_on_stdin(stdin):
+    content = io.BytesIO()
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(content, "PNG")
+    os.write(stdin, content.getvalue())
+    os.close(stdin)
+    (source,) = find_images(["-"])
+    assert (source.name, source.picture) == ("-", content.getvalue())
+
+
+def test_nothing_or_too_much_on_stdin(stdin, monkeypatch):
+    monkeypatch.setattr(inputs, "MAX_STDIN_BYTES", 9)
+    os.write(stdin, bytes(20))
+    os.close(stdin)
+    for reason in ("more bytes", "empty"):
+        (source,) = find_images(["-"])
+        assert reason in source.error.message
+
+
+def test_a_list_on_stdin_is_read_as_it_comes(stdin):
+    found = listed_images("-")
+    for name in ("a.png", "b.png"):
+        os.write(stdin, f"{name}\n".encode())
+        assert next(found).name == name
+    os.close(stdin)
+    assert list(found) == []
