@@ -56,7 +56,9 @@ def _classify_batch(model: Model, paths: list[Path], top_k: int) -> list[Predict
     for path in paths:
         try:
             image = prepare_image(
-                path, image_size_px=spec.image_size_px, crop_size_px=spec.crop_size_px
+                path,
+                image_size_px=spec.image_size_px,
+                crop_size_px=model.manifest.input_side_px,
             )
         except DataError as error:
             predictions[path] = Prediction(str(path), error=error)

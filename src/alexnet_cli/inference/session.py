@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from alexnet_cli.errors import ModelFileError
 from alexnet_cli.inference.providers import Providers, check_provider, choose_providers
 from alexnet_cli.manifest import METADATA_KEY, Manifest, manifest_from_json
-from alexnet_cli.runs import RunFolder
+from alexnet_cli.networks import PRETRAINED
+from alexnet_cli.runs import RunFolder, pretrained_folder
 
 GRAPH_KEY = "alexnet.graph"
 """Metadata of a safetensors export: the ONNX graph without weights, zlib, base64."""
@@ -71,11 +72,14 @@ class Model:
         return str(self._session.get_providers()[0])
 
     def logits(self, images_BSSC: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return logits (B, K) of uint8 RGB crops (B, S, S, 3)."""
+        """Return logits (B, K) of uint8 RGB images (B, S, S, 3), S the manifest's `input_side_px`.
+
+        Their softmax is the probabilities, also where the file averages views by itself.
+        """
         return self._run("logits", images_BSSC)
 
     def probabilities(self, images_BSSC: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return class probabilities (B, K) of uint8 RGB crops (B, S, S, 3)."""
+        """Return class probabilities (B, K) of uint8 RGB images as `logits` takes them."""
         return self._run("probabilities", images_BSSC)
 
     def _run(self, output: str, images_BSSC: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -128,6 +132,9 @@ def load_model(path: Path, *, device: str = "auto", for_many: bool = True) -> Mo
     if text is None:
         raise _unusable(path, "it has no alexnet manifest", code="manifest_invalid")
     manifest = _manifest(text, path)
+    if manifest.deployment is None:
+        reason = "it was exported by an earlier version, whose manifest has no precision and views"
+        raise _unusable(path, reason, code="manifest_outdated")
     _check_shared_weights(session, path)
     _check_interface(session, manifest, path)
     return Model(session, manifest, path, providers_note)
@@ -150,6 +157,9 @@ def _unusable(path: Path, reason: str, code: str | None = None) -> ModelFileErro
 
 def export_hint(path: Path) -> str:
     """Return the command that writes a model file anew, of the run that it lies in, if any."""
+    for name in PRETRAINED:
+        if path.parent == pretrained_folder(name):
+            return f"fetch it again with: alexnet download --weights {name} --force"
     file_format = "safetensors" if path.suffix == ".safetensors" else "onnx"
     run = RunFolder(path.parent)
     name = f" {shlex.quote(str(run.path))}" if run.checkpoints.is_dir() else ""
@@ -257,7 +267,7 @@ def _tensor(data: Any, entry: dict[str, Any]) -> NDArray[np.float32]:
 
 
 def _check_interface(session: Any, manifest: Manifest, path: Path) -> None:
-    side = manifest.input.crop_size_px
+    side = manifest.input_side_px
     inputs = [(i.name, i.type, list(i.shape)[1:]) for i in session.get_inputs()]
     outputs = [(o.name, list(o.shape)[1:]) for o in session.get_outputs()]
     num_classes = manifest.network.num_classes
