@@ -10,7 +10,9 @@ import numpy as np
 
 from alexnet_cli.config import TrainConfig
 from alexnet_cli.data.catalog import Split, find_dataset, load_split
-from alexnet_cli.export.write import Format, export_model
+from alexnet_cli.export.parity import Compared
+from alexnet_cli.export.settings import ExportSettings
+from alexnet_cli.export.write import export_model
 from alexnet_cli.inference.session import load_model
 from alexnet_cli.models.build import build_network
 from alexnet_cli.training.checkpoint import EpochRow
@@ -41,9 +43,8 @@ exported = export_model(
     network,
     checkpoint.manifest,
     job.run.path,
-    file_format=Format.ONNX,
-    shared_weights=False,
-    images_BSSC=np.zeros((4, 16, 16, 3), np.uint8),
+    ExportSettings(),
+    Compared(np.zeros((4, 16, 16, 3), np.uint8)),
 )
 
 test = load_split(find_dataset("shapes"), Split.TEST, val_size=1, seed=0)

@@ -11,9 +11,20 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from alexnet_cli.deployment import Deployment, parse_deployment
 from alexnet_cli.errors import ModelFileError
+from alexnet_cli.json_values import (
+    integer,
+    number,
+    text,
+    texts,
+    texts_by_name,
+    three_numbers,
+    truth,
+)
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
+_WITHOUT_DEPLOYMENT = 3  # the same but for `deployment`: checkpoints and weights are still read
 NAMED_DATA = ("cifar10", "cifar100", "cifar10.1", "shapes")  # any other dataset is a folder
 METADATA_KEY = "alexnet.manifest"
 WEIGHTS_HASH_KEY = "alexnet.sha256"
@@ -121,13 +132,27 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A model's description. `to_json` and `from_json` are inverse to each other."""
+    """A model's description. `to_json` and `manifest_from_json` are inverse to each other.
+
+    `deployment` is there in exported files only.
+    """
 
     network: NetworkSpec
     input: InputSpec
     classes: tuple[str, ...]
     provenance: Provenance
+    deployment: Deployment | None = None
     schema: int = SCHEMA_VERSION
+
+    @property
+    def num_views(self) -> int:
+        """Views that the file makes of an image and averages by itself."""
+        return self.deployment.num_views if self.deployment else 1
+
+    @property
+    def input_side_px(self) -> int:
+        """Side of the squares that the model takes: the crop, or the image it makes views of."""
+        return self.input.crop_size_px if self.num_views == 1 else self.input.image_size_px
 
     def to_json(self) -> str:
         """Return the manifest as one line of JSON."""
@@ -148,18 +173,18 @@ def data_name(value: str) -> str:
     return str(Path(value).resolve())
 
 
-def manifest_from_json(text: str, *, source: str) -> Manifest:
+def manifest_from_json(document: str, *, source: str) -> Manifest:
     """Read and check a manifest.
 
     Args:
-        text: The JSON text.
+        document: The JSON text.
         source: The file it came from, for messages.
 
     Raises:
         ModelFileError: The text is not a manifest of this schema, or contradicts itself.
     """
     try:
-        manifest = _parse(json.loads(text))
+        manifest = _parse(json.loads(document))
         _check(manifest)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         reason = f"missing {error}" if isinstance(error, KeyError) else str(error)
@@ -174,38 +199,40 @@ def manifest_from_json(text: str, *, source: str) -> Manifest:
 def _parse(raw: Any) -> Manifest:
     if not isinstance(raw, dict):
         raise TypeError("it is not a JSON object")
-    if raw["schema"] != SCHEMA_VERSION:
-        raise ValueError(f"schema {raw['schema']!r}, this version reads {SCHEMA_VERSION}")
+    schema = raw["schema"]
+    if schema not in (SCHEMA_VERSION, _WITHOUT_DEPLOYMENT) or isinstance(schema, bool | float):
+        raise ValueError(f"schema {schema!r}, this version reads {SCHEMA_VERSION}")
     network, image, origin = raw["network"], raw["input"], raw["provenance"]
     return Manifest(
         network=NetworkSpec(
             name=Network(network["name"]),
-            num_classes=_integer(network["num_classes"]),
-            crop_size_px=_integer(network["crop_size_px"]),
-            dropout=_number(network["dropout"]),
+            num_classes=integer(network["num_classes"]),
+            crop_size_px=integer(network["crop_size_px"]),
+            dropout=number(network["dropout"]),
             activation=Activation(network["activation"]),
-            lrn=_truth(network["lrn"]),
+            lrn=truth(network["lrn"]),
             pool=Pool(network["pool"]),
-            groups=_integer(network["groups"]),
+            groups=integer(network["groups"]),
         ),
         input=InputSpec(
-            image_size_px=_integer(image["image_size_px"]),
-            crop_size_px=_integer(image["crop_size_px"]),
-            scale=_rgb(image["scale"]),
-            shift=_rgb(image["shift"]),
+            image_size_px=integer(image["image_size_px"]),
+            crop_size_px=integer(image["crop_size_px"]),
+            scale=three_numbers(image["scale"]),
+            shift=three_numbers(image["shift"]),
         ),
-        classes=_names(raw["classes"]),
+        classes=texts(raw["classes"]),
+        deployment=parse_deployment(raw["deployment"]) if schema == SCHEMA_VERSION else None,
         provenance=Provenance(
-            data=_text(origin["data"]),
-            seed=_integer(origin["seed"]),
-            val_size=_integer(origin["val_size"]),
-            epoch=_integer(origin["epoch"]),
-            val_top1=_number(origin["val_top1"]),
-            init=_text(origin["init"]),
-            momentum_kind=_text(origin["momentum_kind"]),
-            images=_text(origin["images"]),
-            config_sha256=_text(origin["config_sha256"]),
-            versions={_text(k): _text(v) for k, v in origin["versions"].items()},
+            data=text(origin["data"]),
+            seed=integer(origin["seed"]),
+            val_size=integer(origin["val_size"]),
+            epoch=integer(origin["epoch"]),
+            val_top1=number(origin["val_top1"]),
+            init=text(origin["init"]),
+            momentum_kind=text(origin["momentum_kind"]),
+            images=text(origin["images"]),
+            config_sha256=text(origin["config_sha256"]),
+            versions=texts_by_name(origin["versions"]),
         ),
     )
 
@@ -222,39 +249,3 @@ def _check(manifest: Manifest) -> None:
         raise ValueError("impossible provenance")
     if not 1 <= image.crop_size_px <= image.image_size_px <= 4096:
         raise ValueError(f"crop {image.crop_size_px} of image size {image.image_size_px}")
-
-
-def _integer(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{value!r} is not an integer")
-    return value
-
-
-def _truth(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"{value!r} is not true or false")
-    return value
-
-
-def _number(value: Any) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < 1e12:
-        raise TypeError(f"{value!r} is not a finite number")
-    return float(value)
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is not text")
-    value.encode()  # half a surrogate pair is a ValueError here, not later at the printer
-    return value
-
-
-def _names(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        raise TypeError("the classes are not a list")
-    return tuple(_text(name) for name in value)
-
-
-def _rgb(value: Any) -> tuple[float, float, float]:
-    red, green, blue = (_number(channel) for channel in value)
-    return red, green, blue

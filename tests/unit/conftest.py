@@ -26,7 +26,9 @@ def exported(tmp_path_factory):
     """`whole` holds independent files, `shared` a graph that refers to the weights beside it."""
     import torch
 
-    from alexnet_cli.export.write import Format, export_model
+    from alexnet_cli.export.parity import Compared
+    from alexnet_cli.export.settings import ExportSettings, Format
+    from alexnet_cli.export.write import export_model
     from alexnet_cli.models.build import build_network
     from alexnet_cli.models.normalise import PixelNetwork
 
@@ -50,12 +52,6 @@ def exported(tmp_path_factory):
         core.classifier[7].bias.sub_(pixels(torch.from_numpy(images)).mean(dim=0))
     folders = [tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("shared")]
     for folder in folders:
-        export_model(
-            core,
-            manifest,
-            folder,
-            file_format=Format.ALL,
-            shared_weights=folder is folders[1],
-            images_BSSC=images,
-        )
-    return ExportedNetwork(core, pixels, manifest, images, *folders)
+        settings = ExportSettings(Format.ALL, shared_weights=folder is folders[1])
+        written = export_model(core, manifest, folder, settings, Compared(images))
+    return ExportedNetwork(core, pixels, written[0].manifest, images, *folders)

@@ -41,8 +41,13 @@ def command(
         str, typer.Option(help="test, or val: the images held out in training.")
     ] = "test",
     views: Annotated[
-        int, typer.Option(help="Crops averaged per image: 1, 5, 9, or the paper's 10.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            help="Crops averaged per image: 1, 5, 9, or the paper's 10; by default 1, or those "
+            "that an exported file makes itself.",
+            show_default=False,
+        ),
+    ] = None,
     corrupt: Annotated[
         str | None,
         typer.Option(
@@ -96,6 +101,23 @@ def command(
         print_evaluation(result, title=f"{name} {split}{suffix}")
 
 
+def _num_views(opened: "OpenedModel", asked: int | None) -> int:
+    """Return how many views are averaged, inside the model or outside.
+
+    Raises:
+        UsageError: The model makes another number itself.
+    """
+    from alexnet_cli.errors import UsageError
+
+    inside = opened.manifest.num_views
+    if inside > 1 and asked not in (None, inside):
+        raise UsageError(
+            f"{opened.path} averages {inside} views by itself, not {asked}",
+            hint="leave --views out, or name a run, or a file that was exported without --views",
+        )
+    return asked or inside
+
+
 def _on_val(model: Path | None, data: str | None) -> str:
     named = [str(model)] if model else []
     named += ["--data", data] if data else []
@@ -142,11 +164,20 @@ def measure_images(
     source: "ImageSource",
     corruption: "Corruption | None" = None,
     *,
-    num_views: int = 1,
+    num_views: int | None = None,
     batch_size: int = 500,
     quiet: bool = False,
 ) -> "Evaluation":
-    """Evaluate a model on images, corrupted first if that is asked for."""
+    """Evaluate a model on images, corrupted first if that is asked for.
+
+    Args:
+        opened: The model.
+        source: The images.
+        corruption: How they are made worse.
+        num_views: Crops averaged per image; by default, what the model makes itself.
+        batch_size: Images per run of the model.
+        quiet: Whether there is no bar.
+    """
     from alexnet_cli.data.corruption import corrupted
     from alexnet_cli.evaluation.evaluate import evaluate
 
@@ -156,7 +187,8 @@ def measure_images(
             corrupted(source, corruption),
             spec=opened.manifest.input,
             classes=opened.manifest.classes,
-            num_views=num_views,
+            num_views=num_views or opened.manifest.num_views,
+            makes_views=opened.manifest.num_views > 1,
             batch_size=batch_size,
             on_batch=lambda count: progress.advance(progress.task_ids[0], count),
         )

@@ -29,7 +29,7 @@ class OpenedModel:
         path: What it was read from.
         label: What to call it.
         manifest: Its description.
-        logits: uint8 crops (B, S, S, 3) to logits (B, K).
+        logits: uint8 images (B, S, S, 3), S the manifest's `input_side_px`, to logits (B, K).
         note: Something the user should know, such as why no GPU is used.
     """
 
@@ -152,9 +152,18 @@ def open_model(path: Path | None, *, device: str) -> OpenedModel:
         from alexnet_cli.inference.session import load_model
 
         model = load_model(path, device=device)
-        label = f"{path} with ONNX Runtime, {model.provider}"
+        label = f"{path} with ONNX Runtime, {model.provider}{_kind(model.manifest)}"
         return OpenedModel(path, label, model.manifest, model.logits, model.note)
     return _open_checkpoint(find_checkpoint(path), device=device)
+
+
+def _kind(manifest: Manifest) -> str:
+    """Say what a file decides that the checkpoint did not."""
+    deployment = manifest.deployment
+    if deployment is None:
+        return ""
+    views = f", {deployment.num_views} views" if deployment.num_views > 1 else ""
+    return f", {deployment.precision}{views}"
 
 
 def _open_checkpoint(checkpoint: "Checkpoint", *, device: str) -> OpenedModel:

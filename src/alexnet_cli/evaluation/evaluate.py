@@ -27,7 +27,8 @@ from alexnet_cli.evaluation.views import views_of
 from alexnet_cli.manifest import InputSpec
 
 Logits = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""A model, whatever runs it: uint8 crops (B, S, S, 3) to logits (B, K)."""
+"""A model, whatever runs it: uint8 crops (B, S, S, 3), or squares that it makes views of, to logits
+(B, K) whose softmax is its answer."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ def evaluate(  # noqa: PLR0913 - settings, each named at the call
     spec: InputSpec,
     classes: tuple[str, ...],
     num_views: int = 1,
+    makes_views: bool = False,
     batch_size: int = 500,
     num_workers: int = 0,
     on_batch: Callable[[int], None] = lambda _: None,
@@ -78,17 +80,20 @@ def evaluate(  # noqa: PLR0913 - settings, each named at the call
         spec: Image and crop size; scaling is the model's own affair.
         classes: Names in label order.
         num_views: Crops per image whose probabilities are averaged.
+        makes_views: Whether the model does that itself, of whole squares.
         batch_size: Images per call of the model.
         num_workers: Threads that make images ready; 0: as many as cores.
         on_batch: Called with the number of images after each batch.
     """
+    crop_px = spec.image_size_px if makes_views else spec.crop_size_px
+    num_crops = 1 if makes_views else num_views
     batches = squares_in_order(
         source, size_px=spec.image_size_px, batch_size=batch_size, num_workers=num_workers
     )
     with contextlib.closing(batches):
         probabilities_NK = np.concatenate(
             [
-                _mean_probabilities(model, squares_BHWC, spec, num_views, on_batch)
+                _mean_probabilities(model, squares_BHWC, crop_px, num_crops, on_batch)
                 for squares_BHWC in batches
             ]
         )
@@ -98,11 +103,11 @@ def evaluate(  # noqa: PLR0913 - settings, each named at the call
 def _mean_probabilities(
     model: Logits,
     squares_BHWC: NDArray[np.uint8],
-    spec: InputSpec,
+    crop_size_px: int,
     num_views: int,
     on_batch: Callable[[int], None],
 ) -> NDArray[np.float64]:
-    views = views_of(squares_BHWC, crop_size_px=spec.crop_size_px, num_views=num_views)
+    views = views_of(squares_BHWC, crop_size_px=crop_size_px, num_views=num_views)
     total = sum(softmax(model(np.ascontiguousarray(view))) for view in views)
     on_batch(len(squares_BHWC))
     return np.asarray(total) / num_views

@@ -6,6 +6,7 @@ Shape letters: B batch, S side of a crop, K classes.
 import contextlib
 import io
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 
@@ -14,11 +15,12 @@ import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from torch import Tensor, nn
 
+from alexnet_cli.errors import ExportError
+from alexnet_cli.export.settings import OPSET_VERSION
 from alexnet_cli.manifest import METADATA_KEY, Manifest
 
-OPSET_VERSION = 20
 IR_VERSION = 10  # ONNX Runtime 1.20 reads it; onnx's own default is newer than ours can load
-_NETWORK_PREFIX = "pixels.network."
+_NETWORK_PREFIX = re.compile(r"^(pixels\.)+network\.")
 
 
 class _Deployed(nn.Module):
@@ -34,27 +36,33 @@ class _Deployed(nn.Module):
         return logits_BK, logits_BK.softmax(dim=1)
 
 
-def build_graph(pixel_network: nn.Module, manifest: Manifest) -> onnx.ModelProto:
+def build_graph(
+    network: nn.Module, manifest: Manifest, *, opset: int = OPSET_VERSION
+) -> onnx.ModelProto:
     """Export a network, float32 on the CPU, with its weights inside.
 
-    Initializers have the names of the network's state dict. One native `LRN` node per layer; no
-    stack traces or paths of this machine in the file; the manifest in its metadata.
+    Initializers have the names of the network's state dict; no stack traces or paths of this
+    machine are in the file, the manifest is in its metadata.
 
     Args:
-        pixel_network: A `PixelNetwork` on the CPU in evaluation mode.
+        network: A `PixelNetwork`, or `TenViews` of one, on the CPU in evaluation mode.
         manifest: Its description.
+        opset: Version of the ONNX operators.
+
+    Raises:
+        ExportError: This network cannot be written in that version.
     """
-    side = manifest.input.crop_size_px
+    side = manifest.input_side_px
     example = torch.zeros((2, side, side, 3), dtype=torch.uint8)
     with _silence():
         program = torch.onnx.export(
-            _Deployed(pixel_network).eval(),
+            _Deployed(network).eval(),
             (example,),
             dynamo=True,
             input_names=["images"],
             output_names=["logits", "probabilities"],
             dynamic_shapes=({0: "batch"},),
-            opset_version=OPSET_VERSION,
+            opset_version=opset,
             external_data=False,
             optimize=False,  # it drops biases that are all zero; a graph names every weight
             verify=False,  # `parity` does that, on real images
@@ -64,15 +72,26 @@ def build_graph(pixel_network: nn.Module, manifest: Manifest) -> onnx.ModelProto
     model = program.model
     ClearMetadataAndDocStringPass()(model)
     for value in list(model.graph.initializers.values()):
-        if value.name and value.name.startswith(_NETWORK_PREFIX):
-            value.name = value.name.removeprefix(_NETWORK_PREFIX)
+        if value.name:
+            value.name = _NETWORK_PREFIX.sub("", value.name)
     model.metadata_props.clear()
-    model.metadata_props[METADATA_KEY] = manifest.to_json()
     model.ir_version = IR_VERSION
     model.producer_name = "alexnet-cli"
-    proto = program.model_proto
-    onnx.checker.check_model(proto, full_check=True)
-    return proto
+    if model.opset_imports[""] != opset:
+        raise ExportError(
+            f"{manifest.network.name} cannot be written with ONNX opset {opset}",
+            hint=f"leave --opset out; {OPSET_VERSION} is what it is tested with",
+        )
+    return describe(program.model_proto, manifest)
+
+
+def describe(graph: onnx.ModelProto, manifest: Manifest) -> onnx.ModelProto:
+    """Put a manifest into a graph, in place of an earlier one, and check the graph."""
+    del graph.metadata_props[:]
+    entry = graph.metadata_props.add()
+    entry.key, entry.value = METADATA_KEY, manifest.to_json()
+    onnx.checker.check_model(graph, full_check=True)
+    return graph
 
 
 @contextlib.contextmanager

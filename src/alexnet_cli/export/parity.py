@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from alexnet_cli.deployment import Parity, Precision
 from alexnet_cli.errors import ExportError
 from alexnet_cli.inference.session import Model
 
@@ -15,57 +16,99 @@ TIE = 1e-5  # top-1 may differ where the two best logits are this close
 
 
 @dataclass(frozen=True)
-class Parity:
-    """How far the two runtimes are apart.
+class Limits:
+    """How far a file may be from the trained network.
 
     Attributes:
-        num_images: Images compared.
-        max_logit_difference: Largest absolute difference of a logit.
-        num_top1_different: Images with another top class, near ties left out.
+        logit_difference: Of any logit.
+        different: Share of the images with another top class; one image is always allowed.
+        lost: Share of the images that are right no more, on balance; one is always allowed.
     """
 
-    num_images: int
-    max_logit_difference: float
-    num_top1_different: int
+    logit_difference: float
+    different: float
+    lost: float
 
 
-def compare(
-    pixel_network: nn.Module, model: Model, images_BSSC: NDArray[np.uint8], *, batch_size: int = 250
-) -> Parity:
+LIMITS = {
+    Precision.FP32: Limits(MAX_LOGIT_DIFFERENCE, 0.0, 0.0),
+    Precision.FP16: Limits(float("inf"), 0.005, 0.003),
+    Precision.INT8: Limits(float("inf"), 0.03, 0.01),
+}
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Images on which a file is compared, none of which it was made from.
+
+    Attributes:
+        squares_BIIC: uint8 squares (B, I, I, 3), or crops where no more is needed.
+        labels_B: Their classes, where they are the model's.
+        name: What they are, in words.
+    """
+
+    squares_BIIC: NDArray[np.uint8]
+    labels_B: NDArray[np.int64] | None = None
+    name: str = "images"
+
+
+def compare(network: nn.Module, model: Model, images: Compared, *, batch_size: int = 250) -> Parity:
     """Run the same images through PyTorch (float32, CPU) and through the exported file.
 
     Args:
-        pixel_network: The network that was exported, in evaluation mode.
+        network: What was exported, in evaluation mode; takes uint8 images of the model's size.
         model: The exported file, loaded.
-        images_BSSC: uint8 crops (B, S, S, 3).
+        images: The images, of the model's size.
         batch_size: Images per run.
     """
     largest, different = 0.0, 0
-    for start in range(0, len(images_BSSC), batch_size):
-        batch = np.ascontiguousarray(images_BSSC[start : start + batch_size])
+    tops: list[NDArray[np.int64]] = []
+    for start in range(0, len(images.squares_BIIC), batch_size):
+        batch = np.ascontiguousarray(images.squares_BIIC[start : start + batch_size])
         with torch.inference_mode():
-            expected = pixel_network(torch.from_numpy(batch)).numpy()
+            expected = network(torch.from_numpy(batch)).numpy()
         found = model.logits(batch)
         # np.maximum hands a NaN on, max would swallow it.
         largest = float(np.maximum(largest, np.abs(expected - found).max()))
         best_two = np.sort(expected, axis=1)[:, -2:]
         is_tie = best_two[:, -1] - best_two[:, 0] <= TIE if expected.shape[1] > 1 else False
-        different += int(((expected.argmax(1) != found.argmax(1)) & ~is_tie).sum())
-    return Parity(len(images_BSSC), largest, different)
+        tops.append(np.stack([expected.argmax(1), found.argmax(1)]))
+        different += int(((tops[-1][0] != tops[-1][1]) & ~is_tie).sum())
+    parity = Parity(len(images.squares_BIIC), largest, different, images.name)
+    if images.labels_B is None:
+        return parity
+    trained, right = (np.concatenate(tops, axis=1) == images.labels_B).sum(axis=1)
+    return Parity(parity.num_images, largest, different, images.name, int(right), int(trained))
 
 
-def require_parity(parity: Parity, *, name: str) -> None:
-    """Refuse a file that differs.
+def require_parity(parity: Parity, *, name: str, precision: Precision = Precision.FP32) -> None:
+    """Refuse a file that differs more than its precision explains.
 
     Raises:
-        ExportError: A logit differs by more than `MAX_LOGIT_DIFFERENCE`, or a top class differs.
+        ExportError: A limit of `LIMITS` is passed.
     """
+    limits = LIMITS[precision]
+    is_exact = precision is Precision.FP32
+    lost = -(parity.top1_change or 0.0) * parity.num_images
+    different, allowed_lost = (
+        share * parity.num_images if is_exact else max(1.0, share * parity.num_images)
+        for share in (limits.different, limits.lost)
+    )
     # Written so that a NaN fails.
-    if parity.max_logit_difference <= MAX_LOGIT_DIFFERENCE and parity.num_top1_different == 0:
+    if (
+        parity.max_logit_difference <= limits.logit_difference
+        and parity.num_top1_different <= different
+        # In float32 the logits say it all: of two that tie, either may come first.
+        and (is_exact or lost <= allowed_lost)
+    ):
         return
+    change = "" if parity.top1_change is None else f", top-1 by {100 * parity.top1_change:+.2f}"
+    points = " points" if change else ""
     raise ExportError(
-        f"{name} differs from the trained network: logits by up to "
+        f"{name} ({precision}) differs from the trained network: logits by up to "
         f"{parity.max_logit_difference:.1e}, top class on {parity.num_top1_different} of "
-        f"{parity.num_images} images; nothing was written",
-        hint="update the exporter with: pip install --upgrade onnx onnxscript",
+        f"{parity.num_images} images{change}{points}; nothing was written",
+        hint="update the exporter with: pip install --upgrade onnx onnxscript onnxruntime"
+        if is_exact
+        else "keep float32 with: alexnet export --precision fp32",
     )

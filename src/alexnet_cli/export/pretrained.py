@@ -11,7 +11,9 @@ from torch import Tensor
 from torchvision.models import WeightsEnum
 
 from alexnet_cli.errors import DownloadError
-from alexnet_cli.export.write import Exported, Format, export_model
+from alexnet_cli.export.parity import Compared
+from alexnet_cli.export.settings import ExportSettings, Format
+from alexnet_cli.export.write import Exported, export_model
 from alexnet_cli.manifest import InputSpec, Manifest, Network, Provenance
 from alexnet_cli.models.build import build_network
 from alexnet_cli.networks import PRETRAINED_DATA, network_spec
@@ -86,8 +88,9 @@ def convert(
     )  # fmt: skip
     network = build_network(spec)
     network.load_state_dict(state, strict=True)
-    (written,) = export_model(
-        network, manifest, folder,
-        file_format=Format.SAFETENSORS, shared_weights=False, images_BSSC=images_BSSC,
-    )  # fmt: skip
+    images, settings = (
+        Compared(images_BSSC, name="drawn images"),
+        ExportSettings(Format.SAFETENSORS),
+    )
+    (written,) = export_model(network, manifest, folder, settings, images)
     return written

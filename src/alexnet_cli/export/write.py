@@ -1,7 +1,6 @@
 """Writing exported files: everything is built and compared first, then put in place."""
 
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,30 +8,32 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from alexnet_cli.export.onnx_graph import build_graph
-from alexnet_cli.export.parity import Parity, compare, require_parity
+from alexnet_cli.card import write_card
+from alexnet_cli.deployment import Deployment, Parity
+from alexnet_cli.errors import ExportError
+from alexnet_cli.export.deploy import deploy, plan_deployment
+from alexnet_cli.export.onnx_graph import describe
+from alexnet_cli.export.parity import Compared, compare, require_parity
+from alexnet_cli.export.settings import ExportSettings, Format
+from alexnet_cli.export.views import with_views
 from alexnet_cli.export.weights import safetensors_bytes, shared_graph
 from alexnet_cli.files import atomic_write, temporary_folder
+from alexnet_cli.image import crop_centre
 from alexnet_cli.inference.session import load_model
 from alexnet_cli.manifest import Manifest
 from alexnet_cli.models.normalise import PixelNetwork
 from alexnet_cli.runs import ONNX_NAME, SAFETENSORS_NAME
 
-
-class Format(StrEnum):
-    """File formats of an export."""
-
-    ONNX = "onnx"
-    SAFETENSORS = "safetensors"
-    ALL = "all"
+_NUM_REPEATED = 8  # images on which the finished files are run once more
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A file that was written, and how it compares to the trained network."""
+    """A file that was written, what is in it, and how it compares to the trained network."""
 
     path: Path
     num_bytes: int
+    manifest: Manifest
     parity: Parity
 
 
@@ -40,56 +41,103 @@ def export_model(
     core: torch.nn.Module,
     manifest: Manifest,
     folder: Path,
-    *,
-    file_format: Format,
-    shared_weights: bool,
-    images_BSSC: NDArray[np.uint8],
+    settings: ExportSettings,
+    images: Compared,
+    calibration_NIIC: NDArray[np.uint8] | None = None,
 ) -> list[Exported]:
-    """Write a trained network's files.
+    """Write a trained network's files, and the model card beside them.
 
     Args:
         core: The network, without input scaling.
         manifest: Its description.
         folder: Where `model.onnx` and `model.safetensors` go.
-        file_format: Which of them.
-        shared_weights: Whether `model.onnx` refers to `model.safetensors` for its weights; that
-            file is then written too.
-        images_BSSC: Real crops (B, S, S, 3), uint8, on which PyTorch and ONNX Runtime are compared.
+        settings: What to write.
+        images: Images held out of the training, on which PyTorch and ONNX Runtime are compared.
+        calibration_NIIC: For int8: uint8 squares that were trained on, (N, I, I, 3).
 
     Raises:
+        UsageError: The settings contradict each other.
         ExportError: A file's answers differ; none was written.
     """
+    settings.check()
     core = core.to("cpu", torch.float32).eval()
-    network = PixelNetwork(core, manifest.input).eval()
-    contents = _build(network, manifest, file_format, shared_weights=shared_weights)
-    exported = []
-    with temporary_folder() as temporary:
-        for name, content in contents.items():
-            atomic_write(temporary / name, content)
-        for name, content in contents.items():
-            candidate = temporary / name
-            if name == ONNX_NAME:
-                onnx.checker.check_model(candidate, full_check=True)
-            parity = compare(network, load_model(candidate, device="cpu"), images_BSSC)
-            require_parity(parity, name=name)
-            exported.append(Exported(folder / name, len(content), parity))
+    calibration = images.squares_BIIC[:0] if calibration_NIIC is None else calibration_NIIC
+    deployment = plan_deployment(core, settings, len(calibration))
+    manifest = replace(manifest, deployment=deployment)
+    side = manifest.input_side_px
+    images = replace(images, squares_BIIC=crop_centre(images.squares_BIIC, side))
+    graph = deploy(core, manifest, deployment, crop_centre(calibration, side))
+
+    trained = with_views(PixelNetwork(core, manifest.input).eval(), manifest)
+    parity = _compare_files(trained, _contents(graph, core, manifest, settings), images, deployment)
+    manifest = replace(manifest, deployment=replace(deployment, parity=parity))
+    contents = _contents(describe(graph, manifest), core, manifest, settings)
+    _run_once_more(contents, images)
     for name, content in contents.items():  # the weights come first: a graph never lacks them
         atomic_write(folder / name, content)
-    return exported
+    write_card(folder, manifest, dict.fromkeys(contents, manifest))
+    return [Exported(folder / name, len(data), manifest, parity) for name, data in contents.items()]
 
 
-def _build(
-    network: PixelNetwork, manifest: Manifest, file_format: Format, *, shared_weights: bool
+def _contents(
+    graph: onnx.ModelProto, core: torch.nn.Module, manifest: Manifest, settings: ExportSettings
 ) -> dict[str, bytes]:
-    graph = build_graph(network, manifest)
+    """Return the content of each file."""
     contents = {}
-    if file_format is not Format.ONNX or shared_weights:
-        state = network.network.state_dict()
+    if settings.writes_weights:
         # Batch normalisation counts its batches in an integer that inference does not use.
+        state = core.state_dict()
         weights = {name: value for name, value in state.items() if value.is_floating_point()}
         contents[SAFETENSORS_NAME] = safetensors_bytes(weights, graph, manifest)
-    if file_format is not Format.SAFETENSORS:
-        if shared_weights:
+    if settings.file_format is not Format.SAFETENSORS:
+        if settings.shared_weights:
             graph = shared_graph(graph, contents[SAFETENSORS_NAME], location=SAFETENSORS_NAME)
         contents[ONNX_NAME] = graph.SerializeToString()
     return contents
+
+
+def _compare_files(
+    trained: torch.nn.Module, contents: dict[str, bytes], images: Compared, deployment: Deployment
+) -> Parity:
+    """Compare each file with the trained network.
+
+    Raises:
+        ExportError: One differs, or they do not differ alike.
+    """
+    parities = set()
+    with temporary_folder() as folder:
+        for name, content in contents.items():
+            atomic_write(folder / name, content)
+        for name in contents:
+            if name == ONNX_NAME:
+                onnx.checker.check_model(folder / name, full_check=True)
+            parity = compare(trained, load_model(folder / name, device="cpu"), images)
+            require_parity(parity, name=name, precision=deployment.precision)
+            parities.add(parity)
+    if len(parities) != 1:
+        raise _unlike()
+    return parities.pop()
+
+
+def _run_once_more(contents: dict[str, bytes], images: Compared) -> None:
+    """See that the finished files can be read, and answer the same to the bit.
+
+    Raises:
+        ExportError: They do not.
+    """
+    batch = np.ascontiguousarray(images.squares_BIIC[:_NUM_REPEATED])
+    answers = set()
+    with temporary_folder() as folder:
+        for name, content in contents.items():
+            atomic_write(folder / name, content)
+        for name in contents:
+            answers.add(load_model(folder / name, device="cpu").logits(batch).tobytes())
+    if len(answers) != 1:
+        raise _unlike()
+
+
+def _unlike() -> ExportError:
+    return ExportError(
+        "the files of this export do not answer alike; nothing was written",
+        hint="write one of them alone: alexnet export --format onnx",
+    )

@@ -95,7 +95,7 @@ def read_crop(model: Model, source: Source) -> Crop:
         return prepare_image(
             source.picture,
             image_size_px=spec.image_size_px,
-            crop_size_px=spec.crop_size_px,
+            crop_size_px=model.manifest.input_side_px,
             name=name,
         )
     except DataError as error:

@@ -73,11 +73,14 @@ class Model:
         return f"{number} threads" if number else "a thread each core"
 
     def logits(self, images_BSSC: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return logits (B, K) of uint8 RGB crops (B, S, S, 3)."""
+        """Return logits (B, K) of uint8 RGB images (B, S, S, 3), S the manifest's `input_side_px`.
+
+        Their softmax is the probabilities, also where the file averages views by itself.
+        """
         return self._run("logits", images_BSSC)
 
     def probabilities(self, images_BSSC: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return class probabilities (B, K) of uint8 RGB crops (B, S, S, 3)."""
+        """Return class probabilities (B, K) of uint8 RGB images as `logits` takes them."""
         return self._run("probabilities", images_BSSC)
 
     def _run(self, output: str, images_BSSC: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -131,6 +134,9 @@ def load_model(path: Path, *, device: str = "auto", for_many: bool = True) -> Mo
     if text is None:
         raise _unusable(path, "it has no alexnet manifest", code="manifest_invalid")
     manifest = _manifest(text, path)
+    if manifest.deployment is None:
+        reason = "it was exported by an earlier version, whose manifest has no precision and views"
+        raise _unusable(path, reason, code="manifest_outdated")
     try:
         weights = path if path.suffix == ".safetensors" else _check_shared_weights(session, path)
         _check_interface(session, manifest, path)
@@ -163,8 +169,12 @@ def export_hint(path: Path) -> str:
     """Return the command that writes a model file anew, of the run that it lies in, if any."""
     import shlex
 
-    from alexnet_cli.runs import RunFolder
+    from alexnet_cli.networks import PRETRAINED
+    from alexnet_cli.runs import RunFolder, pretrained_folder
 
+    for name in PRETRAINED:
+        if path.parent == pretrained_folder(name):
+            return f"fetch it again with: alexnet download --weights {name} --force"
     file_format = "safetensors" if path.suffix == ".safetensors" else "onnx"
     run = RunFolder(path.parent)
     name = f" {shlex.quote(str(run.path))}" if run.checkpoints.is_dir() else ""
@@ -286,7 +296,7 @@ def _tensor(data: Any, entry: dict[str, Any]) -> NDArray[np.float32]:
 
 
 def _check_interface(session: Any, manifest: Manifest, path: Path) -> None:
-    side = manifest.input.crop_size_px
+    side = manifest.input_side_px
     inputs = [(i.name, i.type, list(i.shape)[1:]) for i in session.get_inputs()]
     outputs = [(o.name, list(o.shape)[1:]) for o in session.get_outputs()]
     num_classes = manifest.network.num_classes

@@ -7,12 +7,13 @@ import json
 import platform
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
 import tomli_w
 
-from alexnet_cli import __version__
+from alexnet_cli import __version__, card
 from alexnet_cli.config import TrainConfig
 from alexnet_cli.data.folder import VAL, has_val
 from alexnet_cli.files import atomic_write, remove_parts
@@ -78,21 +79,11 @@ def write_card(run: RunFolder, config: TrainConfig, manifest: Manifest, best: Ep
     validation = f"{config.val_size:,}, held out of the training set, seed {config.seed}"
     if has_val(Path(config.data)):
         validation = f"those of {Path(config.data) / VAL}"
-    card = f"""# {manifest.network.name} on {config.data}
-
-{len(manifest.classes)} classes: {", ".join(manifest.classes)}.
-
-| | |
-| --- | --- |
-| validation top-1 | {best.val_top1:.2%} (epoch {best.epoch} of {config.epochs}) |
-| validation images | {validation} |
-| input | {manifest.input.crop_size_px}-px centre crop of {manifest.input.image_size_px} px |
-| made by | alexnet-cli {__version__} |
-
-The test set was not used. Measure on it with `alexnet evaluate {run.path}`.
-Repeat the run with `alexnet train --config {run.config}`.
-"""
-    atomic_write(run.card, card.encode())
+    origin = replace(manifest.provenance, epoch=best.epoch, val_top1=best.val_top1)
+    rows = f"| epochs | {config.epochs} |\n| validation images | {validation} |"
+    end = f"""The test set was not used. Measure on it with `alexnet evaluate {run.path}`.
+Repeat the run with `alexnet train --config {run.config}`."""
+    card.write_card(run.path, replace(manifest, provenance=origin), {}, trained=(rows, end))
 
 
 def read_result(run: RunFolder) -> dict[str, object]:

@@ -12,9 +12,11 @@ import torch
 from onnx import numpy_helper
 from safetensors import safe_open
 
+from alexnet_cli.deployment import Parity
 from alexnet_cli.errors import ExportError, ModelFileError
-from alexnet_cli.export.parity import MAX_LOGIT_DIFFERENCE, Parity, compare, require_parity
-from alexnet_cli.export.write import Format, export_model
+from alexnet_cli.export.parity import MAX_LOGIT_DIFFERENCE, Compared, compare, require_parity
+from alexnet_cli.export.settings import ExportSettings, Format
+from alexnet_cli.export.write import export_model
 from alexnet_cli.inference.session import GRAPH_KEY, load_model
 from alexnet_cli.manifest import METADATA_KEY, manifest_from_json
 from alexnet_cli.models.build import build_network
@@ -35,11 +37,9 @@ def test_the_graph(exported, folder):
     assert model.ir_version == 10
     assert [(i.domain, i.version) for i in model.opset_import if i.domain == ""] == [("", 20)]
     operators = Counter(node.op_type for node in model.graph.node)
-    assert (operators["LRN"], operators["Conv"], operators["Gemm"]) == (2, 5, 3)
+    assert (operators["LRN"], operators["Conv"], operators["Gemm"]) == (0, 5, 3)
+    assert operators["MatMul"] == 2
     assert {node.domain for node in model.graph.node} == {""}
-    lrn = next(node for node in model.graph.node if node.op_type == "LRN")
-    constants = {a.name: onnx.helper.get_attribute_value(a) for a in lrn.attribute}
-    assert constants == pytest.approx({"size": 5, "alpha": 1e-4, "beta": 0.75, "bias": 2.0})
     assert set(exported.core.state_dict()) <= {tensor.name for tensor in model.graph.initializer}
     batch = [value.type.tensor_type.shape.dim[0].dim_param for value in model.graph.input]
     assert batch == ["batch"]
@@ -95,7 +95,7 @@ def test_the_shared_graph_is_small(exported):
 def test_parity_covers_all_images(exported, batch_size):
     model = load_model(exported.whole / ONNX, device="cpu")
     images = exported.images_BSSC
-    parity = compare(exported.pixels, model, images, batch_size=batch_size)
+    parity = compare(exported.pixels, model, Compared(images), batch_size=batch_size)
     with torch.inference_mode():
         expected = exported.pixels(torch.from_numpy(images)).numpy()
     assert len(set(expected.argmax(1))) > 1
@@ -116,7 +116,7 @@ def test_tampered_weights_are_refused(exported, name, tmp_path):
     tensor.CopyFrom(numpy_helper.from_array(values, name))
     onnx.save(model, tmp_path / ONNX)
     tampered = load_model(tmp_path / ONNX, device="cpu")
-    parity = compare(exported.pixels, tampered, exported.images_BSSC)
+    parity = compare(exported.pixels, tampered, Compared(exported.images_BSSC))
     assert parity.max_logit_difference > MAX_LOGIT_DIFFERENCE
     with pytest.raises(ExportError, match=ONNX):
         require_parity(parity, name=ONNX)
@@ -130,15 +130,11 @@ def test_each_figure_can_refuse(parity):
         require_parity(parity, name="x")
 
 
-def export(core, exported, folder, file_format=Format.ALL):
-    return export_model(
-        core,
-        exported.manifest,
-        folder,
-        file_format=file_format,
-        shared_weights=False,
-        images_BSSC=exported.images_BSSC,
-    )
+def export(core, exported, folder, file_format=Format.ALL, **others):
+    calibration = others.pop("calibration", None)
+    settings = ExportSettings(file_format, **others)
+    images = Compared(exported.images_BSSC)
+    return export_model(core, exported.manifest, folder, settings, images, calibration)
 
 
 def test_a_failed_export_leaves_no_file_and_spoils_none(exported, tmp_path):

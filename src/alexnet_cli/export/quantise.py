@@ -1,0 +1,112 @@
+"""Eight-bit graphs: weights per channel in int8, activations in uint8 with measured ranges.
+
+Convolutions and fully connected layers are quantised (QDQ form). Left in float32: the input
+scaling, local response normalisation, and the logits, of which 256 different ones would tie.
+
+Source: ONNX Runtime's static quantisation, https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
+"""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from alexnet_cli.files import temporary_folder
+
+# A ReLU takes part so that the range of what it leaves is measured, not of what enters it. A
+# MaxPool does not: it would be quantised on its own, and ONNX Runtime moves the ranges past it.
+_QUANTISED = ["Conv", "Gemm", "Relu"]
+_BATCH_SIZE = 32
+
+
+class _Batches(CalibrationDataReader):  # type: ignore[misc] # onnxruntime has no types
+    """Images in the form that ONNX Runtime's calibration asks for."""
+
+    def __init__(self, images_BSSC: NDArray[np.uint8]) -> None:
+        starts = range(0, len(images_BSSC), _BATCH_SIZE)
+        self._batches = iter([images_BSSC[start : start + _BATCH_SIZE] for start in starts])
+
+    def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+        """Return the next inputs, or none."""
+        batch = next(self._batches, None)
+        return None if batch is None else {"images": np.ascontiguousarray(batch)}
+
+
+def to_int8(graph: onnx.ModelProto, calibration_BSSC: NDArray[np.uint8]) -> onnx.ModelProto:
+    """Return a graph whose convolutions and matrix layers are quantised.
+
+    The ranges are the smallest and largest activation seen. uint8 activations with int8 weights
+    (U8S8) need a processor with VNNI or its like for their full precision; others saturate sums
+    of two products, which costs accuracy there.
+
+    Args:
+        graph: A float32 graph.
+        calibration_BSSC: uint8 training images as the graph takes them.
+    """
+    with temporary_folder() as folder, _silence():
+        plain, folded, quantised = (folder / f"{name}.onnx" for name in ("a", "b", "c"))
+        plain.write_bytes(graph.SerializeToString())
+        quant_pre_process(str(plain), str(folded), skip_symbolic_shape=True)  # torch did it
+        quantize_static(
+            str(folded),
+            str(quantised),
+            _Batches(calibration_BSSC),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=_QUANTISED,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+        )
+        result = onnx.load(quantised)
+    _release_logits(result.graph)
+    opset = next(entry.version for entry in graph.opset_import if entry.domain == "")
+    del result.opset_import[:]
+    result.opset_import.add(domain="", version=opset)
+    result.ir_version, result.producer_name = graph.ir_version, graph.producer_name
+    return result
+
+
+def _release_logits(graph: onnx.GraphProto) -> None:
+    """Take the last matrix layer's answers as they are, before they are rounded to 256 values."""
+    layers = [node for node in graph.node if node.op_type == "Gemm"]
+    rounded = _readers(graph, layers[-1].output[0]) if layers else []
+    if [node.op_type for node in rounded] != ["QuantizeLinear"]:
+        return
+    last, (quantize,) = layers[-1], rounded
+    restored = _readers(graph, quantize.output[0])
+    outputs = {value.name for value in graph.output}
+    names = {node.output[0] for node in restored}
+    name = next(iter(names & outputs), last.output[0])
+    for node in graph.node:
+        for place, given in enumerate(node.input):
+            if given in names:
+                node.input[place] = name
+    last.output[0] = name
+    for node in (quantize, *restored):
+        graph.node.remove(node)
+
+
+def _readers(graph: onnx.GraphProto, name: str) -> list[onnx.NodeProto]:
+    return [node for node in graph.node if name in node.input]
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep the quantiser's advice to developers from the user."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
