@@ -59,6 +59,17 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def browser(session: nox.Session) -> None:
+    """Run examples/web in the Chromium on the PATH; npm installs ONNX Runtime Web beside it."""
+    if session.virtualenv.venv_backend != "none":
+        session.install("-e", ".[dev,browser]")
+    with session.chdir("examples/web"):
+        session.run("npm", "install", external=True)
+    session.run("pytest", "tests/browser", *session.posargs,
+                env={"ALEXNET_TEST_BROWSER": "required"})  # fmt: skip
+
+
+@nox.session
 def soak(session: nox.Session) -> None:
     """Train, kill and resume for half an hour; memory and open files must stay flat."""
     _install(session)
