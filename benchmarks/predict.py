@@ -26,7 +26,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from alexnet_cli.export.write import Format, export_model
+from alexnet_cli.export.parity import Compared
+from alexnet_cli.export.settings import ExportSettings, Format
+from alexnet_cli.export.write import export_model
 from alexnet_cli.files import atomic_write
 from alexnet_cli.image import prepare_image
 from alexnet_cli.inference.classify import Choice
@@ -61,11 +63,8 @@ def write_model(name: str, sides: tuple[int, int], folder: Path, *, shared: bool
         Provenance("shapes", 0, 1, 0, 0.0, "", {}),
     )
     crops = np.random.default_rng(0).integers(0, 256, (2, sides[1], sides[1], 3), np.uint8)
-    export_model(
-        build_network(spec, seed=0), manifest, folder,
-        file_format=Format.ALL if shared else Format.ONNX, shared_weights=shared,
-        images_BSSC=crops,
-    )  # fmt: skip
+    settings = ExportSettings(Format.ALL if shared else Format.ONNX, shared_weights=shared)
+    export_model(build_network(spec, seed=0), manifest, folder, settings, Compared(crops))
     return folder / "model.onnx"
 
 

@@ -22,7 +22,9 @@ ONNX, SAFETENSORS = "model.onnx", "model.safetensors"
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A small network: `whole` has independent files, `shared` a graph beside its weights."""
-    from alexnet_cli.export.write import Format, export_model
+    from alexnet_cli.export.parity import Compared
+    from alexnet_cli.export.settings import ExportSettings, Format
+    from alexnet_cli.export.write import export_model
     from alexnet_cli.models.build import build_network
 
     spec = network_spec(Network.CUDA_CONVNET_80SEC, num_classes=3, crop_size_px=16)
@@ -32,10 +34,12 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for name in ("whole", "shared"):
         folders[name] = tmp_path_factory.mktemp(name)
         export_model(
-            build_network(spec, seed=1), Manifest(spec, scaling, ("a", "b", "c"), origin),
-            folders[name], file_format=Format.ALL, shared_weights=name == "shared",
-            images_BSSC=np.zeros((2, 16, 16, 3), np.uint8),
-        )  # fmt: skip
+            build_network(spec, seed=1),
+            Manifest(spec, scaling, ("a", "b", "c"), origin),
+            folders[name],
+            ExportSettings(Format.ALL, shared_weights=name == "shared"),
+            Compared(np.zeros((2, 16, 16, 3), np.uint8)),
+        )
     return folders
 
 

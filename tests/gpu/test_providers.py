@@ -24,7 +24,9 @@ _CLASSES = tuple("abcdefghij")
 
 def _export(network: Network, folder: Path) -> tuple[Path, np.ndarray]:
     """Export a network with its initial weights; return the file and images of its size."""
-    from alexnet_cli.export.write import Format, export_model
+    from alexnet_cli.export.parity import Compared
+    from alexnet_cli.export.settings import ExportSettings, Format
+    from alexnet_cli.export.write import export_model
     from alexnet_cli.models.build import build_network
 
     crop = FACTS[network].crop_size_px or round(FACTS[network].image_size_px * 7 / 8)
@@ -36,9 +38,7 @@ def _export(network: Network, folder: Path) -> tuple[Path, np.ndarray]:
     )
     images = np.random.default_rng(0).integers(0, 256, (3, crop, crop, 3), np.uint8)
     core = build_network(manifest.network, seed=1)
-    export_model(
-        core, manifest, folder, file_format=Format.ONNX, shared_weights=False, images_BSSC=images
-    )
+    export_model(core, manifest, folder, ExportSettings(Format.ONNX), Compared(images))
     return folder / "model.onnx", images
 
 

@@ -22,7 +22,7 @@ _NVIDIA, _DISPLAY = "0x10de", "0x03"
 _LITTLE_SPACE_BYTES = 1 << 30
 _WITHOUT_KERNEL = 1.3
 """A bfloat16 training step of alexnet-cifar, batch 128, without the compiled LRN against with it:
-1.37 to 1.45 and 1.22 times as long in two pairs of runs, one thread of an AMD EPYC."""
+1.45 and 1.22 times as long in two pairs of runs, one thread of an AMD EPYC."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Shape letters: B batch, K classes, S side of a crop, C channels.
 import copy
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +17,8 @@ from torch import nn
 
 from alexnet_cli.diagnosis.findings import Finding, Level
 from alexnet_cli.errors import AlexnetError
-from alexnet_cli.export.onnx_graph import build_graph
+from alexnet_cli.export.deploy import deploy, plan_deployment
+from alexnet_cli.export.settings import ExportSettings
 from alexnet_cli.files import atomic_write, temporary_folder
 from alexnet_cli.inference.session import load_model
 from alexnet_cli.inference.wheels import GPU_REQUIREMENT, has_gpu_wheel
@@ -80,7 +81,9 @@ def run_trials(torch_devices: list[str], onnxruntime_devices: list[str]) -> Iter
         expected = _in_float64(network, images)
     for device in torch_devices:
         yield _trial("PyTorch", device, expected, partial(_in_pytorch, network, device, images))
-    graph = build_graph(network, manifest).SerializeToString()
+    deployment = plan_deployment(network.network, ExportSettings(), 0)
+    manifest = replace(manifest, deployment=deployment)
+    graph = deploy(network.network, manifest, deployment, images[:0]).SerializeToString()
     with temporary_folder() as folder:
         path = folder / "model.onnx"
         atomic_write(path, graph)

@@ -51,7 +51,7 @@ def test_images_of_any_mode(classify, mode):
         Image.new("RGB", (0, 9)),
         b"no image",
     ],
-    ids=str,
+    ids=["float", "alpha", "empty", "line", "bool", "empty PIL", "bytes"],
 )
 def test_what_is_no_image_is_an_error_of_its_own(classify, image):
     broken, whole = classify([image, np.zeros((9, 9), np.uint8)])
