@@ -15,7 +15,7 @@ function load() {
   const before = model;
   page.status.textContent = "Loading the model …";
   model = loadModel("model.onnx", device).then((loaded) => ({ ...loaded, device }));
-  before?.then((old) => old.release()).catch(() => {});
+  work = work.then(() => before?.then((old) => old.release())).catch(() => {});
   model.then(describe, fail);
 }
 
@@ -69,7 +69,7 @@ function bar({ name, p }) {
   label.textContent = name;
   number.textContent = percent(p);
   number.dataset.p = p;
-  track.style.inlineSize = `${100 * p}%`;
+  track.style.setProperty("--share", `${100 * p}%`);
   track.ariaHidden = "true";
   item.append(label, number, track);
   return item;
@@ -104,6 +104,8 @@ page.device.addEventListener("change", () => {
   if (latest) take(latest);
 });
 navigator.gpu?.requestAdapter().then((adapter) => {
-  page.webgpu.disabled = !adapter;
+  if (!adapter) return;
+  page.webgpu.disabled = false;
+  page.webgpu.textContent = "WebGPU (the graphics card)";
 });
 load();

@@ -25,6 +25,8 @@ def test_every_example_has_a_test() -> None:
         "own_images.py",
     }
     assert {path.name for path in _EXAMPLES.iterdir() if path.is_file()} == tested
+    folders = {path.name for path in _EXAMPLES.iterdir() if path.is_dir()} - {"__pycache__"}
+    assert folders == {"web"}  # tests/browser
 
 
 @pytest.mark.parametrize(
