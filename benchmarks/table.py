@@ -47,6 +47,8 @@ def render(results: list[dict[str, Any]]) -> str:
             sections.append(_benchmark(result))
         elif result.get("kind") == "time_to_accuracy":
             sections.append(_time_to_accuracy(result))
+        elif result.get("kind") == "export":
+            sections.append(_export(result))
     if len(sections) == 1:
         sections.append("No result has been committed yet.\n")
     return "\n".join(sections)
@@ -75,6 +77,23 @@ def _benchmark(result: dict[str, Any]) -> str:
         "Measured rates: "
         + ", ".join(f"{name} {_spread(rate)}" for name, rate in rates.items())
         + ".",
+        "",
+        *HEADER,
+        *map(row_of, result["figures"]),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _export(result: dict[str, Any]) -> str:
+    machine = result["machine"]
+    lines = [
+        f"## Exported files: {_title(machine)}",
+        "",
+        _provenance(result),
+        "Random weights, ONNX Runtime on the CPU, files in turns (`python -m benchmarks.export`). "
+        "Processor time does not count what other jobs took. Load average before: "
+        f"{machine['load_before'][0]}.",
         "",
         *HEADER,
         *map(row_of, result["figures"]),

@@ -19,7 +19,7 @@ CARD_NAME, OTHER_NAME = "README.md", "MODEL_CARD.md"
 _FILES = "## Files"
 _MADE_BY = "| made by | alexnet-cli"
 _COLUMNS = (
-    "| file | epoch, validation top-1 | precision | views | opset | LRN | against float32 PyTorch |",
+    "| file | epoch, val top-1 | precision | views | opset | LRN | against PyTorch, float32 |",
     "| --- | --- | --- | --- | --- | --- | --- |",
 )
 
@@ -129,8 +129,8 @@ def _files_table(folder: Path, files: Mapping[str, Manifest], old: str) -> str:
     table = "\n".join([*_COLUMNS, *(rows[name] for name in sorted(rows))])
     note = (
         "Images go in as uint8 RGB, as the manifest inside each file says (`alexnet.manifest` in "
-        "its metadata); scaling is inside. A file of 10 views takes the whole resized square, averages "
-        "the probabilities of the paper's ten crops, and gives their logarithms as logits."
+        "its metadata); scaling is inside. A file of 10 views takes the whole resized square, "
+        "averages the probabilities of the paper's ten crops, and gives their logarithms as logits."
     )
     return f"\n{_FILES}\n\n{table}\n\n{note}\n"
 

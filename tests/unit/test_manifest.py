@@ -1,10 +1,12 @@
 import copy
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from alexnet_cli.deployment import Deployment, LrnForm, Parity, Precision
 from alexnet_cli.errors import ModelFileError
 from alexnet_cli.manifest import (
     InputSpec,
@@ -27,6 +29,9 @@ MANIFEST = Manifest(
         val_top1=0.8125,
         config_sha256="ab" * 32,
         versions={"torch": "2.11"},
+    ),
+    deployment=Deployment(
+        Precision.FP16, 10, 20, LrnForm.NATIVE, {"onnx": "1.19"}, 0, Parity(9, 1e-6, 0, "x", 8, 9)
     ),
 )
 RAW = json.loads(MANIFEST.to_json())
@@ -85,7 +90,9 @@ def test_json_and_back_is_the_same_manifest():
 
 
 @pytest.mark.parametrize(
-    "path", [p for p in PATHS if p and isinstance(p[-1], str) and p[-1] != "torch"], ids=str
+    "path",
+    [p for p in PATHS if p and isinstance(p[-1], str) and p[-1] not in ("torch", "onnx")],
+    ids=str,
 )
 def test_every_missing_field_is_named(path):
     with pytest.raises(ModelFileError) as caught:
@@ -100,6 +107,10 @@ def test_every_missing_field_is_named(path):
     ("path", "value"),
     [
         (("schema",), 1),
+        (("schema",), 4.0),
+        (("deployment", "precision"), "fp64"),
+        (("deployment", "num_views"), 5),
+        (("deployment", "parity", "num_images"), 0),
         (("network", "name"), "resnet"),
         (("network", "num_classes"), 4),
         (("network", "num_classes"), 3.0),
@@ -143,7 +154,7 @@ def read_or_refuse(text):
 
 def is_known_crash(path, value):
     """`versions` that is not an object: see the expected failure below."""
-    return path == ("provenance", "versions") and not isinstance(value, dict)
+    return path[-1:] == ("versions",) and not isinstance(value, dict)
 
 
 @settings(max_examples=300, deadline=None)
@@ -174,3 +185,10 @@ def test_versions_that_are_no_object_are_refused(value):
 def test_classes_that_are_one_text_are_refused():
     with pytest.raises(ModelFileError):
         manifest_from_json(json.dumps(replaced(("classes",), "abc")), source="model.onnx")
+
+
+def test_an_older_manifest_is_one_that_was_not_deployed():
+    raw = {key: value for key, value in RAW.items() if key != "deployment"} | {"schema": 3}
+    manifest = manifest_from_json(json.dumps(raw), source="state.json")
+    assert manifest == replace(MANIFEST, deployment=None)
+    assert (manifest.num_views, manifest.input_side_px, MANIFEST.input_side_px) == (1, 28, 32)

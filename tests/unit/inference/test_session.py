@@ -168,6 +168,15 @@ def test_onnx_without_a_valid_manifest(exported, tmp_path, manifest):
     assert refuse(path).code == "manifest_invalid"
 
 
+def test_an_export_of_an_earlier_version(exported, tmp_path):
+    raw = json.loads(exported.manifest.to_json())
+    del raw["deployment"]
+    path = rewritten(exported, tmp_path / ONNX, manifest=json.dumps(raw | {"schema": 3}))
+    error = refuse(path)
+    assert error.code == "manifest_outdated"
+    assert "earlier version" in error.message
+
+
 def test_onnx_metadata_that_are_not_utf8(exported, tmp_path):
     content = (exported.shared / ONNX).read_bytes()
     shutil.copy(exported.shared / SAFETENSORS, tmp_path)

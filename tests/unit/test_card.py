@@ -1,0 +1,62 @@
+from dataclasses import replace
+
+import pytest
+
+from alexnet_cli.card import write_card
+from alexnet_cli.deployment import Deployment, LrnForm, Parity, Precision
+from tests.unit.test_manifest import MANIFEST
+
+PARITY = Parity(1000, 7.6e-6, 20, "validation images", 770, 780)
+EXPORTED = replace(
+    MANIFEST, deployment=Deployment(Precision.INT8, 10, 20, LrnForm.NATIVE, {}, 500, PARITY)
+)
+
+
+def test_the_head_is_that_of_hugging_face(tmp_path):
+    text = write_card(tmp_path, EXPORTED, {}).read_text()
+    head, _, rest = text.removeprefix("---\n").partition("\n---\n")
+    assert "pipeline_tag: image-classification" in head
+    assert '- "shapes"' in head
+    assert "      value: 0.8125" in head
+    assert rest.startswith("# alexnet-cifar on shapes")
+
+
+def test_the_table_says_what_was_compared(tmp_path):
+    (tmp_path / "model.onnx").touch()
+    text = write_card(tmp_path, EXPORTED, {"model.onnx": EXPORTED}).read_text()
+    row = next(line for line in text.splitlines() if line.startswith("| `model.onnx`"))
+    assert "int8, ranges from 500 training images | 10 | 20 | native" in row
+    assert "98.00% of 1,000 validation images" in row
+    assert "-1.00 points" in row
+
+
+@pytest.mark.parametrize("first", ["train", "export"])
+def test_training_and_export_keep_what_the_other_wrote(tmp_path, first):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "model.onnx").touch()
+    steps = [
+        lambda: write_card(tmp_path, MANIFEST, {}, trained=("| epochs | 9 |", "Repeat it.")),
+        lambda: write_card(tmp_path, EXPORTED, {"model.onnx": EXPORTED}),
+    ]
+    for step in steps if first == "train" else steps[::-1]:
+        step()
+    text = (tmp_path / "README.md").read_text()
+    assert "Repeat it." in text
+    assert "| epochs | 9 |" in text
+    assert text.count("## Files") == text.count("| `model.onnx`") == text.count("\n# ") == 1
+
+
+def test_rows_of_other_files_stay_while_they_are_there(tmp_path):
+    for name in ("model.onnx", "model.safetensors"):
+        (tmp_path / name).touch()
+        write_card(tmp_path, EXPORTED, {name: EXPORTED})
+    assert (tmp_path / "README.md").read_text().count("| `model.") == 2
+    (tmp_path / "model.onnx").unlink()
+    text = write_card(tmp_path, EXPORTED, {"model.safetensors": EXPORTED}).read_text()
+    assert text.count("| `model.") == 1
+
+
+def test_the_readme_of_somebody_else_is_left_alone(tmp_path):
+    (tmp_path / "README.md").write_text("# mine\n")
+    assert write_card(tmp_path, EXPORTED, {}).name == "MODEL_CARD.md"
+    assert (tmp_path / "README.md").read_text() == "# mine\n"
