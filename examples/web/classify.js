@@ -19,10 +19,10 @@ function load() {
   model.then(describe, fail);
 }
 
-function describe({ manifest: { network, input, classes, provenance } }) {
+function describe({ manifest: { network, classes, provenance }, side }) {
   const accuracy = percent(provenance.val_top1);
-  page.about.textContent = `${network.name}: ${classes.length} classes, ${input.crop_size_px} × ` +
-    `${input.crop_size_px} pixels, ${accuracy} right on its validation images.`;
+  page.about.textContent = `${network.name}: ${classes.length} classes, ${side} × ` +
+    `${side} pixels, ${accuracy} right on its validation images.`;
   if (!latest) page.status.textContent = "Ready for an image.";
 }
 
@@ -42,11 +42,10 @@ async function show(file) {
   if (file !== latest) return;
   page.error.textContent = "";
   page.status.textContent = `Looking at ${file.name} …`;
-  const { manifest, classify, device } = await model;
-  const { image_size_px: imageSize, crop_size_px: cropSize } = manifest.input;
+  const { manifest, side, classify, device } = await model;
   const start = performance.now();
   const bitmap = await decode(file);
-  const pixels = centre(bitmap, imageSize, cropSize);
+  const pixels = centre(bitmap, manifest.input.image_size_px, side);
   bitmap.close();
   const ready = performance.now();
   const classes = (await classify(pixels)).sort((a, b) => b.p - a.p);
@@ -55,7 +54,7 @@ async function show(file) {
   URL.revokeObjectURL(page.picture.src);
   page.picture.src = URL.createObjectURL(file);
   page.picture.alt = `The chosen image, ${file.name}`;
-  draw(pixels, cropSize);
+  draw(pixels, side);
   page.classes.replaceChildren(...classes.slice(0, TOP).map(bar));
   page.status.textContent = `${classes[0].name}, ${percent(classes[0].p)}`;
   page.ran.textContent = `Ran on ${device} in ${(end - ready).toFixed(1)} ms, after ` +

@@ -1,7 +1,7 @@
 // An exported model: the manifest in its own bytes, and a session of ONNX Runtime Web.
 // ONNX Runtime Web has no call for a model's metadata (its issue 16547), so it is read here.
 
-const SCHEMA = 3; // of src/alexnet_cli/manifest.py
+const SCHEMA = 4; // of src/alexnet_cli/manifest.py
 const METADATA_PROPS = 14; // of ModelProto in onnx.proto
 const NOT_ONNX = "it is cut short, or no ONNX file";
 
@@ -18,10 +18,12 @@ export async function loadModel(path, device) {
     throw new Error(`ONNX Runtime cannot load ${path} on ${device}: ${error.message}. It has to be ` +
       "one whole file: “alexnet export --format onnx”, without --shared-weights.");
   }
-  const side = manifest.input.crop_size_px;
+  const { crop_size_px: crop, image_size_px: image } = manifest.input;
+  const side = manifest.deployment.num_views === 1 ? crop : image; // a file makes its own views
   return {
     manifest,
-    /** Return the probability of each class for the bytes of one crop. */
+    side,
+    /** Return the probability of each class for the bytes of one square. */
     async classify(pixels) {
       const images = new ort.Tensor("uint8", pixels, [1, side, side, 3]);
       const { probabilities } = await session.run({ images }, ["probabilities"]);
