@@ -89,3 +89,10 @@ def bench(session: nox.Session) -> None:
     """Run the short form of the benchmarks; `python -m benchmarks.run` is the full one."""
     _install(session)
     session.run("python", "-m", "benchmarks.run", "--short", *session.posargs)
+
+
+@nox.session(venv_backend="virtualenv")
+def oldest_runtime(session: nox.Session) -> None:
+    """Run exported files with ONNX Runtime 1.20: nox -s oldest_runtime -- model.onnx …."""
+    session.install("onnxruntime==1.20.1", "numpy")
+    session.run("python", "benchmarks/oldest_runtime.py", *session.posargs)

@@ -17,6 +17,8 @@ session = ort.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
 manifest = json.loads(session.get_modelmeta().custom_metadata_map["alexnet.manifest"])
 
 side, crop = manifest["input"]["image_size_px"], manifest["input"]["crop_size_px"]
+if manifest["deployment"]["num_views"] > 1:
+    crop = side  # the file takes the whole square and cuts its views itself
 image = Image.open(sys.argv[2])
 image.draft(None, (2 * side, 2 * side))  # shrinks a large JPEG as it is decoded, as in training
 image = image.convert("RGB")
