@@ -126,7 +126,7 @@ def main() -> None:
     """Read the command line, measure, print and keep the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=60, help="rounds at batch 1")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--threads", type=int, default=1, help="of ONNX Runtime")
     parser.add_argument("--out", type=Path, help="file for the result")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)

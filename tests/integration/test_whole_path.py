@@ -87,6 +87,36 @@ def test_predict_formats_agree(work: Path, alexnet: Run) -> None:
     assert Path("shared/model.onnx").stat().st_size < 100_000
 
 
+def test_a_file_that_makes_its_views_is_measured_and_predicts(work: Path, alexnet: Run) -> None:
+    exported = alexnet("export", "--views", "10", "--output", "ten", "--json")
+    assert exported.returncode == 0, exported.stderr
+    (described,) = json.loads(exported.stdout)
+    assert described["deployment"]["num_views"] == 10
+    assert "| 10 | 20 | convolution |" in Path("ten/README.md").read_text()
+    documents = []
+    for arguments in (("ten/model.onnx",), ("--views", "10")):
+        result = alexnet("evaluate", *arguments, "--json", "--device", "cpu")
+        assert result.returncode == 0, result.stderr
+        documents.append(json.loads(result.stdout))
+    assert documents[0]["num_views"] == documents[1]["num_views"] == 10
+    assert documents[0]["confusion"] == documents[1]["confusion"]
+    refused = alexnet("evaluate", "ten/model.onnx", "--views", "5")
+    assert refused.returncode == 2
+    assert "averages 10 views" in refused.stderr
+    assert alexnet("predict", "0.png", "--model", "ten/model.onnx").returncode == 0
+
+
+def test_eight_bits_go_the_whole_path(work: Path, alexnet: Run) -> None:
+    exported = alexnet("export", "--precision", "int8", "--calibration-images", "40")
+    assert exported.returncode == 0, exported.stderr
+    assert (
+        "ranges from 40 training images" in Path("runs/alexnet-cifar-shapes/README.md").read_text()
+    )
+    assert "test set was not used" in Path("runs/alexnet-cifar-shapes/README.md").read_text()
+    predicted = alexnet("predict", "0.png", "--json")
+    assert predicted.returncode == 0, predicted.stderr
+
+
 def test_a_graph_beside_the_weights_of_another_export_is_refused(work: Path, alexnet: Run) -> None:
     shared = alexnet("export", "--format", "onnx", "--shared-weights", "--output", "shared")
     assert shared.returncode == 0, shared.stderr

@@ -76,6 +76,7 @@ def command(
         raise UsageError(f"no split is called {split!r}", hint="use --split test or --split val")
     chosen = parse_corruption(corrupt) if corrupt is not None and corrupt != _ALL else None
     opened = open_model(model, device=device)
+    num_views = _num_views(opened, views)
     note(f"evaluating {opened.label}", quiet=quiet)
     if opened.note:
         note(opened.note)  # also when quiet: nobody falls back to the CPU unawares
@@ -87,7 +88,7 @@ def command(
             error.hint = f"measure on the images held out: {_on_val(model, data)}"
         raise
     measure_one = functools.partial(
-        measure_images, opened, source, num_views=views, batch_size=batch_size, quiet=quiet
+        measure_images, opened, source, num_views=num_views, batch_size=batch_size, quiet=quiet
     )
     where = {"model": str(opened.path), "data": name, "split": split}
     if corrupt == _ALL:

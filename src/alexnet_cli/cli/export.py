@@ -121,7 +121,8 @@ def command(
     origin = trained.manifest.provenance
     epoch = f"epoch {origin.epoch}, " if origin.epoch else ""
     note(f"exporting {trained.label} ({epoch}validation top-1 {origin.val_top1:.2%})", quiet=quiet)
-    sources = ExportSources(trained.manifest, model, data if model else None)
+    calibrates = settings.needs_calibration
+    sources = ExportSources(trained.manifest, model, data if model else None, calibrates)
     written = export_model(
         trained.network,
         trained.manifest,
@@ -129,7 +130,7 @@ def command(
         settings,
         sources.compared(num_parity_images or _NUM_COMPARED // views),
         sources.calibration(num_calibration_images or _NUM_CALIBRATION // views)
-        if settings.needs_calibration
+        if calibrates
         else None,
     )
     _report(written, as_json=json, quiet=quiet)

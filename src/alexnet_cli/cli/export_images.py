@@ -25,11 +25,13 @@ class ExportSources:
         manifest: Of the model that is exported.
         model: What the user calls it.
         data: Where images are now, if not where they were in training; any images will do.
+        calibrates: Whether some of those are for int8, and must not be compared on.
     """
 
     manifest: "Manifest"
     model: Path | None
     data: str | None
+    calibrates: bool = False
 
     def compared(self, num_images: int) -> "Compared":
         """Return images to compare on: those held out of the training, if at hand.
@@ -94,8 +96,8 @@ class ExportSources:
         if self.data is None:
             return load_training(dataset, val_size=origin.val_size, seed=origin.seed)
         train, val = dataset.load_train(), dataset.load_val()
-        if val is not None:
-            return train, val
+        if val is not None or not self.calibrates:
+            return train, train if val is None else val
         numbers = np.arange(len(train))  # of one image there is only itself
         return train.take(numbers[1::2] if len(numbers) > 1 else numbers), train.take(numbers[::2])
 

@@ -92,10 +92,13 @@ def test_eight_bits(write, num_views):
     last = [node for node in graph.graph.node if node.op_type == "Gemm"][-1]
     readers = {node.op_type for node in graph.graph.node if last.output[0] in node.input}
     assert "QuantizeLinear" not in readers  # the logits are not rounded
-    # The windows of the LRN stay as they are.
-    sources = [producers.get(n.input[0]) for n in graph.graph.node if n.op_type == "MatMul"]
-    assert len(sources) == 2
-    assert "DequantizeLinear" not in sources
+    # The sums of the LRN are products of int8 whose results are not rounded.
+    products = [node for node in graph.graph.node if node.op_type == "MatMul"]
+    assert {producers[name] for node in products for name in node.input} == {"DequantizeLinear"}
+    after = {n.op_type for p in products for n in graph.graph.node if p.output[0] in n.input}
+    assert after == {"Add"}
+    read = {name for node in graph.graph.node for name in node.input}
+    assert {tensor.name for tensor in graph.graph.initializer} <= read
 
 
 @pytest.mark.parametrize("opset", OPSET_VERSIONS)
