@@ -97,4 +97,4 @@ def test_images_that_were_moved_can_be_named(copy, isolated, capsys):
                 isolated / "here" / name / f"{number}.png"
             )
     command(path, data="here")
-    assert f"on 3 images of {isolated / 'here'}" in capsys.readouterr().err
+    assert f"on 6 images of {isolated / 'here'}" in capsys.readouterr().err
