@@ -1,10 +1,8 @@
 """What is in the cache folder, and whether it is still what it was when it came in."""
 
-import hashlib
 import json
 import os
 import shlex
-import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -13,12 +11,10 @@ from pathlib import Path
 from alexnet_cli.data.catalog import DATASETS
 from alexnet_cli.data.store import recorded_hash
 from alexnet_cli.files import cache_folder, sha256_of
-from alexnet_cli.manifest import WEIGHTS_HASH_KEY
+from alexnet_cli.integrity import are_intact
 from alexnet_cli.networks import PRETRAINED
 from alexnet_cli.runs import SAFETENSORS_NAME, pretrained_folder
 
-_CHUNK_BYTES = 1 << 20
-_MAX_HEADER_BYTES = 16 << 20  # of a safetensors file, as in inference
 _KERNELS = "kernels"
 _PART_SUFFIX, _TEMPORARY_PREFIX = ".part", ".alexnet-"
 
@@ -153,7 +149,7 @@ def verify_cache(on_bytes: OnBytes = lambda _: None) -> Iterator[Entry]:
         if entry.kind is Kind.DATASET:
             is_sound = sha256_of(entry.path, on_bytes) == recorded_hash(published[entry.path])
         elif entry.kind is Kind.WEIGHTS:
-            is_sound = _has_sound_weights(entry.path, on_bytes)
+            is_sound = are_intact(entry.path, on_bytes)
         else:
             is_sound = _is_sound_array(entry.path, on_bytes)
         yield replace(entry, state=State.OK if is_sound else State.DAMAGED)
@@ -166,22 +162,3 @@ def _is_sound_array(path: Path, on_bytes: OnBytes) -> bool:
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False  # without it, the array may be anything
     return bool(sha256_of(path, on_bytes) == recorded)
-
-
-def _has_sound_weights(path: Path, on_bytes: OnBytes) -> bool:
-    """Tell whether a safetensors export's tensors have the hash that its header names."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        prefix = file.read(8)
-        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
-        if not 2 <= length <= _MAX_HEADER_BYTES:
-            return False
-        try:
-            recorded = json.loads(file.read(length))["__metadata__"][WEIGHTS_HASH_KEY]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            return False
-        on_bytes(8 + length)
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-            on_bytes(len(chunk))
-    return bool(digest.hexdigest() == recorded)

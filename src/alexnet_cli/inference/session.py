@@ -230,7 +230,7 @@ def _session_from_safetensors(path: Path, options: Any, providers: Providers) ->
 
 
 def _check_hash(weights: Path) -> None:
-    from alexnet_cli.inference.integrity import are_intact
+    from alexnet_cli.integrity import are_intact
 
     if not are_intact(weights):
         raise _unusable(weights, "its weights are damaged: their sha256 differs")
