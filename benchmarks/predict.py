@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from alexnet_cli.devices import num_cores
 from alexnet_cli.export.parity import Compared
 from alexnet_cli.export.settings import ExportSettings, Format
 from alexnet_cli.export.write import export_model
@@ -34,7 +35,7 @@ from alexnet_cli.image import prepare_image
 from alexnet_cli.inference.classify import Choice
 from alexnet_cli.inference.inputs import find_images
 from alexnet_cli.inference.session import load_model
-from alexnet_cli.inference.stream import classify_stream, num_cores
+from alexnet_cli.inference.stream import classify_stream
 from alexnet_cli.manifest import InputSpec, Manifest, Network, Provenance
 from alexnet_cli.models.build import build_network
 from alexnet_cli.networks import network_spec

@@ -66,3 +66,10 @@ def cpu_facts(cpuinfo: Path = _CPUINFO) -> dict[str, str]:
 def cpu_flags(facts: dict[str, str]) -> frozenset[str]:
     """Return the names of the processor's instruction sets: `flags` on x86, `Features` on Arm."""
     return frozenset(facts.get("flags", facts.get("Features", "")).split())
+
+
+def num_cores() -> int:
+    """Return the number of cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

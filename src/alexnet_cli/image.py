@@ -24,6 +24,10 @@ _FORMATS = {
     b"\x89PNG": "Png", b"\xff\xd8\xff": "Jpeg", b"RIFF": "WebP", b"BM": "Bmp", b"GIF8": "Gif",
     b"II": "Tiff", b"MM": "Tiff", b"P": "Ppm",
 }  # fmt: skip
+SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm",
+)  # fmt: skip
+"""Names of files that are taken for images."""
 MAX_PIXELS = 89_478_485  # above it Pillow warns of a decompression bomb; here that is an error
 # What Pillow's decoders were seen to raise on damaged files, beside their own errors.
 _DAMAGE = (

@@ -18,11 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet_cli.errors import DataError
-from alexnet_cli.image import check_header, read_square
+from alexnet_cli.image import SUFFIXES, check_header, read_square
 
-SUFFIXES = (
-    ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm",
-)  # fmt: skip
 TRAIN, VAL, TEST = "train", "val", "test"
 _LIKE_SPLITS = (TRAIN, VAL, "valid", "validation", TEST)  # whatever their case
 _NUM_NAMED = 5  # unreadable files that a message names

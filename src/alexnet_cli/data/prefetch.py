@@ -4,7 +4,6 @@ Threads rather than processes: Pillow decodes and resizes without holding the in
 and threads neither die unseen nor copy what they made. Shape letters: N images, B batch, S side.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,19 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet_cli.data.arrays import ImageArrays, ImageSource
+from alexnet_cli.devices import num_cores
 
 Indices = NDArray[np.int64]
 Buffer = TypeVar("Buffer")
 
 BATCHES_IN_FLIGHT = 3  # being filled or waiting to be used: what bounds the memory
 _CHUNK = 16  # images one thread fills at a time
-
-
-def num_cores() -> int:
-    """Return the number of cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def prefetched(

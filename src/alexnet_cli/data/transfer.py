@@ -111,12 +111,7 @@ class Fetcher:
         self.part, self._num_bytes, self._patience = part, num_bytes, patience
         self._progress, self._say = progress, say
         self.transfer = Transfer()
-        self._is_pieced = False
-
-    @property
-    def is_pieced(self) -> bool:
-        """Whether the bytes are of several answers, which may be of different versions."""
-        return self._is_pieced
+        self.is_pieced = False  # of several answers, which may be of different versions
 
     def fetch(self, url: str) -> None:
         """Fetch what is missing.
@@ -190,7 +185,7 @@ class Fetcher:
 
     def _keep(self, num_bytes: int) -> None:
         """Note how much of what was there is not fetched again."""
-        self._is_pieced = num_bytes > 0
+        self.is_pieced = num_bytes > 0
         if not (num_bytes and self.transfer.fetched_bytes):
             self.transfer.resumed_bytes = num_bytes
         self._progress.start_at(num_bytes)

@@ -12,11 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alexnet_cli.errors import DataError
-from alexnet_cli.image import Picture
+from alexnet_cli.image import SUFFIXES, Picture
 
-SUFFIXES = (
-    ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm",
-)  # fmt: skip
 STDIN = "-"
 MAX_STDIN_BYTES = 1 << 29
 _MAGIC = frozenset("*?[")

@@ -3,7 +3,6 @@
 Shape letters: B batch, K classes.
 """
 
-import os
 import queue
 import threading
 import time
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from alexnet_cli.devices import num_cores
 from alexnet_cli.errors import DataError
 from alexnet_cli.inference.classify import Choice, Crop, Prediction, read_crop
 from alexnet_cli.inference.inputs import Source
@@ -131,8 +131,3 @@ class _Reader:
         self._pool.shutdown(wait=False, cancel_futures=True)
         while not self._queue.empty():  # room for a feeder that waits for it
             self._queue.get_nowait()
-
-
-def num_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
