@@ -22,6 +22,7 @@ pytestmark = [
     pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores"),
 ]
 _TIMES = 5 if IS_LONG else 1
+_SIGNALS = 20 if IS_LONG else 1
 _TWO = ("--processes", "2")
 _EPOCHS = 8
 _TRAIN = ("train", *TINY, "--epochs", str(_EPOCHS), "--save-steps", "5", *_TWO)
@@ -109,7 +110,7 @@ def test_without_restarts_all_end_within_ten_seconds(report: Callable[[str], Non
 def test_a_signal_to_one_process_stops_all_and_they_go_on_to_the_same(
     whole: bytes, alexnet: Run
 ) -> None:
-    for number in range(_TIMES):
+    for number in range(_SIGNALS):
         name = f"stopped-{number}"
         status, stderr, _ = after_checkpoint(name, signalling((number + 1) % 2, signal.SIGTERM))
         assert status == 143, stderr
