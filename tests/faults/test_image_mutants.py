@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -92,9 +93,9 @@ def test_predict_on_mutants_of_all_formats(model: Path, alexnet: Run, isolated: 
     result = alexnet("predict", folder, "--model", model, "--json", "--quiet", "-k", "1")
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
-    # What libtiff and libjpeg say, from other threads, may stand in front of an error's line.
-    lines = [line.partition('{"error"') for line in result.stderr.splitlines()]
-    errors = [json.loads(start + rest) for _, start, rest in lines if start]
+    # What libtiff and libjpeg say, from other threads, may stand before or behind one in its line.
+    starts = [match.start() for match in re.finditer(r'\{"error"', result.stderr)]
+    errors = [json.JSONDecoder().raw_decode(result.stderr, start)[0] for start in starts]
     assert {error["error"]["code"] for error in errors} == {"image_unreadable"}
     # libtiff and libjpeg write to the process's stderr by themselves; Python says nothing more.
     assert not [line for line in result.stderr.splitlines() if "Warning" in line]
