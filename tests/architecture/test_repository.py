@@ -19,7 +19,8 @@ def _tracked() -> list[Path]:
 
 
 def test_no_registry_host_and_no_data() -> None:
-    hosts = re.compile("pypi" + r"\.org|pythonhosted" + r"\.org")
+    names = ("pypi", "pythonhosted", "download.pytorch", "registry.npmjs", "conda.anaconda")
+    hosts = re.compile("|".join(re.escape(name) + r"\.(?:org|com)" for name in names))
     offenders = [
         path
         for path in _tracked()

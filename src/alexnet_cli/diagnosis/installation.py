@@ -20,11 +20,12 @@ from alexnet_cli.inference.obstacles import (
     old_driver,
     tensorrt_obstacles,
 )
-from alexnet_cli.inference.wheels import installed_versions, onnxruntime_wheels
+from alexnet_cli.inference.wheels import GPU_REQUIREMENT, installed_versions, onnxruntime_wheels
 
 DISTRIBUTION = "alexnet-cli"
 _SHOWN = ("torch", "torchvision", "triton", "onnx", "onnxscript", "safetensors", "numpy", "pillow")
-_TORCH_INDEX = "https://download.pytorch.org/whl"
+_TORCH_REPAIR = "pip install --force-reinstall torch torchvision"  # as published: for CUDA
+_CUDA_REPAIR = f"pip install --upgrade --force-reinstall torch torchvision {GPU_REQUIREMENT}"
 
 
 def list_versions(path: Sequence[str]) -> dict[str, str | None]:
@@ -71,8 +72,7 @@ def torch_import_findings() -> list[Finding]:
         importlib.import_module("torch")
     except (ImportError, OSError) as error:
         cause = f"PyTorch cannot be imported ({error})"
-        repair = "pip install --force-reinstall torch torchvision"
-        return [Finding(Level.BROKEN, "PyTorch", cause, repair)]
+        return [Finding(Level.BROKEN, "PyTorch", cause, _TORCH_REPAIR)]
     return []
 
 
@@ -130,7 +130,7 @@ def torch_findings(
     if torch_cuda is None:
         if not driver.gpus:
             return []
-        obstacle = Obstacle("this PyTorch is a CPU build", _torch_repair(onnxruntime_cuda))
+        obstacle = Obstacle("this PyTorch is a CPU build", _TORCH_REPAIR)
         return [broken("PyTorch", obstacle)]
     findings = []
     if driver.gpus and driver.cuda_version and driver.cuda_version[0] < int(majors[0] or 0):
@@ -140,10 +140,5 @@ def torch_findings(
             f"PyTorch is built with CUDA {torch_cuda}, ONNX Runtime with {onnxruntime_cuda}: "
             "their wheels of cuDNN write over each other"
         )
-        findings.append(Finding(level, "CUDA versions", cause, _torch_repair(onnxruntime_cuda)))
+        findings.append(Finding(level, "CUDA versions", cause, _CUDA_REPAIR))
     return findings
-
-
-def _torch_repair(cuda_version: str | None) -> str:
-    wanted = (cuda_version or "13.0").replace(".", "")[:3]
-    return f"pip install --force-reinstall torch torchvision --index-url {_TORCH_INDEX}/cu{wanted}"

@@ -20,6 +20,7 @@ from alexnet_cli.errors import AlexnetError
 from alexnet_cli.export.deploy import deploy, plan_deployment
 from alexnet_cli.export.settings import ExportSettings
 from alexnet_cli.files import atomic_write, temporary_folder
+from alexnet_cli.inference.runtime_errors import first_line
 from alexnet_cli.inference.session import load_model
 from alexnet_cli.inference.wheels import GPU_REQUIREMENT, has_gpu_wheel
 from alexnet_cli.manifest import InputSpec, Manifest, Network, NetworkSpec, Provenance
@@ -123,15 +124,11 @@ def _trial(
         begin = time.perf_counter()
         found_BK = answer()
     except (AlexnetError, RuntimeError, OSError) as error:  # CUDA's errors are RuntimeErrors
-        message = error.message if isinstance(error, AlexnetError) else _first_line(error)
+        message = error.message if isinstance(error, AlexnetError) else first_line(error)
         return Trial(runtime, device, time.perf_counter() - begin, error=message)
     batch_seconds = time.perf_counter() - begin
     difference = float(np.abs(found_BK - expected_BK).max())
     return Trial(runtime, device, seconds, batch_seconds, difference, detail)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _in_float64(network: PixelNetwork, images_BSSC: NDArray[np.uint8]) -> NDArray[np.float64]:

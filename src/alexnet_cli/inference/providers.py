@@ -7,9 +7,7 @@ node of the network where it was placed.
 
 import contextlib
 import os
-import re
 import sys
-import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +27,7 @@ from alexnet_cli.inference.obstacles import (
     load_failure,
     tensorrt_obstacles,
 )
+from alexnet_cli.inference.runtime_errors import first_line
 
 _NAMES = {CPU: "CPU", CUDA: "CUDA", TENSORRT: "TensorRT"}
 _RECORD_PLACES = "session.record_ep_graph_assignment_info"
@@ -40,9 +39,6 @@ _SHAPE_OPERATORS = frozenset(
 Therefore `session.disable_cpu_ep_fallback` is of no use here: it refuses these nodes too, and so
 every graph with a batch of any size. Nodes are looked at one by one instead.
 """
-_PLACE_IN_SOURCE = re.compile(
-    r"^\[ONNXRuntimeError\] : \d+ : \w+ : |^\S+\.cc:\d+ [^()]*\([^()]*\) "
-)
 _STATE = ort.capi.onnxruntime_pybind11_state
 _FAILURES = (
     RuntimeError, _STATE.Fail, _STATE.RuntimeException, _STATE.EPFail, _STATE.NotImplemented,
@@ -171,8 +167,7 @@ def _open_or_explain(open_with: Callable[[list[Any]], Any], providers: Providers
     try:
         return open_with(providers.names)
     except _FAILURES as error:
-        reason = _PLACE_IN_SOURCE.sub("", str(error).strip().splitlines()[0])
-        providers.failure = textwrap.shorten(reason, 200, placeholder=" …")
+        providers.failure = first_line(error)
     session = open_with([CPU])  # raises what is wrong with the model, if that is what is wrong
     if providers.required:
         raise _not_started(providers)

@@ -20,6 +20,7 @@ from alexnet_cli.inference.providers import (
     choose_providers,
     open_session,
 )
+from alexnet_cli.inference.runtime_errors import first_line
 from alexnet_cli.manifest import METADATA_KEY, Manifest, manifest_from_json
 
 GRAPH_KEY = "alexnet.graph"
@@ -37,13 +38,6 @@ _ORT_ERRORS = tuple(
         "NotImplemented", "RuntimeException", "EPFail",
     )
 )  # fmt: skip
-
-
-_ORT_NOISE = (
-    r"\[ONNXRuntimeError\] : \d+ : \w+ : "
-    # file:line, then a function with or without its signature
-    r"|(?:/[\w./+-]*/)?\w+\.(?:cc|cpp|h):\d+ (?:[\w:<>*&~ ]*[\w>]\([^)]*\)|\w+)"
-)
 
 _OTHER_EXPORT = "from another export"
 
@@ -87,7 +81,7 @@ class Model:
         try:
             (result,) = self._session.run([output], {"images": images_BSSC})
         except _ORT_ERRORS as error:
-            raise _unusable(self._path, _first_line(error)) from error
+            raise _unusable(self._path, f"ONNX Runtime: {first_line(error)}") from error
         if not np.isfinite(result).all():
             raise _unusable(self._path, "its answers are not finite numbers")
         return np.asarray(result, np.float32)
@@ -128,7 +122,7 @@ def load_model(path: Path, *, device: str = "auto", for_many: bool = True) -> Mo
         reason = (
             f"the weights beside it are cut short, or {_OTHER_EXPORT}"
             if is_short
-            else _first_line(error)
+            else f"ONNX Runtime: {first_line(error)}"
         )
         raise _unusable(path, reason) from error
     if text is None:
@@ -145,16 +139,6 @@ def load_model(path: Path, *, device: str = "auto", for_many: bool = True) -> Mo
     if for_many and weights is not None:
         _check_hash(weights)
     return Model(session, manifest, path, providers_note)
-
-
-def _first_line(error: Exception) -> str:
-    """Return what ONNX Runtime says, without its error codes and places in its source."""
-    import re
-    import textwrap
-
-    line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    words = re.sub(_ORT_NOISE, " ", line).removesuffix(".").split()
-    return f"ONNX Runtime: {textwrap.shorten(' '.join(words), 200, placeholder=' …')}"
 
 
 def _unusable(path: Path, reason: str, code: str | None = None) -> ModelFileError:

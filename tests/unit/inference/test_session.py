@@ -11,7 +11,6 @@ from alexnet_cli.errors import DeviceError, ModelFileError, UsageError
 from alexnet_cli.inference.providers import CUDA
 from alexnet_cli.inference.session import (
     WEIGHTS_FILE_KEY,
-    _first_line,
     load_model,
     read_safetensors,
 )
@@ -214,14 +213,6 @@ def test_a_shared_graph_beside_damaged_weights_is_told_in_one_short_line(exporte
     assert "(the weights beside it are cut short, or from another export)" in message
     assert len(message) < 250
     assert not [noise for noise in (".cc", "::", "[", "\n") if noise in message]
-
-
-def test_places_in_the_source_of_onnx_runtime_are_left_out():
-    told = RuntimeError(
-        "[ONNXRuntimeError] : 1 : FAIL : Load model from x.onnx failed:/onnxruntime_src/core/a-b/"
-        "model.cc:149 onnxruntime::Model::Model(onnx::ModelProto&&, const P&) Unknown format (9).\n"
-    )
-    assert _first_line(told) == "ONNX Runtime: Load model from x.onnx failed: Unknown format (9)"
 
 
 @pytest.mark.parametrize(
