@@ -14,9 +14,10 @@ from alexnet_cli.manifest import Manifest
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.checkpoint import TrainState
 from alexnet_cli.training.device import resolve_precision
-from alexnet_cli.training.job import Job, Reporter
+from alexnet_cli.training.job import Job
 from alexnet_cli.training.loop import Trainer
 from alexnet_cli.training.prepare import describe_model
+from alexnet_cli.training.reporter import Reporter
 
 
 def describe(config: TrainConfig, train: ImageArrays) -> Manifest:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from alexnet_cli.config import Freeze, TrainConfig
 from alexnet_cli.data.folder import list_classes, load_train
-from alexnet_cli.training.job import Conditions, Reporter
+from alexnet_cli.training.job import Conditions
 from alexnet_cli.training.pretrained import open_pretrained, settings_of
+from alexnet_cli.training.reporter import Reporter
 from alexnet_cli.training.start import new_job, train
 
 if len(sys.argv) < 2:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from alexnet_cli.config import TrainConfig
 from alexnet_cli.data.folder import list_classes, load_train
-from alexnet_cli.training.job import Conditions, Reporter, describe_job
+from alexnet_cli.training.job import Conditions, describe_job
+from alexnet_cli.training.reporter import Reporter
 from alexnet_cli.training.start import new_job, train
 
 if len(sys.argv) < 2:

@@ -16,7 +16,8 @@ from alexnet_cli.export.write import export_model
 from alexnet_cli.inference.session import load_model
 from alexnet_cli.models.build import build_network
 from alexnet_cli.training.checkpoint import EpochRow
-from alexnet_cli.training.job import Conditions, Reporter
+from alexnet_cli.training.job import Conditions
+from alexnet_cli.training.reporter import Reporter
 from alexnet_cli.training.retention import best_checkpoint
 from alexnet_cli.training.start import new_job, train
 

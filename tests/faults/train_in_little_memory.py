@@ -15,9 +15,10 @@ from alexnet_cli.config import Precision, TrainConfig
 from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.data.catalog import find_dataset
 from alexnet_cli.runs import RunFolder
-from alexnet_cli.training.job import Job, Reporter
+from alexnet_cli.training.job import Job
 from alexnet_cli.training.loop import Trainer
 from alexnet_cli.training.prepare import describe_model
+from alexnet_cli.training.reporter import Reporter
 
 folder, spare_mib, micro = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 

@@ -19,8 +19,9 @@ from alexnet_cli.data.folder import ImageFolder
 from alexnet_cli.errors import DataError, Interrupted
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.checkpoint import MODEL_FILE
-from alexnet_cli.training.job import Conditions, Job, Reporter
+from alexnet_cli.training.job import Conditions, Job
 from alexnet_cli.training.loop import Trainer
+from alexnet_cli.training.reporter import Reporter
 from alexnet_cli.training.retention import newest_checkpoint
 from alexnet_cli.training.signals import StopRequest
 from alexnet_cli.training.start import new_job

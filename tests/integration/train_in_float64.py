@@ -14,8 +14,9 @@ from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.manifest import InputSpec, Manifest, Network, NetworkSpec, Provenance
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.distributed import joined
-from alexnet_cli.training.job import Job, Reporter
+from alexnet_cli.training.job import Job
 from alexnet_cli.training.loop import Trainer
+from alexnet_cli.training.reporter import Reporter
 
 CLASSES = ("ant", "bee", "cat", "dog")
 CONFIG = TrainConfig(

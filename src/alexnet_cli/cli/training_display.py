@@ -1,19 +1,30 @@
-"""How training shows on the screen: a live bar on a terminal, one line an epoch elsewhere."""
+"""How training shows on the screen: live on a terminal, one line an epoch elsewhere."""
 
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.console import Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
 from alexnet_cli.cli.console import stderr_console
-from alexnet_cli.training.job import Reporter
+from alexnet_cli.training.reporter import Reporter
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from torch import nn
+
     from alexnet_cli.training.checkpoint import EpochRow
     from alexnet_cli.training.stuck import Diagnosis
 
 _WAIT_SHOWN = 0.05  # of an epoch's time; less is not worth a word
+_BLOCKS = "▁▂▃▄▅▆▇█"
+_CURVE_WIDTH = (4, 40)  # columns, at least and at most
+_LEAST_BAR = 12  # columns
+_BETWEEN = "   "
 
 
 class TrainingDisplay(Reporter):
@@ -26,25 +37,34 @@ class TrainingDisplay(Reporter):
 
     def __init__(self, num_epochs: int, *, quiet: bool) -> None:
         self._console, self._num_epochs, self._quiet = stderr_console(), num_epochs, quiet
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]:.0f} images/s"),
-            TimeRemainingColumn(),
-            console=self._console,
-            disable=quiet or not self._console.is_terminal,
-            transient=True,
+        self._epoch = self._done = self._total = self._first = 0
+        self._begin = 0.0
+        self._means: tuple[str, ...] = ()  # of this epoch
+        self._rate = ""
+        self._history: tuple[EpochRow, ...] = ()
+        is_live = not quiet and self._console.is_terminal
+        self._live = (
+            Live(console=self._console, get_renderable=self._render, transient=True)
+            if is_live
+            else None
         )
-        self._task = self._progress.add_task("starting", total=None, rate=0.0)
-        self._epoch, self._begin, self._first = 0, 0.0, 0
 
     def __enter__(self) -> Self:
-        self._progress.start()
+        if self._live:
+            self._live.start()
         return self
 
     def __exit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
-        self._progress.stop()
+        if self._live:
+            self._live.stop()
+
+    def on_start(
+        self,
+        network: "nn.Module",  # noqa: ARG002 - a curve needs none
+        history: "tuple[EpochRow, ...]",
+    ) -> None:
+        """Take over the curve of a run that is resumed."""
+        self._history = history
 
     def on_first_step(self, seconds: float) -> None:
         """Say how long the first update took: it is not the speed of the others."""
@@ -76,15 +96,17 @@ class TrainingDisplay(Reporter):
         """Move the bar."""
         if epoch != self._epoch:
             self._epoch, self._begin, self._first = epoch, time.perf_counter(), images_done
-            self._progress.reset(
-                self._task, total=images_total, description=f"epoch {epoch}/{self._num_epochs}"
-            )
-        seconds = time.perf_counter() - self._begin
-        rate = (images_done - self._first) / seconds if seconds > 0 else 0.0
-        self._progress.update(self._task, completed=images_done, rate=rate)
+            self._means = ()
+        self._done, self._total = images_done, images_total
+
+    def on_look(self, *, loss: float, top1: float, learning_rate: float) -> None:
+        """Show the means so far."""
+        self._means = (f"loss {loss:.3f}", f"top-1 {top1:.1%}")
+        self._rate = f"rate {learning_rate:.2g}"
 
     def on_epoch(self, row: "EpochRow", *, is_best: bool) -> None:
         """Print the epoch's line."""
+        self._history = (*self._history, row)
         if self._quiet:
             return
         width = len(str(self._num_epochs))
@@ -98,3 +120,71 @@ class TrainingDisplay(Reporter):
             f"{wait}{'  best' if is_best else ''}"
         )
         self._console.print(line, soft_wrap=True)
+
+    def _render(self) -> "RenderableType":
+        """Return the two live lines: the epoch's bar, and the figures."""
+        if not self._total:
+            return Text("starting")
+        speed = self._images_per_second()
+        bar = Table.grid(expand=True, padding=(0, 1))
+        bar.add_column(no_wrap=True)
+        bar.add_column(ratio=1)
+        bar.add_column(no_wrap=True, justify="right")
+        name = f"epoch {self._epoch}/{self._num_epochs}"
+        progress = ProgressBar(total=self._total, completed=self._done)
+        bar.add_row(name, progress, self._tail(self._console.width - len(name), speed))
+        return Group(bar, Text(self._figures(speed), no_wrap=True, overflow="ellipsis"))
+
+    def _tail(self, width: int, speed: float) -> str:
+        """Return what stands behind the bar: as much as leaves room for it."""
+        share = f"{self._done / self._total:.0%}"
+        images = f"{speed:,.0f} images/s" if speed else ""
+        counts = f"{self._done:,}/{self._total:,}"
+        for parts in ((self._rate, counts, images), (counts, images), (share, images)):
+            tail = "  ".join(filter(None, parts))
+            if len(tail) + _LEAST_BAR <= width:
+                return tail
+        return share
+
+    def _figures(self, speed: float) -> str:
+        """Join the figures, the most important first; what does not fit is left out."""
+        parts = [*([f"{duration(self._seconds_left(speed))} left"] if speed else []), *self._means]
+        if self._history:
+            last, best = self._history[-1].val_top1, max(row.val_top1 for row in self._history)
+            words = f"{last:.1%}, best {best:.1%}"
+            curve = self._curve(self._console.width - len(_BETWEEN.join([*parts, f"val  {words}"])))
+            parts.append(f"val {curve} {words}")
+        while len(parts) > 1 and len(_BETWEEN.join(parts)) > self._console.width:
+            parts.pop()
+        return _BETWEEN.join(parts)
+
+    def _curve(self, width: int) -> str:
+        least, most = _CURVE_WIDTH
+        if width < least or self._console.options.ascii_only:
+            return "top-1"
+        return sparkline([row.val_top1 for row in self._history][-min(width, most) :])
+
+    def _images_per_second(self) -> float:
+        seconds = time.perf_counter() - self._begin
+        return (self._done - self._first) / seconds if seconds > 0 else 0.0
+
+    def _seconds_left(self, speed: float) -> float:
+        """Return how long the rest of the run will take, at this epoch's speed."""
+        later_epochs = self._num_epochs - self._epoch
+        num_images = self._total - self._done + later_epochs * self._total
+        validation = self._history[-1].val_seconds if self._history else 0.0
+        return num_images / speed + validation * (later_epochs + 1)
+
+
+def sparkline(values: list[float]) -> str:
+    """Draw numbers as bars of eight heights, from the least to the most of them."""
+    least = min(values)
+    spread = max(values) - least or 1.0
+    return "".join(_BLOCKS[round((value - least) / spread * 7)] for value in values)
+
+
+def duration(seconds: float) -> str:
+    """Write a time in hours, minutes and seconds as 2:05:09, 5:09 or 0:09."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

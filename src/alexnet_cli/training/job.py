@@ -1,4 +1,4 @@
-"""What to train and who is told: the training loop's input."""
+"""What to train: the training loop's input."""
 
 from dataclasses import dataclass, field
 
@@ -11,32 +11,12 @@ from alexnet_cli.manifest import Manifest
 from alexnet_cli.models.build import num_parameters, outline_network
 from alexnet_cli.models.lrn import kernel_name
 from alexnet_cli.runs import RunFolder
-from alexnet_cli.training.checkpoint import ColourAxes, EpochRow
+from alexnet_cli.training.checkpoint import ColourAxes
 from alexnet_cli.training.device import describe_device
 from alexnet_cli.training.distributed import Ranks
 from alexnet_cli.training.pretrained import Pretrained
 from alexnet_cli.training.saving import SaveInterval
 from alexnet_cli.training.signals import StopRequest
-from alexnet_cli.training.stuck import Diagnosis
-
-
-class Reporter:
-    """Who is told how training goes; this one listens and says nothing."""
-
-    def on_first_step(self, seconds: float) -> None:
-        """After the first update of this process, which also prepares kernels and memory."""
-
-    def on_stuck(self, diagnosis: Diagnosis) -> None:
-        """After the first updates, when the loss has not moved from ln(classes)."""
-
-    def on_smaller_pieces(self, micro_batch_size: int) -> None:
-        """After memory ran out, before a batch is tried again in pieces of this many images."""
-
-    def on_step(self, epoch: int, images_done: int, images_total: int) -> None:
-        """After each update; counts are of the current epoch."""
-
-    def on_epoch(self, row: EpochRow, *, is_best: bool) -> None:
-        """After each validation."""
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ from alexnet_cli.evaluation.evaluate import Evaluation, evaluate
 from alexnet_cli.evaluation.torch_model import torch_logits
 from alexnet_cli.training import records
 from alexnet_cli.training.checkpoint import Checkpoint, EpochRow, Snapshot, TrainState, serialised
-from alexnet_cli.training.job import Job, Reporter
+from alexnet_cli.training.job import Job
 from alexnet_cli.training.learner import Learner, Outcome
 from alexnet_cli.training.prepare import batch_settings
+from alexnet_cli.training.reporter import Reporter
 from alexnet_cli.training.retention import saved_steps
 from alexnet_cli.training.saving import SaveClock, Saver
 from alexnet_cli.training.schedule import count_drops, crop_size_px, learning_rate
@@ -71,6 +72,7 @@ class Trainer:
         """
         self._clock.restart(self.state.step)
         self.learner.join()
+        self.reporter.on_start(self.learner.evaluated, self.state.history)
         try:
             with self.job.stop, self._saver:
                 while self.state.epoch < self.job.config.epochs:
@@ -174,6 +176,12 @@ class Trainer:
             num_right=int(self.job.ranks.total(sums.num_right)),
             train_seconds=before.train_seconds + time.perf_counter() - begin,
             wait_seconds=before.wait_seconds + wait_seconds,
+        )
+        done = min(self.state.batch * self.job.config.batch_size, self.batches.num_images)
+        self.reporter.on_look(
+            loss=total / done,
+            top1=self.state.num_right / done,
+            learning_rate=self._rate(self.state.step - 1),
         )
 
     def _require_finite(self, loss: float) -> None:

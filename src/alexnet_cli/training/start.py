@@ -36,7 +36,7 @@ from alexnet_cli.training.device import (
 )
 from alexnet_cli.training.distributed import is_lost_peer, lost_peer
 from alexnet_cli.training.drift import require_same_environment, settings_to_go_on
-from alexnet_cli.training.job import Conditions, Job, Reporter
+from alexnet_cli.training.job import Conditions, Job
 from alexnet_cli.training.loop import Trainer
 from alexnet_cli.training.memory import is_out_of_memory
 from alexnet_cli.training.prepare import (
@@ -46,6 +46,7 @@ from alexnet_cli.training.prepare import (
     resolve_sizes,
 )
 from alexnet_cli.training.pretrained import Pretrained, open_pretrained
+from alexnet_cli.training.reporter import Reporter
 from alexnet_cli.training.restarts import begun_run, launch_record
 from alexnet_cli.training.retention import newest_checkpoint
 from alexnet_cli.training.signals import StopRequest

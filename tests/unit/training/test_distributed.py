@@ -14,9 +14,10 @@ from alexnet_cli.errors import UsageError
 from alexnet_cli.manifest import Network, NetworkSpec
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.distributed import Ranks, named_ranks
-from alexnet_cli.training.job import Job, Reporter
+from alexnet_cli.training.job import Job
 from alexnet_cli.training.loop import Trainer
 from alexnet_cli.training.prepare import require_whole_batches
+from alexnet_cli.training.reporter import Reporter
 from alexnet_cli.training.signals import StopRequest
 
 

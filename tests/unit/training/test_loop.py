@@ -11,8 +11,9 @@ from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.errors import Interrupted, TrainingError
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.checkpoint import MODEL_FILE, OPTIMIZER_FILE
-from alexnet_cli.training.job import Job, Reporter
+from alexnet_cli.training.job import Job
 from alexnet_cli.training.loop import LOOK_EVERY, Trainer
+from alexnet_cli.training.reporter import Reporter
 from alexnet_cli.training.retention import best_checkpoint, newest_checkpoint
 from alexnet_cli.training.saving import SaveInterval
 from alexnet_cli.training.signals import StopRequest

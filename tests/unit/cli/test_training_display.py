@@ -1,0 +1,82 @@
+import io
+import math
+
+import pytest
+from rich.console import Console
+
+from alexnet_cli.cli import training_display
+from alexnet_cli.cli.training_display import TrainingDisplay, duration, sparkline
+from alexnet_cli.training.checkpoint import EpochRow
+
+
+def rows(count):
+    return tuple(
+        EpochRow(
+            epoch=number,
+            learning_rate=0.01,
+            train_loss=1.5,
+            train_top1=0.4,
+            val_loss=1.2,
+            val_top1=0.8 - 0.5 * math.exp(-number / 10),
+            train_seconds=120,
+            val_seconds=3,
+            images_per_second=383,
+        )
+        for number in range(1, count + 1)
+    )
+
+
+def shown(monkeypatch, *, width, encoding="utf-8", done=11):
+    """Return the lines that a terminal shows in the middle of an epoch."""
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    console = Console(file=stream, force_terminal=True, width=width, color_system=None)
+    monkeypatch.setattr(training_display, "stderr_console", lambda: console)
+    display = TrainingDisplay(90, quiet=False)
+    display.on_start(None, rows(done))
+    display.on_step(done + 1, 128, 45_000)
+    display.on_look(loss=0.578, top1=0.7996, learning_rate=0.01)
+    display.on_step(done + 1, 23_040, 45_000)
+    console.print(display._render())
+    stream.flush()
+    return stream.buffer.getvalue().decode(encoding).splitlines()
+
+
+@pytest.mark.parametrize("width", [20, 30, 40, 60, 80, 140])
+def test_two_lines_that_fit_whatever_the_width(monkeypatch, width):
+    lines = shown(monkeypatch, width=width)
+    assert len(lines) == 2
+    assert all(len(line) <= width for line in lines)
+    assert "left" in lines[1]
+    assert not [line for line in lines if "…" in line]
+
+
+def test_at_80_columns_nothing_is_left_out(monkeypatch):
+    bar, figures = shown(monkeypatch, width=80)
+    for words in ("epoch 12/90", "rate 0.01", "23,040/45,000", "images/s"):
+        assert words in bar
+    for words in ("loss 0.578", "top-1 80.0%", "█", "63.4%, best 63.4%", "left"):
+        assert words in figures
+
+
+def test_a_terminal_without_blocks_gets_none(monkeypatch):
+    lines = shown(monkeypatch, width=80, encoding="ascii")
+    assert "val top-1 63.4%" in lines[1]
+
+
+def test_before_the_first_validation_there_is_no_curve(monkeypatch):
+    assert "val" not in shown(monkeypatch, width=80, done=0)[1]
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [([0.1, 0.2, 0.8], "▁▂█"), ([0.5], "▁"), ([0.5, 0.5], "▁▁"), ([0.0, 1.0], "▁█")],
+)
+def test_sparkline(values, line):
+    assert sparkline(values) == line
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(8.6, "0:09"), (309, "5:09"), (7_509, "2:05:09"), (3_599.7, "1:00:00")]
+)
+def test_duration(seconds, words):
+    assert duration(seconds) == words
