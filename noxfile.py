@@ -70,6 +70,14 @@ def browser(session: nox.Session) -> None:
 
 
 @nox.session
+def trackers(session: nox.Session) -> None:
+    """Test the experiment trackers; the packages of two of them are large."""
+    if session.virtualenv.venv_backend != "none":
+        session.install("-e", ".[dev,tensorboard,wandb,mlflow]")
+    session.run("pytest", "tests/unit/tracking", *session.posargs)
+
+
+@nox.session
 def soak(session: nox.Session) -> None:
     """Train, kill and resume for half an hour; memory and open files must stay flat."""
     _install(session)

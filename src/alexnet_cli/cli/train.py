@@ -1,6 +1,8 @@
 """`alexnet train`."""
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +16,8 @@ from alexnet_cli.errors import UsageError
 from alexnet_cli.runs import NEWEST, RUNS_FOLDER, SAVE_MINUTES, newest_run
 
 if TYPE_CHECKING:
+    from alexnet_cli.tracking.reporting import TrackingReporter
+    from alexnet_cli.tracking.tracker import TrackerName
     from alexnet_cli.training.checkpoint import Checkpoint
     from alexnet_cli.training.distributed import Ranks
     from alexnet_cli.training.job import Job
@@ -82,6 +86,17 @@ def command(
             help="Threads that decode images; 0: as many as cores. The result is the same.",
         ),
     ] = 0,
+    tensorboard: Annotated[
+        bool,
+        typer.Option("--tensorboard", help="Write events for: tensorboard --logdir runs."),
+    ] = False,
+    wandb: Annotated[
+        bool,
+        typer.Option("--wandb", help="Log to Weights & Biases, or WANDB_MODE=offline."),
+    ] = False,
+    mlflow: Annotated[
+        bool, typer.Option("--mlflow", help="Log to MLflow, at MLFLOW_TRACKING_URI.")
+    ] = False,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -97,6 +112,7 @@ def command(
         return
     if resume is not None and name is not None:
         raise UsageError("--name is for new runs", hint="leave it out with --resume")
+    chosen = _trackers({"tensorboard": tensorboard, "wandb": wandb, "mlflow": mlflow})
     if _is_launched(processes, device=device, max_restarts=max_restarts):
         return
     from alexnet_cli.training.distributed import Ranks, ToldElsewhereError, joined
@@ -117,7 +133,8 @@ def command(
     try:
         with joined() as ranks:
             job, checkpoint = ranks.together(lambda: prepare(ranks))
-            _train(job, checkpoint, quiet=quiet, as_json=json)
+            trackers = chosen if ranks.is_first else []
+            _train(job, checkpoint, trackers=trackers, quiet=quiet, as_json=json)
     except ToldElsewhereError as error:
         raise typer.Exit(error.exit_code) from error
 
@@ -154,15 +171,59 @@ def _is_launched(processes: int, *, device: str, max_restarts: int) -> bool:
     return True
 
 
+def _trackers(switches: dict[str, bool]) -> "list[TrackerName]":
+    """Return the trackers asked for.
+
+    Raises:
+        UsageError: One is not installed.
+    """
+    if not any(switches.values()):
+        return []
+    from alexnet_cli.tracking.tracker import TrackerName, require_package
+
+    names = [TrackerName(name) for name, is_on in switches.items() if is_on]
+    for name in names:
+        require_package(name)
+    return names
+
+
+@contextlib.contextmanager
+def _tracking(
+    names: "list[TrackerName]", job: "Job", *, first_epoch: int
+) -> "Iterator[list[TrackingReporter]]":
+    """Open trackers, and close them however training ends."""
+    if not names:
+        yield []
+        return
+    from alexnet_cli.tracking.reporting import TrackingReporter
+    from alexnet_cli.tracking.tracker import open_tracker
+
+    with contextlib.ExitStack() as open_ones:
+        reporters = []
+        for name in names:
+            tracker = open_tracker(name, job.run, first_epoch=first_epoch)
+            reporters.append(TrackingReporter(tracker, job, note))
+            open_ones.callback(reporters[-1].close)
+        yield reporters
+
+
 def _say_nothing(_message: str) -> None:
     """Leave it to the first of several processes."""
 
 
-def _train(job: "Job", checkpoint: "Checkpoint | None", *, quiet: bool, as_json: bool) -> None:
+def _train(
+    job: "Job",
+    checkpoint: "Checkpoint | None",
+    *,
+    trackers: "list[TrackerName]",
+    quiet: bool,
+    as_json: bool,
+) -> None:
     """Train, report, print the result; only the first of several processes speaks."""
     from alexnet_cli.cli.training_display import TrainingDisplay
     from alexnet_cli.training import records, start
     from alexnet_cli.training.job import describe_job
+    from alexnet_cli.training.reporter import Reporters
 
     quiet = quiet or not job.ranks.is_first
     if checkpoint is not None:
@@ -170,8 +231,12 @@ def _train(job: "Job", checkpoint: "Checkpoint | None", *, quiet: bool, as_json:
         if checkpoint.state.epoch >= job.config.epochs:
             note(f"it has all its {job.config.epochs} epochs; more with: --epochs N", quiet=quiet)
     note(describe_job(job), quiet=quiet)
-    with TrainingDisplay(job.config.epochs, quiet=quiet) as display:
-        best = start.train(job, checkpoint, display)
+    num_done = len(checkpoint.state.history) if checkpoint else 0
+    with (
+        _tracking(trackers, job, first_epoch=num_done) as tracking,
+        TrainingDisplay(job.config.epochs, quiet=quiet) as display,
+    ):
+        best = start.train(job, checkpoint, Reporters(display, *tracking))
     note(f"best validation top-1 {best.val_top1:.2%} in epoch {best.epoch}", quiet=quiet)
     if not job.ranks.is_first:
         return
