@@ -70,6 +70,13 @@ def browser(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation site into site/."""
+    _install(session)
+    session.run("mkdocs", "build", "--strict", env={"NO_MKDOCS_2_WARNING": "1"})
+
+
+@nox.session
 def trackers(session: nox.Session) -> None:
     """Test the experiment trackers; the packages of two of them are large."""
     if session.virtualenv.venv_backend != "none":

@@ -68,12 +68,15 @@ def recipe_settings(recipe: Recipe, model: Network) -> dict[str, Any]:
 def adapted(recipe: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """Return a recipe's settings as they go with a user's.
 
-    Stages come after the same share of another number of epochs, and not with another schedule.
+    Early crops are for the recipe's own sizes of image and crop. Stages come after the same share
+    of another number of epochs, and not with another schedule.
 
     Args:
         recipe: Of `recipe_settings`.
         own: What the user set.
     """
+    if own.keys() & {"image_size", "crop_size"}:
+        recipe = {name: value for name, value in recipe.items() if name != "early_crop_size"}
     if not recipe.get("drop_epochs") or "drop_epochs" in own:
         return recipe
     if own.get("schedule", Schedule.STAGES) != Schedule.STAGES:

@@ -84,3 +84,10 @@ def test_stages_follow_the_number_of_epochs(own, expected):
     recipe = recipe_settings(Recipe.PAPER, Network.CUDA_CONVNET_18PCT)
     assert adapted(recipe, own)["drop_epochs"] == expected
     assert adapted({"epochs": 3}, own) == {"epochs": 3}
+
+
+def test_early_crops_are_for_the_recipes_own_sizes():
+    recipe = recipe_settings(Recipe.FAST, Network.ALEXNET_CIFAR)
+    assert "early_crop_size" in adapted(recipe, {"epochs": 3})
+    for size in ("image_size", "crop_size"):
+        assert "early_crop_size" not in adapted(recipe, {size: 24})
