@@ -9,9 +9,11 @@ from alexnet_cli.cli.options import Device, Json, Quiet, TrainedOn
 from alexnet_cli.cli.predict_request import DEFAULTS, MAX_BATCH_SIZE, PredictRequest
 
 EXAMPLES = (
-    "Examples: alexnet predict photo.jpg --top-k 3 | alexnet predict photos/ --csv > answers.csv | "
-    "alexnet predict 'photos/**/*.png' --json | alexnet predict - < photo.jpg | "
-    "find . -name '*.jpg' -print0 | alexnet predict --files-from - --copy-to sorted"
+    "alexnet predict photo.jpg --top-k 3",
+    "alexnet predict photos/ --csv > answers.csv",
+    "alexnet predict 'photos/**/*.png' --json",
+    "alexnet predict - < photo.jpg",
+    "find . -name '*.jpg' -print0 | alexnet predict --files-from - --copy-to sorted",
 )
 
 

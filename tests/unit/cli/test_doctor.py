@@ -6,7 +6,7 @@ import pytest
 from typer.main import get_command
 
 from alexnet_cli.cli.app import build_app
-from alexnet_cli.cli.doctor import known_variables
+from alexnet_cli.cli.variables import known_variables
 
 
 def _read_by(command):
