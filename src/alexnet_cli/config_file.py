@@ -52,7 +52,8 @@ def config_schema() -> dict[str, Any]:
         # Draft 7, which editors of TOML know, ignores what stands beside a reference.
         if reference := field.pop("$ref", None):
             chosen = choices[reference.rpartition("/")[2]]
-            field.update(type=chosen["type"], enum=chosen["enum"])
+            words = field.get("description", chosen["description"])  # left out where they are equal
+            field.update(type=chosen["type"], enum=chosen["enum"], description=words)
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         **schema,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import Run
+from tests.conftest import TINY, Run
 
 
 @pytest.fixture
@@ -159,6 +159,25 @@ def test_config_file_repeats_the_run_byte_for_byte(work: Path, alexnet: Run) -> 
     (name,) = {path.name for path in (second / "checkpoints").iterdir()} & {"step-16"}
     weights = [run / "checkpoints" / name / "model.safetensors" for run in (first, second)]
     assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_a_run_of_a_recipe_repeats_from_its_own_config(isolated: Path, alexnet: Run) -> None:
+    settings = ("--recipe", "fast", "--no-lrn", "--activation", "tanh", "--early-crop-size", "8")
+    settings += ("--ema-decay", "0.9", "--seed", "7", "--save-steps", "5")
+    first = alexnet("train", *TINY, *settings, "--epochs", "2", "--name", "first")
+    assert first.returncode == 0, first.stderr
+    config = Path("runs/first/config.toml")
+    again = alexnet("train", "--config", config, "--save-steps", "5", "--name", "again")
+    assert again.returncode == 0, again.stderr
+    runs = [Path("runs", name) for name in ("first", "again")]
+    assert (
+        runs[0].joinpath("config.toml").read_bytes() == runs[1].joinpath("config.toml").read_bytes()
+    )
+    kept = [sorted(path.relative_to(run) for path in run.rglob("*.safetensors")) for run in runs]
+    assert kept[0] == kept[1]
+    assert len(kept[0]) >= 4
+    for name in kept[0]:
+        assert (runs[0] / name).read_bytes() == (runs[1] / name).read_bytes(), name
 
 
 def test_flag_beats_environment_beats_file_beats_default(alexnet: Run) -> None:

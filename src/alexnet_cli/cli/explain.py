@@ -40,7 +40,9 @@ _TRAINING = (  # where the code says how training differs from the paper's
 
 
 def command(
-    name: Annotated[Network, typer.Argument(help="The network.")] = Network.ALEXNET,
+    name: Annotated[
+        Network, typer.Argument(metavar="NAME", help="The network; see: alexnet models.")
+    ] = Network.ALEXNET,
     classes: Annotated[
         int | None,
         typer.Option(

@@ -28,7 +28,7 @@ def command(
     model: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[MODEL]",
+            metavar="MODEL",
             help="Run folder, checkpoint folder, .safetensors or owt; the newest run by default.",
             show_default=False,
         ),

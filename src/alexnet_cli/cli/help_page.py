@@ -62,7 +62,8 @@ def _sections(
             continue
         group = getattr(parameter, "rich_help_panel", None)
         if parameter.param_type_name == "argument":
-            arguments.append(row)
+            name, words = row
+            arguments.append((name.partition(" ")[0], words))  # without its type, or all choices
         elif group:
             grouped.setdefault(group, []).append(row)
         else:

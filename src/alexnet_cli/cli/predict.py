@@ -21,6 +21,7 @@ def command(
     images: Annotated[
         list[str] | None,
         typer.Argument(
+            metavar="IMAGES",
             help="Files, folders with all below them, quoted patterns ('*.png', 'photos/**'), or - "
             "for an image's bytes on stdin.",
             show_default=False,
