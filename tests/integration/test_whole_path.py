@@ -181,7 +181,8 @@ def test_a_run_of_a_recipe_repeats_from_its_own_config(isolated: Path, alexnet: 
 
 
 def test_flag_beats_environment_beats_file_beats_default(alexnet: Run) -> None:
-    Path("c.toml").write_text("epochs = 3\nbatch_size = 32\nmomentum = 0.5\nmodel = 'alexnet'\n")
+    lines = ("epochs = 3", "batch_size = 32", "momentum = 0.5", "model = 'alexnet-cifar-bn'")
+    Path("c.toml").write_text("\n".join(lines))
     result = alexnet(
         "train", "--config", "c.toml", "--dry-run", "--batch_size=64", "--learning_rate", "1e-5",
         env={"ALEXNET_EPOCHS": "5", "ALEXNET_BATCH_SIZE": "16"},
@@ -190,7 +191,7 @@ def test_flag_beats_environment_beats_file_beats_default(alexnet: Run) -> None:
     assert config["batch_size"] == 64
     assert config["epochs"] == 5
     assert config["momentum"] == 0.5
-    assert config["model"] == "alexnet"
+    assert config["model"] == "alexnet-cifar-bn"
     assert config["learning_rate"] == 1e-5
     assert config["weight_decay"] == 5e-4
 
