@@ -45,6 +45,9 @@ and let the file begin with this line:
 #:schema ./alexnet.schema.json
 ```
 
+Without an editor, `taplo check` says the same. What two values need of each other, no schema can
+say: `alexnet train --dry-run` does.
+
 The `config.toml` of a run has no such line: it would name a place that another machine has not.
 """
 
