@@ -31,7 +31,9 @@ def _modules_after(*arguments: str) -> set[str]:
         ("--version",),
         ("train", "--help"),
         ("predict", "--help"),
-        ("train", "--dry-run"),
+        ("config",),
+        ("config", "--schema"),
+        ("config", "--toml"),
         ("download", "--data", "shapes"),
         ("data",),
         ("data", "--help"),
@@ -46,12 +48,13 @@ def test_heavy_libraries_stay_out(arguments: tuple[str, ...]) -> None:
 
 
 @pytest.mark.alone
-def test_help_is_quick() -> None:
+@pytest.mark.parametrize("arguments", [("--help",), ("train", "--help")])
+def test_help_is_quick(arguments: tuple[str, ...]) -> None:
     seconds = []
     for _ in range(5):
         begin = time.perf_counter()
         subprocess.run(
-            [sys.executable, "-m", "alexnet_cli", "--help"], capture_output=True, check=True
+            [sys.executable, "-m", "alexnet_cli", *arguments], capture_output=True, check=True
         )
         seconds.append(time.perf_counter() - begin)
     # The promise is 0.3 s; the margin is for busy machines.

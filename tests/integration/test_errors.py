@@ -24,6 +24,8 @@ from tests.conftest import TINY, Run
         (("train", "--model", "vgg"), 2, "vgg"),
         (("train", "--data", "shapes", "--model", "alexnet"), 2, "227"),
         (("train", "--data", "shapes", "--crop-size", "40"), 2, "40"),
+        (("train", "--data", "shapes", "--crop-size", "40", "--dry-run"), 2, "40"),
+        (("train", "--resume", "--dry-run"), 2, "--dry-run"),
         (("train", "--data", "shapes", "--val-size", "10000"), 2, "10000"),
         (("train", "--device", "tpu"), 2, "tpu"),
         (("train", "--config", "missing.toml"), 2, "missing.toml"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import Run
+from tests.conftest import TINY, Run
 
 
 @pytest.fixture
@@ -161,8 +161,28 @@ def test_config_file_repeats_the_run_byte_for_byte(work: Path, alexnet: Run) -> 
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
+def test_a_run_of_a_recipe_repeats_from_its_own_config(isolated: Path, alexnet: Run) -> None:
+    settings = ("--recipe", "fast", "--no-lrn", "--activation", "tanh", "--early-crop-size", "8")
+    settings += ("--ema-decay", "0.9", "--seed", "7", "--save-steps", "5")
+    first = alexnet("train", *TINY, *settings, "--epochs", "2", "--name", "first")
+    assert first.returncode == 0, first.stderr
+    config = Path("runs/first/config.toml")
+    again = alexnet("train", "--config", config, "--save-steps", "5", "--name", "again")
+    assert again.returncode == 0, again.stderr
+    runs = [Path("runs", name) for name in ("first", "again")]
+    assert (
+        runs[0].joinpath("config.toml").read_bytes() == runs[1].joinpath("config.toml").read_bytes()
+    )
+    kept = [sorted(path.relative_to(run) for path in run.rglob("*.safetensors")) for run in runs]
+    assert kept[0] == kept[1]
+    assert len(kept[0]) >= 4
+    for name in kept[0]:
+        assert (runs[0] / name).read_bytes() == (runs[1] / name).read_bytes(), name
+
+
 def test_flag_beats_environment_beats_file_beats_default(alexnet: Run) -> None:
-    Path("c.toml").write_text("epochs = 3\nbatch_size = 32\nmomentum = 0.5\nmodel = 'alexnet'\n")
+    lines = ("epochs = 3", "batch_size = 32", "momentum = 0.5", "model = 'alexnet-cifar-bn'")
+    Path("c.toml").write_text("\n".join(lines))
     result = alexnet(
         "train", "--config", "c.toml", "--dry-run", "--batch_size=64", "--learning_rate", "1e-5",
         env={"ALEXNET_EPOCHS": "5", "ALEXNET_BATCH_SIZE": "16"},
@@ -171,7 +191,7 @@ def test_flag_beats_environment_beats_file_beats_default(alexnet: Run) -> None:
     assert config["batch_size"] == 64
     assert config["epochs"] == 5
     assert config["momentum"] == 0.5
-    assert config["model"] == "alexnet"
+    assert config["model"] == "alexnet-cifar-bn"
     assert config["learning_rate"] == 1e-5
     assert config["weight_decay"] == 5e-4
 

@@ -8,6 +8,7 @@ import typer
 from alexnet_cli import __version__
 from alexnet_cli.cli.console import report_error
 from alexnet_cli.cli.entry import main
+from alexnet_cli.cli.help_page import HelpCommand, HelpGroup, examples_text
 
 __all__ = ["COMMANDS", "build_app", "main", "run_typer"]
 
@@ -15,6 +16,7 @@ COMMANDS = {
     "download": "Fetch a dataset into the cache folder, its hash checked before it is opened.",
     "data": "Show what the cache folder holds, check it, and look at images.",
     "train": "Train a network; the run folder's path is the result.",
+    "config": "Show each setting that train would take, and where it came from.",
     "evaluate": "Measure a model: top-1 with its 95 % interval, top-5, loss, and each class.",
     "export": "Write the best checkpoint as ONNX or safetensors, compared with PyTorch.",
     "predict": "Classify images with an exported model, without PyTorch.",
@@ -25,8 +27,18 @@ COMMANDS = {
     "demo": "Run the whole path on images that this package draws itself.",
 }
 
+EXAMPLES = (
+    "alexnet demo",
+    "alexnet download",
+    "alexnet train --epochs 90 --batch-size 128",
+    "alexnet evaluate",
+    "alexnet export --format onnx",
+    "alexnet predict img.png",
+)
+
 CONTEXT_SETTINGS = {
     "help_option_names": ["-h", "--help"],
+    "max_content_width": 100,
     # `--learning_rate` is `--learning-rate`, for every option.
     "token_normalize_func": lambda token: token.replace("_", "-"),
 }
@@ -42,23 +54,30 @@ def build_app(*, only: str | None = None, outline: bool = False) -> typer.Typer:
     app = typer.Typer(
         name="alexnet",
         help="Train, evaluate, export and predict with AlexNet.",
-        no_args_is_help=True,
+        cls=HelpGroup,
+        invoke_without_command=True,
         context_settings=CONTEXT_SETTINGS,
         pretty_exceptions_enable=False,
-        epilog="Start with: alexnet demo. Then: download, train, evaluate, export, predict.",
+        rich_markup_mode=None,
+        epilog=examples_text(EXAMPLES),
     )
     app.callback()(_root)
     for name in [only] if only else COMMANDS:
         if outline:
-            app.command(name, short_help=COMMANDS[name])(_outline_command)
+            app.command(name, cls=HelpCommand, short_help=COMMANDS[name])(_outline_command)
             continue
         module = importlib.import_module(f"alexnet_cli.cli.{name.replace('-', '_')}")
         if hasattr(module, "build_group"):
-            group = typer.Typer(epilog=module.EXAMPLES)
+            group = typer.Typer(
+                cls=HelpGroup, rich_markup_mode=None, epilog=examples_text(module.EXAMPLES)
+            )
             module.build_group(group)
             app.add_typer(group, name=name, short_help=COMMANDS[name])
         else:
-            app.command(name, short_help=COMMANDS[name], epilog=module.EXAMPLES)(module.command)
+            epilog = examples_text(module.EXAMPLES)
+            app.command(name, cls=HelpCommand, short_help=COMMANDS[name], epilog=epilog)(
+                module.command
+            )
     return app
 
 
@@ -73,14 +92,18 @@ def _show_version(value: bool) -> None:
 
 
 def _root(
-    version: bool = typer.Option(
+    context: typer.Context,
+    version: bool = typer.Option(  # noqa: ARG001 - its callback has acted
         False, "--version", help="Show the version and exit.", callback=_show_version, is_eager=True
     ),
-    debug: bool = typer.Option(
+    debug: bool = typer.Option(  # noqa: ARG001 - `entry.run` has acted
         False, "--debug", help="Show the traceback of an error (also ALEXNET_DEBUG=1)."
     ),
 ) -> None:
     """Train, evaluate, export and predict with AlexNet."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
 
 
 def run_typer(arguments: list[str], *, debug: bool) -> int:
@@ -99,9 +122,17 @@ def run_typer(arguments: list[str], *, debug: bool) -> int:
     except typer.TyperException as error:  # the command line itself is wrong
         if debug:
             raise
-        message = error.format_message()
         hint = f"see: alexnet {first} --help" if first in COMMANDS else "see: alexnet --help"
-        if message:  # `alexnet` alone has shown its help, there is nothing to add
-            report_error(message, hint, "usage", as_json="--json" in arguments)
+        report_error(_in_words(error), hint, "usage", as_json="--json" in arguments)
         return error.exit_code
     return status if isinstance(status, int) else 0
+
+
+def _in_words(error: typer.TyperException) -> str:
+    """Name the environment variable where a wrong value came from one."""
+    if isinstance(error, typer.BadParameter) and error.ctx and error.param:
+        source = error.ctx.get_parameter_source(error.param.name)
+        variable = error.param.envvar
+        if isinstance(variable, str) and source is not None and source.name == "ENVIRONMENT":
+            return f"{variable}={os.environ[variable]}: {error.message}"
+    return error.format_message()

@@ -15,6 +15,7 @@ from alexnet_cli.cli.console import (
     printable,
     stdout_console,
 )
+from alexnet_cli.cli.help_page import HelpCommand, examples_text
 from alexnet_cli.cli.options import Json, Quiet
 from alexnet_cli.config import TrainConfig
 from alexnet_cli.errors import UsageError
@@ -23,7 +24,18 @@ if TYPE_CHECKING:
     from alexnet_cli.data.catalog import Dataset
     from alexnet_cli.data.inventory import Entry
 
-EXAMPLES = "Examples: alexnet data; alexnet data verify; alexnet data show --augmented"
+EXAMPLES = (
+    "alexnet data",
+    "alexnet data verify",
+    "alexnet data show --augmented",
+)
+_VERIFY_EXAMPLES = ("alexnet data verify", "alexnet data verify --json")
+_SHOW_EXAMPLES = (
+    "alexnet data show",
+    "alexnet data show --data photos --split val --output held-out.png",
+    "alexnet data show --augmented --config runs/alexnet-cifar-cifar10/config.toml",
+    "alexnet data show --class cat --class dog --count 20",
+)
 
 _SHOWN_FIELDS = (
     "data", "model", "recipe", "image_size", "crop_size", "early_crop_size", "pad", "flip",
@@ -35,8 +47,11 @@ _NUM_NAMED = 8  # classes that a message names
 def build_group(group: typer.Typer) -> None:
     """Add the commands below `alexnet data`."""
     group.callback(invoke_without_command=True)(command)
-    group.command("verify", epilog="Example: alexnet data verify --json")(verify)
-    group.command("show", epilog="Example: alexnet data show --data photos --augmented")(show)
+    for name, command_below, examples in (
+        ("verify", verify, _VERIFY_EXAMPLES),
+        ("show", show, _SHOW_EXAMPLES),
+    ):
+        group.command(name, cls=HelpCommand, epilog=examples_text(examples))(command_below)
 
 
 def command(context: typer.Context, json: Json = False) -> None:

@@ -10,7 +10,10 @@ from alexnet_cli.cli.options import Device, Quiet
 if TYPE_CHECKING:
     from alexnet_cli.data.arrays import ImageSource
 
-EXAMPLES = "Example: alexnet demo"
+EXAMPLES = (
+    "alexnet demo",
+    "alexnet demo --device cpu",
+)
 _NUM_PREDICTED = 10
 _EXPECTED_TOP1 = 0.9
 

@@ -9,18 +9,18 @@ import typer
 
 from alexnet_cli.cli.console import note, print_json, printable, stdout_console
 from alexnet_cli.cli.options import Json, Quiet
+from alexnet_cli.cli.variables import known_variables
 
 if TYPE_CHECKING:
     from alexnet_cli.diagnosis.examine import Diagnosis
     from alexnet_cli.diagnosis.findings import Finding
     from alexnet_cli.diagnosis.trial import Trial
 
-EXAMPLES = "Examples: alexnet doctor; alexnet doctor --deep; alexnet doctor --json"
-
-_OTHER_VARIABLES = (
-    "ALEXNET_HOME", "ALEXNET_DEBUG", "ALEXNET_DEVICE", "ALEXNET_MIRROR", "ALEXNET_OFFLINE",
-    "ALEXNET_TEST_CIFAR10",
-)  # fmt: skip
+EXAMPLES = (
+    "alexnet doctor",
+    "alexnet doctor --deep",
+    "alexnet doctor --json",
+)
 
 
 def command(
@@ -57,13 +57,6 @@ def command(
     note(f"took {time.perf_counter() - begin:.1f} s", quiet=quiet)
     if diagnosis.num_broken:
         raise typer.Exit(1)
-
-
-def known_variables() -> list[str]:
-    """Return the environment variables that a command reads."""
-    from alexnet_cli.config import TrainConfig
-
-    return [*_OTHER_VARIABLES, *(f"ALEXNET_{name.upper()}" for name in TrainConfig.model_fields)]
 
 
 def _run_trials(diagnosis: "Diagnosis") -> "tuple[list[Trial], list[Finding]]":

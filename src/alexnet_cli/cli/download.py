@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from alexnet_cli.data.published import PublishedFile
     from alexnet_cli.data.transfer import Transfer
 
-EXAMPLES = "Example: alexnet download --archive ~/cifar-10-binary.tar.gz"
+EXAMPLES = (
+    "alexnet download",
+    "alexnet download --data cifar100",
+    "alexnet download --archive ~/cifar-10-binary.tar.gz",
+    "alexnet download --mirror https://my.server/folder",
+    "alexnet download --weights owt",
+)
 
 
 def command(

@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     from alexnet_cli.manifest import Provenance
 
 EXAMPLES = (
-    "Examples: alexnet evaluate runs/alexnet-cifar-cifar10 --views 10; "
-    "alexnet evaluate --corrupt jpeg:3"
+    "alexnet evaluate",
+    "alexnet evaluate runs/alexnet-cifar-cifar10 --views 10",
+    "alexnet evaluate model.onnx --data cifar10.1",
+    "alexnet evaluate --corrupt jpeg:3",
+    "alexnet evaluate --split val --json",
 )
 
 _NUM_NAMED = 5  # classes that a message names

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
     from alexnet_cli.models.explain import LayerRow
 
-EXAMPLES = "Example: alexnet explain alexnet --groups 1"
+EXAMPLES = (
+    "alexnet explain alexnet",
+    "alexnet explain alexnet --groups 1 --no-lrn",
+    "alexnet explain alexnet-cifar --crop-size 32 --json",
+)
 
 _COLUMNS = ("layer", "output", "k/s/p/g", "parameters", "MACs", "sees", "memory", "paper")
 _DISPENSABLE = ("memory", "sees")  # on a narrow console, the first one first
@@ -36,7 +40,9 @@ _TRAINING = (  # where the code says how training differs from the paper's
 
 
 def command(
-    name: Annotated[Network, typer.Argument(help="The network.")] = Network.ALEXNET,
+    name: Annotated[
+        Network, typer.Argument(metavar="NAME", help="The network; see: alexnet models.")
+    ] = Network.ALEXNET,
     classes: Annotated[
         int | None,
         typer.Option(

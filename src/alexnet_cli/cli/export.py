@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from alexnet_cli.export.write import Exported
 
 EXAMPLES = (
-    "Examples: alexnet export --format all --shared-weights; "
-    "alexnet export --precision int8 --output small; alexnet export --views 10"
+    "alexnet export",
+    "alexnet export runs/alexnet-cifar-cifar10 --format all --shared-weights",
+    "alexnet export --precision int8 --output small",
+    "alexnet export --views 10",
 )
 
 _NUM_COMPARED, _NUM_CALIBRATION = 1_000, 500
@@ -26,7 +28,7 @@ def command(
     model: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[MODEL]",
+            metavar="MODEL",
             help="Run folder, checkpoint folder, .safetensors or owt; the newest run by default.",
             show_default=False,
         ),

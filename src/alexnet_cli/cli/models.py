@@ -6,7 +6,10 @@ from alexnet_cli.cli.console import print_json, stdout_console
 from alexnet_cli.cli.options import Json
 from alexnet_cli.manifest import Network
 
-EXAMPLES = "Example: alexnet models --json"
+EXAMPLES = (
+    "alexnet models",
+    "alexnet models --json",
+)
 
 
 def command(json: Json = False) -> None:

@@ -30,7 +30,7 @@ TrainedOn = Annotated[
 ModelPath = Annotated[
     Path | None,
     typer.Argument(
-        metavar="[MODEL]",
+        metavar="MODEL",
         help="Run folder, checkpoint folder, .onnx or .safetensors; the newest run by default.",
         show_default=False,
     ),

@@ -9,9 +9,11 @@ from alexnet_cli.cli.options import Device, Json, Quiet, TrainedOn
 from alexnet_cli.cli.predict_request import DEFAULTS, MAX_BATCH_SIZE, PredictRequest
 
 EXAMPLES = (
-    "Examples: alexnet predict photo.jpg --top-k 3 | alexnet predict photos/ --csv > answers.csv | "
-    "alexnet predict 'photos/**/*.png' --json | alexnet predict - < photo.jpg | "
-    "find . -name '*.jpg' -print0 | alexnet predict --files-from - --copy-to sorted"
+    "alexnet predict photo.jpg --top-k 3",
+    "alexnet predict photos/ --csv > answers.csv",
+    "alexnet predict 'photos/**/*.png' --json",
+    "alexnet predict - < photo.jpg",
+    "find . -name '*.jpg' -print0 | alexnet predict --files-from - --copy-to sorted",
 )
 
 
@@ -19,6 +21,7 @@ def command(
     images: Annotated[
         list[str] | None,
         typer.Argument(
+            metavar="IMAGES",
             help="Files, folders with all below them, quoted patterns ('*.png', 'photos/**'), or - "
             "for an image's bytes on stdin.",
             show_default=False,

@@ -22,7 +22,16 @@ if TYPE_CHECKING:
     from alexnet_cli.training.distributed import Ranks
     from alexnet_cli.training.job import Job
 
-EXAMPLES = "Example: alexnet train --epochs 90 --batch-size 128 --lr 0.01"
+EXAMPLES = (
+    "alexnet train",
+    "alexnet train --epochs 90 --batch-size 128 --lr 0.01",
+    "alexnet train --recipe fast --data photos --val-size 500",
+    "alexnet train --config runs/alexnet-cifar-cifar10/config.toml",
+    "alexnet train --resume",
+)
+
+_SAVING, _PROCESSES = "Run folder and saving", "Several processes"
+_TRACKING = "Experiment trackers"
 
 
 @with_config_flags
@@ -37,6 +46,7 @@ def command(
             help="Go on with a run, with its own configuration; without RUN: the newest one.",
             metavar="[RUN]",
             show_default=False,
+            rich_help_panel=_SAVING,
         ),
     ] = None,
     allow_drift: Annotated[
@@ -44,37 +54,66 @@ def command(
         typer.Option(
             "--allow-drift",
             help="With --resume: go on with other settings, or on other hardware.",
+            rich_help_panel=_SAVING,
         ),
     ] = False,
     save_minutes: Annotated[
         float,
         typer.Option(
-            min=0, help="Save inside an epoch too, after so many minutes; 0: only after epochs."
+            min=0,
+            help="Save inside an epoch too, after so many minutes; 0: only after epochs.",
+            rich_help_panel=_SAVING,
         ),
     ] = SAVE_MINUTES,
     save_steps: Annotated[
-        int, typer.Option(min=0, help="Save after so many updates, too; 0: by time alone.")
+        int,
+        typer.Option(
+            min=0,
+            help="Save after so many updates, too; 0: by time alone.",
+            rich_help_panel=_SAVING,
+        ),
     ] = 0,
     deterministic: Deterministic = False,
     name: Annotated[
         str | None,
-        typer.Option(help="Name of the run folder; MODEL-DATA by default.", show_default=False),
+        typer.Option(
+            help="Name of the run folder; MODEL-DATA by default.",
+            show_default=False,
+            rich_help_panel=_SAVING,
+        ),
     ] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder that holds the run folders.")
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder that holds the run folders.",
+            rich_help_panel=_SAVING,
+        ),
     ] = RUNS_FOLDER,
     processes: Annotated[
         int,
-        typer.Option(min=1, help="Share each batch among this many GPUs, or processes on the CPU."),
+        typer.Option(
+            min=1,
+            help="Share each batch among this many GPUs, or processes on the CPU.",
+            rich_help_panel=_PROCESSES,
+        ),
     ] = 1,
     max_restarts: Annotated[
         int,
         typer.Option(
-            min=0, help="Start the processes again so many times, when one of them has died."
+            min=0,
+            help="Start the processes again so many times, when one of them has died.",
+            rich_help_panel=_PROCESSES,
         ),
     ] = 0,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the configuration and stop.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Check that settings, sizes and network fit each other, print the settings as "
+            "JSON and stop; no images or device are needed.",
+        ),
     ] = False,
     workers: Annotated[
         int,
@@ -88,14 +127,25 @@ def command(
     ] = 0,
     tensorboard: Annotated[
         bool,
-        typer.Option("--tensorboard", help="Write events for: tensorboard --logdir runs."),
+        typer.Option(
+            "--tensorboard",
+            help="Write events for: tensorboard --logdir runs.",
+            rich_help_panel=_TRACKING,
+        ),
     ] = False,
     wandb: Annotated[
         bool,
-        typer.Option("--wandb", help="Log to Weights & Biases, or WANDB_MODE=offline."),
+        typer.Option(
+            "--wandb",
+            help="Log to Weights & Biases, or WANDB_MODE=offline.",
+            rich_help_panel=_TRACKING,
+        ),
     ] = False,
     mlflow: Annotated[
-        bool, typer.Option("--mlflow", help="Log to MLflow, at MLFLOW_TRACKING_URI.")
+        bool,
+        typer.Option(
+            "--mlflow", help="Log to MLflow, at MLFLOW_TRACKING_URI.", rich_help_panel=_TRACKING
+        ),
     ] = False,
     quiet: Quiet = False,
     json: Json = False,
@@ -107,11 +157,15 @@ def command(
     accuracy, batches of 128, dropout 0.5, 90 epochs. Validation images are held
     out of the training set; the test set is not touched.
     """
+    if resume is not None and (name is not None or dry_run):
+        flag = "--dry-run" if dry_run else "--name"
+        raise UsageError(f"{flag} is for new runs", hint="leave it out with --resume")
     if dry_run:
+        from alexnet_cli.training.plan import plan_run
+
+        plan_run(config, num_ranks=processes)
         print_json(config.model_dump(mode="json"))
         return
-    if resume is not None and name is not None:
-        raise UsageError("--name is for new runs", hint="leave it out with --resume")
     chosen = _trackers({"tensorboard": tensorboard, "wandb": wandb, "mlflow": mlflow})
     if _is_launched(processes, device=device, max_restarts=max_restarts):
         return

@@ -9,19 +9,20 @@ import typer
 from alexnet_cli.cli.config_flags import with_config_flags
 from alexnet_cli.cli.console import note, print_json
 from alexnet_cli.cli.options import Deterministic, Device, Json, Quiet
-from alexnet_cli.config import TrainConfig
 from alexnet_cli.errors import TrainingError
 
 if TYPE_CHECKING:
     from alexnet_cli.training.verification import Attempt, Comparison
 
-EXAMPLES = "Example: alexnet verify-resume --kills 5"
+EXAMPLES = (
+    "alexnet verify-resume",
+    "alexnet verify-resume --kills 5 --model alexnet-cifar-bn",
+)
 
 
 @with_config_flags
 def command(
     *,
-    config: TrainConfig,  # noqa: ARG001 - its checks are what is wanted
     given: dict[str, Any],
     kills: Annotated[int, typer.Option(min=1, max=1_000, help="Times to kill the run.")] = 3,
     kill_seed: Annotated[int, typer.Option(min=0, help="Fixes the moments.")] = 0,

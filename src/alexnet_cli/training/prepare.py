@@ -37,19 +37,13 @@ def describe_model(
         UsageError: The sizes do not fit each other, the network or the images, or the network does
             not have a switch.
     """
-    image_size_px, crop_size_px = resolve_sizes(config, stored_px=dataset.image_size_px)
+    image_size_px, network = plan_network(config, dataset)
     scale, shift = _scaling(config, colours)
     if pretrained is not None:
         scale, shift = pretrained.input.scale, pretrained.input.shift
     return Manifest(
-        network=network_spec(
-            config.model,
-            num_classes=len(dataset.classes),
-            crop_size_px=crop_size_px,
-            dropout=config.dropout,
-            switches=switches_of(config),
-        ),
-        input=InputSpec(image_size_px, crop_size_px, scale=scale, shift=shift),
+        network=network,
+        input=InputSpec(image_size_px, network.crop_size_px, scale=scale, shift=shift),
         classes=dataset.classes,
         provenance=Provenance(
             data=dataset.name,
@@ -62,6 +56,22 @@ def describe_model(
             init=config.from_weights or config.init,
             momentum_kind=config.momentum_kind,
         ),
+    )
+
+
+def plan_network(config: TrainConfig, dataset: Dataset) -> tuple[int, NetworkSpec]:
+    """Return the side that images are resized to, in pixels, and the network for their crops.
+
+    Raises:
+        UsageError: The sizes do not fit each other, or the network does not have a switch.
+    """
+    image_size_px, crop_size_px = resolve_sizes(config, stored_px=dataset.image_size_px)
+    return image_size_px, network_spec(
+        config.model,
+        num_classes=len(dataset.classes),
+        crop_size_px=crop_size_px,
+        dropout=config.dropout,
+        switches=switches_of(config),
     )
 
 
@@ -139,13 +149,15 @@ def batch_settings(
     )
 
 
-def require_fit(config: TrainConfig, network: NetworkSpec, *, num_images: int) -> None:
+def require_fit(
+    config: TrainConfig, network: NetworkSpec, *, num_images: int | None = None
+) -> None:
     """Refuse, before anything is written, what would fail in the middle of a run.
 
     Args:
         config: The run's configuration.
         network: The network it trains.
-        num_images: Images trained on.
+        num_images: Images trained on; None: not known yet, and their last batch not checked.
 
     Raises:
         UsageError: The network does not take the crops, has no such initial weights, or batch
@@ -165,6 +177,8 @@ def require_fit(config: TrainConfig, network: NetworkSpec, *, num_images: int) -
             f"{early_px}-px crops in its early epochs",
             hint="leave them as large as the later ones: --early-crop-size 0",
         )
+    if num_images is None:
+        return
     smallest = num_images % config.batch_size or config.batch_size
     has_norm = any(isinstance(m, nn.BatchNorm2d) for m in outline.modules())
     if has_norm and min(smallest, num_images) == 1:

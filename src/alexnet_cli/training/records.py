@@ -11,10 +11,9 @@ from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
-import tomli_w
-
 from alexnet_cli import __version__, card
 from alexnet_cli.config import TrainConfig
+from alexnet_cli.config_file import config_text
 from alexnet_cli.data.folder import VAL, has_val
 from alexnet_cli.files import atomic_write, remove_parts
 from alexnet_cli.manifest import Manifest
@@ -35,8 +34,7 @@ def library_versions() -> dict[str, str]:
 def write_config(run: RunFolder, config: TrainConfig) -> None:
     """Write `config.toml`, which `--config` takes back."""
     header = "# Repeat this run with: alexnet train --config config.toml\n"
-    document = header + tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
-    atomic_write(run.config, document.encode())
+    atomic_write(run.config, (header + config_text(config)).encode())
 
 
 def write_environment(run: RunFolder, hardware: dict[str, str]) -> None:

@@ -17,9 +17,8 @@ from alexnet_cli.data.catalog import Dataset, find_dataset, load_training
 from alexnet_cli.data.folder import ImageFolder
 from alexnet_cli.data.resident import read_if_small, training_statistics
 from alexnet_cli.data.split import describe_split
-from alexnet_cli.errors import CheckpointError, TrainingError, UsageError
+from alexnet_cli.errors import CheckpointError, TrainingError
 from alexnet_cli.manifest import Manifest
-from alexnet_cli.models.build import outline_network
 from alexnet_cli.runs import RunFolder, create_run
 from alexnet_cli.training import records
 from alexnet_cli.training.checkpoint import (
@@ -39,13 +38,14 @@ from alexnet_cli.training.drift import require_same_environment, settings_to_go_
 from alexnet_cli.training.job import Conditions, Job
 from alexnet_cli.training.loop import Trainer
 from alexnet_cli.training.memory import is_out_of_memory
+from alexnet_cli.training.plan import plan_run
 from alexnet_cli.training.prepare import (
     describe_model,
     require_fit,
     require_whole_batches,
     resolve_sizes,
 )
-from alexnet_cli.training.pretrained import Pretrained, open_pretrained
+from alexnet_cli.training.pretrained import Pretrained
 from alexnet_cli.training.reporter import Reporter
 from alexnet_cli.training.restarts import begun_run, launch_record
 from alexnet_cli.training.retention import newest_checkpoint
@@ -64,19 +64,17 @@ def new_job(config: TrainConfig, conditions: Conditions, *, name: str | None, pa
     ranks, num_workers = conditions.ranks, conditions.num_workers
     chosen = resolve_device(ranks.device_name(conditions.device))
     dtype = resolve_precision(config.precision, chosen)
-    pretrained = _open_weights(config)
-    dataset = find_dataset(config.data)
+    plan = plan_run(config, num_ranks=ranks.world_size)
+    dataset, pretrained = plan.dataset, plan.pretrained
     images = _load_data(config, dataset, num_workers=num_workers, check_all=True)
     train = images.train
-    size_px, _ = resolve_sizes(config, stored_px=dataset.image_size_px)
-    colours = training_statistics(train, size_px=size_px, seed=config.seed, num_workers=num_workers)
+    require_fit(config, plan.network, num_images=len(train))
+    colours = training_statistics(
+        train, size_px=plan.image_size_px, seed=config.seed, num_workers=num_workers
+    )
     manifest = describe_model(
         config, dataset, colours, pretrained=pretrained.manifest if pretrained else None
     )
-    require_fit(config, manifest.network, num_images=len(train))
-    if pretrained is not None:
-        pretrained.left_out(outline_network(manifest.network), classes=manifest.classes)
-    require_whole_batches(config, manifest.network, num_ranks=ranks.world_size)
     name = name or f"{config.model}-{Path(config.data).name}"
     run = RunFolder(parent / name)
     if ranks.is_first:
@@ -115,20 +113,6 @@ def _job(  # noqa: PLR0913 - the parts of a job, each named at the call
         ranks=conditions.ranks,
         save_interval=conditions.save_interval,
     )  # fmt: skip
-
-
-def _open_weights(config: TrainConfig) -> Pretrained | None:
-    if not config.from_weights:
-        return None
-    pretrained = open_pretrained(config.from_weights)
-    own = pretrained.manifest.network.name
-    if own is not config.model:
-        raise UsageError(
-            f"the weights {config.from_weights} are of {own}, not of {config.model}",
-            hint=f"train --model {own}",
-        )
-    pretrained.require_switches(config)
-    return pretrained
 
 
 @dataclass(frozen=True)

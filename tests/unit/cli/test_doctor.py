@@ -3,22 +3,6 @@ import subprocess
 import sys
 
 import pytest
-from typer.main import get_command
-
-from alexnet_cli.cli.app import build_app
-from alexnet_cli.cli.doctor import known_variables
-
-
-def _read_by(command):
-    for parameter in command.params:
-        names = parameter.envvar or ()
-        yield from [names] if isinstance(names, str) else names
-    for inner in getattr(command, "commands", {}).values():
-        yield from _read_by(inner)
-
-
-def test_every_variable_that_an_option_reads_is_known():
-    assert set(_read_by(get_command(build_app()))) <= set(known_variables())
 
 
 @pytest.mark.parametrize("columns", ["80", "120"])

@@ -1,0 +1,70 @@
+"""`alexnet config`."""
+
+import json as json_text
+from collections.abc import Mapping
+from typing import Annotated
+
+import typer
+
+from alexnet_cli.cli.config_flags import with_config_flags
+from alexnet_cli.cli.config_origins import Origin
+from alexnet_cli.cli.console import print_json, printable
+from alexnet_cli.cli.options import Json
+from alexnet_cli.config import TrainConfig
+from alexnet_cli.errors import UsageError
+
+EXAMPLES = (
+    "alexnet config --recipe fast --batch-size 256",
+    "alexnet config --config runs/alexnet-cifar-cifar10/config.toml --json",
+    "alexnet config --model cuda-convnet-18pct --toml > mine.toml",
+    "alexnet config --schema > alexnet.schema.json",
+)
+
+
+@with_config_flags
+def command(
+    *,
+    config: TrainConfig,
+    origins: Mapping[str, Origin],
+    toml: Annotated[
+        bool, typer.Option("--toml", help="Print a file that --config takes back.")
+    ] = False,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON schema of such a file, for editors.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Show each setting that train would take, and where it came from.
+
+    A flag beats an environment variable (ALEXNET_EPOCHS), which beats a
+    --config file, which beats what trained weights (--from) bring, which beats
+    the --recipe, which beats the default. Whether the sizes fit the images and
+    the network is checked by: alexnet train --dry-run.
+    """
+    if toml + schema + json > 1:
+        raise UsageError("--toml, --schema and --json exclude each other", hint="choose one")
+    if toml or schema:
+        from alexnet_cli.config_file import config_schema, config_text
+
+        text = config_text(config) if toml else json_text.dumps(config_schema(), indent=2) + "\n"
+        print(text, end="")
+        return
+    values = config.model_dump(mode="json")
+    if json:
+        print_json({
+            name: {"value": value, "origin": origins[name].kind, "name": origins[name].name or None}
+            for name, value in values.items()
+        })  # fmt: skip
+        return
+    rows = [(name, _shown(value), str(origins[name])) for name, value in values.items()]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    for name, value, origin in rows:
+        print(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {printable(origin)}")
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "as the network has it"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return printable(str(value)) or "(none)"

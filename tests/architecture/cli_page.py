@@ -1,0 +1,87 @@
+"""The page docs/cli.md, made from the commands themselves.
+
+After a change of a flag or a help text: `python -m tests.architecture.cli_page`.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from typer.main import get_command
+
+from alexnet_cli.cli.app import CONTEXT_SETTINGS, build_app
+from alexnet_cli.cli.config_origins import flag_of
+from alexnet_cli.cli.variables import VARIABLES, variable_of
+from alexnet_cli.config import TrainConfig
+
+PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
+_WIDTH = 78  # of a terminal of 80 columns
+
+_INTRODUCTION = """# The commands
+
+What `alexnet COMMAND --help` prints. Every flag works with underscores too (`--batch_size=256`).
+Exit codes: 0 ok, 1 failure, 2 usage, 130 Ctrl-C, 143 SIGTERM. A test fails when this page is stale;
+`python -m tests.architecture.cli_page` writes it anew.
+"""
+
+_FILES = """## Configuration files
+
+`--config FILE` takes a TOML file whose keys are the settings of `alexnet train`; every run leaves
+one, `config.toml`, and `alexnet config --toml` prints one. `alexnet config` shows each setting's
+value and where it came from.
+
+[`config.schema.json`](config.schema.json) is the JSON schema of such a file (draft 7), also printed
+by `alexnet config --schema`. An editor that knows schemas of TOML files, such as those with Taplo
+(Even Better TOML in VS Code), then completes keys and marks wrong values. Write the schema beside
+the file,
+
+```sh
+alexnet config --schema > alexnet.schema.json
+```
+
+and let the file begin with this line:
+
+```toml
+#:schema ./alexnet.schema.json
+```
+
+Without an editor, `taplo check` says the same. What two values need of each other, no schema can
+say: `alexnet train --dry-run` does.
+
+The `config.toml` of a run has no such line: it would name a place that another machine has not.
+"""
+
+
+def pages() -> Iterator[tuple[str, Any, str]]:
+    """Yield each command's full name, the command, and its help on a terminal of 80 columns."""
+    yield from _pages_below("alexnet", get_command(build_app()), None)
+
+
+def _pages_below(name: str, command: Any, parent: Any) -> Iterator[tuple[str, Any, str]]:
+    last = name.rsplit(maxsplit=1)[-1]
+    settings = {**CONTEXT_SETTINGS, "terminal_width": _WIDTH, "resilient_parsing": True}
+    context = command.make_context(last, [], parent=parent, **settings)
+    yield name, command, command.get_help(context)
+    for below, inner in getattr(command, "commands", {}).items():
+        yield from _pages_below(f"{name} {below}", inner, context)
+
+
+def render() -> str:
+    """Return the page."""
+    commands = [f"## {name}\n\n```text\n{text}\n```\n" for name, _, text in pages()]
+    return "\n".join([_INTRODUCTION, *commands, _variables(), _FILES])
+
+
+def _variables() -> str:
+    rows = [f"| `{name}` | {words} |" for name, words in VARIABLES.items()]
+    rows += [
+        f"| `{variable_of(name)}` | Default of `{flag_of(name)}`. |"
+        for name in TrainConfig.model_fields
+    ]
+    head = "## Environment variables\n\n"
+    head += "A variable `ALEXNET_…` that nothing reads is told by `train` and by `doctor`.\n\n"
+    return head + "\n".join(["| variable | what it does |", "| --- | --- |", *rows]) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render())

@@ -1,0 +1,80 @@
+"""The pages that are made from the commands are fresh, and every help page can be relied on."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from alexnet_cli.cli.app import CONTEXT_SETTINGS
+from alexnet_cli.cli.entry import _with_newest
+from alexnet_cli.config import TrainConfig
+from alexnet_cli.config_file import config_schema, config_text
+from tests.architecture import cli_page
+
+_PAGES = {name: (command, text) for name, command, text in cli_page.pages()}
+_SCHEMA = Path(__file__).parents[2] / "docs" / "config.schema.json"
+
+
+def test_the_page_is_fresh() -> None:
+    assert cli_page.PAGE.read_text() == cli_page.render(), (
+        "run: python -m tests.architecture.cli_page"
+    )
+
+
+def test_the_schema_is_fresh() -> None:
+    assert json.loads(_SCHEMA.read_text()) == config_schema(), (
+        "run: alexnet config --schema > docs/config.schema.json"
+    )
+
+
+def test_a_process_prints_the_same_help_at_80_columns(alexnet: Any) -> None:
+    result = alexnet("train", "--help", env={"COLUMNS": "80"})
+    assert result.stdout == _PAGES["alexnet train"][1] + "\n"
+
+
+@pytest.mark.parametrize("name", _PAGES)
+def test_help_names_every_option_uncut_and_fits(name: str) -> None:
+    command, text = _PAGES[name]
+    words = set(text.replace(",", " ").split())
+    for parameter in command.params:
+        if parameter.param_type_name == "option":
+            assert {*parameter.opts, *parameter.secondary_opts} <= words
+        assert parameter.help
+    assert max(map(len, text.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("name", _PAGES)
+def test_examples_are_commands_that_are_understood(name: str, isolated: Path) -> None:
+    run = isolated / "runs" / "alexnet-cifar-cifar10"
+    run.mkdir(parents=True)
+    (run / "config.toml").write_text(config_text(TrainConfig()))
+    command, text = _PAGES[name]
+    lines = command.epilog.splitlines()
+    assert 2 <= len(lines) <= (5 if name != "alexnet" else 6)
+    assert text.endswith("Examples:\n" + "\n".join(f"  {line}" for line in lines))
+    for line in lines:
+        assert _understood(line).startswith(name)
+
+
+def _understood(line: str) -> str:
+    """Let the parser read an example, and return the command's full name."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    words = list(lexer)
+    words = words[words.index("alexnet") + 1 :]
+    ends = [index for index, word in enumerate(words) if word in ("|", ">", "<")]
+    words = _with_newest(words[: ends[0]] if ends else words)
+    name = "alexnet"
+    while words and f"{name} {words[0]}" in _PAGES:
+        name = f"{name} {words.pop(0)}"
+    command, _ = _PAGES[name]
+    command.make_context(name, words, **CONTEXT_SETTINGS)
+    return name
+
+
+def test_a_wrong_example_would_be_noticed() -> None:
+    for line in ("alexnet train --epoch 3", "alexnet train --epochs x", "alexnet data verify x"):
+        with pytest.raises(Exception, match=r"No such option|valid integer|unexpected extra"):
+            _understood(line)

@@ -1,0 +1,7 @@
+from alexnet_cli.cli.config_flags import GROUPS
+from alexnet_cli.config import TrainConfig
+
+
+def test_each_field_has_one_heading():
+    grouped = [name for group in GROUPS.values() for name in group]
+    assert sorted(grouped) == sorted(TrainConfig.model_fields)

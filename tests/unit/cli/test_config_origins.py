@@ -1,0 +1,61 @@
+from pathlib import Path
+
+import pytest
+
+from alexnet_cli.cli.config_origins import Origin, OriginKind, require_fields, settle
+from alexnet_cli.config import TrainConfig
+from alexnet_cli.errors import UsageError
+
+FLAG = Origin(OriginKind.FLAG, "--epochs")
+VARIABLE = Origin(OriginKind.ENVIRONMENT, "ALEXNET_CROP_SIZE")
+FILE = Origin(OriginKind.FILE, "mine.toml")
+
+
+def settled(values, given):
+    return settle({**TrainConfig().model_dump(), **values}, given)
+
+
+def test_what_the_user_sets_beats_the_recipe_which_beats_the_default():
+    values = {"recipe": "fast", "epochs": 3, "momentum": 0.5}
+    effective = settled(values, {"recipe": FILE, "epochs": FLAG, "momentum": FILE})
+    config, origins = effective.config, effective.origins
+    assert (config.epochs, origins["epochs"]) == (3, FLAG)
+    assert (config.momentum, origins["momentum"]) == (0.5, FILE)
+    assert (config.schedule, str(origins["schedule"])) == ("linear", "recipe fast")
+    assert (config.batch_size, str(origins["batch_size"])) == (128, "default")
+    assert set(origins) == set(TrainConfig.model_fields)
+
+
+def test_a_value_that_was_not_given_is_the_recipes():
+    effective = settled({"recipe": "fast"}, {"recipe": FLAG})
+    assert effective.config.epochs == 15
+    assert effective.origins["epochs"].kind is OriginKind.RECIPE
+
+
+@pytest.mark.parametrize(
+    ("origin", "words"),
+    [
+        (FLAG, "--epochs 0: "),
+        (Origin(OriginKind.ENVIRONMENT, "ALEXNET_EPOCHS"), "ALEXNET_EPOCHS=0: "),
+        (FILE, "mine.toml: epochs = 0: "),
+    ],
+)
+def test_a_wrong_value_is_named_as_it_was_written(origin, words):
+    with pytest.raises(UsageError) as caught:
+        settled({"epochs": 0}, {"epochs": origin})
+    assert caught.value.message.startswith(words)
+
+
+def test_values_that_do_not_agree_are_named_with_their_places():
+    with pytest.raises(UsageError) as caught:
+        settled({"crop_size": 33, "image_size": 32}, {"crop_size": VARIABLE, "image_size": FILE})
+    assert caught.value.message == (
+        "the options: crop_size 33 is larger than image_size 32 "
+        "(image_size: mine.toml; crop_size: ALEXNET_CROP_SIZE)"
+    )
+
+
+def test_a_file_is_checked_value_by_value():
+    require_fields({"freeze": "features"}, Path("mine.toml"))  # the weights may be a flag
+    with pytest.raises(UsageError, match=r"^mine.toml: pad = -1: "):
+        require_fields({"freeze": "features", "pad": -1}, Path("mine.toml"))
