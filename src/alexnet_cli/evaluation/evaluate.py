@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from alexnet_cli.data.arrays import ImageSource
 from alexnet_cli.data.prefetch import squares_in_order
+from alexnet_cli.evaluation.calibration import Calibration, calibration
 from alexnet_cli.evaluation.metrics import (
     ClassMetrics,
     class_metrics,
@@ -44,6 +45,7 @@ class Evaluation:
         num_views: Crops averaged per image.
         classes: Per-class table.
         confusion: Counts by true class, then predicted class.
+        calibration: Confidence against accuracy.
     """
 
     num_images: int
@@ -54,6 +56,7 @@ class Evaluation:
     num_views: int
     classes: tuple[ClassMetrics, ...]
     confusion: tuple[tuple[int, ...], ...]
+    calibration: Calibration
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain data for JSON."""
@@ -85,19 +88,49 @@ def evaluate(  # noqa: PLR0913 - settings, each named at the call
         num_workers: Threads that make images ready; 0: as many as cores.
         on_batch: Called with the number of images after each batch.
     """
+    probabilities_NK = predict_probabilities(
+        model,
+        source,
+        spec=spec,
+        num_views=num_views,
+        makes_views=makes_views,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        on_batch=on_batch,
+    )
+    return summarise(probabilities_NK, source.labels_N, classes=classes, num_views=num_views)
+
+
+def predict_probabilities(  # noqa: PLR0913 - settings, each named at the call
+    model: Logits,
+    source: ImageSource,
+    *,
+    spec: InputSpec,
+    num_views: int = 1,
+    makes_views: bool = False,
+    batch_size: int = 500,
+    num_workers: int = 0,
+    on_batch: Callable[[int], None] = lambda _: None,
+) -> NDArray[np.float64]:
+    """Return the probability of each class for each image, in the order of the images.
+
+    The arguments are those of `evaluate`.
+
+    Returns:
+        Float64, shape (N, K); rows sum to 1, or are NaN where the model's answer is no number.
+    """
     crop_px = spec.image_size_px if makes_views else spec.crop_size_px
     num_crops = 1 if makes_views else num_views
     batches = squares_in_order(
         source, size_px=spec.image_size_px, batch_size=batch_size, num_workers=num_workers
     )
     with contextlib.closing(batches):
-        probabilities_NK = np.concatenate(
+        return np.concatenate(
             [
                 _mean_probabilities(model, squares_BHWC, crop_px, num_crops, on_batch)
                 for squares_BHWC in batches
             ]
         )
-    return summarise(probabilities_NK, source.labels_N, classes=classes, num_views=num_views)
 
 
 def _mean_probabilities(
@@ -133,4 +166,5 @@ def summarise(
         num_views=num_views,
         classes=class_metrics(confusion, classes),
         confusion=tuple(tuple(row) for row in confusion.tolist()),
+        calibration=calibration(probabilities_NK, labels_N),
     )
