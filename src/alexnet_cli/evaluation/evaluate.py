@@ -5,6 +5,7 @@ Shape letters: N images, B batch, S side of a crop, K classes.
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,11 +17,13 @@ from alexnet_cli.data.arrays import ImageSource
 from alexnet_cli.data.prefetch import squares_in_order
 from alexnet_cli.evaluation.calibration import Calibration, calibration
 from alexnet_cli.evaluation.metrics import (
+    NO_CLASS,
     ClassMetrics,
     class_metrics,
     confusion_matrix,
     in_top_k,
     mean_negative_log_likelihood,
+    predicted_classes,
     softmax,
     wilson_interval,
 )
@@ -38,6 +41,7 @@ class Evaluation:
 
     Attributes:
         num_images: Images counted.
+        num_unanswered: Images whose answer is no number; counted as wrong, in `confusion` nowhere.
         top1: Share whose most probable class is right.
         top1_interval: Wilson's 95 % interval of `top1`.
         top5: Share whose class is among the five most probable.
@@ -49,6 +53,7 @@ class Evaluation:
     """
 
     num_images: int
+    num_unanswered: int
     top1: float
     top1_interval: tuple[float, float]
     top5: float
@@ -59,8 +64,9 @@ class Evaluation:
     calibration: Calibration
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the result as plain data for JSON."""
-        return dataclasses.asdict(self)
+        """Return the result as plain data for JSON; a loss that is no number is none."""
+        loss = self.loss if math.isfinite(self.loss) else None
+        return dataclasses.asdict(self) | {"loss": loss}
 
 
 def evaluate(  # noqa: PLR0913 - settings, each named at the call
@@ -155,16 +161,17 @@ def summarise(
 ) -> Evaluation:
     """Turn probabilities into the numbers to report."""
     hits = in_top_k(probabilities_NK, labels_N, 1)
-    predictions_N = probabilities_NK.argmax(axis=1)
+    predictions_N = predicted_classes(probabilities_NK)
     confusion = confusion_matrix(labels_N, predictions_N, len(classes))
     return Evaluation(
         num_images=len(labels_N),
+        num_unanswered=int((predictions_N == NO_CLASS).sum()),
         top1=float(hits.mean()),
         top1_interval=wilson_interval(int(hits.sum()), len(labels_N)),
         top5=float(in_top_k(probabilities_NK, labels_N, 5).mean()),
         loss=mean_negative_log_likelihood(probabilities_NK, labels_N),
         num_views=num_views,
-        classes=class_metrics(confusion, classes),
+        classes=class_metrics(confusion, labels_N, classes),
         confusion=tuple(tuple(row) for row in confusion.tolist()),
         calibration=calibration(probabilities_NK, labels_N),
     )
