@@ -77,7 +77,7 @@ def _require_same_classes(models: "Sequence[OpenedModel]") -> None:
         if other.manifest.classes != first.manifest.classes:
             raise UsageError(
                 f"{other.path} knows other classes than {first.path}: "
-                + _differing(known=other.manifest.classes, there=first.manifest.classes),
+                + _differing(known=first.manifest.classes, there=other.manifest.classes),
                 hint="measure each by itself: "
                 + shlex.join(["alexnet", "evaluate", str(other.path)]),
                 code="classes_differ",
@@ -121,7 +121,7 @@ def _require_same_division(dataset: "Dataset", origin: "Provenance") -> None:
 
 
 def _differing(*, known: tuple[str, ...], there: tuple[str, ...]) -> str:
-    """Say which classes are on one side only."""
+    """Say which classes are on one side only; "it" is what is there."""
     parts = []
     for words, names, others in (("it lacks", known, there), ("it also has", there, known)):
         only = [name for name in names if name not in set(others)]

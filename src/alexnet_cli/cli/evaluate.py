@@ -31,7 +31,7 @@ def command(
     models: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[MODEL]...",
+            metavar="MODEL",
             help="Run folder, checkpoint folder, .onnx or .safetensors; the newest run by default. "
             "Of several, each is compared with the first on the same images.",
             show_default=False,

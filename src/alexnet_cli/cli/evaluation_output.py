@@ -27,7 +27,7 @@ def print_evaluation(result: "Evaluation", *, title: str) -> None:
     from rich.text import Text
 
     views = f", {result.num_views} views each" if result.num_views > 1 else ""
-    table = Table(title=f"{escape(printable(title))}, {result.num_images:,} images{views}")
+    table = Table(title=f"{escape(printable(title))}, {_images(result.num_images)}{views}")
     for column in ("class", "images", "precision", "recall", "F1"):
         table.add_column(column, justify="left" if column == "class" else "right")
     for row in result.classes:
@@ -42,6 +42,10 @@ def print_evaluation(result: "Evaluation", *, title: str) -> None:
     )
     if (words := _confidence(result)) is not None:
         console.print(words)
+
+
+def _images(number: int) -> str:
+    return "1 image" if number == 1 else f"{number:,} images"
 
 
 def _confidence(result: "Evaluation") -> str | None:
@@ -64,7 +68,7 @@ def print_comparison(
 
     first = measured[0].result
     has_top5 = len(first.classes) > _FEW_CLASSES
-    table = Table(title=f"{escape(printable(title))}, {first.num_images:,} images")
+    table = Table(title=f"{escape(printable(title))}, {_images(first.num_images)}")
     table.add_column("")
     table.add_column("model", overflow="fold")
     columns = ("top-1", "95 % interval", *(["top-5"] if has_top5 else []), "loss")
@@ -97,7 +101,7 @@ def _verdict(other: str, comparison: "Comparison", *, num: int) -> tuple[str, st
         chance += f", of {num} comparisons"
     if not is_shown(comparison, num=num):
         return counts, (
-            f"no difference between A and {other} shown by these {comparison.num_images:,} images "
+            f"no difference between A and {other} shown by {_images(comparison.num_images)} "
             f"({chance})"
         )
     better, worse = (other, "A") if comparison.difference > 0 else ("A", other)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from alexnet_cli.cli.console import note, stderr_console
+from alexnet_cli.cli.console import note, printable, stderr_console
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,7 +57,8 @@ def measure(
     from alexnet_cli.evaluation.evaluate import predict_probabilities, summarise
 
     manifest, num_views = opened.manifest, num_views or opened.manifest.num_views
-    with _bar(len(source), quiet=quiet) as progress:
+    path = str(opened.path)
+    with _bar(len(source), name or path, quiet=quiet) as progress:
         probabilities_NK = predict_probabilities(
             opened.logits,
             source,
@@ -75,7 +76,6 @@ def measure(
             f"{opened.path} has no number for an answer to {result.num_unanswered:,} of "
             f"{result.num_images:,} images (NaN): they count as wrong"
         )
-    path = str(opened.path)
     return Measured(name or path, path, probabilities_NK, result)
 
 
@@ -111,10 +111,11 @@ def compare_with_first(
     return [compare(first, other) for other in others]
 
 
-def _bar(total: int, *, quiet: bool) -> "Progress":
+def _bar(total: int, name: str, *, quiet: bool) -> "Progress":
+    from rich.markup import escape
     from rich.progress import Progress
 
     console = stderr_console()
     progress = Progress(console=console, disable=quiet or not console.is_terminal, transient=True)
-    progress.add_task("evaluating", total=total)
+    progress.add_task(escape(printable(f"evaluating {name}")), total=total)
     return progress

@@ -1,9 +1,10 @@
 """The file of `alexnet evaluate --predictions`: what each model answered to each image.
 
 CSV or JSON Lines by its suffix. One row for an image and a model, so that the columns are the same
-for any number of models. Probabilities have seven digits, which is what float32 holds.
+for any number of models. Probabilities have all their digits: rounded ones do not sum to 1.
 """
 
+import contextlib
 import csv
 import json
 from collections.abc import Iterator, Sequence
@@ -31,7 +32,7 @@ class _Answer:
     file: str | None
     truth: str
     prediction: str | None
-    probabilities: tuple[float, ...] | None
+    probabilities: list[float] | None
 
 
 def require_writable(path: Path) -> None:
@@ -47,12 +48,8 @@ def require_writable(path: Path) -> None:
         raise UsageError(
             f"--predictions writes {_CSV} or {_JSON_LINES}, and {path} is neither", hint=_HINT
         )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary_folder(path.parent):
-            pass
-    except OSError as error:
-        raise writing_error(path, error) from error
+    with _folder_beside(path):
+        pass
 
 
 def write_predictions(
@@ -70,16 +67,23 @@ def write_predictions(
         AlexnetError: The disk is full, or the folder cannot be written to.
     """
     answers = _answers(measured, source, classes)
+    with _folder_beside(path) as folder:
+        part = folder / path.name
+        # A file's name may hold bytes that are no text: written as on stdout.
+        with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            if path.suffix.lower() == _CSV:
+                _write_csv(file, answers, classes)
+            else:
+                _write_json_lines(file, answers, classes)
+        atomic_move(part, path)
+
+
+@contextlib.contextmanager
+def _folder_beside(path: Path) -> Iterator[Path]:
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary_folder(path.parent) as folder:
-            part = folder / path.name
-            # A file's name may hold bytes that are no text: written as on stdout.
-            with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-                if path.suffix.lower() == _CSV:
-                    _write_csv(file, answers, classes)
-                else:
-                    _write_json_lines(file, answers, classes)
-            atomic_move(part, path)
+            yield folder
     except OSError as error:
         raise writing_error(path, error) from error
 
@@ -96,14 +100,14 @@ def _answers(
     for index, (file, label) in enumerate(zip(files, source.labels_N.tolist(), strict=True)):
         for each, predicted in zip(measured, predictions, strict=True):
             place = predicted[index]
-            row = each.probabilities_NK[index]
+            row = each.probabilities_NK[index].tolist()
             yield _Answer(
                 model=each.path,
                 index=index,
                 file=None if file is None else str(file),
                 truth=classes[label],
                 prediction=None if place == NO_CLASS else classes[place],
-                probabilities=None if place == NO_CLASS else tuple(float(f"{p:.7g}") for p in row),
+                probabilities=None if place == NO_CLASS else row,
             )
 
 
@@ -113,7 +117,7 @@ def _write_csv(file: TextIO, answers: Iterator[_Answer], classes: tuple[str, ...
     writer.writerow((*names, *(f"p_{name}" for name in classes)))
     for each in answers:
         row = (each.model, each.index, each.file, each.truth, each.prediction)
-        writer.writerow((*row, *(each.probabilities or [None] * len(classes))))
+        writer.writerow((*row, *(each.probabilities or [""] * len(classes))))
 
 
 def _write_json_lines(file: TextIO, answers: Iterator[_Answer], classes: tuple[str, ...]) -> None:
