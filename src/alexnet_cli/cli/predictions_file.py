@@ -117,7 +117,7 @@ def _write_csv(file: TextIO, answers: Iterator[_Answer], classes: tuple[str, ...
     writer.writerow((*names, *(f"p_{name}" for name in classes)))
     for each in answers:
         row = (each.model, each.index, each.file, each.truth, each.prediction)
-        writer.writerow((*row, *(each.probabilities or [""] * len(classes))))
+        writer.writerow((*row, *(each.probabilities or ("",) * len(classes))))
 
 
 def _write_json_lines(file: TextIO, answers: Iterator[_Answer], classes: tuple[str, ...]) -> None:
