@@ -24,7 +24,9 @@ def command(device: Device = "auto", quiet: Quiet = False) -> None:
     Draws ten shapes, trains, evaluates on held-out shapes, exports to ONNX and
     predicts from PNG files, in about a minute on a two-core CPU.
     """
-    from alexnet_cli.cli import evaluate, export, predict
+    from alexnet_cli.cli import export, predict
+    from alexnet_cli.cli.evaluation_output import print_evaluation
+    from alexnet_cli.cli.measuring import measure
     from alexnet_cli.cli.model_source import open_model
     from alexnet_cli.cli.training_display import TrainingDisplay
     from alexnet_cli.data.catalog import Split, find_dataset, load_split
@@ -40,15 +42,14 @@ def command(device: Device = "auto", quiet: Quiet = False) -> None:
     with TrainingDisplay(config.epochs, quiet=quiet) as display:
         start.train(job, None, display)
     note("2/4 evaluate", quiet=quiet)
-    opened = open_model(job.run.path, device=device)
-    result = evaluate.measure(opened, config.data, Split.TEST, quiet=quiet)
-    evaluate.print_evaluation(result, title="shapes test")
-    note("3/4 export", quiet=quiet)
-    export.command(job.run.path, quiet=quiet)
-    note("4/4 predict", quiet=quiet)
     test = load_split(
         find_dataset(config.data), Split.TEST, val_size=config.val_size, seed=config.seed
     )
+    result = measure(open_model(job.run.path, device=device), test, quiet=quiet).result
+    print_evaluation(result, title="shapes test")
+    note("3/4 export", quiet=quiet)
+    export.command(job.run.path, quiet=quiet)
+    note("4/4 predict", quiet=quiet)
     files = _save_images(test, job.manifest.classes, job.run.path / "images")
     predict.command(list(map(str, files)), model=job.run.onnx, top_k=1, device=device, quiet=quiet)
     if result.top1 < _EXPECTED_TOP1:

@@ -2,38 +2,44 @@
 
 import functools
 import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from alexnet_cli.cli.console import note, print_json, printable, stderr_console, stdout_console
-from alexnet_cli.cli.options import Device, Json, ModelPath, Quiet
+from alexnet_cli.cli.console import note, print_json
+from alexnet_cli.cli.options import Device, Json, Quiet
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
+    from alexnet_cli.cli.measuring import Measured
     from alexnet_cli.cli.model_source import OpenedModel
     from alexnet_cli.data.arrays import ImageSource
-    from alexnet_cli.data.catalog import Dataset, Split
-    from alexnet_cli.data.corruption import Corruption
-    from alexnet_cli.evaluation.evaluate import Evaluation
-    from alexnet_cli.manifest import Provenance
 
 EXAMPLES = (
     "alexnet evaluate",
     "alexnet evaluate runs/alexnet-cifar-cifar10 --views 10",
+    "alexnet evaluate runs/first runs/second",
+    "alexnet evaluate runs/first runs/first/model.onnx --predictions answers.csv",
     "alexnet evaluate model.onnx --data cifar10.1",
     "alexnet evaluate --corrupt jpeg:3",
     "alexnet evaluate --split val --json",
 )
 
-_NUM_NAMED = 5  # classes that a message names
 _ALL = "all"
+_MAX_MODELS = 26
 
 
 def command(
-    model: ModelPath = None,
+    models: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="MODEL",
+            help="Run folder, checkpoint folder, .onnx or .safetensors; the newest run by default. "
+            "Of several, each is compared with the first on the same images.",
+            show_default=False,
+        ),
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(
@@ -63,46 +69,131 @@ def command(
     batch_size: Annotated[
         int, typer.Option("--batch-size", "-b", min=1, help="Images per run of the model.")
     ] = 500,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Also write truth, prediction and probabilities of each image to FILE, as .csv or "
+            ".jsonl; an older file is replaced.",
+            show_default=False,
+        ),
+    ] = None,
     device: Device = "auto",
+    csv: Annotated[
+        bool, typer.Option("--csv", help="Print CSV: a row for each class, or for each model.")
+    ] = False,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Measure a model: top-1 with its 95 % interval, top-5, loss, and each class."""
+    """Measure a model: top-1 with its 95 % interval, loss, calibration, each class.
+
+    Several models are compared: McNemar's exact test says whether a difference is more than chance.
+    """
     from alexnet_cli.cli.corruptions import report_corruptions
+    from alexnet_cli.cli.measuring import measure, measure_corrupted
     from alexnet_cli.cli.model_source import open_model
+    from alexnet_cli.cli.predictions_file import require_writable, write_predictions
+    from alexnet_cli.data.corruption import corrupted, parse_corruption
+
+    names: list[Path | None] = [*models] if models else [None]
+    _require_possible(
+        len(names), split=split, corrupt=corrupt, csv=csv, json=json, file=predictions
+    )
+    chosen = parse_corruption(corrupt) if corrupt is not None and corrupt != _ALL else None
+    if predictions is not None:
+        require_writable(predictions)
+    opened = [open_model(path, device=device) for path in names]
+    num_views = [_num_views(each, views) for each in opened]
+    for each in opened:
+        note(f"evaluating {each.label}", quiet=quiet)
+        if each.note:
+            note(each.note)  # also when quiet: nobody falls back to the CPU unawares
+    name, source = _find_images(opened, names, data, split)
+    where = {"data": name, "split": split}
+    if corrupt == _ALL:
+        measure_one = functools.partial(
+            measure_corrupted, opened[0], source, num_views=num_views[0], batch_size=batch_size,
+            quiet=quiet,
+        )  # fmt: skip
+        where = {"model": str(opened[0].path), **where}
+        report_corruptions(measure_one, where=where, quiet=quiet, as_json=json)
+        return
+    images = corrupted(source, chosen)
+    measured = [
+        measure(
+            each, images, name=str(path or each.path), num_views=number, batch_size=batch_size,
+            quiet=quiet,
+        )
+        for each, path, number in zip(opened, names, num_views, strict=True)
+    ]  # fmt: skip
+    if predictions is not None:
+        write_predictions(predictions, measured, source, opened[0].manifest.classes)
+        note(f"answers to {len(source):,} images: {predictions}", quiet=quiet)
+    words = str(chosen) if chosen else None
+    _print_result(measured, source, {**where, "corruption": words}, csv=csv, json=json)
+
+
+def _require_possible(
+    num_models: int,
+    *,
+    split: str,
+    corrupt: str | None,
+    csv: bool,
+    json: bool,
+    file: Path | None,
+) -> None:
+    """Refuse flags that exclude each other, before anything is read."""
     from alexnet_cli.data.catalog import Split
-    from alexnet_cli.data.corruption import parse_corruption
-    from alexnet_cli.errors import DataError, UsageError
-    from alexnet_cli.manifest import data_name
+    from alexnet_cli.errors import UsageError
 
     if split not in tuple(Split):
         raise UsageError(f"no split is called {split!r}", hint="use --split test or --split val")
-    chosen = parse_corruption(corrupt) if corrupt is not None and corrupt != _ALL else None
-    opened = open_model(model, device=device)
-    num_views = _num_views(opened, views)
-    note(f"evaluating {opened.label}", quiet=quiet)
-    if opened.note:
-        note(opened.note)  # also when quiet: nobody falls back to the CPU unawares
-    name = data_name(data) if data else opened.manifest.provenance.data
+    if csv and json:
+        raise UsageError("--csv and --json are two forms of one output", hint="leave one out")
+    if num_models > _MAX_MODELS:
+        raise UsageError(
+            f"{num_models} models are too many to compare",
+            hint=f"name {_MAX_MODELS} at most, one for each letter",
+        )
+    if corrupt != _ALL:
+        return
+    if num_models > 1:
+        raise UsageError(
+            "--corrupt all measures one model, not several",
+            hint="name one corruption, as --corrupt jpeg:3, or one model",
+        )
+    if csv or file is not None:
+        raise UsageError(
+            f"{'--csv' if csv else '--predictions'} does not go with --corrupt all",
+            hint="use --json, or name one corruption, as --corrupt jpeg:3",
+        )
+
+
+def _find_images(
+    opened: "Sequence[OpenedModel]", names: Sequence[Path | None], data: str | None, split: str
+) -> "tuple[str, ImageSource]":
+    """Return the dataset's name and its images; the hint of an error names the same models."""
+    from alexnet_cli.cli.common_images import common_data, load_images
+    from alexnet_cli.data.catalog import Split
+    from alexnet_cli.errors import DataError
+    from alexnet_cli.manifest import data_name
+
+    name = data_name(data) if data else common_data(opened)
     try:
-        source = load_images(opened, name, Split(split))
+        return name, load_images(opened, name, Split(split))
     except DataError as error:
         if error.code == "no_test_split":
-            error.hint = f"measure on the images held out: {_on_val(model, data)}"
+            flags = ["--data", data] if data else []
+            again = [
+                "alexnet",
+                "evaluate",
+                *(str(path) for path in names if path),
+                *flags,
+                "--split",
+                "val",
+            ]
+            error.hint = f"measure on the images held out: {shlex.join(again)}"
         raise
-    measure_one = functools.partial(
-        measure_images, opened, source, num_views=num_views, batch_size=batch_size, quiet=quiet
-    )
-    where = {"model": str(opened.path), "data": name, "split": split}
-    if corrupt == _ALL:
-        report_corruptions(measure_one, where=where, quiet=quiet, as_json=json)
-        return
-    result = measure_one(chosen)
-    if json:
-        print_json({**where, "corruption": str(chosen) if chosen else None, **result.to_dict()})
-    else:
-        suffix = f" with {chosen}" if chosen else ""
-        print_evaluation(result, title=f"{name} {split}{suffix}")
 
 
 def _num_views(opened: "OpenedModel", asked: int | None) -> int:
@@ -122,137 +213,31 @@ def _num_views(opened: "OpenedModel", asked: int | None) -> int:
     return asked or inside
 
 
-def _on_val(model: Path | None, data: str | None) -> str:
-    named = [str(model)] if model else []
-    named += ["--data", data] if data else []
-    return shlex.join(["alexnet", "evaluate", *named, "--split", "val"])
-
-
-def measure(
-    opened: "OpenedModel", data: str, split: "Split", *, quiet: bool = False
-) -> "Evaluation":
-    """Evaluate a model on a part of a dataset, with a bar on a terminal.
-
-    Raises:
-        UsageError: The model knows other classes than the dataset.
-    """
-    return measure_images(opened, load_images(opened, data, split), quiet=quiet)
-
-
-def load_images(opened: "OpenedModel", data: str, split: "Split") -> "ImageSource":
-    """Return the images of a part of a dataset, as they fit a model.
-
-    Raises:
-        UsageError: The model knows other classes than the dataset.
-    """
-    from alexnet_cli.data.catalog import Split, find_dataset, load_split
-    from alexnet_cli.errors import UsageError
-
-    manifest, dataset = opened.manifest, find_dataset(data)
-    origin = manifest.provenance
-    if dataset.classes != manifest.classes:
-        raise UsageError(
-            f"{opened.path} knows other classes than {dataset.name}: "
-            + _differing(known=manifest.classes, there=dataset.classes),
-            hint=f"evaluate it on {origin.data}, whose classes it knows: --data "
-            f"{shlex.quote(origin.data)}",
-            code="classes_differ",
-        )
-    if split is Split.VAL:
-        _require_same_division(dataset, origin)
-    return load_split(dataset, split, val_size=origin.val_size, seed=origin.seed)
-
-
-def measure_images(
-    opened: "OpenedModel",
+def _print_result(
+    measured: "Sequence[Measured]",
     source: "ImageSource",
-    corruption: "Corruption | None" = None,
+    where: Mapping[str, str | None],
     *,
-    num_views: int | None = None,
-    batch_size: int = 500,
-    quiet: bool = False,
-) -> "Evaluation":
-    """Evaluate a model on images, corrupted first if that is asked for.
+    csv: bool,
+    json: bool,
+) -> None:
+    """Print the figures of one model, or of several compared with the first."""
+    from alexnet_cli.cli import evaluation_output as output
+    from alexnet_cli.cli.measuring import compare_with_first
 
-    Args:
-        opened: The model.
-        source: The images.
-        corruption: How they are made worse.
-        num_views: Crops averaged per image; by default, what the model makes itself.
-        batch_size: Images per run of the model.
-        quiet: Whether there is no bar.
-    """
-    from alexnet_cli.data.corruption import corrupted
-    from alexnet_cli.evaluation.evaluate import evaluate
-
-    with _bar(len(source), quiet=quiet) as progress:
-        return evaluate(
-            opened.logits,
-            corrupted(source, corruption),
-            spec=opened.manifest.input,
-            classes=opened.manifest.classes,
-            num_views=num_views or opened.manifest.num_views,
-            makes_views=opened.manifest.num_views > 1,
-            batch_size=batch_size,
-            on_batch=lambda count: progress.advance(progress.task_ids[0], count),
-        )
-
-
-def _require_same_division(dataset: "Dataset", origin: "Provenance") -> None:
-    """Refuse to call images held out that may have been trained on."""
-    from alexnet_cli.data.catalog import load_training
-    from alexnet_cli.data.split import describe_split
-    from alexnet_cli.errors import UsageError
-
-    if dataset.name != origin.data or not origin.images:
-        return
-    now = describe_split(*load_training(dataset, val_size=origin.val_size, seed=origin.seed))
-    if now != origin.images:
-        raise UsageError(
-            f"the images of {dataset.name} are no longer those of the training, so that some of "
-            f"its validation images may have been trained on: {origin.images} then, {now} now",
-            hint="put the folder back as it was, or measure on images of its test/ folder",
-            code="images_differ",
-        )
-
-
-def _differing(*, known: tuple[str, ...], there: tuple[str, ...]) -> str:
-    """Say which classes are on one side only."""
-    parts = []
-    for words, names, others in (("it lacks", known, there), ("it also has", there, known)):
-        only = [name for name in names if name not in set(others)]
-        if only:
-            more = f" and {len(only) - _NUM_NAMED:,} more" if len(only) > _NUM_NAMED else ""
-            parts.append(f"{words} {', '.join(only[:_NUM_NAMED])}{more}")
-    return "; ".join(parts) or "they are in another order"
-
-
-def _bar(total: int, *, quiet: bool) -> "Progress":
-    from rich.progress import Progress
-
-    console = stderr_console()
-    progress = Progress(console=console, disable=quiet or not console.is_terminal, transient=True)
-    progress.add_task("evaluating", total=total)
-    return progress
-
-
-def print_evaluation(result: "Evaluation", *, title: str) -> None:
-    """Print the per-class table and the figures."""
-    from rich.markup import escape
-    from rich.table import Table
-    from rich.text import Text
-
-    views = f", {result.num_views} views each" if result.num_views > 1 else ""
-    table = Table(title=f"{escape(printable(title))}, {result.num_images:,} images{views}")
-    for column in ("class", "images", "precision", "recall", "F1"):
-        table.add_column(column, justify="left" if column == "class" else "right")
-    for row in result.classes:
-        shares = (f"{share:.1%}" for share in (row.precision, row.recall, row.f1))
-        table.add_row(Text(printable(row.name)), f"{row.num_images:,}", *shares)
-    console = stdout_console()
-    console.print(table)
-    low, high = result.top1_interval
-    console.print(
-        f"top-1 {result.top1:.2%} (95 %: {low:.2%} to {high:.2%})   "
-        f"top-5 {result.top5:.2%}   loss {result.loss:.4f}"
-    )
+    first, several = measured[0], len(measured) > 1
+    corruption = where["corruption"]
+    title = f"{where['data']} {where['split']}{f' with {corruption}' if corruption else ''}"
+    comparisons = compare_with_first(measured, source.labels_N)
+    if json:
+        model = {} if several else {"model": first.path}
+        figures = output.comparison_document(measured, comparisons)
+        print_json({**model, **where, **(figures if several else first.result.to_dict())})
+    elif csv and several:
+        output.print_model_rows(measured, comparisons)
+    elif csv:
+        output.print_class_rows(first.result)
+    elif several:
+        output.print_comparison(measured, comparisons, title=title)
+    else:
+        output.print_evaluation(first.result, title=title)

@@ -51,6 +51,10 @@ class ImageFolder:
         """Return the names of the files."""
         return "\0".join(self.names_N).encode("utf-8", "surrogateescape")
 
+    def paths(self) -> list[Path]:
+        """Return the path of each file."""
+        return [self.root / name for name in self.names_N]
+
     def squares(self, size_px: int) -> NDArray[np.uint8]:
         """Decode and resize all files.
 

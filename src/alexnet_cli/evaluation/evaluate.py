@@ -5,6 +5,7 @@ Shape letters: N images, B batch, S side of a crop, K classes.
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +15,15 @@ from numpy.typing import NDArray
 
 from alexnet_cli.data.arrays import ImageSource
 from alexnet_cli.data.prefetch import squares_in_order
+from alexnet_cli.evaluation.calibration import Calibration, calibration
 from alexnet_cli.evaluation.metrics import (
+    NO_CLASS,
     ClassMetrics,
     class_metrics,
     confusion_matrix,
     in_top_k,
     mean_negative_log_likelihood,
+    predicted_classes,
     softmax,
     wilson_interval,
 )
@@ -37,6 +41,7 @@ class Evaluation:
 
     Attributes:
         num_images: Images counted.
+        num_unanswered: Images whose answer is no number; counted as wrong, in `confusion` nowhere.
         top1: Share whose most probable class is right.
         top1_interval: Wilson's 95 % interval of `top1`.
         top5: Share whose class is among the five most probable.
@@ -44,9 +49,11 @@ class Evaluation:
         num_views: Crops averaged per image.
         classes: Per-class table.
         confusion: Counts by true class, then predicted class.
+        calibration: Confidence against accuracy.
     """
 
     num_images: int
+    num_unanswered: int
     top1: float
     top1_interval: tuple[float, float]
     top5: float
@@ -54,10 +61,12 @@ class Evaluation:
     num_views: int
     classes: tuple[ClassMetrics, ...]
     confusion: tuple[tuple[int, ...], ...]
+    calibration: Calibration
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the result as plain data for JSON."""
-        return dataclasses.asdict(self)
+        """Return the result as plain data for JSON; a loss that is no number is none."""
+        loss = self.loss if math.isfinite(self.loss) else None
+        return dataclasses.asdict(self) | {"loss": loss}
 
 
 def evaluate(  # noqa: PLR0913 - settings, each named at the call
@@ -85,19 +94,49 @@ def evaluate(  # noqa: PLR0913 - settings, each named at the call
         num_workers: Threads that make images ready; 0: as many as cores.
         on_batch: Called with the number of images after each batch.
     """
+    probabilities_NK = predict_probabilities(
+        model,
+        source,
+        spec=spec,
+        num_views=num_views,
+        makes_views=makes_views,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        on_batch=on_batch,
+    )
+    return summarise(probabilities_NK, source.labels_N, classes=classes, num_views=num_views)
+
+
+def predict_probabilities(  # noqa: PLR0913 - settings, each named at the call
+    model: Logits,
+    source: ImageSource,
+    *,
+    spec: InputSpec,
+    num_views: int = 1,
+    makes_views: bool = False,
+    batch_size: int = 500,
+    num_workers: int = 0,
+    on_batch: Callable[[int], None] = lambda _: None,
+) -> NDArray[np.float64]:
+    """Return the probability of each class for each image, in the order of the images.
+
+    The arguments are those of `evaluate`.
+
+    Returns:
+        Float64, shape (N, K); rows sum to 1, or are NaN where the model's answer is no number.
+    """
     crop_px = spec.image_size_px if makes_views else spec.crop_size_px
     num_crops = 1 if makes_views else num_views
     batches = squares_in_order(
         source, size_px=spec.image_size_px, batch_size=batch_size, num_workers=num_workers
     )
     with contextlib.closing(batches):
-        probabilities_NK = np.concatenate(
+        return np.concatenate(
             [
                 _mean_probabilities(model, squares_BHWC, crop_px, num_crops, on_batch)
                 for squares_BHWC in batches
             ]
         )
-    return summarise(probabilities_NK, source.labels_N, classes=classes, num_views=num_views)
 
 
 def _mean_probabilities(
@@ -122,15 +161,17 @@ def summarise(
 ) -> Evaluation:
     """Turn probabilities into the numbers to report."""
     hits = in_top_k(probabilities_NK, labels_N, 1)
-    predictions_N = probabilities_NK.argmax(axis=1)
+    predictions_N = predicted_classes(probabilities_NK)
     confusion = confusion_matrix(labels_N, predictions_N, len(classes))
     return Evaluation(
         num_images=len(labels_N),
+        num_unanswered=int((predictions_N == NO_CLASS).sum()),
         top1=float(hits.mean()),
         top1_interval=wilson_interval(int(hits.sum()), len(labels_N)),
         top5=float(in_top_k(probabilities_NK, labels_N, 5).mean()),
         loss=mean_negative_log_likelihood(probabilities_NK, labels_N),
         num_views=num_views,
-        classes=class_metrics(confusion, classes),
+        classes=class_metrics(confusion, labels_N, classes),
         confusion=tuple(tuple(row) for row in confusion.tolist()),
+        calibration=calibration(probabilities_NK, labels_N),
     )

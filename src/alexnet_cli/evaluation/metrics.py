@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Z_95 = 1.959963984540054  # two-sided 95 % quantile of the standard normal distribution
+NO_CLASS = -1
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,10 @@ def wilson_interval(num_right: int, num_images: int) -> tuple[float, float]:
 
 
 def softmax(logits_NK: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return probabilities (N, K) in float64."""
+    """Return probabilities (N, K) in float64; a row of NaN where logits are NaN or +∞."""
     shifted = logits_NK.astype(np.float64)
-    shifted -= shifted.max(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):  # ∞ - ∞
+        shifted -= shifted.max(axis=1, keepdims=True)
     exponentials: NDArray[np.float64] = np.exp(shifted)
     exponentials /= exponentials.sum(axis=1, keepdims=True)
     return exponentials
@@ -69,10 +71,19 @@ def in_top_k(
     return hits
 
 
+def predicted_classes(probabilities_NK: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the most probable class of each image, `NO_CLASS` where the answer is no number."""
+    answered_N = np.isfinite(probabilities_NK).all(axis=1)
+    return np.where(answered_N, probabilities_NK.argmax(axis=1), NO_CLASS)
+
+
 def mean_negative_log_likelihood(
     probabilities_NK: NDArray[np.float64], labels_N: NDArray[np.int64]
 ) -> float:
-    """Return the cross-entropy in nats, averaged over the images."""
+    """Return the cross-entropy in nats, averaged over the images.
+
+    A probability of 0 counts as the smallest normal float64, 2e-308 (scikit-learn: 2e-16).
+    """
     own = np.take_along_axis(probabilities_NK, labels_N[:, None], axis=1)
     return float(-np.log(np.maximum(own, np.finfo(np.float64).tiny)).mean())
 
@@ -80,20 +91,31 @@ def mean_negative_log_likelihood(
 def confusion_matrix(
     labels_N: NDArray[np.int64], predictions_N: NDArray[np.int64], num_classes: int
 ) -> NDArray[np.int64]:
-    """Count images by true class (rows) and predicted class (columns), shape (K, K)."""
-    pairs = labels_N * num_classes + predictions_N
+    """Count images by true class (rows) and predicted class (columns), shape (K, K).
+
+    Images predicted as `NO_CLASS` are in no column.
+    """
+    answered_N = predictions_N != NO_CLASS
+    pairs = labels_N[answered_N] * num_classes + predictions_N[answered_N]
     counts = np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
     return counts.astype(np.int64)
 
 
 def class_metrics(
-    confusion_KK: NDArray[np.int64], classes: tuple[str, ...]
+    confusion_KK: NDArray[np.int64], labels_N: NDArray[np.int64], classes: tuple[str, ...]
 ) -> tuple[ClassMetrics, ...]:
-    """Return precision, recall and F1 of each class."""
+    """Return precision, recall and F1 of each class.
+
+    Args:
+        confusion_KK: Counts by true class, then predicted class.
+        labels_N: True class of every image, those without an answer too.
+        classes: Names in label order.
+    """
+    actual_K = np.bincount(labels_N, minlength=len(classes)).tolist()
     rows = []
     for index, name in enumerate(classes):
         hits = int(confusion_KK[index, index])
-        actual, predicted = int(confusion_KK[index].sum()), int(confusion_KK[:, index].sum())
+        actual, predicted = actual_K[index], int(confusion_KK[:, index].sum())
         rows.append(
             ClassMetrics(
                 name=name,

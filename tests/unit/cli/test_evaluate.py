@@ -20,7 +20,7 @@ def draw(folder, classes):
 def test_without_a_test_split_the_hint_names_the_same_model(exported, isolated):
     model, data = exported.whole / "model.onnx", draw(isolated / "my photos", CLASSES)
     with pytest.raises(DataError, match="no test split") as caught:
-        command(model, data=str(data), device="cpu", quiet=True)
+        command([model], data=str(data), device="cpu", quiet=True)
     expected = f"alexnet evaluate {model} --data '{data}' --split val"
     assert caught.value.hint.endswith(expected)
 
@@ -36,7 +36,7 @@ def test_without_a_test_split_the_hint_names_the_same_model(exported, isolated):
 def test_classes_that_differ_are_named(exported, isolated, classes, words):
     draw(isolated / "photos", classes)
     with pytest.raises(UsageError, match="other classes") as caught:
-        command(exported.whole / "model.onnx", data="photos", device="cpu", quiet=True)
+        command([exported.whole / "model.onnx"], data="photos", device="cpu", quiet=True)
     assert caught.value.message.endswith(words)
 
 
@@ -56,7 +56,9 @@ def noisy(isolated):
 
 def test_all_corruptions_of_a_folder_are_each_one_by_one(exported, noisy, capsys):
     def measured(corrupt):
-        command(exported.whole / "model.onnx", data=noisy, device="cpu", corrupt=corrupt, json=True)
+        command(
+            [exported.whole / "model.onnx"], data=noisy, device="cpu", corrupt=corrupt, json=True
+        )
         return json.loads(capsys.readouterr().out)
 
     whole = measured("all")
@@ -74,8 +76,9 @@ def test_all_corruptions_of_a_folder_are_each_one_by_one(exported, noisy, capsys
 
 def test_table_and_title_say_what_was_done(exported, noisy, capsys):
     def printed(corrupt, quiet):
-        path = exported.whole / "model.onnx"
-        command(path, data=noisy, device="cpu", corrupt=corrupt, quiet=quiet)
+        command(
+            [exported.whole / "model.onnx"], data=noisy, device="cpu", corrupt=corrupt, quiet=quiet
+        )
         return capsys.readouterr()
 
     assert "photos test with contrast:2, 20 images" in " ".join(
