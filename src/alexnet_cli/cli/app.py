@@ -16,6 +16,7 @@ COMMANDS = {
     "data": "Show what the cache folder holds, check it, and look at images.",
     "train": "Train a network; the run folder's path is the result.",
     "evaluate": "Measure a model: top-1 with its 95 % interval, top-5, loss, and each class.",
+    "report": "Write one HTML file that shows how a run went and what its network does.",
     "export": "Write the best checkpoint as ONNX or safetensors, compared with PyTorch.",
     "predict": "Classify images with an exported model, without PyTorch.",
     "models": "List the networks that can be trained, with their size and source.",

@@ -10,7 +10,7 @@ from alexnet_cli.cli.config_flags import with_config_flags
 from alexnet_cli.cli.console import note, print_json
 from alexnet_cli.cli.options import Deterministic, Device, Json, Quiet
 from alexnet_cli.config import TrainConfig
-from alexnet_cli.errors import UsageError
+from alexnet_cli.errors import AlexnetError, UsageError
 from alexnet_cli.runs import NEWEST, RUNS_FOLDER, SAVE_MINUTES, newest_run
 
 if TYPE_CHECKING:
@@ -82,6 +82,15 @@ def command(
             help="Threads that decode images; 0: as many as cores. The result is the same.",
         ),
     ] = 0,
+    plots: Annotated[
+        bool,
+        typer.Option(
+            "--plots/--no-plots",
+            envvar="ALEXNET_PLOTS",
+            show_envvar=False,
+            help="At the end, draw metrics.png, confusion.png and filters.png in the run folder.",
+        ),
+    ] = True,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -117,7 +126,11 @@ def command(
     try:
         with joined() as ranks:
             job, checkpoint = ranks.together(lambda: prepare(ranks))
-            _train(job, checkpoint, quiet=quiet, as_json=json)
+            _train(job, checkpoint, quiet=quiet)
+        if job.ranks.is_first:
+            if plots:
+                _plot(job)
+            _print_result(job, as_json=json)
     except ToldElsewhereError as error:
         raise typer.Exit(error.exit_code) from error
 
@@ -158,10 +171,10 @@ def _say_nothing(_message: str) -> None:
     """Leave it to the first of several processes."""
 
 
-def _train(job: "Job", checkpoint: "Checkpoint | None", *, quiet: bool, as_json: bool) -> None:
-    """Train, report, print the result; only the first of several processes speaks."""
+def _train(job: "Job", checkpoint: "Checkpoint | None", *, quiet: bool) -> None:
+    """Train and tell how it goes; only the first of several processes speaks."""
     from alexnet_cli.cli.training_display import TrainingDisplay
-    from alexnet_cli.training import records, start
+    from alexnet_cli.training import start
     from alexnet_cli.training.job import describe_job
 
     quiet = quiet or not job.ranks.is_first
@@ -173,8 +186,21 @@ def _train(job: "Job", checkpoint: "Checkpoint | None", *, quiet: bool, as_json:
     with TrainingDisplay(job.config.epochs, quiet=quiet) as display:
         best = start.train(job, checkpoint, display)
     note(f"best validation top-1 {best.val_top1:.2%} in epoch {best.epoch}", quiet=quiet)
-    if not job.ranks.is_first:
-        return
+
+
+def _plot(job: "Job") -> None:
+    """Draw the plots of a run that is whole already: without them it is still a run."""
+    from alexnet_cli.report.write import plot_trained
+
+    try:
+        plot_trained(job.run, job.val, device=job.device)
+    except AlexnetError as error:
+        note(f"the run is complete, but there are no plots of it: {error.message}")
+
+
+def _print_result(job: "Job", *, as_json: bool) -> None:
+    from alexnet_cli.training import records
+
     if as_json:
         print_json(records.read_result(job.run))
     else:
