@@ -128,9 +128,7 @@ def command(
             job, checkpoint = ranks.together(lambda: prepare(ranks))
             _train(job, checkpoint, quiet=quiet)
         if job.ranks.is_first:
-            if plots:
-                _plot(job)
-            _print_result(job, as_json=json)
+            _finish(job, plots=plots, as_json=json)
     except ToldElsewhereError as error:
         raise typer.Exit(error.exit_code) from error
 
@@ -188,19 +186,17 @@ def _train(job: "Job", checkpoint: "Checkpoint | None", *, quiet: bool) -> None:
     note(f"best validation top-1 {best.val_top1:.2%} in epoch {best.epoch}", quiet=quiet)
 
 
-def _plot(job: "Job") -> None:
-    """Draw the plots of a run that is whole already: without them it is still a run."""
-    from alexnet_cli.report.write import plot_trained
-
-    try:
-        plot_trained(job.run, job.val, device=job.device)
-    except AlexnetError as error:
-        note(f"the run is complete, but there are no plots of it: {error.message}")
-
-
-def _print_result(job: "Job", *, as_json: bool) -> None:
+def _finish(job: "Job", *, plots: bool, as_json: bool) -> None:
+    """Draw the plots of a run that is whole already, and print the result."""
     from alexnet_cli.training import records
 
+    if plots:
+        from alexnet_cli.report.write import plot_trained
+
+        try:
+            plot_trained(job.run, job.val, device=job.device)
+        except AlexnetError as error:  # it is a run without them, too
+            note(f"the run is complete, but there are no plots of it: {error.message}")
     if as_json:
         print_json(records.read_result(job.run))
     else:

@@ -6,7 +6,8 @@ from typing import Any
 
 from alexnet_cli.report.curves import best_of, compared_panels
 from alexnet_cli.report.drawing import draw, style, to_svg
-from alexnet_cli.report.views import Drawing, Examined, duration
+from alexnet_cli.report.facts import duration
+from alexnet_cli.report.views import Drawing, Examined
 
 
 @dataclass(frozen=True)

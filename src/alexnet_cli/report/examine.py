@@ -17,6 +17,7 @@ from alexnet_cli.data.prefetch import squares_in_order
 from alexnet_cli.evaluation.calibration import Calibration, calibration
 from alexnet_cli.evaluation.evaluate import Evaluation, predict_probabilities, summarise
 from alexnet_cli.evaluation.torch_model import torch_logits
+from alexnet_cli.errors import TrainingError
 from alexnet_cli.image import crop_centre
 from alexnet_cli.manifest import Manifest
 from alexnet_cli.models.build import build_network
@@ -97,7 +98,11 @@ def examine(
     device: torch.device,
     on_batch: Told = lambda _: None,
 ) -> Examination:
-    """Run a network over all validation images."""
+    """Run a network over all validation images.
+
+    Raises:
+        TrainingError: An answer is not a number.
+    """
     probabilities_NK = predict_probabilities(
         torch_logits(network, device=device, dtype=torch.float32),
         val,
@@ -105,6 +110,12 @@ def examine(
         batch_size=_batch_size(manifest),
         on_batch=on_batch,
     )
+    if not np.isfinite(probabilities_NK).all():
+        raise TrainingError(
+            f"the network of {manifest.provenance.data} answers with what is not a number",
+            hint="train again with a smaller rate: alexnet train --learning-rate 0.001",
+            code="not_finite",
+        )
     return Examination(
         val.labels_N,
         probabilities_NK,

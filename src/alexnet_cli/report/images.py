@@ -144,19 +144,24 @@ def behind_cells(
 
     Args:
         examination: Of the run.
-        cells: True and predicted class; no more than `most`.
+        cells: True and predicted class; only the first `most` of them get images.
         most: Images in all.
 
     Returns:
-        For each cell its most confident images, as many as are fair to the others.
+        For each cell its most confident images, at most as many as are fair to the others.
     """
-    per_cell = max(1, min(MOST_PER_CELL, most // max(1, len(cells))))
     labels_N, predictions_N = examination.labels_N, examination.predictions_N
-    return {
-        (true, predicted): most_confident(
-            examination,
-            np.flatnonzero((labels_N == true) & (predictions_N == predicted)),
-            per_cell,
-        )
+    members = {
+        (true, predicted): np.flatnonzero((labels_N == true) & (predictions_N == predicted))
         for true, predicted in cells[:most]
+    }
+    per_cell = 1
+    while (
+        per_cell < MOST_PER_CELL
+        and sum(min(len(each), per_cell + 1) for each in members.values()) <= most
+    ):
+        per_cell += 1
+    return {
+        cell: most_confident(examination, indices_N, per_cell)
+        for cell, indices_N in members.items()
     }

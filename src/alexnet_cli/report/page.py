@@ -14,7 +14,8 @@ from markupsafe import Markup
 from alexnet_cli.errors import AlexnetError
 from alexnet_cli.report import examine, images
 from alexnet_cli.report.comparison import compare
-from alexnet_cli.report.views import Examined, headline, view_run
+from alexnet_cli.report.facts import headline
+from alexnet_cli.report.views import Examined, view_run
 
 MOST_BYTES = 5_000_000
 MOST_RUNS = 8

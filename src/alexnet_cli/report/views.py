@@ -1,7 +1,6 @@
 """What the page's template is handed: every word and number of a run, ready to be shown."""
 
 import itertools
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -16,9 +15,10 @@ from alexnet_cli.models.explain import LayerRow, layer_table
 from alexnet_cli.report import images
 from alexnet_cli.report.class_plots import calibration_figure, class_figure
 from alexnet_cli.report.confusions import MOST_CLASSES, confused_pairs, shades
-from alexnet_cli.report.curves import best_of, curve_panels
+from alexnet_cli.report.curves import curve_panels
 from alexnet_cli.report.drawing import draw, shortened, style, to_svg
 from alexnet_cli.report.examine import NUM_EXAMPLES, Examination, Neighbours, drawn
+from alexnet_cli.report.facts import commands
 from alexnet_cli.report.filters import filters_figure
 from alexnet_cli.report.images import Shown
 from alexnet_cli.report.record import RunRecord
@@ -166,7 +166,7 @@ def view_run(examined: Examined, *, most_in_cells: int) -> RunView:
         examples=_answers(examined, examples, images.LARGE_PX),
         neighbours=_neighbours(examined),
         layers=layer_table(examined.record.manifest.network),
-        commands=_commands(examined.record),
+        commands=commands(examined.record),
     )
 
 
@@ -258,46 +258,3 @@ def _neighbours(examined: Examined) -> list[tuple[Shown, list[tuple[Shown, float
         (query, [(next(near), distance) for distance in row])
         for query, row in zip(queries, found.distances_QM.tolist(), strict=True)
     ]
-
-
-def _commands(record: RunRecord) -> list[str]:
-    """Return what trains, measures and reports it again."""
-    path = str(record.run.path)
-    began = record.environment.get("command")
-    return [
-        *([shlex.join(began)] if began else []),
-        shlex.join(["alexnet", "train", "--config", str(record.run.config)]),
-        shlex.join(["alexnet", "evaluate", path, "--split", "val"]),
-        shlex.join(["alexnet", "report", path]),
-    ]
-
-
-def headline(examined: Examined) -> list[tuple[str, str]]:
-    """Return what to know of a run first, as names and values."""
-    record, summary = examined.record, examined.examination.summary
-    history, best = record.history, best_of(record.history)
-    low, high = summary.top1_interval
-    done, planned = len(history), record.num_epochs_planned
-    environment = record.best.environment
-    num_parameters = sum(row.num_parameters for row in layer_table(record.manifest.network))
-    return [
-        ("best validation top-1",
-         f"{summary.top1:.2%} (95 %: {low:.2%} to {high:.2%}) of {summary.num_images:,} images"),
-        ("network", f"{record.manifest.network.name}, {num_parameters:,} parameters"),
-        ("data", f"{record.manifest.provenance.data}: {len(examined.train):,} images to train on, "
-                 f"{len(examined.classes):,} classes"),
-        ("epochs", f"{done} of {planned}: not finished" if done < planned else f"{done}"),
-        ("best epoch", f"{best.epoch}, {best.val_top1:.2%} when it was trained "
-                       f"({environment.get('precision', 'precision not recorded')})"),
-        ("time", duration(record.seconds)),
-        ("speed", f"{history[-1].images_per_second:,.0f} images/s in the last epoch"),
-        ("hardware", environment.get("device", "not recorded")),
-    ]  # fmt: skip
-
-
-def duration(seconds: float) -> str:
-    """Say how long something took."""
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
