@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from alexnet_cli.data.arrays import ImageSource
 from alexnet_cli.data.prefetch import squares_in_order
+from alexnet_cli.errors import TrainingError
 from alexnet_cli.evaluation.calibration import Calibration, calibration
 from alexnet_cli.evaluation.evaluate import Evaluation, predict_probabilities, summarise
 from alexnet_cli.evaluation.torch_model import torch_logits
-from alexnet_cli.errors import TrainingError
 from alexnet_cli.image import crop_centre
 from alexnet_cli.manifest import Manifest
 from alexnet_cli.models.build import build_network

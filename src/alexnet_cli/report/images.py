@@ -65,8 +65,11 @@ def load_parts(record: RunRecord) -> tuple[ImageSource, ImageSource]:
         dataset = find_dataset(origin.data)
         train, val = load_training(dataset, val_size=origin.val_size, seed=origin.seed)
     except (DataError, UsageError) as error:
-        error.message = f"the images of the run {record.run.path}: {error.message}"
-        raise
+        raise DataError(
+            f"the images of the run {record.run.path}: {error.message}",
+            hint=error.hint,
+            code=error.code,
+        ) from error
     is_changed = origin.images and describe_split(train, val) != origin.images
     if dataset.classes != manifest.classes or is_changed:
         raise DataError(
