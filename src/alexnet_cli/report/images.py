@@ -23,12 +23,25 @@ from alexnet_cli.report.drawing import shortened
 from alexnet_cli.report.examine import Examination
 from alexnet_cli.report.record import RunRecord
 
-SMALL_PX, LARGE_PX = 48, 96  # sides that larger images are brought to
-MOST_IN_CELLS = 700  # images behind the cells of all runs of a page
 MOST_PER_CELL = 12
 _MOST_FILE_LETTERS = 60
 _QUALITY = 85
 _CHUNK = 64
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large pictures are, and how many: what bounds the size of a page.
+
+    Attributes:
+        large_px: Side that larger images are brought to where each is looked at.
+        small_px: The same behind the cells of the confusion matrix.
+        most_in_cells: Images there, of one run.
+    """
+
+    large_px: int
+    small_px: int
+    most_in_cells: int
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """What the page's template is handed: every word and number of a run, ready to be shown."""
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -20,7 +19,7 @@ from alexnet_cli.report.drawing import draw, shortened, style, to_svg
 from alexnet_cli.report.examine import NUM_EXAMPLES, Examination, Neighbours, drawn
 from alexnet_cli.report.facts import commands
 from alexnet_cli.report.filters import filters_figure
-from alexnet_cli.report.images import Shown
+from alexnet_cli.report.images import Shown, Sizes
 from alexnet_cli.report.record import RunRecord
 
 NUM_MISTAKES = 24
@@ -101,6 +100,7 @@ class RunView:
     """All there is to show of a run. Figures and pictures come in the order of the page."""
 
     examined: Examined
+    sizes: Sizes
     curves: list[Drawing]
     matrix: list[MatrixRow]
     pairs: list[Cell]
@@ -135,49 +135,53 @@ class RunView:
         return len(self.examined.classes) - len(self.class_rows)
 
 
-def view_run(examined: Examined, *, most_in_cells: int) -> RunView:
-    """Draw the figures of a run and choose its images.
+def view_run(examined: Examined, drawings: dict[str, Drawing], sizes: Sizes) -> RunView:
+    """Lay out a run and choose its images.
 
     Args:
         examined: The run.
-        most_in_cells: Images behind the cells of its confusion matrix.
+        drawings: Of `draw_figures`.
+        sizes: Of its pictures.
     """
     examination = examined.examination
     wrong = np.flatnonzero(examination.predictions_N != examined.val.labels_N)
     shown = images.most_confident(examination, wrong, NUM_MISTAKES)
-    cells = _cells(examined, most_in_cells)
+    cells = _cells(examined, sizes)
     is_small = len(examined.classes) <= MOST_CLASSES
     examples = drawn(len(examined.val), NUM_EXAMPLES, stream=0)
     rows = examination.summary.classes
-    with style():
-        drawings = dict(_drawings(examined))
     return RunView(
         examined,
+        sizes,
         curves=[drawings[name] for name in curve_panels(examined.record.history)],
         matrix=_matrix(examined, cells) if is_small else [],
         pairs=[] if is_small else list(cells.values()),
         num_in_cells=sum(len(cell.answers) for cell in cells.values()),
-        mistakes=_answers(examined, shown, images.LARGE_PX),
+        mistakes=_answers(examined, shown, sizes.large_px),
         num_wrong=len(wrong),
         class_rows=rows[:_MOST_CLASS_ROWS],
         classes=drawings["classes"],
         calibration=drawings["calibration"],
         filters=drawings["filters"],
-        examples=_answers(examined, examples, images.LARGE_PX),
-        neighbours=_neighbours(examined),
+        examples=_answers(examined, examples, sizes.large_px),
+        neighbours=_neighbours(examined, sizes.large_px),
         layers=layer_table(examined.record.manifest.network),
         commands=commands(examined.record),
     )
 
 
-def _drawings(examined: Examined) -> Iterator[tuple[str, Drawing]]:
+def draw_figures(examined: Examined) -> dict[str, Drawing]:
+    """Return the figures of a run by name."""
     examination, history = examined.examination, examined.record.history
-    figures = {name: draw(panel) for name, panel in curve_panels(history).items()}
-    figures["classes"] = class_figure(examination.summary.classes)
-    figures["calibration"] = calibration_figure(examination.calibration)
-    figures["filters"] = filters_figure(examined.filters_FSS3)
-    for name, (figure, words) in figures.items():
-        yield name, Drawing(to_svg(figure, name=f"{examined.key}-{name}", words=words), words)
+    with style():
+        figures = {name: draw(panel) for name, panel in curve_panels(history).items()}
+        figures["classes"] = class_figure(examination.summary.classes)
+        figures["calibration"] = calibration_figure(examination.calibration)
+        figures["filters"] = filters_figure(examined.filters_FSS3)
+        return {
+            name: Drawing(to_svg(figure, name=f"{examined.key}-{name}", words=words), words)
+            for name, (figure, words) in figures.items()
+        }
 
 
 def _answers(examined: Examined, indices_N: NDArray[np.int64], most_px: int) -> list[Answer]:
@@ -199,7 +203,7 @@ def _shown(
     )
 
 
-def _cells(examined: Examined, most_in_cells: int) -> dict[tuple[int, int], Cell]:
+def _cells(examined: Examined, sizes: Sizes) -> dict[tuple[int, int], Cell]:
     """Return the cells that can be opened, the one of most images first."""
     confusion = examined.examination.confusion
     counts_KK = confusion.counts_KK
@@ -209,9 +213,9 @@ def _cells(examined: Examined, most_in_cells: int) -> dict[tuple[int, int], Cell
         order = np.argsort(-counts_KK, axis=None, kind="stable")[: int((counts_KK > 0).sum())]
         places = np.unravel_index(order, counts_KK.shape)
         pairs = [(int(true), int(predicted)) for true, predicted in zip(*places, strict=True)]
-    behind = images.behind_cells(examined.examination, pairs, most=most_in_cells)
+    behind = images.behind_cells(examined.examination, pairs, most=sizes.most_in_cells)
     every = np.concatenate(list(behind.values())) if behind else np.empty(0, np.int64)
-    answers = iter(_answers(examined, every, images.SMALL_PX))
+    answers = iter(_answers(examined, every, sizes.small_px))
     shades_KK = shades(confusion)
     return {
         pair: _cell(
@@ -250,10 +254,10 @@ def _matrix(examined: Examined, cells: dict[tuple[int, int], Cell]) -> list[Matr
     ]
 
 
-def _neighbours(examined: Examined) -> list[tuple[Shown, list[tuple[Shown, float]]]]:
+def _neighbours(examined: Examined, most_px: int) -> list[tuple[Shown, list[tuple[Shown, float]]]]:
     found = examined.neighbours
-    queries = _shown(examined, examined.val, found.queries_Q, images.LARGE_PX)
-    near = iter(_shown(examined, examined.train, found.nearest_QM.ravel(), images.LARGE_PX))
+    queries = _shown(examined, examined.val, found.queries_Q, most_px)
+    near = iter(_shown(examined, examined.train, found.nearest_QM.ravel(), most_px))
     return [
         (query, [(next(near), distance) for distance in row])
         for query, row in zip(queries, found.distances_QM.tolist(), strict=True)

@@ -9,7 +9,7 @@ from PIL import Image
 from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.data.folder import ImageFolder
 from alexnet_cli.errors import DataError
-from alexnet_cli.report.images import SMALL_PX, behind_cells, load_parts, most_confident, show
+from alexnet_cli.report.images import behind_cells, load_parts, most_confident, show
 from alexnet_cli.report.record import read_run
 
 
@@ -56,7 +56,7 @@ def test_pictures_show_the_images_in_the_order_asked_for():
     colours = np.array([[250, 10, 10], [10, 250, 10], [10, 10, 250]], np.uint8)
     source = ImageArrays(np.broadcast_to(colours[:, None, None], (3, 32, 32, 3)), np.arange(3))
     names = ("red", "green", "blue")
-    shown = show(source, np.array([2, 0]), classes=names, size_px=32, most_px=SMALL_PX)
+    shown = show(source, np.array([2, 0]), classes=names, size_px=32, most_px=48)
     assert [(each.name, each.truth) for each in shown] == [("image 2", "blue"), ("image 0", "red")]
     for each, colour in zip(shown, colours[[2, 0]], strict=True):
         picture = decoded(each)
@@ -68,8 +68,8 @@ def test_large_noise_makes_small_pictures():
     draw = np.random.default_rng(0)
     images = draw.integers(0, 256, (3, 256, 256, 3), dtype=np.uint8)
     source = ImageArrays(images, np.zeros(3, np.int64))
-    shown = show(source, np.arange(3), classes=("a",), size_px=256, most_px=SMALL_PX)
-    assert all(decoded(each).size == (SMALL_PX, SMALL_PX) for each in shown)
+    shown = show(source, np.arange(3), classes=("a",), size_px=256, most_px=48)
+    assert all(decoded(each).size == (48, 48) for each in shown)
     assert max(len(each.uri) for each in shown) < 4_500
 
 
