@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from alexnet_cli.evaluation.calibration import Calibration
 from alexnet_cli.evaluation.metrics import ClassMetrics
@@ -61,6 +61,7 @@ def _pairs_panel(confusion: Confusion) -> Panel:
         axes.bar_label(bars, padding=2, fontsize=7)
         axes.set_yticks(range(len(pairs)), words)
         axes.invert_yaxis()
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("validation images")
         axes.set_title("taken for another class most often: truth → prediction", loc="left")
         return f"The {len(pairs)} pairs of classes most often confused"

@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
 from alexnet_cli.report.drawing import FAINT, INK, SERIES, Panel, line_styles
 from alexnet_cli.training.checkpoint import EpochRow
@@ -60,11 +60,13 @@ def _two_curves(axes: Axes, history: History, key: str, title: str) -> str:
 def _one_curve(axes: Axes, history: History, key: str, title: str) -> str:
     epochs = [row.epoch for row in history]
     values = [float(getattr(row, key)) for row in history]
-    look = {**_VALIDATION, "drawstyle": "steps-post" if key == "learning_rate" else "default"}
+    look = {**_VALIDATION, "drawstyle": "steps-mid" if key == "learning_rate" else "default"}
     axes.plot(epochs, values, markevery=_markers(len(epochs)), **look)
     low, high = min(values), max(values)
-    if key == "learning_rate" and 0 < low < high / 5:
+    if key == "learning_rate" and 0 < low < high / 20:
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _place: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
     else:
         axes.set_ylim(0, high * 1.1)
     axes.axvline(best_of(history).epoch, color=FAINT, linewidth=0.8)

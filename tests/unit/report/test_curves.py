@@ -43,3 +43,12 @@ def test_lines_of_several_runs_differ_in_more_than_colour():
     assert len({line.get_linestyle() for line in lines}) == 3
     assert len({line.get_marker() for line in lines}) == 3
     assert "run B ends at 30.0% after 1 epochs" in words
+
+
+def test_a_rate_that_falls_has_plain_numbers_beside_it():
+    with style():
+        figure, _ = draw(curve_panels(rows(0.2, 0.5, 0.4, 0.4))["rate"])
+        save_png(figure)
+    axis = figure.axes[0].yaxis
+    assert {text.get_text() for text in axis.get_majorticklabels()} >= {"0.0001", "0.001", "0.01"}
+    assert not any("$" in text.get_text() for text in axis.get_ticklabels(which="both"))
