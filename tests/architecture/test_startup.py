@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-_HEAVY = ("torch", "torchvision", "onnx", "onnxruntime", "matplotlib")
+_HEAVY = ("torch", "torchvision", "onnx", "onnxruntime", "matplotlib", "jinja2")
 
 
 def _modules_after(*arguments: str) -> set[str]:
@@ -31,6 +31,7 @@ def _modules_after(*arguments: str) -> set[str]:
         ("--version",),
         ("train", "--help"),
         ("predict", "--help"),
+        ("report", "--help"),
         ("train", "--dry-run"),
         ("download", "--data", "shapes"),
         ("data",),
