@@ -19,7 +19,7 @@ EXAMPLES = "Examples: alexnet doctor; alexnet doctor --deep; alexnet doctor --js
 
 _OTHER_VARIABLES = (
     "ALEXNET_HOME", "ALEXNET_DEBUG", "ALEXNET_DEVICE", "ALEXNET_MIRROR", "ALEXNET_OFFLINE",
-    "ALEXNET_TEST_CIFAR10",
+    "ALEXNET_PLOTS", "ALEXNET_TEST_CIFAR10",
 )  # fmt: skip
 
 
