@@ -60,11 +60,12 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def browser(session: nox.Session) -> None:
-    """Run examples/web in the Chromium on the PATH; npm installs ONNX Runtime Web beside it."""
+    """Run examples/web and a report in the Chromium on the PATH, with what npm installs."""
     if session.virtualenv.venv_backend != "none":
         session.install("-e", ".[dev,browser]")
-    with session.chdir("examples/web"):
-        session.run("npm", "install", external=True)
+    for folder in ("examples/web", "tests/browser"):
+        with session.chdir(folder):
+            session.run("npm", "install", external=True)
     session.run("pytest", "tests/browser", *session.posargs,
                 env={"ALEXNET_TEST_BROWSER": "required"})  # fmt: skip
 

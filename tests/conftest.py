@@ -37,6 +37,7 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         if name != "ALEXNET_TEST_CIFAR10":
             monkeypatch.delenv(name)
     monkeypatch.setenv("ALEXNET_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("ALEXNET_PLOTS", "0")  # two seconds of every short training
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)

@@ -53,6 +53,26 @@ class RunFolder:
         return any(self.checkpoints.glob("step-*/state.json"))
 
     @property
+    def report(self) -> Path:
+        """Where `report` writes its page by default."""
+        return self.path / "report.html"
+
+    @property
+    def metrics_plot(self) -> Path:
+        """Loss, accuracy, rate and speed by epoch."""
+        return self.path / "metrics.png"
+
+    @property
+    def confusion_plot(self) -> Path:
+        """Which classes are taken for which."""
+        return self.path / "confusion.png"
+
+    @property
+    def filters_plot(self) -> Path:
+        """The first layer's weights."""
+        return self.path / "filters.png"
+
+    @property
     def card(self) -> Path:
         """The model card."""
         return self.path / "README.md"

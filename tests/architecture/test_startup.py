@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-_HEAVY = ("torch", "torchvision", "onnx", "onnxruntime", "matplotlib")
+_HEAVY = ("torch", "torchvision", "onnx", "onnxruntime", "matplotlib", "jinja2")
 
 
 def _modules_after(*arguments: str) -> set[str]:
@@ -34,6 +34,7 @@ def _modules_after(*arguments: str) -> set[str]:
         ("config",),
         ("config", "--schema"),
         ("config", "--toml"),
+        ("report", "--help"),
         ("download", "--data", "shapes"),
         ("data",),
         ("data", "--help"),

@@ -18,6 +18,7 @@ COMMANDS = {
     "train": "Train a network; the run folder's path is the result.",
     "config": "Show each setting that train would take, and where it came from.",
     "evaluate": "Measure a model: top-1 with its 95 % interval, each class; or compare several.",
+    "report": "Write one HTML file that shows how a run went and what its network does.",
     "export": "Write the best checkpoint as ONNX or safetensors, compared with PyTorch.",
     "predict": "Classify images with an exported model, without PyTorch.",
     "models": "List the networks that can be trained, with their size and source.",

@@ -12,7 +12,7 @@ from alexnet_cli.cli.config_flags import with_config_flags
 from alexnet_cli.cli.console import note, print_json
 from alexnet_cli.cli.options import Deterministic, Device, Json, Quiet
 from alexnet_cli.config import TrainConfig
-from alexnet_cli.errors import UsageError
+from alexnet_cli.errors import AlexnetError, UsageError
 from alexnet_cli.runs import NEWEST, RUNS_FOLDER, SAVE_MINUTES, newest_run
 
 if TYPE_CHECKING:
@@ -125,6 +125,16 @@ def command(
             help="Threads that decode images; 0: as many as cores. The result is the same.",
         ),
     ] = 0,
+    plots: Annotated[
+        bool,
+        typer.Option(
+            "--plots/--no-plots",
+            envvar="ALEXNET_PLOTS",
+            show_envvar=False,
+            help="At the end, draw metrics.png, confusion.png and filters.png in the run folder.",
+            rich_help_panel=_SAVING,
+        ),
+    ] = True,
     tensorboard: Annotated[
         bool,
         typer.Option(
@@ -188,7 +198,9 @@ def command(
         with joined() as ranks:
             job, checkpoint = ranks.together(lambda: prepare(ranks))
             trackers = chosen if ranks.is_first else []
-            _train(job, checkpoint, trackers=trackers, quiet=quiet, as_json=json)
+            _train(job, checkpoint, trackers=trackers, quiet=quiet)
+        if job.ranks.is_first:
+            _finish(job, plots=plots, as_json=json)
     except ToldElsewhereError as error:
         raise typer.Exit(error.exit_code) from error
 
@@ -266,16 +278,11 @@ def _say_nothing(_message: str) -> None:
 
 
 def _train(
-    job: "Job",
-    checkpoint: "Checkpoint | None",
-    *,
-    trackers: "list[TrackerName]",
-    quiet: bool,
-    as_json: bool,
+    job: "Job", checkpoint: "Checkpoint | None", *, trackers: "list[TrackerName]", quiet: bool
 ) -> None:
-    """Train, report, print the result; only the first of several processes speaks."""
+    """Train and tell how it goes; only the first of several processes speaks."""
     from alexnet_cli.cli.training_display import TrainingDisplay
-    from alexnet_cli.training import records, start
+    from alexnet_cli.training import start
     from alexnet_cli.training.job import describe_job
     from alexnet_cli.training.reporter import Reporters
 
@@ -292,8 +299,19 @@ def _train(
     ):
         best = start.train(job, checkpoint, Reporters(display, *tracking))
     note(f"best validation top-1 {best.val_top1:.2%} in epoch {best.epoch}", quiet=quiet)
-    if not job.ranks.is_first:
-        return
+
+
+def _finish(job: "Job", *, plots: bool, as_json: bool) -> None:
+    """Draw the plots of a run that is whole already, and print the result."""
+    from alexnet_cli.training import records
+
+    if plots:
+        from alexnet_cli.report.write import plot_trained
+
+        try:
+            plot_trained(job.run, job.val, device=job.device)
+        except AlexnetError as error:  # it is a run without them, too
+            note(f"the run is complete, but there are no plots of it: {error.message}")
     if as_json:
         print_json(records.read_result(job.run))
     else:

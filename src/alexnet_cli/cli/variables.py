@@ -11,6 +11,7 @@ VARIABLES = {
     "ALEXNET_DEVICE": "Default of --device.",
     "ALEXNET_MIRROR": "Addresses for download to ask first, separated by spaces.",
     "ALEXNET_OFFLINE": "1: download never reaches for the network.",
+    "ALEXNET_PLOTS": "0: train draws no plots at its end.",
     "ALEXNET_DEBUG": "1: errors keep their traceback.",
 }
 _FOR_TESTS = (

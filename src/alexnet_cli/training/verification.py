@@ -140,7 +140,7 @@ class KilledRun:
                 run.path.rename(_unused(run.path))
             begin = ["--config", str(self._config), "--name", name, "--output", str(self._folder)]
         return subprocess.Popen(  # noqa: S603 - this program itself
-            [sys.executable, "-m", "alexnet_cli", "train", *begin, *self._arguments],
+            [sys.executable, "-m", "alexnet_cli", "train", "--no-plots", *begin, *self._arguments],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

@@ -1,0 +1,206 @@
+"""A report in Debian's Chromium, as people open it: from the disk, by mouse and by keyboard.
+
+Needs `chromium` on the PATH, Playwright for Python and `npm install` in `tests/browser` (axe-core);
+skips without them, unless `nox -s browser` runs it.
+"""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REAL_ARCHIVE_SHA256, TINY
+
+_CHROMIUM = shutil.which("chromium")
+_AXE = Path(__file__).with_name("node_modules") / "axe-core" / "axe.min.js"
+_PHONE, _DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
+
+
+def _missing():
+    if _CHROMIUM is None:
+        return "no chromium on the PATH"
+    if importlib.util.find_spec("playwright") is None:
+        return "no Playwright: pip install -e '.[browser]'"
+    if not _AXE.is_file():
+        return "no axe-core: npm install in tests/browser"
+    return None
+
+
+if (reason := _missing()) and os.environ.get("ALEXNET_TEST_BROWSER") == "required":
+    raise RuntimeError(reason)
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(reason is not None, reason=str(reason))]
+
+
+def _alexnet(folder, *arguments, **environment):
+    result = subprocess.run(
+        [sys.executable, "-m", "alexnet_cli", *map(str, arguments)],
+        cwd=folder, capture_output=True, text=True, check=False, env={**os.environ, **environment},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    return folder / result.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    return _alexnet(folder, "train", *TINY, "--epochs", "2", "--no-plots")
+
+
+@pytest.fixture(scope="module")
+def one(run):
+    return _alexnet(run.parents[1], "report", run)
+
+
+@pytest.fixture(scope="module")
+def two(run):
+    other = shutil.copytree(run, run.with_name("other"))
+    return _alexnet(run.parents[1], "report", run, other)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=_CHROMIUM)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(chromium):
+    """Open a file; afterwards, look for complaints and for requests to elsewhere."""
+    contexts, complaints, requests = [], [], []
+
+    def open_page(path, **options):
+        contexts.append(chromium.new_context(**{"viewport": _DESKTOP, **options}))
+        page = contexts[-1].new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(path.as_uri())
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+    assert complaints == []
+
+
+def _cell(page):
+    """Return a number of the confusion matrix, and what it opens."""
+    button = page.locator(".matrix button").nth(3)
+    return button, page.locator(f"#{button.get_attribute('popovertarget')}")
+
+
+def test_a_cell_opens_its_images_by_mouse(open_page, one):
+    page = open_page(one)
+    button, images = _cell(page)
+    assert images.is_hidden()
+    button.click()
+    assert images.is_visible()
+    pictures = images.get_by_role("img")
+    assert 1 <= pictures.count() <= min(12, int(button.text_content()))
+    assert pictures.evaluate_all("all => all.every(each => each.naturalWidth > 0)")
+    assert re.search(r"taken for|recognised", images.text_content())
+    images.get_by_role("button", name="Close").click()
+    assert images.is_hidden()
+    button.click()
+    page.mouse.click(5, 5)  # beside it
+    assert images.is_hidden()
+
+
+def test_a_cell_opens_its_images_by_keyboard(open_page, one):
+    page = open_page(one)
+    button, images = _cell(page)
+    focused = "document.activeElement.getAttribute('popovertarget')"
+    key = button.get_attribute("popovertarget")
+    for opens, closes in (("Enter", "Escape"), ("Space", "Enter")):
+        button.focus()
+        page.keyboard.press(opens)
+        assert images.is_visible()
+        assert page.evaluate("document.activeElement.textContent") == "Close"
+        page.keyboard.press(closes)
+        assert images.is_hidden()
+        assert page.evaluate(focused) == key  # and the class is back where it was
+        assert page.evaluate("document.activeElement.className") == ""
+
+
+def test_the_first_keys_reach_the_report_and_skip_the_table(open_page, one):
+    page = open_page(one)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.getAttribute('href')") == "#main"
+    page.locator(".skip-over").focus()
+    assert page.locator(".skip-over").is_visible()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('.matrix')") is None
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [_PHONE, _DESKTOP], ids=["phone", "desktop"])
+@pytest.mark.parametrize("name", ["one", "two"])
+def test_it_fits_and_everybody_can_use_it(
+    open_page, request, tmp_path, name, viewport, colours
+):  # fmt: skip
+    path = request.getfixturevalue(name)
+    page = open_page(path, viewport=viewport, color_scheme=colours, bypass_csp=True)
+    page.screenshot(path=tmp_path / "page.png", full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert paper == ("rgb(254, 254, 254)" if colours == "light" else "rgb(20, 24, 29)")
+    page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+    page.evaluate(_AXE.read_text())
+    for _ in range(2):  # as it is, and with a cell open
+        violations = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
+        assert [(each["id"], each["nodes"][0]["html"]) for each in violations] == []
+        _cell(page)[0].click()
+
+
+def test_axe_would_have_found_something(open_page, one):
+    page = open_page(one, bypass_csp=True)
+    page.evaluate("document.querySelector('.cards img').removeAttribute('alt')")
+    page.evaluate(_AXE.read_text())
+    violations = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
+    assert [each["id"] for each in violations] == ["image-alt"]
+
+
+def test_figures_have_the_colours_of_the_page(open_page, one):
+    inks = []
+    for colours in ("light", "dark"):
+        page = open_page(one, color_scheme=colours)
+        inks.append(page.locator(".drawing text").first.evaluate("t => getComputedStyle(t).fill"))
+        lines = page.locator(".drawing path").evaluate_all(
+            "all => [...new Set(all.map(each => getComputedStyle(each).stroke))]"
+        )
+        assert ("rgb(0, 114, 178)" in lines) == (colours == "light")
+    assert inks == ["rgb(27, 27, 27)", "rgb(232, 234, 237)"]
+
+
+def test_on_paper_nothing_that_can_be_pressed_is_left(open_page, one):
+    page = open_page(one, color_scheme="light")
+    page.emulate_media(media="print")
+    assert page.locator(".images, .skip, .close").evaluate_all(
+        "all => all.every(each => getComputedStyle(each).display === 'none')"
+    )
+    assert page.pdf().startswith(b"%PDF")
+
+
+@pytest.mark.cifar10
+def test_the_report_of_a_real_network(open_page, real_archive, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("real")
+    home = {"ALEXNET_HOME": str(folder / "cache")}
+    _alexnet(folder, "download", "--archive", real_archive, "--sha256", REAL_ARCHIVE_SHA256, **home)
+    settings = ("--model", "cuda-convnet-80sec", "--epochs", "1", "--val-size", "1000")
+    run = _alexnet(folder, "train", *settings, "--no-plots", **home)
+    page = open_page(_alexnet(folder, "report", run, **home))
+    button, images = _cell(page)
+    button.click()
+    assert images.get_by_role("img").first.is_visible()
+    page.screenshot(path=folder / "page.png", full_page=True)

@@ -1,0 +1,37 @@
+import numpy as np
+import pytest
+
+from alexnet_cli.evaluation.calibration import calibration
+from alexnet_cli.evaluation.metrics import class_metrics
+from alexnet_cli.report.class_plots import calibration_figure, class_figure, confusion_figure
+from alexnet_cli.report.confusions import Confusion
+from alexnet_cli.report.drawing import save_png, style
+
+
+@pytest.mark.parametrize("num_classes", [2, 30, 150])
+def test_any_number_of_classes_makes_a_png(num_classes):
+    counts = np.random.default_rng(0).integers(0, 9, (num_classes, num_classes))
+    names = tuple(f"${number}" for number in range(num_classes))
+    with style():
+        matrix = confusion_figure(Confusion(names, counts))
+        bars, words = class_figure(class_metrics(counts, names))
+        for figure in (matrix, bars):
+            assert save_png(figure).startswith(b"\x89PNG")
+            assert max(figure.get_size_inches()) < 20
+    assert f"of {min(30, num_classes)} classes" in words
+
+
+def test_cells_hold_their_counts():
+    with style():
+        figure = confusion_figure(Confusion(("a", "b"), np.array([[1234, 0], [5, 6]])))
+    assert [text.get_text() for text in figure.axes[0].texts] == ["1,234", "5", "6"]
+
+
+def test_the_reliability_diagram_shows_what_calibration_found():
+    probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.45, 0.55]])
+    found = calibration(probabilities, np.array([0, 1, 1, 0]))
+    with style():
+        figure, words = calibration_figure(found)
+    heights = [bar.get_height() for bar in figure.axes[0].patches]
+    assert heights == [each.share_right for each in found.bins if each.num_images]
+    assert words == f"Reliability diagram: expected calibration error {found.expected_error:.1%}"

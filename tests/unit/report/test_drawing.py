@@ -1,0 +1,79 @@
+import re
+import xml.etree.ElementTree as ET
+
+import matplotlib as mpl
+import pytest
+
+from alexnet_cli.report.drawing import (
+    SERIES,
+    draw,
+    labelled,
+    save_png,
+    shortened,
+    style,
+    to_svg,
+)
+
+
+def panel(axes):
+    axes.plot([1, 2], [3, 4], color=SERIES[0], marker="o", label='<script>&"')
+    axes.imshow([[0, 1], [2, 3]], extent=(1, 2, 3, 4))
+    axes.legend()
+    axes.set_title("$x^{$")  # would not be valid mathematics
+    return "a line & an <image>"
+
+
+def drawn():
+    with style():
+        figure, words = draw(panel)
+        return save_png(figure), to_svg(figure, name="one", words=words)
+
+
+def test_the_svg_needs_no_style_and_no_script():
+    root = ET.fromstring(drawn()[1])  # noqa: S314 - our own
+    tags = {element.tag.rpartition("}")[2] for element in root.iter()}
+    assert tags.isdisjoint({"style", "script", "metadata"})
+    assert not any("style" in element.attrib for element in root.iter())
+    assert root.attrib["aria-label"] == "a line & an <image>"
+    texts = {element.text for element in root.iter() if element.tag.endswith("}text")}
+    assert {'<script>&"', "$x^{$"} <= texts
+
+
+def test_ids_are_the_page_s_own_and_all_lead_somewhere():
+    svg = str(drawn()[1])
+    ids = re.findall(r' id="([^"]+)"', svg)
+    assert ids
+    assert len(ids) == len(set(ids))
+    assert all(each.startswith("one-") for each in ids)
+    used = re.findall(r'url\(#([^)]+)\)|href="#([^"]+)"', svg)
+    assert {a or b for a, b in used} == set(ids)
+
+
+def test_colours_follow_the_page():
+    svg = str(drawn()[1])
+    assert "var(--series-1)" in svg
+    assert "currentColor" in svg
+    assert re.findall(r'(?:fill|stroke)="#\w+"', svg) == []
+
+
+def test_the_same_each_time_whatever_the_user_s_settings(monkeypatch):
+    first = drawn()
+    monkeypatch.setitem(mpl.rcParams, "font.size", 30)
+    assert drawn() == first
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [("cat", "cat"), ("bär", "bär"), ("犬", "class 0"), ("a" * 40, "a" * 12 + "…" + "a" * 11)],
+)
+def test_labels(name, label):
+    assert labelled((name,)) == [label]
+
+
+@pytest.mark.parametrize("length", [1, 2, 9, 10, 11, 60])
+def test_shortened(length):
+    text = "".join(chr(97 + place % 26) for place in range(length))
+    short = shortened(text, 10)
+    assert len(short) == min(length, 10)
+    assert short[0] == text[0]
+    assert short[-1] == text[-1]

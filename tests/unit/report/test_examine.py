@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+import torch
+
+from alexnet_cli.data.arrays import ImageArrays
+from alexnet_cli.errors import TrainingError
+from alexnet_cli.evaluation.metrics import softmax
+from alexnet_cli.manifest import InputSpec, Manifest, Network, NetworkSpec, Provenance
+from alexnet_cli.models.build import build_network
+from alexnet_cli.models.normalise import PixelNetwork
+from alexnet_cli.networks import FACTS
+from alexnet_cli.report.examine import drawn, examine, find_neighbours, rebuild
+from alexnet_cli.report.record import read_run
+
+CPU = torch.device("cpu")
+LARGE = (Network.ALEXNET, Network.ALEXNET_OWT)
+UNITS = {
+    Network.ALEXNET: 4096, Network.ALEXNET_OWT: 4096, Network.ALEXNET_CIFAR: 1024,
+    Network.ALEXNET_CIFAR_BN: 1024, Network.CUDA_CONVNET_80SEC: 64,
+    Network.CUDA_CONVNET_19PCT: 64, Network.CUDA_CONVNET_18PCT: 64,
+    Network.CUDA_CONVNET_13PCT: 128, Network.CUDA_CONVNET_11PCT: 128,
+}  # fmt: skip
+
+
+def arrays(count, side, seed=0):
+    draw = np.random.default_rng(seed)
+    images = draw.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+    return ImageArrays(images, draw.integers(0, 3, count))
+
+
+@pytest.mark.parametrize("name", list(Network), ids=str)
+def test_a_copy_of_a_training_image_is_its_nearest_neighbour(name):
+    side = 67 if name in LARGE else 8
+    facts = FACTS[name]
+    spec = NetworkSpec(name, 3, side, lrn=facts.lrn, groups=facts.groups)
+    input_spec = InputSpec(side, side, (0.02,) * 3, (-2.5,) * 3)
+    manifest = Manifest(spec, input_spec, ("a", "b", "c"), Provenance("x", 1, 5, 1, 0.5, "", {}))
+    network = PixelNetwork(build_network(spec, seed=2), input_spec).eval()
+    train = arrays(7, side)
+    copied = np.array([4, 0, 6])
+    near = find_neighbours(network, manifest, train.take(copied), train, device=CPU)
+    assert near.num_units == UNITS[name]
+    assert near.num_searched == 7
+    assert near.nearest_QM[:, 0].tolist() == copied[near.queries_Q].tolist()
+    assert (np.diff(near.distances_QM, axis=1) >= 0).all()
+    assert (near.distances_QM[:, 0] < 1e-3 * near.distances_QM[:, 1]).all()  # but for rounding
+
+
+def test_neighbours_are_those_of_a_plain_search(examined):
+    network = rebuild(examined.record.best, device=CPU)
+    size = examined.record.manifest.input
+
+    def hidden(source):
+        crops = source.squares(size.image_size_px)[:, 2:10, 2:10]
+        with torch.inference_mode():
+            pixels = torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).float()
+            scaled = pixels * network.scale_C11 + network.shift_C11
+            core = network.network
+            return core.classifier[:-1](core.features(scaled)).double().numpy()
+
+    near, train = examined.neighbours, hidden(examined.train)
+    for query, found in zip(near.queries_Q, near.nearest_QM, strict=True):
+        wanted = hidden(examined.val.take(np.array([query])))
+        distances = np.sqrt(((train - wanted) ** 2).sum(axis=1))
+        assert found.tolist() == np.argsort(distances, kind="stable")[:6].tolist()
+
+
+def test_probabilities_are_the_network_s_own(examined):
+    network = rebuild(examined.record.best, device=CPU)
+    crops = np.ascontiguousarray(examined.val.squares(12)[:, 2:10, 2:10])
+    with torch.inference_mode():
+        expected = softmax(network(torch.from_numpy(crops)).numpy())
+    found = examined.examination
+    np.testing.assert_allclose(found.probabilities_NK, expected, rtol=0, atol=1e-6)
+    assert found.summary.num_images == 20
+    assert found.confusion.counts_KK.sum() == 20
+    assert found.confusion.share_right == pytest.approx(found.summary.top1)
+
+
+def test_answers_that_are_no_numbers_are_refused(small_run, examined):
+    record = read_run(small_run)
+    network = rebuild(record.best, device=CPU)
+    with torch.no_grad():
+        network.network.classifier[-1].bias.fill_(float("nan"))
+    with pytest.raises(TrainingError, match="not a number"):
+        examine(network, record.manifest, examined.val, device=CPU)
+
+
+def test_draws_repeat_and_differ_by_stream():
+    assert drawn(100, 8, stream=0).tolist() == drawn(100, 8, stream=0).tolist()
+    assert drawn(100, 8, stream=0).tolist() != drawn(100, 8, stream=1).tolist()
+    assert sorted(drawn(3, 8, stream=0).tolist()) == [0, 1, 2]

@@ -1,0 +1,26 @@
+import numpy as np
+
+from alexnet_cli.manifest import Network, NetworkSpec
+from alexnet_cli.models.build import build_network
+from alexnet_cli.report.drawing import style
+from alexnet_cli.report.filters import filters_figure, first_filters, normalised
+
+
+def test_each_filter_uses_the_whole_range():
+    filters = np.random.default_rng(0).normal(size=(5, 3, 3, 3)).astype(np.float32)
+    scaled = normalised(filters)
+    assert scaled.min(axis=(1, 2, 3)).tolist() == [0] * 5
+    assert scaled.max(axis=(1, 2, 3)).tolist() == [1] * 5
+    assert np.isfinite(normalised(np.zeros((2, 3, 3, 3), np.float32))).all()
+
+
+def test_pixels_stand_where_they_belong():
+    network = build_network(NetworkSpec(Network.CUDA_CONVNET_80SEC, 10, 8, lrn=False, groups=1))
+    filters = first_filters(network)
+    assert filters.shape == (32, 5, 5, 3)
+    with style():
+        figure, words = filters_figure(filters)
+    mosaic = figure.axes[0].images[0].get_array()
+    np.testing.assert_array_equal(mosaic[6:11, 12:17, :3], normalised(filters)[16 + 2])
+    assert (mosaic[5, :, 3] == 0).all()  # a gap
+    assert "in 2 rows of 16" in words

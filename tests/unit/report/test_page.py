@@ -1,0 +1,171 @@
+import base64
+import dataclasses
+import hashlib
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+
+from alexnet_cli.errors import AlexnetError
+from alexnet_cli.report import page
+from alexnet_cli.report.page import MOST_BYTES, MOST_RUNS, render
+from alexnet_cli.report.record import read_run
+from alexnet_cli.report.write import examine_run
+
+CPU = torch.device("cpu")
+_VOID = {"meta", "img", "link", "br", "input"}
+
+
+class Page(HTMLParser):
+    """Elements, ids and what they refer to; refuses tags that are closed in another order."""
+
+    def __init__(self, content):
+        super().__init__()
+        self.elements, self.open, self.texts = [], [], []
+        self.feed(content.decode())
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        assert len(attrs) == len(dict(attrs))
+        self.elements.append((tag, dict(attrs)))
+        if tag not in _VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+    def of(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    def values(self, key):
+        return [attributes[key] for _, attributes in self.elements if key in attributes]
+
+
+@pytest.fixture(scope="module")
+def content(examined):
+    return render([examined])
+
+
+@pytest.fixture(scope="module")
+def parsed(content):
+    return Page(content)
+
+
+@pytest.fixture(scope="module")
+def noisy(make_images, make_run):
+    """A run whose pictures are as large as pictures can be, and as many."""
+    folder = make_images([f"{'n' * 60}{number:02}" for number in range(30)], per_class=32, side=96)
+    run = make_run(folder, val_size=900, image_size=96)
+    return examine_run(read_run(run), 0, device=CPU)
+
+
+def test_names_are_text_whatever_they_hold(parsed):
+    assert parsed.of("script") == []
+    headers = [text for text in parsed.texts if text in ("<script>alert(1)<", "bär & 'ß'", "犬")]
+    assert len(set(headers)) == 3
+    assert not any(key.startswith("on") for _, attrs in parsed.elements for key in attrs)
+
+
+def test_nothing_is_loaded_and_the_policy_forbids_it(parsed, content):
+    policy = next(each["content"] for each in parsed.of("meta") if "http-equiv" in each)
+    style = re.search(rb"<style>(.*?)</style>", content, re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(style).digest()).decode()
+    assert policy == (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; "
+        "form-action 'none'"
+    )
+    assert parsed.values("style") == []
+    assert all(each["src"].startswith("data:image/") for each in parsed.of("img"))
+    assert all(link.startswith(("#", "data:image/png")) for link in parsed.values("href"))
+    assert b"url(http" not in content
+    assert b"@import" not in style
+
+
+def test_every_reference_has_its_element_once(parsed):
+    ids = parsed.values("id")
+    assert len(ids) == len(set(ids))
+    wanted = [link[1:] for link in parsed.values("href") if link.startswith("#")]
+    wanted += [*parsed.values("popovertarget"), *parsed.values("aria-labelledby")]
+    assert set(wanted) <= set(ids)
+    assert set(parsed.values("popovertarget")) == {
+        attributes["id"] for _, attributes in parsed.elements if "popover" in attributes
+    }
+
+
+def test_pictures_and_figures_have_words(parsed):
+    assert all(each["alt"] for each in parsed.of("img"))
+    figures = [each for each in parsed.of("svg") if each.get("role") == "img"]
+    assert len(figures) == 7  # four curves, classes, calibration, filters
+    assert all(each["aria-label"] for each in figures)
+
+
+def test_the_headline_says_what_was_measured(parsed, examined):
+    text = " ".join("".join(parsed.texts).split())
+    summary = examined.examination.summary
+    low, high = summary.top1_interval
+    assert f"{summary.top1:.2%} (95 %: {low:.2%} to {high:.2%}) of 20 images" in text
+    assert "The test set was not used" in text
+    assert "2, 37.50% when it was trained (float32)" in text
+    assert f"alexnet train --config {examined.record.run.config}" in text
+
+
+def test_the_same_bytes_each_time(small_run, content):
+    again = examine_run(read_run(small_run), 0, device=CPU)
+    assert render([again]) == content
+
+
+def test_runs_side_by_side(examined, make_run, make_images):
+    other = make_run(make_images(("x", "y"), per_class=16), name="two", learning_rate=0.5)
+    second = examine_run(read_run(other), 1, device=CPU)
+    together = Page(render([examined, second]))
+    text = " ".join("".join(together.texts).split())
+    assert "Not the same validation images" in text
+    assert "2 runs side by side" in text
+    words = [each for each in together.texts if each.strip()]
+    place = words.index("learning_rate")
+    assert words[place + 1 : place + 3] == ["0.01", "0.5"]
+    ids = together.values("id")
+    assert len(ids) == len(set(ids))
+    assert {"run-A", "run-B"} <= set(ids)
+
+
+@pytest.mark.parametrize(("num_classes", "per_class"), [(2, 40), (150, 3)])
+def test_any_number_of_classes_stays_small(make_images, make_run, num_classes, per_class):
+    names = [f"{'long name ' * 20}{number:03}" for number in range(num_classes)]
+    folder = make_images(names, per_class=per_class)
+    run = make_run(folder, val_size=num_classes * per_class - num_classes)
+    content = render([examine_run(read_run(run), 0, device=CPU)])
+    assert len(content) < MOST_BYTES
+    text = " ".join("".join(Page(content).texts).split())
+    assert ("150 classes make too large a table" in text) == (num_classes == 150)
+
+
+def test_as_much_noise_as_there_can_be_stays_small(noisy):
+    runs = [dataclasses.replace(noisy, key=f"run-{n}", label=str(n)) for n in range(MOST_RUNS)]
+    content = render(runs)
+    assert 2_000_000 < len(content) < MOST_BYTES
+    text = " ".join("".join(Page(content).texts).split())
+    assert "Pictures are at most 48 px wide" in text
+    assert "Settings that differ: none." in text
+    assert "Not the same validation images" not in text
+
+
+def test_a_page_too_large_is_refused(examined, monkeypatch):
+    monkeypatch.setattr(page, "MOST_BYTES", 1_000)
+    with pytest.raises(AlexnetError, match="more than 1,000"):
+        render([examined])
+
+
+def test_without_a_mistake_it_says_so(examined):
+    perfect = np.eye(4)[examined.val.labels_N]
+    flawless = dataclasses.replace(examined.examination, probabilities_NK=perfect)
+    text = "".join(Page(render([dataclasses.replace(examined, examination=flawless)])).texts)
+    assert "every validation image is recognised" in text
