@@ -21,9 +21,7 @@ EXAMPLES = (
     "alexnet evaluate runs/alexnet-cifar-cifar10 --views 10",
     "alexnet evaluate runs/first runs/second",
     "alexnet evaluate runs/first runs/first/model.onnx --predictions answers.csv",
-    "alexnet evaluate model.onnx --data cifar10.1",
     "alexnet evaluate --corrupt jpeg:3",
-    "alexnet evaluate --split val --json",
 )
 
 _ALL = "all"
