@@ -34,6 +34,7 @@ KINDS: dict[str, Callable[[Path], None]] = {"images": read_image_file, "models":
 def main() -> None:
     read = KINDS[sys.argv[1]]
     ignore_odd_metadata()
+    print("ready", flush=True)  # noqa: T201
     for line in sys.stdin:
         try:
             read(Path(line.rstrip("\n")))
