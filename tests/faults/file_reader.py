@@ -5,7 +5,6 @@ import select
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -19,7 +18,7 @@ class FileReader:
 
     Attributes:
         counts: Files by what became of them: `read` or `refused`; anything else is a failure.
-        slowest_seconds: The longest that a file took, the start of a process left out.
+        slowest_seconds: The most processor time that a file took; a busy machine adds none.
     """
 
     def __init__(self, kind: str) -> None:
@@ -65,9 +64,7 @@ class FileReader:
         self._child.stdin.write("".join(f"{path}\n" for path in paths).encode())
         outcomes = []
         for path in paths:
-            begin = time.perf_counter()
             outcomes.append(self._next_outcome(path))
-            self.slowest_seconds = max(self.slowest_seconds, time.perf_counter() - begin)
             if outcomes[-1] not in ("read", "refused"):
                 self._child = self._start()
                 break
@@ -76,8 +73,10 @@ class FileReader:
     def _next_outcome(self, path: Path) -> str:
         assert self._child.stdout is not None
         is_there, _, _ = select.select([self._child.stdout], [], [], _GIVE_UP_SECONDS)
-        outcome = self._child.stdout.readline().decode().strip() if is_there else "hang"
+        reply = self._child.stdout.readline().decode() if is_there else "hang"
+        outcome, _, seconds = reply.partition(" ")
         if outcome in ("read", "refused"):
+            self.slowest_seconds = max(self.slowest_seconds, float(seconds))
             return outcome
         self._child.kill() if outcome == "hang" else None
         self._child.communicate()
