@@ -2,7 +2,8 @@
 
 `python -m benchmarks.predict_peers --peers-python /path/of/peers/bin/python` writes
 `benchmarks/results/predict-peers-HARDWARE.json`, in some eight minutes on two quiet cores. Whole
-processes, on the same images, in turns. Each peer is optional; one that the interpreter given (by
+processes, on the same images, in turns; ratios are theirs over ours, against the bare imports ours
+over theirs. Each peer is optional; one that the interpreter given (by
 default this one) does not have is named as absent. An environment for them that shares this one's
 PyTorch:
 
@@ -142,7 +143,7 @@ def compare_starts(contenders: Contenders, rounds: int) -> list[Figure]:
     commands |= {model: contenders.ours(model, ONE) for model in pairs}
     for found in theirs.values():
         commands |= found
-    memory = in_turns(commands, contenders.environment, max(2, rounds // 3), sample=True)
+    memory = in_turns(commands, contenders.environment, max(1, rounds // 3), sample=True)
     times = in_turns(commands, contenders.environment, rounds)
     figures = []
     for model, network in pairs.items():
@@ -153,7 +154,10 @@ def compare_starts(contenders: Contenders, rounds: int) -> list[Figure]:
             peaks = [[usage.peak_mb for usage in memory[side]] for side in (model, peer)]
             goal = GOALS["memory"] if peer != BARE else None
             what = f"{model}, one image, peak memory"
-            figures.append(Figure("memory", what, peer, "MB", *peaks, is_inverse=True, goal=goal))
+            inverse = peer != BARE
+            figures.append(
+                Figure("memory", what, peer, "MB", *peaks, is_inverse=inverse, goal=goal)
+            )
     return figures
 
 
@@ -181,7 +185,8 @@ def _times(
             for side in (model, peer)
         ]
         what = f"{model}, {name} time"
-        figures.append(Figure(part, what, peer, "ms", *samples, is_inverse=True, goal=bound))
+        inverse = peer != BARE
+        figures.append(Figure(part, what, peer, "ms", *samples, is_inverse=inverse, goal=bound))
     return figures
 
 
@@ -207,7 +212,7 @@ def run(python: str, *, num_images: int, rounds: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         contenders = Contenders(Path(name), python, num_images)
         figures = compare_starts(contenders, rounds)
-        figures += compare_folders(contenders, max(2, rounds // 2))
+        figures += compare_folders(contenders, max(1, rounds // 2))
         lowest = floors(contenders, num_images)
     theirs = contenders.versions
     found = {peer: version or "not installed" for peer, version in theirs.items()}
