@@ -29,7 +29,7 @@ from alexnet_cli.data.folder import ImageFolder, list_classes, load_train
 from alexnet_cli.data.streaming import StreamingBatches
 from alexnet_cli.image import read_image, resize_square
 from benchmarks import machine
-from benchmarks.memory import _together_mb
+from benchmarks.family import together_mb
 
 _CPU = torch.device("cpu")
 _SAMPLE_SECONDS = 0.2
@@ -112,7 +112,7 @@ def run_alone(name: str, folder: Path, arguments: list[str]) -> dict[str, float]
     )
     peak_mb = 0.0
     while process.poll() is None:
-        peak_mb = max(peak_mb, _together_mb(process.pid))
+        peak_mb = max(peak_mb, together_mb(process.pid))
         time.sleep(_SAMPLE_SECONDS)
     output, _ = process.communicate()
     if process.returncode:

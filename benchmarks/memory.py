@@ -6,8 +6,6 @@ of a second).
 """
 
 import argparse
-import contextlib
-import re
 import subprocess
 import sys
 import tempfile
@@ -20,6 +18,7 @@ from alexnet_cli.config import TrainConfig
 from alexnet_cli.data.catalog import find_dataset, load_training
 from alexnet_cli.runs import create_run
 from benchmarks import images, ours, plain_loop
+from benchmarks.family import kibibytes, together_mb
 from benchmarks.figures import Figure, Goal
 from benchmarks.machine import ROOT
 from benchmarks.settings import Settings
@@ -67,7 +66,7 @@ def _peaks_of(side: str, settings: Settings, folder: Path) -> tuple[float, float
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     together = 0.0
     while process.poll() is None:
-        together = max(together, _together_mb(process.pid))
+        together = max(together, together_mb(process.pid))
         time.sleep(_SAMPLE_SECONDS)
     output, _ = process.communicate()
     if process.returncode:
@@ -75,41 +74,9 @@ def _peaks_of(side: str, settings: Settings, folder: Path) -> tuple[float, float
     return float(output.strip().splitlines()[-1]), together
 
 
-def _family(pid: int) -> list[int]:
-    """Return a process and all its descendants."""
-    found = [pid]
-    with contextlib.suppress(OSError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                found += _family(int(child))
-    return found
-
-
-def _together_mb(pid: int) -> float:
-    """Return what a process and its descendants hold now, in MB.
-
-    Memory of their own and what they share (the kernel splits it between them), and the libraries
-    of the main process. Not the libraries' `Pss`: these are shared with the measuring process too.
-    """
-    own = sum(
-        _kibibytes(Path(f"/proc/{member}/smaps_rollup"), field)
-        for member in _family(pid)
-        for field in ("Pss_Anon", "Pss_Shmem")
-    )
-    return (own + _kibibytes(Path(f"/proc/{pid}/status"), "RssFile")) * 1024 / 1e6
-
-
-def _kibibytes(path: Path, field: str) -> int:
-    try:
-        found = re.search(rf"^{field}:\s+(\d+) kB", path.read_text(), re.MULTILINE)
-    except OSError:  # the process has just ended
-        return 0
-    return int(found[1]) if found else 0
-
-
 def _own_peak_mb() -> float:
     # Not getrusage: its figure survives the exec and may be the parent's.
-    return _kibibytes(Path("/proc/self/status"), "VmHWM") * 1024 / 1e6
+    return kibibytes(Path("/proc/self/status"), "VmHWM") * 1024 / 1e6
 
 
 def run_ours(given: argparse.Namespace) -> None:

@@ -2,7 +2,11 @@
 
 import functools
 import importlib
+import subprocess
 from importlib import metadata
+
+OF_PREDICT = ("timm", "ultralytics")
+_ASK = "import sys; from importlib import metadata; print(metadata.version(sys.argv[1]))"
 
 
 @functools.cache
@@ -13,3 +17,18 @@ def timm_version() -> str | None:
     except ImportError:
         return None
     return metadata.version("timm")
+
+
+def version_in(python: str, name: str) -> str | None:
+    """Return a package's version in another environment, or None where it is not installed.
+
+    It is not imported: Ultralytics would write its settings into the home folder.
+
+    Args:
+        python: The interpreter of that environment.
+        name: Of the package.
+    """
+    result = subprocess.run(
+        [python, "-c", _ASK, name], capture_output=True, text=True, check=False
+    )  # fmt: skip
+    return result.stdout.strip() if result.returncode == 0 else None

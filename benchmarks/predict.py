@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from alexnet_cli.deployment import Precision
 from alexnet_cli.devices import num_cores
 from alexnet_cli.export.parity import Compared
 from alexnet_cli.export.settings import ExportSettings, Format
@@ -54,7 +55,14 @@ _STARTS = (
 _SIZES = ((500, 375), (32, 32))  # of the folder's images: a photo's thumbnail, CIFAR-10's
 
 
-def write_model(name: str, sides: tuple[int, int], folder: Path, *, shared: bool) -> Path:
+def write_model(
+    name: str,
+    sides: tuple[int, int],
+    folder: Path,
+    *,
+    shared: bool,
+    precision: Precision = Precision.FP32,
+) -> Path:
     """Export an untrained network and return its ONNX file."""
     spec = network_spec(Network(name), num_classes=10, crop_size_px=sides[1])
     manifest = Manifest(
@@ -64,8 +72,9 @@ def write_model(name: str, sides: tuple[int, int], folder: Path, *, shared: bool
         Provenance("shapes", 0, 1, 0, 0.0, "", {}),
     )
     crops = np.random.default_rng(0).integers(0, 256, (2, sides[1], sides[1], 3), np.uint8)
-    settings = ExportSettings(Format.ALL if shared else Format.ONNX, shared_weights=shared)
-    export_model(build_network(spec, seed=0), manifest, folder, settings, Compared(crops))
+    file_format = Format.ALL if shared else Format.ONNX
+    settings = ExportSettings(file_format, shared_weights=shared, precision=precision)
+    export_model(build_network(spec, seed=0), manifest, folder, settings, Compared(crops), crops)
     return folder / "model.onnx"
 
 

@@ -1,16 +1,16 @@
 """From the results to the page: `python -m benchmarks.table` writes `docs/benchmarks.md`."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from benchmarks import command_sections
+from benchmarks.cells import HEADER, provenance, row_of, spread, title
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, PAGE = ROOT / "benchmarks" / "results", ROOT / "docs" / "benchmarks.md"
 
-HEADER = (
-    "| part | what | against | ours | theirs | ratio | goal |",
-    "| --- | --- | --- | --- | --- | --- | --- |",
-)
 _INTRODUCTION = """\
 # Benchmarks
 
@@ -35,65 +35,31 @@ lowest and the highest of the single rounds.
   difference of two times, so that a single round may be below zero.
 
 `python -m benchmarks.run` measures (`--short`, or `nox -s bench`, in a few minutes);
-`python -m benchmarks.time_to_accuracy` trains to the end over several seeds.
+`python -m benchmarks.time_to_accuracy` trains to the end over several seeds. Sections about single
+commands name theirs.
 """
 
 
 def render(results: list[dict[str, Any]]) -> str:
     """Return the page for results in the order given; those of other kinds are passed over."""
-    sections = [_INTRODUCTION]
-    for result in results:
-        if result.get("kind") == "benchmark":
-            sections.append(_benchmark(result))
-        elif result.get("kind") == "time_to_accuracy":
-            sections.append(_time_to_accuracy(result))
-        elif result.get("kind") == "export":
-            sections.append(_export(result))
-    if len(sections) == 1:
+    shown = [result for result in results if result.get("kind") in _SECTIONS]
+    sections = [_INTRODUCTION, *(_SECTIONS[result["kind"]](result) for result in shown)]
+    if not shown:
         sections.append("No result has been committed yet.\n")
     return "\n".join(sections)
-
-
-def row_of(figure: dict[str, Any]) -> str:
-    """Return one row of the table."""
-    ours, theirs = (f"{_spread(figure[side])} {figure['unit']}" for side in ("ours", "theirs"))
-    ratio = _spread(
-        {"median": figure["ratio"], "min": figure["ratio_min"], "max": figure["ratio_max"]}
-    )
-    verdict = {True: ", met", False: ", **not met**", None: "–"}[figure["met"]]
-    goal = (figure["goal"] or "").replace(">=", "≥").replace("<=", "≤") + verdict
-    cells = (figure["part"], figure["what"], figure["peer"], ours, theirs, ratio, goal)
-    return f"| {' | '.join(cells)} |"
 
 
 def _benchmark(result: dict[str, Any]) -> str:
     machine, rates = result["machine"], result["rates"]
     lines = [
-        f"## {_title(machine)}",
+        f"## {title(machine)}",
         "",
-        _provenance(result),
+        provenance(result),
         f"LRN by {machine['lrn']}. Load average before: {machine['load_before'][0]}; "
         f"form: {result['form']}.",
         "Measured rates: "
-        + ", ".join(f"{name} {_spread(rate)}" for name, rate in rates.items())
+        + ", ".join(f"{name} {spread(rate)}" for name, rate in rates.items())
         + ".",
-        "",
-        *HEADER,
-        *map(row_of, result["figures"]),
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _export(result: dict[str, Any]) -> str:
-    machine = result["machine"]
-    lines = [
-        f"## Exported files: {_title(machine)}",
-        "",
-        _provenance(result),
-        "Random weights, ONNX Runtime on the CPU, files in turns (`python -m benchmarks.export`). "
-        "Processor time does not count what other jobs took. Load average before: "
-        f"{machine['load_before'][0]}.",
         "",
         *HEADER,
         *map(row_of, result["figures"]),
@@ -104,9 +70,9 @@ def _export(result: dict[str, Any]) -> str:
 
 def _time_to_accuracy(result: dict[str, Any]) -> str:
     lines = [
-        f"## Time to accuracy: {result['model']}, {result['command']}, {_title(result['machine'])}",
+        f"## Time to accuracy: {result['model']}, {result['command']}, {title(result['machine'])}",
         "",
-        _provenance(result),
+        provenance(result),
         f"{len(result['runs'])} seeds; top-1 on the test set, once per finished run, "
         f"{result['views']} view(s), with Wilson's 95 % interval.",
         "",
@@ -147,30 +113,21 @@ def _mean_sd(values: dict[str, float | None], form: str) -> str:
     return form.format(values["mean"]) + ("" if sd is None else f" ± {form.format(sd)}")
 
 
-def _title(machine: dict[str, Any]) -> str:
-    cpu = f"{machine['cpu']} ({', '.join(machine['cpu_flags'])}), {machine['threads']} threads"
-    return cpu if machine["device"] == "cpu" else f"{machine['device']}, {cpu}"
-
-
-def _provenance(result: dict[str, Any]) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
-    return f"Commit {result['commit'][:12]}, {result['date'][:10]}; {versions}."
-
-
-def _spread(values: dict[str, float]) -> str:
-    low, high = _number(values["min"]), _number(values["max"])
-    return f"{_number(values['median'])} [{low}–{high}]"
-
-
-def _number(value: float) -> str:
-    """Three significant digits, and all digits before the point."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
 def read_results(folder: Path = RESULTS) -> list[dict[str, Any]]:
     """Return the results in the folder, by file name; those without a kind are not for the page."""
     contents = (json.loads(path.read_text()) for path in sorted(folder.glob("*.json")))
     return [result for result in contents if isinstance(result, dict) and "kind" in result]
+
+
+_SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "benchmark": _benchmark,
+    "time_to_accuracy": _time_to_accuracy,
+    "start": command_sections.start,
+    "download": command_sections.download,
+    "export": command_sections.export,
+    "predict": command_sections.predict,
+    "predict-peers": command_sections.predict_peers,
+}
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from alexnet_cli.errors import DataError
 
@@ -136,11 +136,23 @@ def _decode(
         with Image.open(stream, formats=[_format_of(source)]) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise _refused(label, f"{image.width}×{image.height} pixels are too many")
+            if image.format == "TIFF" and not _is_covered(image):
+                raise _refused(label, "damaged: a part of its pixels is not in the file")
             if header_only:
                 return image
             if smallest_px is not None:
                 image.draft(None, (smallest_px, smallest_px))  # does nothing but to a JPEG
             return _to_rgb(ImageOps.exif_transpose(image))
+
+
+def _is_covered(tiff: ImageFile.ImageFile) -> bool:
+    """Tell whether a TIFF's strips or tiles cover it; what they do not, Pillow leaves black."""
+    boxes = [tile.extents or (0, 0, *tiff.size) for tile in tiff.tile]
+    area = sum((right - left) * (lower - upper) for left, upper, right, lower in boxes)
+    # Compressed files are one tile. `raw` ones have strips for each plane where planes are apart.
+    is_planar = tiff.getexif().get(ExifTags.Base.PlanarConfiguration) == 2
+    has_planes = is_planar and tiff.info["compression"] == "raw"
+    return area >= tiff.width * tiff.height * (len(tiff.getbands()) if has_planes else 1)
 
 
 def _format_of(source: Path | bytes) -> str:

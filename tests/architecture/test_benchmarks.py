@@ -1,7 +1,10 @@
 """The benchmarks run, count right, and the page says what the results say."""
 
 import math
+import os
+import sys
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +14,20 @@ import torch
 from alexnet_cli.manifest import Network, NetworkSpec
 from alexnet_cli.models.build import outline_network
 from benchmarks import (
+    cells,
     checkpoint,
     epoch,
     evaluate,
     lrn,
+    peers,
     plain_loop,
     predict,
+    predict_peers,
+    predict_torch,
     table,
     time_to_accuracy,
     train_step,
+    whole_process,
 )
 from benchmarks.figures import Figure, Goal
 from benchmarks.operations import multiply_adds, step_operations
@@ -54,7 +62,7 @@ def test_a_tiny_run_gives_finite_ratios(part: Any) -> None:
         assert figure["ratio"] > 0
         assert figure["ours"]["n"] == figure["theirs"]["n"] == _TINY.repeats
         assert figure["ours"]["min"] <= figure["ours"]["median"] <= figure["ours"]["max"]
-        assert table.row_of(figure).count("|") == table.HEADER[0].count("|")
+        assert cells.row_of(figure).count("|") == cells.HEADER[0].count("|")
 
 
 @pytest.mark.slow
@@ -73,6 +81,51 @@ def test_a_folder_is_predicted_at_a_finite_rate(tmp_path: Path) -> None:
     figure = predict.measure_folder(tmp_path, (40, 30), 10, rounds=1)
     assert min(figure["images_per_second"].values()) > 0
     assert 0 < figure["share_of_the_slower"] < math.inf
+
+
+def test_the_script_of_the_comparison_answers_as_predict_does(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    from alexnet_cli.image import prepare_image
+    from alexnet_cli.inference.session import load_model
+
+    predict.write_images(tmp_path / "images", 2, (32, 32))
+    model = predict.write_model("alexnet-cifar", (32, 28), tmp_path / "model", shared=True)
+    network = predict_torch.build(28).eval()
+    network.load_state_dict(load_file(model.with_name("model.safetensors")))
+    for path in (tmp_path / "images").iterdir():
+        crop = prepare_image(path, image_size_px=32, crop_size_px=28)
+        own = load_model(model, device="cpu").probabilities(crop[None])
+        with torch.no_grad():
+            other = network(predict_torch.read(path, 32, 28)[None]).softmax(1)
+        torch.testing.assert_close(torch.tensor(own), other, rtol=1e-4, atol=1e-5)
+
+
+def test_a_whole_process_is_measured() -> None:
+    held = "held = bytearray(100_000_000); held[::4096] = bytes(len(held[::4096]))"
+    usage = whole_process.measure([sys.executable, "-c", held], os.environ)
+    assert 100 < usage.peak_mb < 150
+    assert 0 < usage.processor_seconds <= usage.wall_seconds * 2
+    child = (
+        f"import subprocess, sys; {held}; "
+        f"subprocess.run([sys.executable, '-c', {held + '; import time; time.sleep(1)'!r}])"
+    )
+    assert whole_process.measure([sys.executable, "-c", child], os.environ, sample=True)[2] > 200
+    with pytest.raises(RuntimeError, match="no such thing"):
+        whole_process.measure([sys.executable, "-c", "exit('no such thing')"], os.environ)
+
+
+def test_versions_of_peers_are_those_of_their_environment() -> None:
+    assert peers.version_in(sys.executable, "torch") == metadata.version("torch")
+    assert peers.version_in(sys.executable, "no-such-package") is None
+
+
+@pytest.mark.slow
+def test_folders_are_compared_with_the_peers_that_are_there(tmp_path: Path) -> None:
+    contenders = predict_peers.Contenders(tmp_path, sys.executable, 2)
+    figures = predict_peers.compare_folders(contenders, rounds=1)
+    assert {figure.peer for figure in figures} >= {"PyTorch script, alexnet-cifar"}
+    assert min(min(figure.ours) for figure in figures) > 0
 
 
 def test_ratio_and_goal() -> None:

@@ -4,7 +4,8 @@ import collections
 import select
 import subprocess
 import sys
-import time
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -13,50 +14,75 @@ _GIVE_UP_SECONDS = 60.0  # a busy machine is slow, a hang lasts
 
 
 class FileReader:
-    """Has files read one by one, and keeps count.
+    """Has files read, and keeps count.
 
     Attributes:
         counts: Files by what became of them: `read` or `refused`; anything else is a failure.
-        slowest_seconds: The longest that a file took.
+        slowest_seconds: The most processor time that a file took; a busy machine adds none.
     """
 
     def __init__(self, kind: str) -> None:
         self._kind = kind
         self.counts: collections.Counter[str] = collections.Counter()
         self.slowest_seconds = 0.0
+        # Not a pipe, which, with nobody to empty it, stops who writes.
+        self._words = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
         self._child = self._start()
 
-    def _start(self) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
+    def _start(self) -> "subprocess.Popen[bytes]":
+        child = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.read_files", self._kind],
             cwd=Path(__file__).parents[2],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._words,
+            bufsize=0,  # what a buffer holds already, select does not see
         )  # fmt: skip
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n"
+        return child
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._child.communicate()
+        self._words.close()
 
-    def read(self, path: Path) -> str:
-        """Have a file read, and return what became of it."""
+    def read(self, paths: Sequence[Path]) -> list[str]:
+        """Have files read one after another, and return what became of each.
+
+        Many at a time cost little: the two processes then seldom wait to be woken. Their names
+        must fit into a pipe, so no more than a few hundred.
+        """
+        outcomes: list[str] = []
+        while len(outcomes) < len(paths):
+            outcomes += self._read_until_it_dies(paths[len(outcomes) :])
+        self.counts.update(outcomes)
+        return outcomes
+
+    def _read_until_it_dies(self, paths: Sequence[Path]) -> list[str]:
         assert self._child.stdin is not None
+        self._child.stdin.write("".join(f"{path}\n" for path in paths).encode())
+        outcomes = []
+        for path in paths:
+            outcomes.append(self._next_outcome(path))
+            if outcomes[-1] not in ("read", "refused"):
+                self._child = self._start()
+                break
+        return outcomes
+
+    def _next_outcome(self, path: Path) -> str:
         assert self._child.stdout is not None
-        begin = time.perf_counter()
-        self._child.stdin.write(f"{path}\n")
-        self._child.stdin.flush()
         is_there, _, _ = select.select([self._child.stdout], [], [], _GIVE_UP_SECONDS)
-        outcome = self._child.stdout.readline().strip() if is_there else "hang"
-        if outcome not in ("read", "refused"):
-            self._child.kill() if outcome == "hang" else None
-            _, words = self._child.communicate()
-            status = self._child.returncode
-            outcome = f"{outcome or 'died'}, status {status}: {words[-300:]}"
-            self._child = self._start()
-        self.slowest_seconds = max(self.slowest_seconds, time.perf_counter() - begin)
-        self.counts[outcome] += 1
-        return outcome
+        reply = self._child.stdout.readline().decode() if is_there else "hang"
+        outcome, _, seconds = reply.partition(" ")
+        if outcome in ("read", "refused"):
+            self.slowest_seconds = max(self.slowest_seconds, float(seconds))
+            return outcome
+        self._child.kill() if outcome == "hang" else None
+        self._child.communicate()
+        self._words.seek(0)
+        words = self._words.read()[-300:].decode(errors="replace")
+        return f"{path.name} {outcome or 'died'}, status {self._child.returncode}: {words}"
 
     def __str__(self) -> str:
         counts = ", ".join(f"{count:,} {what}" for what, count in self.counts.items())

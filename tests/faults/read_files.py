@@ -1,10 +1,11 @@
-"""Read each file whose path comes on stdin, and say what became of it.
+"""Read each file whose path comes on stdin; say what became of it and the processor time it took.
 
 `python -m tests.faults.read_files images|models`. A process of its own, because a damaged file may
 kill a library written in C, and whoever runs it. Anything but the error that says so ends it.
 """
 
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,13 +35,14 @@ KINDS: dict[str, Callable[[Path], None]] = {"images": read_image_file, "models":
 def main() -> None:
     read = KINDS[sys.argv[1]]
     ignore_odd_metadata()
+    print("ready", flush=True)  # noqa: T201
     for line in sys.stdin:
+        begin, outcome = time.process_time(), "read"
         try:
             read(Path(line.rstrip("\n")))
         except (DataError, ModelFileError):
-            print("refused", flush=True)  # noqa: T201
-        else:
-            print("read", flush=True)  # noqa: T201
+            outcome = "refused"
+        print(outcome, time.process_time() - begin, flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

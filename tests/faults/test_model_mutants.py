@@ -70,10 +70,10 @@ def test_mutants_of_a_model(
         loaded = tmp_path / ONNX  # beside damaged weights, it must not crash either
     whole = damaged.read_bytes()
     with FileReader("models") as reader:
-        assert reader.read(loaded) == "read"
+        assert reader.read([loaded]) == ["read"]
         for _ in range(_MUTANTS):
             damaged.unlink()  # ONNX Runtime maps the file before it; that one stays as it was
             damaged.write_bytes(mutate(whole, random, hot=hot_places(whole, name)))
-            reader.read(loaded)
+            reader.read([loaded])
     report(str(reader))
     assert set(reader.counts) == {"read", "refused"}

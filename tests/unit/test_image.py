@@ -4,7 +4,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from alexnet_cli.errors import DataError
 from alexnet_cli.image import (
@@ -53,6 +53,16 @@ def png_of(width, height, *, bit_depth, colour_type, rows):
     header = struct.pack(">IIBBBBB", width, height, bit_depth, colour_type, 0, 0, 0)
     body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
+
+
+def tiff_of(strips, *, height, rows_per_strip, planar=False):
+    """Write an uncompressed RGB TIFF, 4 px wide, by hand: Pillow writes none that lacks a part."""
+    directory = TiffImagePlugin.ImageFileDirectory_v2()
+    starts = [sum(map(len, strips[:number])) for number in range(len(strips))]  # behind it
+    directory.update({256: 4, 257: height, 258: (8, 8, 8), 259: 1, 262: 2, 273: tuple(starts)})
+    directory.update({277: 3, 278: rows_per_strip, 279: tuple(map(len, strips))})
+    directory[284] = 2 if planar else 1
+    return b"II*\0" + struct.pack("<I", 8) + directory.tobytes(8) + b"".join(strips)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -174,6 +184,19 @@ def test_a_truncated_file_is_refused(tmp_path, file_format, options):
             except DataError as error:
                 codes.append(error.code)
     assert codes == ["image_unreadable"] * 32
+
+
+@pytest.mark.parametrize("planar", [False, True])
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")
+def test_a_tiff_that_lacks_strips_is_refused(planar):
+    strips = [bytes([shade]) * (4 * 2 * (1 if planar else 3)) for shade in (10, 20, 30, 40, 50, 60)]
+    strips = strips if planar else strips[:2]
+    layout = {"rows_per_strip": 2, "planar": planar}
+    pixels = read_image(tiff_of(strips, height=4, **layout))
+    assert pixels[3, 3].tolist() == ([20, 40, 60] if planar else [20, 20, 20])
+    for part, height in ((strips[:-1], 4), (strips, 400_000)):
+        with pytest.raises(DataError, match="not in the file"):
+            read_image(tiff_of(part, height=height, **layout))
 
 
 def test_trailing_bytes_and_a_wrong_extension_do_not_matter(tmp_path, upright):

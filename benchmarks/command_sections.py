@@ -1,0 +1,114 @@
+"""Sections of the page about single commands: start of training, download, export, predict."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks.cells import HEADER, number, provenance, row_of, spread, title
+
+
+def _section(result: Mapping[str, Any], name: str, sentences: str, *tables: Sequence[str]) -> str:
+    machine = result["machine"]
+    load = f"Load average before: {machine['load_before'][0]}."
+    lines = [f"## {name}: {title(machine)}", "", provenance(dict(result)), f"{sentences} {load}"]
+    for table in tables:
+        lines += ["", *table]
+    return "\n".join([*lines, ""])
+
+
+def _verdict(figure: Mapping[str, Any]) -> str:
+    return "met" if figure["met"] else "**not met**"
+
+
+def start(result: dict[str, Any]) -> str:
+    """Show what `train` does before its first batch."""
+    rows = [f"| {part} | {spread(seconds)} |" for part, seconds in result["seconds"].items()]
+    goal = result["goal"].replace("<=", "≤")
+    return _section(
+        result,
+        "Before the first batch",
+        f"Seconds of {result['data']} from the arrays in the cache folder, without importing "
+        f"PyTorch (`python -m benchmarks.start`); goal {goal}, {_verdict(result)}. The first time, "
+        f"from the archive: {number(result['seconds_first_from_archive'])} s.",
+        ("| part | seconds |", "| --- | --- |", *rows),
+    )
+
+
+def download(result: dict[str, Any]) -> str:
+    """Show what `download` takes, and its parts."""
+    fetched = {name: row["fetched_bytes"] / 1e6 for name, row in result["bytes"].items()}
+    rows = [
+        f"| {name} | {spread(seconds)} | {number(fetched[name]) if name in fetched else '–'} |"
+        for name, seconds in result["seconds"].items()
+    ]
+    return _section(
+        result,
+        "Download",
+        f"A file of {number(result['num_bytes'] / 1e6)} MB from a server on the same machine "
+        "(`python -m benchmarks.download`): whole commands, and beside them copying the file with "
+        "a flush to disk, hashing it, and looking into it.",
+        ("| what | seconds | MB fetched |", "| --- | --- | --- |", *rows),
+    )
+
+
+def export(result: dict[str, Any]) -> str:
+    """Show how fast exported files answer."""
+    return _section(
+        result,
+        "Exported files",
+        "Random weights, ONNX Runtime on the CPU, files in turns (`python -m benchmarks.export`). "
+        "Processor time does not count what other jobs took.",
+        (*HEADER, *map(row_of, result["figures"])),
+    )
+
+
+def predict(result: dict[str, Any]) -> str:
+    """Show `predict` against the bare imports, and a folder against its parts."""
+    starts = [
+        f"| {row['what']} | {spread(row['seconds'])} | {spread(row['base_seconds'])} "
+        f"| {number(row['ratio'])} | ≤ {row['goal']}, {_verdict(row)} |"
+        for row in result["starts"]
+    ]
+    folders = [
+        f"| {row['what']} | {' | '.join(map(number, _rates(row)))} "
+        f"| {row['share_of_the_slower']:.0%} | ≥ {row['goal']:.0%}, {_verdict(row)} |"
+        for row in result["folders"]
+    ]
+    return _section(
+        result,
+        "Predict",
+        "One image from the start of Python to its end, in turns with the imports alone; images "
+        "per second of a folder, in turns with its parts, each with all cores "
+        "(`python -m benchmarks.predict`).",
+        (
+            "| one image | seconds | `import onnxruntime, PIL.Image` | ratio | goal |",
+            "| --- | --- | --- | --- | --- |",
+            *starts,
+        ),
+        (
+            "| folder | decode/s | model/s | both/s | of the slower | goal |",
+            "| --- | --- | --- | --- | --- | --- |",
+            *folders,
+        ),
+    )
+
+
+def _rates(folder: Mapping[str, Any]) -> list[float]:
+    return [folder["images_per_second"][name] for name in ("decode", "infer", "whole")]
+
+
+def predict_peers(result: dict[str, Any]) -> str:
+    """Show `predict` against other command lines."""
+    floors, absent = result["floors"], ", ".join(result["absent"])
+    return _section(
+        result,
+        "Predict and its peers",
+        "Whole processes in turns (`python -m benchmarks.predict_peers`, which says what each "
+        f"runs); folders of {result['num_images']:,} images. Peak memory is that of the process "
+        "and its children. Processor time does not count what other jobs took. "
+        + (f"Not installed: {absent}. " if absent else "")
+        + "Floors: the bare imports below; the weights of `alexnet`, "
+        f"{number(floors['alexnet_weights_mb'])} MB, which an answer has to read; the matrix "
+        "products of a folder at this machine's float32 rate, "
+        f"{number(floors['folder_matrix_seconds'])} s.",
+        (*HEADER, *map(row_of, result["figures"])),
+    )
