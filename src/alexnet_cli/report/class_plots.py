@@ -113,14 +113,16 @@ def calibration_figure(calibration: Calibration) -> tuple[Figure, str]:
         right = np.array([each.share_right for each in filled], np.float64)
         sure = np.array([each.mean_confidence for each in filled], np.float64)
         lows, width = [each.low for each in filled], 1 / len(calibration.bins)
-        bars = axes.bar(lows, right, width, align="edge", color=SERIES[5], edgecolor=PAPER,
-                        linewidth=0.8, label="share right")  # fmt: skip
-        axes.bar_label(bars, [f"{each.num_images:,}" for each in filled], fontsize=6, padding=3)
+        axes.bar(lows, right, width, align="edge", color=SERIES[5], edgecolor=PAPER,
+                 linewidth=0.8, label="share right")  # fmt: skip
+        for each in filled:
+            middle = (each.low + each.high) / 2
+            axes.text(middle, 0.015, f"{each.num_images:,}", rotation=90, fontsize=7, ha="center")
         axes.plot(sure, right, color=SERIES[0], marker="o", linestyle="none",
                   label="mean confidence")  # fmt: skip
         axes.plot([0, 1], [0, 1], color=INK, linestyle="--", linewidth=1, label="as promised")
         axes.set_xlim(0, 1)
-        axes.set_ylim(0, 1.07)
+        axes.set_ylim(0, 1)
         axes.set_xlabel("confidence: probability of the prediction")
         axes.set_ylabel("share right")
         axes.grid(visible=True, color=FAINT)

@@ -30,8 +30,8 @@ DRAW_SEED = 2012  # of every draw here: nothing is picked by hand
 MOST_SEARCHED, MOST_SEARCHED_LARGE = 10_000, 2_000  # training images
 _LARGE_CROP_PX = 64
 
-Told = Callable[[int], None]
-"""Told of so many more images that are done."""
+OnBatch = Callable[[int], None]
+"""Called with the number of images after each batch."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def examine(
     val: ImageSource,
     *,
     device: torch.device,
-    on_batch: Told = lambda _: None,
+    on_batch: OnBatch = lambda _: None,
 ) -> Examination:
     """Run a network over all validation images.
 
@@ -152,7 +152,7 @@ def find_neighbours(
     train: ImageSource,
     *,
     device: torch.device,
-    on_batch: Told = lambda _: None,
+    on_batch: OnBatch = lambda _: None,
 ) -> Neighbours:
     """Find the training images nearest to some validation images in the last hidden layer.
 

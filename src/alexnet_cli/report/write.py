@@ -12,7 +12,7 @@ from alexnet_cli.files import atomic_write
 from alexnet_cli.report.class_plots import confusion_figure
 from alexnet_cli.report.curves import metrics_figure
 from alexnet_cli.report.drawing import save_png, style
-from alexnet_cli.report.examine import Examination, examine, find_neighbours, rebuild
+from alexnet_cli.report.examine import Examination, examine, find_neighbours, num_searched, rebuild
 from alexnet_cli.report.filters import filters_figure, first_filters
 from alexnet_cli.report.images import load_parts
 from alexnet_cli.report.page import render
@@ -41,9 +41,10 @@ def examine_run(
         network, record.manifest, val, device=device,
         on_batch=lambda count: told(f"validation images of {record.name}", len(val), count),
     )  # fmt: skip
+    searched = num_searched(record.manifest, len(train))
     near = find_neighbours(
         network, record.manifest, val, train, device=device,
-        on_batch=lambda count: told(f"training images of {record.name}", len(train), count),
+        on_batch=lambda count: told(f"training images of {record.name}", searched, count),
     )  # fmt: skip
     label = chr(ord("A") + number)
     filters = first_filters(network)

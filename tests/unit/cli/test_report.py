@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.made_runs import make_images, make_run
+from tests.made_runs import HISTORY, make_images, make_run
 
 PLOTS = {"metrics.png", "confusion.png", "filters.png"}
 
@@ -43,10 +43,12 @@ def test_two_runs_make_one_page(alexnet_here, run):
 
 
 def test_a_run_that_is_still_training(alexnet_here, run):
-    (run / "checkpoints" / "step-4").mkdir()  # being written
-    (run / "metrics.csv").write_text("epoch,lear")
-    result = alexnet_here("report", run, "-q")
+    young = make_run(Path("runs/young"), Path("photos"), history=HISTORY[:1])
+    (young / "checkpoints" / "step-2").mkdir()  # being written
+    (young / "metrics.csv").write_text("epoch,lear")
+    result = alexnet_here("report", young, "-q")
     assert result.returncode == 0, result.stderr
+    assert "1 of 3: not finished" in (young / "report.html").read_text()
 
 
 @pytest.mark.parametrize(
