@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from alexnet_cli.data.arrays import ImageSource
 from alexnet_cli.data.prefetch import squares_in_order
 from alexnet_cli.errors import TrainingError
-from alexnet_cli.evaluation.calibration import Calibration, calibration
 from alexnet_cli.evaluation.evaluate import Evaluation, predict_probabilities, summarise
 from alexnet_cli.evaluation.torch_model import torch_logits
 from alexnet_cli.image import crop_centre
@@ -42,13 +41,11 @@ class Examination:
         labels_N: True classes.
         probabilities_NK: Of each class, centre crop, float32 arithmetic.
         summary: The figures that follow.
-        calibration: How far the probabilities can be trusted.
     """
 
     labels_N: NDArray[np.int64]
     probabilities_NK: NDArray[np.float64]
     summary: Evaluation
-    calibration: Calibration
 
     @property
     def predictions_N(self) -> NDArray[np.int64]:  # noqa: N802 - a shape suffix
@@ -120,7 +117,6 @@ def examine(
         val.labels_N,
         probabilities_NK,
         summarise(probabilities_NK, val.labels_N, classes=manifest.classes, num_views=1),
-        calibration(probabilities_NK, val.labels_N),
     )
 
 

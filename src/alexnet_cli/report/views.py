@@ -176,7 +176,7 @@ def draw_figures(examined: Examined) -> dict[str, Drawing]:
     with style():
         figures = {name: draw(panel) for name, panel in curve_panels(history).items()}
         figures["classes"] = class_figure(examination.summary.classes)
-        figures["calibration"] = calibration_figure(examination.calibration)
+        figures["calibration"] = calibration_figure(examination.summary.calibration)
         figures["filters"] = filters_figure(examined.filters_FSS3)
         return {
             name: Drawing(to_svg(figure, name=f"{examined.key}-{name}", words=words), words)
