@@ -19,7 +19,17 @@ def train(crop: int, pad: int, folder: Path) -> list[dict[str, float]]:
     """Train one choice and return crop, accuracy and seconds of each epoch."""
     name = f"crop{crop}"
     settings = ["--epochs", EPOCHS, "--schedule", "linear", "--crop-size", crop, "--pad", pad]
-    command = [sys.executable, "-m", "alexnet_cli", "train", "--seed", 1, "--name", name]
+    command = [
+        sys.executable,
+        "-m",
+        "alexnet_cli",
+        "train",
+        "--no-plots",
+        "--seed",
+        1,
+        "--name",
+        name,
+    ]
     subprocess.run(
         [*map(str, command), *map(str, settings), "--output", str(folder)],
         check=True,

@@ -42,7 +42,9 @@ def live(run: RunFolder, seconds: float) -> dict[str, float]:
         *_TRAIN, "--name", run.path.name, "--output", str(run.path.parent)
     ]  # fmt: skip
     samples = []
-    with subprocess.Popen([sys.executable, "-m", "alexnet_cli", "train", *begin]) as process:
+    with subprocess.Popen(
+        [sys.executable, "-m", "alexnet_cli", "train", "--no-plots", *begin]
+    ) as process:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             time.sleep(_SAMPLE_SECONDS)

@@ -42,7 +42,7 @@ def train_and_measure(flags: list[str], *, seed: int, output: Path, views: int) 
         output: Folder of the run folders.
         views: Crops averaged per test image.
     """
-    trained = alexnet("train", *flags, "--seed", str(seed), "--output", str(output))
+    trained = alexnet("train", "--no-plots", *flags, "--seed", str(seed), "--output", str(output))
     measured = alexnet("evaluate", trained["run"], "--split", "test", "--views", str(views))
     metrics = Path(trained["run"]) / "metrics.csv"
     rows = list(csv.DictReader(metrics.read_text().splitlines()))
