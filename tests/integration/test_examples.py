@@ -26,7 +26,7 @@ def test_every_example_has_a_test() -> None:
     }
     assert {path.name for path in _EXAMPLES.iterdir() if path.is_file()} == tested
     folders = {path.name for path in _EXAMPLES.iterdir() if path.is_dir()} - {"__pycache__"}
-    assert folders == {"web"}  # tests/browser
+    assert folders == {"deploy", "web"}  # test_deploy.py and tests/browser
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,11 @@ from alexnet_cli.report.drawing import save_png, style
 @pytest.mark.parametrize("num_classes", [2, 30, 150])
 def test_any_number_of_classes_makes_a_png(num_classes):
     counts = np.random.default_rng(0).integers(0, 9, (num_classes, num_classes))
+    labels = np.repeat(np.arange(num_classes), counts.sum(axis=1))
     names = tuple(f"${number}" for number in range(num_classes))
     with style():
         matrix = confusion_figure(Confusion(names, counts))
-        bars, words = class_figure(class_metrics(counts, names))
+        bars, words = class_figure(class_metrics(counts, labels, names))
         for figure in (matrix, bars):
             assert save_png(figure).startswith(b"\x89PNG")
             assert max(figure.get_size_inches()) < 20
