@@ -65,7 +65,7 @@ def browser(session: nox.Session) -> None:
         session.install("-e", ".[dev,browser]")
     for folder in ("examples/web", "tests/browser"):
         with session.chdir(folder):
-            session.run("npm", "install", external=True)
+            session.run("npm", "install", "--no-package-lock", external=True)
     session.run("pytest", "tests/browser", *session.posargs,
                 env={"ALEXNET_TEST_BROWSER": "required"})  # fmt: skip
 
