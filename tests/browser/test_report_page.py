@@ -4,7 +4,6 @@ Needs `chromium` on the PATH, Playwright for Python and `npm install` in `tests/
 skips without them, unless `nox -s browser` runs it.
 """
 
-import importlib.util
 import os
 import re
 import shutil
@@ -14,26 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser.needed import CHROMIUM, browser_marks
 from tests.conftest import REAL_ARCHIVE_SHA256, TINY
 
-_CHROMIUM = shutil.which("chromium")
 _AXE = Path(__file__).with_name("node_modules") / "axe-core" / "axe.min.js"
 _PHONE, _DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
-
-def _missing():
-    if _CHROMIUM is None:
-        return "no chromium on the PATH"
-    if importlib.util.find_spec("playwright") is None:
-        return "no Playwright: pip install -e '.[browser]'"
-    if not _AXE.is_file():
-        return "no axe-core: npm install in tests/browser"
-    return None
-
-
-if (reason := _missing()) and os.environ.get("ALEXNET_TEST_BROWSER") == "required":
-    raise RuntimeError(reason)
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(reason is not None, reason=str(reason))]
+pytestmark = browser_marks(_AXE, "no axe-core: npm install in tests/browser")
 
 
 def _alexnet(folder, *arguments, **environment):
@@ -67,7 +53,7 @@ def chromium():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=_CHROMIUM)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM)
         yield browser
         browser.close()
 

@@ -7,9 +7,7 @@ Needs `chromium` on the PATH, Playwright for Python (it drives that Chromium, it
 import base64
 import functools
 import http.server
-import importlib.util
 import json
-import os
 import shutil
 import threading
 from dataclasses import dataclass, field
@@ -22,25 +20,15 @@ from PIL import Image, ImageOps
 
 from alexnet_cli.image import prepare_image
 from alexnet_cli.manifest import METADATA_KEY
+from tests.browser.needed import CHROMIUM, browser_marks
 
 _EXAMPLE = Path(__file__).parents[2] / "examples" / "web"
-_CHROMIUM = shutil.which("chromium")
 _PHONE, _DESKTOP = {"width": 360, "height": 740}, {"width": 1280, "height": 800}
 
-
-def _missing():
-    if _CHROMIUM is None:
-        return "no chromium on the PATH"
-    if importlib.util.find_spec("playwright") is None:
-        return "no Playwright: pip install -e '.[browser]'"
-    if not (_EXAMPLE / "node_modules" / "onnxruntime-web").is_dir():
-        return "no onnxruntime-web: npm install in examples/web"
-    return None
-
-
-if (reason := _missing()) and os.environ.get("ALEXNET_TEST_BROWSER") == "required":
-    raise RuntimeError(reason)
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(reason is not None, reason=str(reason))]
+pytestmark = browser_marks(
+    _EXAMPLE / "node_modules" / "onnxruntime-web",
+    "no onnxruntime-web: npm install in examples/web",
+)
 
 
 class _QuietHandler(http.server.SimpleHTTPRequestHandler):
@@ -77,7 +65,7 @@ def chromium():
     # Software stands in for a graphics card, so that WebGPU has something to run on.
     flags = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=_CHROMIUM, args=flags)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
         yield browser
         browser.close()
 
