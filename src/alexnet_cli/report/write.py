@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from alexnet_cli.data.arrays import ImageSource
 from alexnet_cli.files import atomic_write
+from alexnet_cli.models.filters import first_filters
 from alexnet_cli.report.class_plots import confusion_figure
 from alexnet_cli.report.curves import metrics_figure
 from alexnet_cli.report.drawing import save_png, style
 from alexnet_cli.report.examine import Examination, examine, find_neighbours, num_searched, rebuild
-from alexnet_cli.report.filters import filters_figure, first_filters
+from alexnet_cli.report.filters import filters_figure
 from alexnet_cli.report.images import load_parts
 from alexnet_cli.report.page import render
 from alexnet_cli.report.record import RunRecord, read_run

@@ -9,10 +9,11 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 from torchvision.utils import make_grid
 
 from alexnet_cli.image import crop_centre
+from alexnet_cli.models.filters import first_filters, normalised
 from alexnet_cli.tracking.tracker import Tracker
 from alexnet_cli.training.checkpoint import EpochRow
 from alexnet_cli.training.job import Job
@@ -44,7 +45,7 @@ class TrackingReporter(Reporter):
         epoch = len(history)
         self._tell(partial(self._tracker.log_settings, self._settings()))
         images_NSS3 = self._images()
-        sheet = _mosaic(torch.from_numpy(images_NSS3).permute(0, 3, 1, 2) / 255, normalise=False)
+        sheet = _mosaic((images_NSS3 / 255).astype(np.float32))
         self._tell(partial(self._tracker.log_image, "images", sheet, epoch=epoch))
         example = torch.from_numpy(images_NSS3[:1]).to(self._job.device)
         self._tell(partial(self._tracker.log_graph, network, example))
@@ -72,10 +73,8 @@ class TrackingReporter(Reporter):
         return np.ascontiguousarray(crop_centre(squares, spec.crop_size_px))
 
     def _log_filters(self, epoch: int) -> None:
-        first = next((m for m in self._network.modules() if isinstance(m, nn.Conv2d)), None)
-        if first is not None:
-            filters = _mosaic(first.weight.detach().float().cpu(), normalise=True)
-            self._tell(partial(self._tracker.log_image, "filters", filters, epoch=epoch))
+        filters = _mosaic(normalised(first_filters(self._network)))
+        self._tell(partial(self._tracker.log_image, "filters", filters, epoch=epoch))
 
     def _tell(self, call: Callable[[], None]) -> None:
         """Call the tracker, unless it has failed before."""
@@ -88,10 +87,11 @@ class TrackingReporter(Reporter):
             self._warn(f"warning: tracking has stopped, training goes on ({error})")
 
 
-def _mosaic(tiles_N3SS: Tensor, *, normalise: bool) -> NDArray[np.uint8]:
-    """Lay tiles of values 0–1 out in a picture (H, W, 3); `normalise` stretches each to 0–1."""
-    columns = int(len(tiles_N3SS) ** 0.5 * 1.4) or 1
-    grid = make_grid(tiles_N3SS, nrow=columns, padding=1, normalize=normalise, scale_each=True)
+def _mosaic(tiles_NSS3: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Lay tiles of values 0–1 out in a picture (H, W, 3)."""
+    columns = int(len(tiles_NSS3) ** 0.5 * 1.4) or 1
+    tiles_N3SS = torch.from_numpy(tiles_NSS3).permute(0, 3, 1, 2)
+    grid = make_grid(tiles_N3SS, nrow=columns, padding=1)
     picture: NDArray[np.uint8] = (grid.permute(1, 2, 0) * 255).round().byte().numpy()
     return picture
 
