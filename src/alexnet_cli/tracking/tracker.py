@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -23,7 +24,7 @@ class TrackerName(StrEnum):
     MLFLOW = "mlflow"
 
 
-class Tracker:
+class Tracker(ABC):
     """Takes what a run shows.
 
     Attributes:
@@ -32,10 +33,11 @@ class Tracker:
 
     errors: tuple[type[Exception], ...] = ()
 
+    @abstractmethod
     def log_settings(self, settings: Mapping[str, object]) -> None:
         """Take the configuration of the run."""
-        raise NotImplementedError
 
+    @abstractmethod
     def log_scalars(self, scalars: Mapping[str, float], *, epoch: int) -> None:
         """Take numbers, by names such as `val/top1`.
 
@@ -43,18 +45,17 @@ class Tracker:
             scalars: The numbers.
             epoch: Epochs done.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def log_image(self, name: str, image_HW3: NDArray[np.uint8], *, epoch: int) -> None:
         """Take a picture."""
-        raise NotImplementedError
 
-    def log_graph(self, network: nn.Module, images_NSS3: Tensor) -> None:
+    def log_graph(self, network: nn.Module, images_NSS3: Tensor) -> None:  # noqa: B027 - optional
         """Take the network, if the tracker can show one."""
 
+    @abstractmethod
     def close(self) -> None:
         """Write what is still held."""
-        raise NotImplementedError
 
 
 def require_package(name: TrackerName) -> None:
