@@ -1,8 +1,6 @@
 """`alexnet train`."""
 
-import contextlib
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,12 +9,12 @@ import typer
 from alexnet_cli.cli.config_flags import with_config_flags
 from alexnet_cli.cli.console import note, print_json
 from alexnet_cli.cli.options import Deterministic, Device, Json, Quiet
+from alexnet_cli.cli.trackers import chosen_trackers, tracking
 from alexnet_cli.config import TrainConfig
 from alexnet_cli.errors import AlexnetError, UsageError
 from alexnet_cli.runs import NEWEST, RUNS_FOLDER, SAVE_MINUTES, newest_run
 
 if TYPE_CHECKING:
-    from alexnet_cli.tracking.reporting import TrackingReporter
     from alexnet_cli.tracking.tracker import TrackerName
     from alexnet_cli.training.checkpoint import Checkpoint
     from alexnet_cli.training.distributed import Ranks
@@ -176,7 +174,7 @@ def command(
         plan_run(config, num_ranks=processes)
         print_json(config.model_dump(mode="json"))
         return
-    chosen = _trackers({"tensorboard": tensorboard, "wandb": wandb, "mlflow": mlflow})
+    chosen = chosen_trackers({"tensorboard": tensorboard, "wandb": wandb, "mlflow": mlflow})
     if _is_launched(processes, device=device, max_restarts=max_restarts):
         return
     from alexnet_cli.training.distributed import Ranks, ToldElsewhereError, joined
@@ -237,42 +235,6 @@ def _is_launched(processes: int, *, device: str, max_restarts: int) -> bool:
     return True
 
 
-def _trackers(switches: dict[str, bool]) -> "list[TrackerName]":
-    """Return the trackers asked for.
-
-    Raises:
-        UsageError: One is not installed.
-    """
-    if not any(switches.values()):
-        return []
-    from alexnet_cli.tracking.tracker import TrackerName, require_package
-
-    names = [TrackerName(name) for name, is_on in switches.items() if is_on]
-    for name in names:
-        require_package(name)
-    return names
-
-
-@contextlib.contextmanager
-def _tracking(
-    names: "list[TrackerName]", job: "Job", *, first_epoch: int
-) -> "Iterator[list[TrackingReporter]]":
-    """Open trackers, and close them however training ends."""
-    if not names:
-        yield []
-        return
-    from alexnet_cli.tracking.reporting import TrackingReporter
-    from alexnet_cli.tracking.tracker import open_tracker
-
-    with contextlib.ExitStack() as open_ones:
-        reporters = []
-        for name in names:
-            tracker = open_tracker(name, job.run, first_epoch=first_epoch)
-            reporters.append(TrackingReporter(tracker, job, note))
-            open_ones.callback(reporters[-1].close)
-        yield reporters
-
-
 def _say_nothing(_message: str) -> None:
     """Leave it to the first of several processes."""
 
@@ -294,10 +256,10 @@ def _train(
     note(describe_job(job), quiet=quiet)
     num_done = len(checkpoint.state.history) if checkpoint else 0
     with (
-        _tracking(trackers, job, first_epoch=num_done) as tracking,
+        tracking(trackers, job, first_epoch=num_done) as trackers_told,
         TrainingDisplay(job.config.epochs, quiet=quiet) as display,
     ):
-        best = start.train(job, checkpoint, Reporters(display, *tracking))
+        best = start.train(job, checkpoint, Reporters(display, *trackers_told))
     note(f"best validation top-1 {best.val_top1:.2%} in epoch {best.epoch}", quiet=quiet)
 
 
