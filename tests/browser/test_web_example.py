@@ -235,6 +235,8 @@ def test_by_keyboard_alone(open_page, tmp_path):
     path = tmp_path / "image.png"
     photograph(30, 20).save(path)
     page = open_page()
+    # Playwright takes the dialog's place from the first listener on, and does not wait for that.
+    page.on("filechooser", lambda _: None)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "file"
     with page.expect_file_chooser() as chooser:
