@@ -17,6 +17,7 @@ EXAMPLES = (
     "alexnet report",
     "alexnet report runs/alexnet-cifar-cifar10 --output report.html",
     "alexnet report runs/first runs/second --output both.html",
+    "alexnet report reproduction/results/relu.json",
 )
 
 _SEVERAL = Path("report.html")
@@ -27,7 +28,8 @@ def command(
         list[Path] | None,
         typer.Argument(
             metavar="[RUN]...",
-            help="Run folders, shown side by side; the newest run by default.",
+            help="Run folders, shown side by side, and results of reproduce (.json); the newest "
+            "run by default.",
             show_default=False,
         ),
     ] = None,
@@ -37,7 +39,7 @@ def command(
             "--output",
             "-o",
             help="HTML file; by default RUN/report.html with plots as PNG files beside it, of "
-            "several runs report.html.",
+            "several runs, or with results, report.html.",
             show_default=False,
         ),
     ] = None,
@@ -54,10 +56,13 @@ def command(
     from alexnet_cli.report.page import MOST_RUNS
     from alexnet_cli.report.record import read_run
     from alexnet_cli.report.write import examine_run, write_page, write_plots
+    from alexnet_cli.reproduce.result import read_result
     from alexnet_cli.runs import newest_run
     from alexnet_cli.training.device import describe_device, resolve_device
 
-    folders = runs or [newest_run().path]
+    named = runs or [newest_run().path]
+    results = [path for path in named if path.suffix == ".json"]
+    folders = [path for path in named if path.suffix != ".json"]
     if len(folders) > MOST_RUNS:
         raise UsageError(
             f"{len(folders)} runs are too many for one page", hint=f"name at most {MOST_RUNS}"
@@ -66,6 +71,7 @@ def command(
         raise UsageError(
             f"{output} is a folder", hint=f"name a file: --output {output}/report.html"
         )
+    experiments = [read_result(path) for path in results]
     chosen = resolve_device(device)
     records = [read_run(folder, warn=note) for folder in folders]
     for record in records:
@@ -75,10 +81,11 @@ def command(
             examine_run(record, number, device=chosen, told=told)
             for number, record in enumerate(records)
         ]
-    path = output or (records[0].run.report if len(records) == 1 else _SEVERAL)
-    write_page(examined, path)
+    alone = len(records) == 1 and not experiments
+    path = output or (records[0].run.report if alone else _SEVERAL)
+    write_page(examined, path, experiments)
     plots: tuple[Path, ...] = ()
-    if output is None and len(records) == 1:
+    if output is None and alone:
         plots = write_plots(records[0], examined[0].examination, examined[0].filters_FSS3)
     if json:
         print_json({"path": str(path), "plots": [str(plot) for plot in plots]})

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from alexnet_cli.errors import AlexnetError
 from alexnet_cli.report import examine
 from alexnet_cli.report.comparison import Comparison, compare
+from alexnet_cli.report.experiment import ExperimentView
 from alexnet_cli.report.facts import headline
 from alexnet_cli.report.images import Sizes
 from alexnet_cli.report.views import Examined, RunView, draw_figures, view_run
@@ -25,11 +26,12 @@ _PICTURES = ((96, 48, 700), (48, 24, 350))
 the first: the noise of six runs does not fill it."""
 
 
-def render(runs: Sequence[Examined]) -> bytes:
-    """Return the page of one run, or of several side by side.
+def render(runs: Sequence[Examined], experiments: Sequence[ExperimentView] = ()) -> bytes:
+    """Return the page of one run, or of several side by side, and of experiments.
 
     Args:
-        runs: One to `MOST_RUNS`.
+        runs: At most `MOST_RUNS`.
+        experiments: What was carried out of the paper's.
 
     Raises:
         AlexnetError: It would be larger than `MOST_BYTES` with the smallest pictures, too.
@@ -37,9 +39,9 @@ def render(runs: Sequence[Examined]) -> bytes:
     comparison = compare(runs) if len(runs) > 1 else None
     drawings = [draw_figures(run) for run in runs]
     for large_px, small_px, most_in_cells in _PICTURES:
-        sizes = Sizes(large_px, small_px, most_in_cells // len(runs))
+        sizes = Sizes(large_px, small_px, most_in_cells // max(1, len(runs)))
         views = [view_run(run, drawn, sizes) for run, drawn in zip(runs, drawings, strict=True)]
-        content = _fill(views, comparison)
+        content = _fill(views, comparison, experiments)
         if len(content) <= MOST_BYTES:
             return content
     raise AlexnetError(
@@ -49,7 +51,9 @@ def render(runs: Sequence[Examined]) -> bytes:
     )
 
 
-def _fill(views: list[RunView], comparison: Comparison | None) -> bytes:
+def _fill(
+    views: list[RunView], comparison: Comparison | None, experiments: Sequence[ExperimentView]
+) -> bytes:
     """Fill the template."""
     environment = Environment(
         loader=PackageLoader("alexnet_cli.report"),
@@ -65,6 +69,7 @@ def _fill(views: list[RunView], comparison: Comparison | None) -> bytes:
         policy=f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; "
         "base-uri 'none'; form-action 'none'",
         comparison=comparison,
+        experiments=experiments,
         runs=views,
         headline=headline,
         examine=examine,

@@ -14,11 +14,13 @@ from alexnet_cli.report.class_plots import confusion_figure
 from alexnet_cli.report.curves import metrics_figure
 from alexnet_cli.report.drawing import save_png, style
 from alexnet_cli.report.examine import Examination, examine, find_neighbours, num_searched, rebuild
+from alexnet_cli.report.experiment import view_experiment
 from alexnet_cli.report.filters import filters_figure
 from alexnet_cli.report.images import load_parts
 from alexnet_cli.report.page import render
 from alexnet_cli.report.record import RunRecord, read_run
 from alexnet_cli.report.views import Examined
+from alexnet_cli.reproduce.result import Result
 from alexnet_cli.runs import RunFolder
 
 Told = Callable[[str, int, int], None]
@@ -52,9 +54,10 @@ def examine_run(
     return Examined(f"run-{label}", label, record, train, val, answers, near, filters)
 
 
-def write_page(runs: Sequence[Examined], path: Path) -> None:
-    """Write the page of one run, or of several side by side."""
-    atomic_write(path, render(runs))
+def write_page(runs: Sequence[Examined], path: Path, experiments: Sequence[Result] = ()) -> None:
+    """Write the page of one run, or of several side by side, and of experiments."""
+    views = [view_experiment(result, number) for number, result in enumerate(experiments)]
+    atomic_write(path, render(runs, views))
 
 
 def write_plots(

@@ -1,0 +1,218 @@
+"""`alexnet reproduce`."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from alexnet_cli.cli.console import note, print_json
+from alexnet_cli.cli.options import Device, Json, Quiet
+
+if TYPE_CHECKING:
+    from alexnet_cli.reproduce.crew import Place
+    from alexnet_cli.reproduce.experiment import Experiment
+    from alexnet_cli.reproduce.plan import Terms
+
+EXAMPLES = (
+    "alexnet reproduce --list",
+    "alexnet reproduce relu",
+    "alexnet reproduce lrn --seeds 3 --budget 120",
+    "alexnet reproduce ladder --shorten 0.1 --json",
+)
+
+
+def command(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="The experiment.", show_default=False),
+    ] = None,
+    list_them: Annotated[bool, typer.Option("--list", help="Describe the experiments.")] = False,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=1_000,
+            help="Trainings of each network, from other first weights, order of images and images "
+            "held out; by default as many as the experiment names.",
+            show_default=False,
+        ),
+    ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            min=1,
+            metavar="MINUTES",
+            help="Shorten the published training so that all of it takes about this long here.",
+            show_default=False,
+        ),
+    ] = None,
+    shorten: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Shorten the published training to this share of its epochs, 0 to 1.",
+            show_default=False,
+        ),
+    ] = None,
+    data: Annotated[
+        str,
+        typer.Option(
+            help="cifar10; or shapes: a trial of some minutes on drawn images, which says nothing "
+            "about the claims."
+        ),
+    ] = "cifar10",
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Trainings at once; by default one for each core, on a GPU one.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="Folder of the results and the run folders."),
+    ] = Path("reproduction"),
+    device: Device = "auto",
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Carry out an experiment of the paper and hold its claims against the result.
+
+    Each network is trained with several seeds and measured on the test set. What
+    was begun goes on with the same command. Results: OUTPUT/results/NAME.json.
+    """
+    from alexnet_cli.errors import UsageError
+
+    if list_them:
+        _list(as_json=json)
+        return
+    if name is None:
+        raise UsageError(
+            "no experiment was named", hint="they are described by: alexnet reproduce --list"
+        )
+    if budget is not None and shorten is not None:
+        raise UsageError(
+            "--budget and --shorten both say how long the training is", hint="leave one out"
+        )
+    if shorten is not None and not 0 < shorten <= 1:
+        raise UsageError(f"--shorten {shorten:g} is no share", hint="use --shorten 0.1, or up to 1")
+    from alexnet_cli.reproduce.catalog import find_experiment
+    from alexnet_cli.reproduce.plan import DATA, Terms
+
+    if data not in DATA:
+        raise UsageError(
+            f"the experiments are of {DATA[0]}, not of {data}",
+            hint=f"leave --data out, or try the command with --data {DATA[1]}",
+        )
+    experiment = find_experiment(name)
+    place = _place(output, jobs, device)
+    terms = Terms(seeds or experiment.num_seeds, data, shorten or 1.0)
+    path = output / "results" / f"{name}.json"
+    _carry_out(experiment, terms, place, path, budget=budget, quiet=quiet)
+    _print(path, as_json=json)
+
+
+def _place(output: Path, jobs: int | None, device: str) -> "Place":
+    from alexnet_cli.devices import num_cores
+    from alexnet_cli.reproduce.crew import Place
+    from alexnet_cli.training.device import resolve_device
+
+    is_gpu = resolve_device(device).type == "cuda"
+    return Place(output / "runs", jobs or (1 if is_gpu else num_cores()), device)
+
+
+def _carry_out(
+    experiment: "Experiment",
+    terms: "Terms",
+    place: "Place",
+    path: Path,
+    *,
+    budget: float | None,
+    quiet: bool,
+) -> None:
+    """Do what is missing, and keep the result after each run."""
+    from dataclasses import replace
+
+    from alexnet_cli.reproduce.budget import affordable_share
+    from alexnet_cli.reproduce.carry_out import carry_out
+    from alexnet_cli.reproduce.crew import Crew
+    from alexnet_cli.reproduce.result import Result, go_on_with, read_result, write_result
+
+    earlier = read_result(path) if path.exists() else None
+    if budget is not None:
+        note(f"timing the networks, to shorten their training to {budget:g} minutes", quiet=quiet)
+        terms = replace(terms, share=affordable_share(experiment, terms, place, minutes=budget))
+    result = Result(experiment.name, shlex.join(["alexnet", *sys.argv[1:]]), terms)
+    if earlier is not None:
+        result = go_on_with(earlier, result, path)
+        note(f"{path} has {len(result.runs)} runs already", quiet=quiet)
+    if terms.is_shortened:
+        note(f"shortened to {terms.share:g} of the published epochs", quiet=quiet)
+    crew = Crew(place, lambda line: note(line, quiet=quiet))
+    carry_out(result, crew, lambda now: write_result(path, now))
+
+
+def _print(path: Path, *, as_json: bool) -> None:
+    """Print the result as a table of claims, or as JSON."""
+    from alexnet_cli.reproduce.catalog import find_experiment
+    from alexnet_cli.reproduce.result import read_result, to_document
+    from alexnet_cli.reproduce.words import HEADINGS, claim_rows, how
+
+    result = read_result(path)
+    if as_json:
+        print_json(to_document(result))
+        return
+    from rich.table import Table
+
+    from alexnet_cli.cli.console import stdout_console
+
+    experiment = find_experiment(result.experiment)
+    table = Table(title=f"{experiment.title} ({experiment.source})", caption=how(result))
+    for heading in HEADINGS:  # the words of a claim may break, its numbers not
+        table.add_column(heading, no_wrap=heading in ("here", "95 %", "seeds"))
+    for row in claim_rows(experiment, result):
+        table.add_row(*row)
+    stdout_console().print(table)
+    note(f"{path}; as a page: alexnet report {shlex.quote(str(path))}")
+
+
+def _list(*, as_json: bool) -> None:
+    """Describe the experiments."""
+    from alexnet_cli.reproduce.catalog import EXPERIMENTS
+
+    if as_json:
+        print_json([_entry(each) for each in EXPERIMENTS.values()])
+        return
+    from rich.table import Table
+
+    from alexnet_cli.cli.console import stdout_console
+
+    table = Table(caption="epochs: of the whole training of each network, once for each seed")
+    for heading in ("name", "question", "source", "networks", "epochs", "seeds"):
+        table.add_column(heading)
+    for each in EXPERIMENTS.values():
+        entry = _entry(each)
+        networks, epochs = entry["networks"].keys(), entry["networks"].values()
+        table.add_row(each.name, each.title, each.source, "\n".join(networks),
+                      "\n".join(map(str, epochs)), str(each.num_seeds))  # fmt: skip
+    stdout_console().print(table)
+
+
+def _entry(experiment: "Experiment") -> dict[str, Any]:
+    from alexnet_cli.reproduce.plan import num_epochs_published
+
+    return {
+        "name": experiment.name,
+        "question": experiment.title,
+        "source": experiment.source,
+        "networks": {arm.name: num_epochs_published(experiment, arm) for arm in experiment.arms},
+        "claims": [
+            {"claim": claim.text, "published": claim.published} for claim in experiment.claims
+        ],
+        "seeds": experiment.num_seeds,
+        "rates": experiment.rates,
+        "remarks": experiment.remarks,
+    }

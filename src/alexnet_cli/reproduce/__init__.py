@@ -1,0 +1,1 @@
+"""The paper's own experiments, declared as data, carried out, and judged."""

@@ -1,0 +1,83 @@
+"""How much of a protocol fits into a number of minutes, by the speed of this machine."""
+
+import math
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from alexnet_cli.data.catalog import SHAPES_TRAIN_SIZE, find_dataset, load_training
+from alexnet_cli.errors import UsageError
+from alexnet_cli.reproduce.crew import Crew, Place
+from alexnet_cli.reproduce.experiment import Arm, Experiment
+from alexnet_cli.reproduce.plan import (
+    SEARCH_SEED,
+    TRIAL_DATA,
+    Terms,
+    plan_run,
+    plan_search,
+    plan_seeds,
+)
+from alexnet_cli.reproduce.result import LOG_COLUMNS, FinishedRun
+
+_TRIAL_IMAGES = 3_000
+_OTHER_TIME = 1.1
+"""Start, validation and test, as a factor of the time in training."""
+
+
+def affordable_share(
+    experiment: Experiment, terms: Terms, place: Place, *, minutes: float
+) -> float:
+    """Return the share of the published epochs that fits, at most 1, rounded down to two digits.
+
+    Each network is timed on drawn images, as many runs at once as later on. Runs that end early,
+    as those of a search do, leave some of the time.
+
+    Args:
+        experiment: The experiment.
+        terms: Its seeds and data; the share in it does not count.
+        place: Where it will be carried out.
+        minutes: The time there is.
+
+    Raises:
+        UsageError: Not even an epoch of each run fits.
+    """
+    terms = replace(terms, share=1.0)
+    runs = [*plan_search(experiment, terms), *plan_seeds(experiment, terms, {})]
+    seconds = {arm.name: _seconds_per_image(experiment, arm, place) for arm in experiment.arms}
+    num_images = _num_images(terms)
+    whole = sum(run.config.epochs * num_images * seconds[run.arm] for run in runs) * _OTHER_TIME
+    share = min(1.0, 60 * minutes / whole)
+    shortest = min(run.config.epochs for run in runs)
+    if share * shortest < 1:
+        raise UsageError(
+            f"{len(runs)} runs of at least an epoch do not fit into {minutes:g} minutes here",
+            hint=f"give it more, --budget {math.ceil(whole / shortest / 60)}, or fewer --seeds",
+        )
+    digits = 10.0 ** (1 - math.floor(math.log10(share)))
+    return math.floor(share * digits) / digits
+
+
+def _seconds_per_image(experiment: Experiment, arm: Arm, place: Place) -> float:
+    """Time an epoch of drawn images, and divide by the runs that share the machine."""
+    settings = {
+        **arm.settings, "data": TRIAL_DATA, "val_size": SHAPES_TRAIN_SIZE - _TRIAL_IMAGES,
+        "epochs": 1, "schedule": "constant",
+    }  # fmt: skip
+    trial = replace(experiment, arms=(Arm(arm.name, settings),), claims=())
+    runs = [
+        plan_run(trial, trial.arms[0], Terms(place.jobs), seed=SEARCH_SEED + number)
+        for number in range(place.jobs)
+    ]
+    ended: list[FinishedRun] = []
+    with tempfile.TemporaryDirectory(prefix="alexnet-reproduce-") as folder:
+        crew = Crew(replace(place, runs=Path(folder)), lambda _: None)
+        crew.carry_out(runs, is_enough=lambda *_: False, keep=ended.append)
+    column = LOG_COLUMNS.index("train_seconds")
+    total = sum(run.log[0][column] for run in ended)
+    return total / len(ended) / _TRIAL_IMAGES / place.jobs
+
+
+def _num_images(terms: Terms) -> int:
+    """Return the images of an epoch."""
+    train, _val = load_training(find_dataset(terms.data), val_size=1, seed=0)
+    return len(train)

@@ -1,0 +1,212 @@
+"""The experiments by name.
+
+Sources: P, Krizhevsky et al. 2012; CHM, the released source; W1, the cuda-convnet wiki and its
+`example-layers`.
+"""
+
+from typing import Any
+
+from alexnet_cli.config import Schedule
+from alexnet_cli.errors import UsageError
+from alexnet_cli.manifest import Activation, Network, Pool
+from alexnet_cli.reproduce.experiment import INFINITE, Arm, Claim, Experiment, Form, Measure, Side
+
+_WITHIN = 0.01
+"""A published error counts as met within one point: it is of one run, and rounded to a percent."""
+
+_LOWER = (-INFINITE, 0.0)
+_TEST, _VIEWS_9 = Measure.TEST_ERROR, Measure.TEST_ERROR_9_VIEWS
+_VIEWS_10, _EPOCHS = Measure.TEST_ERROR_10_VIEWS, Measure.EPOCHS
+
+
+def _level(arm: str, error: float, measure: Measure = _TEST) -> Claim:
+    """Claim the published test error of a network."""
+    return Claim(
+        f"{arm} errs on {error:.3g} % of the test images",
+        f"{error:.3g} %",
+        Side(arm, measure),
+        (error / 100 - _WITHIN, error / 100 + _WITHIN),
+    )
+
+
+def _lowers(text: str, side: Side, against: Side, *, published: str = "") -> Claim:
+    """Claim that one error is below another."""
+    return Claim(text, published, side, _LOWER, against, Form.DIFFERENCE)
+
+
+def _pair(text: str, arm: str, other: str, *, published: str) -> Claim:
+    return _lowers(text, Side(arm, _TEST), Side(other, _TEST), published=published)
+
+
+def _cuda_convnet(short: str, **settings: Any) -> dict[str, Any]:
+    return {"model": Network(f"cuda-convnet-{short}"), **settings}
+
+
+_RELU = Experiment(
+    name="relu",
+    title="Do ReLUs learn faster than tanh?",
+    source="P, figure 1",
+    arms=tuple(
+        Arm(activation, _cuda_convnet("19pct", activation=activation, schedule=Schedule.CONSTANT,
+                                      weight_decay=0.0, epochs=40))
+        for activation in Activation
+    ),
+    claims=(
+        Claim(
+            "with ReLUs 25 % training error is reached in fewer epochs than with tanh",
+            "",
+            Side("tanh", _EPOCHS),
+            (1.0, INFINITE),
+            Side("relu", _EPOCHS),
+            Form.RATIO,
+        ),
+        Claim(
+            "it is reached six times faster",
+            "6×",
+            Side("tanh", _EPOCHS),
+            (5.5, 6.5),
+            Side("relu", _EPOCHS),
+            Form.RATIO,
+        ),
+    ),
+    num_seeds=5,
+    rates=(0.0003, 0.001, 0.003, 0.01, 0.03),
+    remarks=(
+        "The paper does not say which four-layer network; here it is cuda-convnet's 19pct, three "
+        "convolutions and a fully connected layer, without weight decay, crops and mirror images.",
+        "The training error of an epoch is that of its own updates, as training logs it; it is "
+        "taken as the error in the middle of the epoch, and the epoch of 25 % is interpolated.",
+        "Each rate is tried with seed 0; the one that reaches 25 % first is the arm's. A run ends "
+        "when it has reached it, or when another rate was faster.",
+    ),
+)  # fmt: skip
+
+_LRN = Experiment(
+    name="lrn",
+    title="Does local response normalisation lower the error?",
+    source="P §3.3; W1",
+    arms=(
+        Arm("13pct", _cuda_convnet("13pct")),
+        Arm("13pct with LRN", _cuda_convnet("13pct", lrn=True)),
+        Arm("11pct without LRN", _cuda_convnet("11pct", lrn=False)),
+        Arm("11pct", _cuda_convnet("11pct")),
+    ),
+    claims=(
+        _level("13pct", 13, _VIEWS_9),
+        _level("11pct", 11, _VIEWS_9),
+        _lowers("LRN lowers the error of 13pct", Side("13pct with LRN", _VIEWS_9),
+                Side("13pct", _VIEWS_9), published="2 points"),
+        _lowers("LRN lowers the error of 11pct", Side("11pct", _VIEWS_9),
+                Side("11pct without LRN", _VIEWS_9), published="2 points"),
+    ),
+    remarks=(
+        "The paper's two networks differ in more than LRN: the one with 11 % is wider in its first "
+        "locally connected layer, decays its last layer more, and was trained for 520 epochs in "
+        "place of 160. Here each is trained with and without.",
+        "The paper's author trained on batches 1 to 4 first and on all five later; here 5,000 "
+        "images stay held out to the end, and the best epoch on them is measured.",
+    ),
+)  # fmt: skip
+
+_OVERLAP = Experiment(
+    name="overlap",
+    title="Do overlapping pools lower the error?",
+    source="P §3.4",
+    arms=(Arm("overlapping", {}), Arm("plain", {"pool": Pool.PLAIN})),
+    claims=(
+        _pair("overlapping pools lower the error", "overlapping", "plain",
+              published="0.4 points, ImageNet"),
+    ),
+)  # fmt: skip
+
+_DROPOUT = Experiment(
+    name="dropout",
+    title="Does dropout lower the error?",
+    source="P §4.2",
+    arms=(Arm("dropout", {}), Arm("no dropout", {"dropout": 0.0})),
+    claims=(_pair("dropout lowers the error", "dropout", "no dropout", published=""),),
+    remarks=("The paper has no number: without dropout, it says, the network overfits.",),
+)
+
+_GROUPS = Experiment(
+    name="groups",
+    title="What do two towers cost against one that sees all channels?",
+    source="P §3.2",
+    arms=(Arm("two towers", {}), Arm("one tower", {"groups": 1})),
+    claims=(_pair("one tower of all channels has a lower error", "one tower", "two towers",
+                  published=""),),
+    remarks=(
+        "The paper's figure, 1.7 points, is against one tower of half the kernels, which has fewer "
+        "weights in its convolutions; here the one tower has all kernels, and more weights.",
+    ),
+)  # fmt: skip
+
+_VIEWS = Experiment(
+    name="views",
+    title="Does averaging ten views lower the error?",
+    source="P §4.1",
+    arms=(Arm("alexnet-cifar", {}),),
+    claims=(
+        _lowers("ten views lower the error of the same network", Side("alexnet-cifar", _VIEWS_10),
+                Side("alexnet-cifar", _TEST), published="1.5 points, ImageNet"),
+    ),
+)  # fmt: skip
+
+_LADDER = Experiment(
+    name="ladder",
+    title="Do Krizhevsky's own networks reach their published errors?",
+    source="W1",
+    arms=(
+        Arm("80sec", _cuda_convnet("80sec")),
+        Arm("19pct", _cuda_convnet("19pct")),
+        Arm("18pct", _cuda_convnet("18pct")),
+        Arm("19pct with crops", _cuda_convnet("19pct", crop_size=24, flip=True, weight_decay=0.0)),
+        Arm("13pct", _cuda_convnet("13pct")),
+        Arm("11pct", _cuda_convnet("11pct")),
+    ),
+    claims=(
+        _level("80sec", 26),
+        _level("19pct", 19),
+        _level("18pct", 18),
+        _level("19pct with crops", 14.2, _VIEWS_9),
+        _level("13pct", 13, _VIEWS_9),
+        _level("11pct", 11, _VIEWS_9),
+    ),
+)
+
+_CIFAR90 = Experiment(
+    name="cifar90",
+    title="What does AlexNet reach on CIFAR-10 with the paper's settings?",
+    source="this project's first goal; W1 for the figure",
+    arms=(Arm("alexnet-cifar", {}),),
+    claims=tuple(
+        Claim(
+            f"it errs no more than Krizhevsky's best network for CIFAR-10, {words}",
+            "11 %",
+            Side("alexnet-cifar", measure),
+            (-INFINITE, 0.11),
+        )
+        for measure, words in ((_TEST, "one view"), (_VIEWS_10, "ten views"))
+    ),
+    num_seeds=1,
+    remarks=("The paper itself has no AlexNet on CIFAR-10.",),
+)
+
+EXPERIMENTS = {
+    each.name: each
+    for each in (_RELU, _LRN, _OVERLAP, _DROPOUT, _GROUPS, _VIEWS, _LADDER, _CIFAR90)
+}
+
+
+def find_experiment(name: str) -> Experiment:
+    """Return an experiment by name.
+
+    Raises:
+        UsageError: There is none.
+    """
+    if name not in EXPERIMENTS:
+        raise UsageError(
+            f"no experiment is called {name!r}; there are {', '.join(EXPERIMENTS)}",
+            hint="they are described by: alexnet reproduce --list",
+        )
+    return EXPERIMENTS[name]

@@ -1,0 +1,167 @@
+"""From an experiment to the runs that it takes."""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from alexnet_cli.config import Init, InputScaling, Recipe, TrainConfig
+from alexnet_cli.errors import UsageError
+from alexnet_cli.networks import switch_flag
+from alexnet_cli.recipes import adapted, recipe_settings
+from alexnet_cli.reproduce.experiment import Arm, Experiment, Measure
+
+SEARCH_SEED = 0
+"""Of the runs that choose a rate; those that count have the seeds from 1 on."""
+
+
+DATA = ("cifar10", "shapes")
+TRIAL_DATA = DATA[1]
+TRIAL = {
+    "image_size": 24, "crop_size": 24, "batch_size": 64, "val_size": 1_000,
+    "init": Init.HE, "input_scaling": InputScaling.STANDARD,
+}  # fmt: skip
+"""On drawn images an experiment is a trial of the command, not of the claim: settings with which
+a network learns them within seconds take the place of the arm's."""
+TRIAL_RATES = 2  # of those searched, the highest
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One training of an arm.
+
+    Attributes:
+        arm: The arm's name.
+        settings: What differs from the network's published training, the seed included.
+        config: All settings.
+        measures: What to measure in the end.
+    """
+
+    arm: str
+    settings: Mapping[str, Any]
+    config: TrainConfig
+    measures: tuple[Measure, ...]
+
+    @property
+    def seed(self) -> int:
+        """Seed of the run."""
+        return self.config.seed
+
+    @property
+    def name(self) -> str:
+        """Of its run folder: the same settings, the same folder, whichever experiment asks."""
+        return f"{self.config.model}-seed{self.seed}-{self.config.sha256()[:10]}"
+
+    @property
+    def flags(self) -> list[str]:
+        """What `alexnet train` takes for it."""
+        return [word for key, value in self.settings.items() for word in _flag(key, value)]
+
+    @property
+    def command(self) -> str:
+        """What repeats its training."""
+        return shlex.join(["alexnet", "train", *self.flags])
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How an experiment is carried out.
+
+    Attributes:
+        num_seeds: Seeds of each arm, from 1 on.
+        data: Dataset.
+        share: Of the published number of epochs; 1: the whole protocol.
+    """
+
+    num_seeds: int
+    data: str = DATA[0]
+    share: float = 1.0
+
+    @property
+    def is_shortened(self) -> bool:
+        """Whether the protocol is not the published one."""
+        return self.share < 1
+
+
+def plan_search(experiment: Experiment, terms: Terms) -> list[PlannedRun]:
+    """Return the runs that choose each arm's learning rate; none where the rates are given.
+
+    The middle rates come first: they are the likeliest, and the others can then stop early.
+    """
+    rates = experiment.rates if terms.data != TRIAL_DATA else experiment.rates[-TRIAL_RATES:]
+    middle = (len(rates) - 1) / 2
+    order = sorted(rates, key=lambda rate: abs(rates.index(rate) - middle))
+    return [
+        plan_run(experiment, arm, terms, seed=SEARCH_SEED, rate=rate)
+        for rate in order
+        for arm in experiment.arms
+    ]
+
+
+def plan_seeds(
+    experiment: Experiment, terms: Terms, rates: Mapping[str, float]
+) -> list[PlannedRun]:
+    """Return the runs that count, seed by seed: as many of one arm as of another at any time.
+
+    Args:
+        experiment: The experiment.
+        terms: How it is carried out.
+        rates: The learning rates that were chosen, by arm.
+    """
+    return [
+        plan_run(experiment, arm, terms, seed=seed, rate=rates.get(arm.name))
+        for seed in range(1, terms.num_seeds + 1)
+        for arm in experiment.arms
+    ]
+
+
+def plan_run(
+    experiment: Experiment, arm: Arm, terms: Terms, *, seed: int, rate: float | None = None
+) -> PlannedRun:
+    """Return one run of an arm.
+
+    Raises:
+        UsageError: The settings do not go together, as with other data than the experiment's.
+    """
+    settings = dict(arm.settings)
+    if terms.data == TRIAL_DATA:
+        settings |= {"data": terms.data, **TRIAL}
+    if rate is not None:
+        settings["learning_rate"] = rate
+    if terms.is_shortened:
+        epochs = _configure(settings).epochs
+        settings["epochs"] = max(1, round(epochs * terms.share))
+    settings["seed"] = seed
+    return PlannedRun(arm.name, settings, _configure(settings), experiment.measures_of(arm))
+
+
+def num_epochs_published(experiment: Experiment, arm: Arm) -> int:
+    """Return the epochs of an arm's whole protocol."""
+    return plan_run(experiment, arm, Terms(1), seed=1).config.epochs
+
+
+def _configure(settings: Mapping[str, Any]) -> TrainConfig:
+    """Fill in the rest as `alexnet train` does."""
+    model = settings.get("model", TrainConfig.model_fields["model"].default)
+    protocol = adapted(recipe_settings(Recipe.PAPER, model), settings)
+    try:
+        return TrainConfig(**{**protocol, **settings})
+    except ValidationError as error:
+        raise UsageError(
+            f"the experiment's settings do not go together: {error.errors()[0]['msg']}",
+            hint="see: alexnet reproduce --help",
+        ) from error
+
+
+def _flag(key: str, value: Any) -> list[str]:
+    if isinstance(value, bool):
+        return [switch_flag(key.replace("_", "-"), value)]
+    return [f"--{key.replace('_', '-')}", str(value)]
+
+
+def run_path(parent: Path, run: PlannedRun) -> Path:
+    """Return where a run's folder is."""
+    return parent / run.name

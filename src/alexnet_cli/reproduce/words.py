@@ -1,0 +1,90 @@
+"""A result in words and numbers, for the terminal, the page and the documentation."""
+
+from alexnet_cli.reproduce.experiment import Claim, Experiment, Form, Measure
+from alexnet_cli.reproduce.result import FinishedRun, Judged, Result, judged
+
+HEADINGS = ("claim", "published", "here", "95 %", "seeds", "verdict")
+
+
+def claim_rows(experiment: Experiment, result: Result) -> list[tuple[str, ...]]:
+    """Return a row of `HEADINGS` for each claim."""
+    return [_row(each, result) for each in judged(experiment, result)]
+
+
+def _row(each: Judged, result: Result) -> tuple[str, ...]:
+    claim, found = each.claim, each.estimate
+    here = "–" if found.mean is None else shown(claim, found.mean)
+    if found.spread is not None:
+        here += f" ± {shown(claim, found.spread, is_spread=True)}"
+    interval = "–"
+    if found.interval is not None:
+        low, high = found.interval
+        interval = f"{shown(claim, low)} to {shown(claim, high)}"
+    shortened = ", shortened" if result.terms.is_shortened else ""
+    return (
+        claim.text, claim.published or "–", here, interval, str(found.num_seeds),
+        f"{each.verdict}{shortened}",
+    )  # fmt: skip
+
+
+def shown(claim: Claim, number: float, *, is_spread: bool = False) -> str:
+    """Return a claim's number as people read it: a share in percent, a difference in points."""
+    if claim.is_share and claim.form is Form.DIFFERENCE:
+        return f"{100 * number:.2f} points" if is_spread else f"{100 * number:+.2f} points"
+    if claim.is_share:
+        return f"{number:.2%}"
+    return f"{number:.2f}×" if claim.form is Form.RATIO else f"{number:.2f}"
+
+
+def how(result: Result) -> str:
+    """Say on what and how the runs were carried out."""
+    if not result.runs:
+        return "no run has ended yet"
+    devices = sorted({run.provenance["device"] for run in result.runs})
+    parts = ["mean ± standard deviation over seeds", result.terms.data]
+    if result.terms.is_shortened:
+        parts.append(f"shortened: {result.terms.share:g} of the published epochs")
+    parts += [f"rate of {arm}: {rate:g}" for arm, rate in result.rates.items()]
+    return "; ".join([*parts, *devices])
+
+
+def run_headings(experiment: Experiment) -> tuple[str, ...]:
+    """Return the headings of the table of runs."""
+    measures = [str(measure) for measure in _measures(experiment)]
+    return ("network", "seed", "rate", "epochs", *measures, "seconds", "hardware", "commit")
+
+
+def run_rows(experiment: Experiment, result: Result) -> list[tuple[str, ...]]:
+    """Return a row for each run that counts."""
+    return [
+        (
+            run.arm,
+            str(run.seed),
+            f"{run.learning_rate:g}",
+            str(run.epochs),
+            *(_measured(run, measure) for measure in _measures(experiment)),
+            f"{run.seconds:,.0f}",
+            f"{run.provenance['cpu']}, {run.provenance['device']}"
+            if "cpu" in run.provenance["device"]
+            else run.provenance["device"],
+            run.provenance["commit"][:12] or "–",
+        )
+        for run in result.runs
+    ]
+
+
+def _measures(experiment: Experiment) -> list[Measure]:
+    used = {measure for arm in experiment.arms for measure in experiment.measures_of(arm)}
+    return [measure for measure in Measure if measure in used]
+
+
+def _measured(run: FinishedRun, measure: Measure) -> str:
+    """Return what was measured of a run, a test error with its interval over the images."""
+    if measure is Measure.EPOCHS:
+        reached = run.epochs_to_train_error
+        return "not reached" if reached is None else f"{reached:.2f}"
+    for test in run.tests:
+        if test.num_views == measure.num_views:
+            low, high = test.top1_interval
+            return f"{1 - test.top1:.2%} ({1 - high:.2%} to {1 - low:.2%})"
+    return "–"

@@ -1,0 +1,125 @@
+"""`alexnet reproduce` as a process: a trial of figure 1 on drawn images, stopped once."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from filelock import FileLock
+from scipy import stats
+
+from tests.conftest import Run
+
+RESULT = Path("reproduction/results/relu.json")
+TRIAL = ("reproduce", "relu", "--data", "shapes", "--seeds", "2", "--shorten", "0.1")
+
+
+@pytest.mark.alone
+@pytest.mark.slow
+def test_a_trial_of_figure_1_is_stopped_goes_on_and_is_judged_by_its_runs(alexnet: Run) -> None:
+    begin = time.monotonic()
+    with subprocess.Popen(
+        [sys.executable, "-m", "alexnet_cli", *TRIAL], stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        told = [line for _, line in zip(range(4), process.stderr, strict=False)]
+        process.send_signal(signal.SIGTERM)
+        rest = process.communicate(timeout=60)[1]
+    assert "begins" in "".join(told)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "hint: go on with the same command" in rest
+    before = {path.name for path in Path("reproduction/runs").iterdir()}
+    for name in before:  # nobody trains on behind our back
+        FileLock(f"reproduction/runs/{name}/.lock", timeout=0).acquire().lock.release()
+    whole = alexnet(*TRIAL, "--json")
+    assert whole.returncode == 0, whole.stderr
+    assert time.monotonic() - begin < 120
+    document = json.loads(whole.stdout)
+    assert document == json.loads(RESULT.read_text())
+    assert before <= {path.name for path in Path("reproduction/runs").iterdir()}
+    _check_search(document)
+    _check_verdicts(document)
+    again = alexnet(*TRIAL, "--json", "-q")
+    assert json.loads(again.stdout)["runs"] == document["runs"]  # nothing is trained again
+
+
+def _check_search(document: dict) -> None:
+    for arm, rate in document["rates"].items():
+        own = [run for run in document["searched"] if run["arm"] == arm]
+        reached = {r["learning_rate"]: r["epochs_to_train_error"] for r in own}
+        assert set(reached) == {0.01, 0.03}
+        assert reached[rate] == min(epochs for epochs in reached.values() if epochs)
+    assert {run["seed"] for run in document["runs"]} == {1, 2}
+
+
+def _check_verdicts(document: dict) -> None:
+    """Work the ratio and the verdicts out again, from the epochs' logs."""
+    epochs = {(run["arm"], run["seed"]): _epochs_to_25(run["log"]) for run in document["runs"]}
+    logs = [np.log(epochs["tanh", s] / epochs["relu", s]) for s in (1, 2)]
+    low, high = stats.t.interval(0.95, 1, loc=sum(logs) / 2, scale=stats.sem(logs))
+    low, high = np.exp([low, high])
+    sooner, six = document["claims"]
+    assert sooner["interval"] == pytest.approx([low, high], rel=1e-3)
+    expected = "agrees" if low > 1 else "differs" if high <= 1 else "not decided"
+    assert sooner["verdict"] == expected
+    inside = low > 5.5 and high < 6.5
+    outside = high <= 5.5 or low >= 6.5
+    assert six["verdict"] == ("agrees" if inside else "differs" if outside else "not decided")
+
+
+def _epochs_to_25(log: list[list[float]]) -> float:
+    points = [(0.0, 0.9), *((row[0] - 0.5, 1 - row[3]) for row in log)]
+    for (x1, y1), (x2, y2) in pairwise(points):
+        if y2 <= 0.25:
+            return x1 + (x2 - x1) * (y1 - 0.25) / (y1 - y2)
+    raise AssertionError("not reached")
+
+
+def test_the_list_names_every_experiment(alexnet: Run) -> None:
+    listed = json.loads(alexnet("reproduce", "--list", "--json").stdout)
+    names = ["relu", "lrn", "overlap", "dropout", "groups", "views", "ladder", "cifar90"]
+    assert [each["name"] for each in listed] == names
+    people = alexnet("reproduce", "--list")
+    assert all(name in people.stdout for name in names)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "no experiment was named"),
+        (["relo"], "no experiment is called 'relo'"),
+        (["relu", "--shorten", "0"], "--shorten 0 is no share"),
+        (["relu", "--shorten", "nan"], "--shorten nan is no share"),
+        (["relu", "--shorten", "0.5", "--budget", "5"], "both say how long"),
+        (["relu", "--data", "cifar100"], "the experiments are of cifar10, not of cifar100"),
+    ],
+)
+def test_what_cannot_be_done_is_said_at_once(
+    alexnet: Run, arguments: list[str], message: str
+) -> None:
+    refused = alexnet("reproduce", *arguments)
+    assert refused.returncode == 2
+    assert message in refused.stderr
+    assert "hint: " in refused.stderr
+    assert not Path("reproduction").exists()
+
+
+def test_a_damaged_result_is_not_overwritten(alexnet: Run) -> None:
+    RESULT.parent.mkdir(parents=True)
+    RESULT.write_text("{")
+    refused = alexnet(*TRIAL)
+    assert refused.returncode == 1
+    assert "is not a result of alexnet reproduce, or damaged" in refused.stderr
+    assert RESULT.read_text() == "{"
+
+
+def test_a_run_that_fails_is_named_with_its_reason(alexnet: Run) -> None:
+    failed = alexnet("reproduce", "cifar90", "--shorten", "0.02")  # CIFAR-10 is not there
+    assert failed.returncode == 1
+    assert "reproduction/runs/alexnet-cifar-seed1-" in failed.stderr
+    assert "hint: fetch it with: alexnet download" in failed.stderr
