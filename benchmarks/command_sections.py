@@ -112,3 +112,15 @@ def predict_peers(result: dict[str, Any]) -> str:
         f"{number(floors['folder_matrix_seconds'])} s.",
         (*HEADER, *map(row_of, result["figures"])),
     )
+
+
+def many_seeds(result: dict[str, Any]) -> str:
+    """Show how several small networks are trained at once."""
+    return _section(
+        result,
+        "Several seeds of a small network",
+        "Images of all networks a second, updates alone, in turns (`python -m "
+        "benchmarks.many_seeds`, which says what each is). Ours: a process for each core, as "
+        "`alexnet reproduce` trains.",
+        (*HEADER, *map(row_of, result["figures"])),
+    )

@@ -127,6 +127,7 @@ _SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "export": command_sections.export,
     "predict": command_sections.predict,
     "predict-peers": command_sections.predict_peers,
+    "many_seeds": command_sections.many_seeds,
 }
 
 
