@@ -46,12 +46,14 @@ class AlexNetCifar(nn.Module):
 
     def __init__(self, groups: int, side: int) -> None:
         super().__init__()
+        part = 2 if spec.get("kernels") == "half" else 1
+        one, two, three = 96 // part, 256 // part, 384 // part
         self.features = nn.Sequential(
-            conv(3, 96, 5), activation(), norm(), pool(),
-            conv(96, 256, 5, groups), activation(), norm(), pool(),
-            conv(256, 384, 3), activation(),
-            conv(384, 384, 3, groups), activation(),
-            conv(384, 256, 3, groups), activation(), pool(),
+            conv(3, one, 5), activation(), norm(), pool(),
+            conv(one, two, 5, groups), activation(), norm(), pool(),
+            conv(two, three, 3), activation(),
+            conv(three, three, 3, groups), activation(),
+            conv(three, 256, 3, groups), activation(), pool(),
         )  # fmt: skip
         self.classifier = nn.Sequential(
             nn.Flatten(),

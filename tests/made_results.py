@@ -1,20 +1,42 @@
 """Results as they would come from runs, made by hand."""
 
-from alexnet_cli.reproduce.result import FinishedRun, TestResult
+from alexnet_cli.reproduce.plan import Terms
+from alexnet_cli.reproduce.result import FinishedRun, TestResult, new_result
 
 PROVENANCE = {
     "commit": "c0ffee" * 6, "date": "2026-01-01T00:00:00+00:00", "cpu": "A processor",
-    "device": "cpu (1 threads)", "precision": "float32", "lrn": "compiled C", "platform": "here",
-    "images": "45,000 to train on", "versions": {"torch": "2"}, "runs_at_once": 2,
+    "device": "cpu (1 threads)", "began_on": "", "precision": "float32", "lrn": "compiled C",
+    "platform": "here", "images": "45,000 to train on", "versions": {"torch": "2"}, "runs_at_once": 2,
 }  # fmt: skip
 
 
-def finished(arm, seed, *, epochs=None, error=None, views=1, sha="", rate=0.01, log=()):
+def finished(arm, seed, *, epochs=None, error=None, views=1, key="", rate=0.01, log=()):
     """A run that reached 25 % training error after so many epochs, or errs on so many images."""
     tests = ()
     if error is not None:
-        tests = (TestResult(views, 1 - error, (1 - error - 0.01, 1 - error + 0.01), 10_000),)
+        top1 = 1 - error
+        tests = (
+            TestResult(
+                num_views=views, top1=top1, top1_interval=(top1 - 0.01, top1 + 0.01),
+                num_images=10_000,
+            ),
+        )  # fmt: skip
     return FinishedRun(
-        arm, seed, sha or f"{arm}-{seed}-{rate}", "alexnet train", rate, 3, 60.0, epochs, tests,
-        PROVENANCE, log or ((1.0, rate, 2.0, 0.5, 2.0, 0.5, 10.0, 1.0),),
-    )  # fmt: skip
+        arm=arm,
+        seed=seed,
+        key=key or f"{arm}-{seed}-{rate}",
+        command="alexnet train",
+        learning_rate=rate,
+        epochs=3,
+        seconds=60.0,
+        epochs_to_train_error=epochs,
+        tests=tests,
+        provenance=PROVENANCE,
+        log=log or ((1.0, rate, 2.0, 0.5, 2.0, 0.5, 10.0, 1.0),),
+    )
+
+
+def result_of(name, runs=(), *, num_seeds=3, command="", rates=None, **terms):
+    """A result of an experiment."""
+    empty = new_result(name, command or f"alexnet reproduce {name}", Terms(num_seeds, **terms))
+    return empty.model_copy(update={"runs": tuple(runs), "rates": rates or {}})

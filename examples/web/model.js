@@ -1,7 +1,7 @@
 // An exported model: the manifest in its own bytes, and a session of ONNX Runtime Web.
 // ONNX Runtime Web has no call for a model's metadata (its issue 16547), so it is read here.
 
-const SCHEMA = 4; // of src/alexnet_cli/manifest.py
+const SCHEMAS = [4, 5]; // of src/alexnet_cli/manifest.py
 const METADATA_PROPS = 14; // of ModelProto in onnx.proto
 const NOT_ONNX = "it is cut short, or no ONNX file";
 
@@ -61,8 +61,8 @@ function readManifest(bytes, path) {
       const { 1: key, 2: value } = Object.fromEntries(fields(entry)); // StringStringEntryProto
       if (new TextDecoder().decode(key) !== "alexnet.manifest") continue;
       const manifest = JSON.parse(new TextDecoder().decode(value));
-      if (manifest.schema === SCHEMA) return manifest;
-      throw new Error(`its manifest has schema ${manifest.schema}, this page reads ${SCHEMA}`);
+      if (SCHEMAS.includes(manifest.schema)) return manifest;
+      throw new Error(`its manifest has schema ${manifest.schema}, this page reads ${SCHEMAS.join(" and ")}`);
     }
     throw new Error("it has no manifest");
   } catch (error) {

@@ -11,7 +11,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from alexnet_cli.config_values import epochs_in_order, refused, weights_name
-from alexnet_cli.manifest import Activation, Network, Pool, data_name
+from alexnet_cli.manifest import Activation, Kernels, Network, Pool, data_name
 
 
 class Schedule(StrEnum):
@@ -156,6 +156,13 @@ class TrainConfig(BaseModel):
         int,
         Field(ge=0, le=2, description="Towers of the convolutions; 0: as the network has them."),
     ] = 0
+    kernels: Annotated[
+        Kernels,
+        Field(
+            description="Kernels of the convolutions before the last: all, or half, as in the "
+            "paper's network for one GPU."
+        ),
+    ] = Kernels.ALL
     init: Annotated[
         Init,
         Field(

@@ -23,8 +23,10 @@ from alexnet_cli.json_values import (
     truth,
 )
 
-SCHEMA_VERSION = 4
-_WITHOUT_DEPLOYMENT = 3  # the same but for `deployment`: checkpoints and weights are still read
+SCHEMA_VERSION = 5
+_WITHOUT_KERNELS = 4  # the same but for `kernels`, which were all
+_WITHOUT_DEPLOYMENT = 3  # and but for `deployment`: checkpoints and weights are still read
+_READ = (SCHEMA_VERSION, _WITHOUT_KERNELS, _WITHOUT_DEPLOYMENT)
 NAMED_DATA = ("cifar10", "cifar100", "cifar10.1", "shapes")  # any other dataset is a folder
 METADATA_KEY = "alexnet.manifest"
 WEIGHTS_HASH_KEY = "alexnet.sha256"
@@ -59,6 +61,13 @@ class Pool(StrEnum):
     PLAIN = "plain"
 
 
+class Kernels(StrEnum):
+    """How many kernels the convolutions have before the last: the published number, or half."""
+
+    ALL = "all"
+    HALF = "half"
+
+
 @dataclass(frozen=True)
 class NetworkSpec:
     """What rebuilds the network.
@@ -72,6 +81,7 @@ class NetworkSpec:
         lrn: Whether the network has its local response normalisation.
         pool: Windows of the pooling layers.
         groups: Towers that the convolutions are divided into.
+        kernels: How many kernels the convolutions have.
     """
 
     name: Network
@@ -82,6 +92,7 @@ class NetworkSpec:
     lrn: bool = True
     pool: Pool = Pool.OVERLAPPING
     groups: int = 2
+    kernels: Kernels = Kernels.ALL
 
 
 @dataclass(frozen=True)
@@ -200,7 +211,7 @@ def _parse(raw: Any) -> Manifest:
     if not isinstance(raw, dict):
         raise TypeError("it is not a JSON object")
     schema = raw["schema"]
-    if schema not in (SCHEMA_VERSION, _WITHOUT_DEPLOYMENT) or isinstance(schema, bool | float):
+    if schema not in _READ or isinstance(schema, bool | float):
         raise ValueError(f"schema {schema!r}, this version reads {SCHEMA_VERSION}")
     network, image, origin = raw["network"], raw["input"], raw["provenance"]
     return Manifest(
@@ -213,6 +224,7 @@ def _parse(raw: Any) -> Manifest:
             lrn=truth(network["lrn"]),
             pool=Pool(network["pool"]),
             groups=integer(network["groups"]),
+            kernels=Kernels(network["kernels"]) if schema > _WITHOUT_KERNELS else Kernels.ALL,
         ),
         input=InputSpec(
             image_size_px=integer(image["image_size_px"]),
@@ -221,7 +233,7 @@ def _parse(raw: Any) -> Manifest:
             shift=three_numbers(image["shift"]),
         ),
         classes=texts(raw["classes"]),
-        deployment=parse_deployment(raw["deployment"]) if schema == SCHEMA_VERSION else None,
+        deployment=parse_deployment(raw["deployment"]) if schema > _WITHOUT_DEPLOYMENT else None,
         provenance=Provenance(
             data=text(origin["data"]),
             seed=integer(origin["seed"]),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.manifest import Activation, Network, NetworkSpec, Pool
+from alexnet_cli.manifest import Activation, Kernels, Network, NetworkSpec, Pool
 
 PRETRAINED = {"owt": Network.ALEXNET_OWT}
 """Names of trained weights that can be downloaded, and their network."""
@@ -18,7 +18,7 @@ PRETRAINED = {"owt": Network.ALEXNET_OWT}
 PRETRAINED_DATA = "imagenet"
 """What they were trained on; it cannot be named with --data."""
 
-SWITCHES = ("activation", "lrn", "pool", "groups")
+SWITCHES = ("activation", "lrn", "pool", "groups", "kernels")
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ def network_spec(
     """
     facts = FACTS[name]
     own = {"activation": Activation.RELU, "lrn": facts.lrn, "pool": Pool.OVERLAPPING,
-           "groups": facts.groups}  # fmt: skip
+           "groups": facts.groups, "kernels": Kernels.ALL}  # fmt: skip
     chosen = {key: value for key, value in (switches or {}).items() if value is not None}
     for key, value in chosen.items():
         if value != own[key] and key not in facts.switches:

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from alexnet_cli.reproduce.plan import Terms
-from alexnet_cli.reproduce.result import Result, read_result, write_result
+from alexnet_cli.reproduce.result import read_result, write_result
 from reproduction import page
-from tests.made_results import finished
+from tests.made_results import finished, result_of
 
 
 def test_the_page_is_what_the_results_give() -> None:
@@ -17,7 +16,7 @@ def test_the_page_is_what_the_results_give() -> None:
 def test_committed_results_are_of_committed_code() -> None:
     for name, result in page.read_results():
         for run in (*result.searched, *result.runs):
-            commit = run.provenance["commit"]
+            commit = run.provenance.commit
             assert len(commit) == 40, f"{name}: {run.arm}, seed {run.seed}: {commit}"
             assert result.terms.data == "cifar10"
 
@@ -25,7 +24,7 @@ def test_committed_results_are_of_committed_code() -> None:
 def test_a_result_has_its_claims_and_runs_on_the_page(tmp_path: Path) -> None:
     runs = tuple(finished("13pct", seed, error=0.125 + seed / 1000, views=9) for seed in (1, 2, 3))
     path = tmp_path / "lrn.json"
-    write_result(path, Result("lrn", "alexnet reproduce lrn", Terms(3, share=0.1), runs=runs))
+    write_result(path, result_of("lrn", runs, share=0.1))
     text = page.render([("lrn.json", read_result(path))])
     line = (
         "| 13pct errs on 13 % of the test images | 13 % | 12.70% ± 0.10% | 12.45% to 12.95% | 3 |"

@@ -57,7 +57,7 @@ def test_every_network_goes_through_all_commands(
 def test_switches_are_saved_and_honoured(alexnet: Run) -> None:
     switches = ("--activation", "tanh", "--no-lrn", "--pool", "plain", "--groups", "1",
                 "--init", "paper", "--input-scaling", "centred", "--momentum-kind", "nesterov",
-                "--dropout", "0.25")  # fmt: skip
+                "--dropout", "0.25", "--kernels", "half")  # fmt: skip
     trained = alexnet("train", *TINY, "--epochs", "1", *switches)
     assert trained.returncode == 0, trained.stderr
     run = Path(trained.stdout.strip())
@@ -71,7 +71,7 @@ def test_switches_are_saved_and_honoured(alexnet: Run) -> None:
     manifest = json.loads(json.loads(header[8 : 8 + length])["__metadata__"]["alexnet.manifest"])
     network = manifest["network"]
     assert (network["activation"], network["lrn"], network["pool"]) == ("tanh", False, "plain")
-    assert (network["groups"], network["dropout"]) == (1, 0.25)
+    assert (network["groups"], network["kernels"], network["dropout"]) == (1, "half", 0.25)
     assert manifest["input"]["scale"] == [1, 1, 1]
     origin = manifest["provenance"]
     assert (origin["init"], origin["momentum_kind"]) == ("paper", "nesterov")

@@ -118,6 +118,14 @@ def test_a_damaged_result_is_not_overwritten(alexnet: Run) -> None:
     assert RESULT.read_text() == "{"
 
 
+def test_two_processes_do_not_write_one_result(alexnet: Run) -> None:
+    RESULT.parent.mkdir(parents=True)
+    with FileLock(RESULT.with_suffix(".lock")):
+        refused = alexnet(*TRIAL)
+    assert refused.returncode == 1
+    assert f"another process is carrying out {RESULT}" in refused.stderr
+
+
 def test_a_run_that_fails_is_named_with_its_reason(alexnet: Run) -> None:
     failed = alexnet("reproduce", "cifar90", "--shorten", "0.02")  # CIFAR-10 is not there
     assert failed.returncode == 1

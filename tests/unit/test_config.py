@@ -23,6 +23,7 @@ OTHER = {
     "lrn": False,
     "pool": "plain",
     "groups": 1,
+    "kernels": "half",
     "init": "paper",
     "input_scaling": "centred",
     "from_weights": "owt",

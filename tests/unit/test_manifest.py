@@ -187,8 +187,11 @@ def test_classes_that_are_one_text_are_refused():
         manifest_from_json(json.dumps(replaced(("classes",), "abc")), source="model.onnx")
 
 
-def test_an_older_manifest_is_one_that_was_not_deployed():
-    raw = {key: value for key, value in RAW.items() if key != "deployment"} | {"schema": 3}
-    manifest = manifest_from_json(json.dumps(raw), source="state.json")
+def test_an_older_manifest_has_all_kernels_and_the_oldest_was_not_deployed():
+    network = {key: value for key, value in RAW["network"].items() if key != "kernels"}
+    raw = {**RAW, "network": network, "schema": 4}
+    assert manifest_from_json(json.dumps(raw), source="model.onnx") == MANIFEST
+    del raw["deployment"]
+    manifest = manifest_from_json(json.dumps(raw | {"schema": 3}), source="state.json")
     assert manifest == replace(MANIFEST, deployment=None)
     assert (manifest.num_views, manifest.input_side_px, MANIFEST.input_side_px) == (1, 28, 32)

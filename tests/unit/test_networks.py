@@ -17,7 +17,7 @@ def test_every_network_has_facts():
 
 def test_what_is_not_switched_is_the_networks_own():
     switches = {"activation": Activation.RELU, "lrn": None, "pool": Pool.OVERLAPPING,
-                "groups": None}  # fmt: skip
+                "groups": None, "kernels": None}  # fmt: skip
     found = network_spec(
         Network.CUDA_CONVNET_11PCT, num_classes=3, crop_size_px=24, switches=switches
     )

@@ -30,7 +30,7 @@ GROUPS = {
     "Learning rate over time": (
         "schedule", "warmup_epochs", "patience", "max_drops", "drop_epochs",
     ),
-    "Network": ("activation", "lrn", "pool", "groups", "dropout"),
+    "Network": ("activation", "lrn", "pool", "groups", "kernels", "dropout"),
     "Initial weights": ("init", "input_scaling", "from_weights", "freeze"),
     "Images": (
         "val_size", "image_size", "crop_size", "early_crop_size", "pad", "flip", "colour_noise",

@@ -9,7 +9,7 @@ import typer
 
 from alexnet_cli.cli.console import print_json, stdout_console
 from alexnet_cli.cli.options import Json
-from alexnet_cli.manifest import Activation, Network, NetworkSpec, Pool
+from alexnet_cli.manifest import Activation, Kernels, Network, NetworkSpec, Pool
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -60,6 +60,7 @@ def command(
     lrn: Annotated[bool | None, typer.Option("--lrn/--no-lrn", help="As in train.")] = None,
     pool: Annotated[Pool, typer.Option(help="As in train.")] = Pool.OVERLAPPING,
     groups: Annotated[int, typer.Option(min=0, max=2, help="As in train.")] = 0,
+    kernels: Annotated[Kernels, typer.Option(help="As in train.")] = Kernels.ALL,
     json: Json = False,
 ) -> None:
     """Show a network layer by layer, and where it and its training differ from the paper.
@@ -80,7 +81,13 @@ def command(
         name,
         num_classes=classes or (1000 if is_large else 10),
         crop_size_px=crop_size or own_px,
-        switches={"activation": activation, "lrn": lrn, "pool": pool, "groups": groups or None},
+        switches={
+            "activation": activation,
+            "lrn": lrn,
+            "pool": pool,
+            "groups": groups or None,
+            "kernels": kernels,
+        },
     )
     try:
         rows = layer_table(spec)

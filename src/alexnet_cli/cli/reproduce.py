@@ -101,6 +101,7 @@ def command(
         raise UsageError(f"--shorten {shorten:g} is no share", hint="use --shorten 0.1, or up to 1")
     from alexnet_cli.reproduce.catalog import find_experiment
     from alexnet_cli.reproduce.plan import DATA, Terms
+    from alexnet_cli.reproduce.result import alone_with
 
     if data not in DATA:
         raise UsageError(
@@ -111,7 +112,8 @@ def command(
     place = _place(output, jobs, device)
     terms = Terms(seeds or experiment.num_seeds, data, shorten or 1.0)
     path = output / "results" / f"{name}.json"
-    _carry_out(experiment, terms, place, path, budget=budget, quiet=quiet)
+    with alone_with(path):
+        _carry_out(experiment, terms, place, path, budget=budget, quiet=quiet)
     _print(path, as_json=json)
 
 
@@ -139,13 +141,14 @@ def _carry_out(
     from alexnet_cli.reproduce.budget import affordable_share
     from alexnet_cli.reproduce.carry_out import carry_out
     from alexnet_cli.reproduce.crew import Crew
-    from alexnet_cli.reproduce.result import Result, go_on_with, read_result, write_result
+    from alexnet_cli.reproduce.result import go_on_with, new_result, read_result, write_result
 
     earlier = read_result(path) if path.exists() else None
     if budget is not None:
         note(f"timing the networks, to shorten their training to {budget:g} minutes", quiet=quiet)
         terms = replace(terms, share=affordable_share(experiment, terms, place, minutes=budget))
-    result = Result(experiment.name, shlex.join(["alexnet", *sys.argv[1:]]), terms)
+    asked = shlex.join(["alexnet", *sys.argv[1:]])
+    result = new_result(experiment.name, asked, terms)
     if earlier is not None:
         result = go_on_with(earlier, result, path)
         note(f"{path} has {len(result.runs)} runs already", quiet=quiet)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from alexnet_cli.errors import UsageError
 from alexnet_cli.manifest import NetworkSpec
-from alexnet_cli.models.switches import activation, lrn, max_pool
+from alexnet_cli.models.switches import activation, kernels, lrn, max_pool
 
 MIN_CROP_PX = 36  # the smallest input that leaves a pixel after the last pooling
 
@@ -19,7 +19,7 @@ MIN_CROP_PX = 36  # the smallest input that leaves a pixel after the last poolin
 class AlexNet(nn.Module):
     """The two-tower network of the paper; the towers are the two groups of conv2, 4 and 5.
 
-    Shapes for a 224- or 227-pixel input.
+    Shapes for a 224- or 227-pixel input and all kernels.
 
     Args:
         spec: Classes K, side of the input (224 is zero-padded to 227, see `forward`), switches.
@@ -36,20 +36,21 @@ class AlexNet(nn.Module):
                 hint="resize with --image-size 227, or train --model alexnet-cifar",
             )
         self.crop_size_px, groups = spec.crop_size_px, spec.groups
+        conv1, conv2, conv3, conv4 = kernels(spec, 96, 256, 384, 384)
         self.features = nn.Sequential(
-            nn.Conv2d(3, 96, kernel_size=11, stride=4),  # 96×55×55
+            nn.Conv2d(3, conv1, kernel_size=11, stride=4),  # 96×55×55
             activation(spec),
             lrn(spec),
             max_pool(spec),  # 96×27×27, overlapping: §3.4
-            nn.Conv2d(96, 256, kernel_size=5, padding=2, groups=groups),  # 256×27×27
+            nn.Conv2d(conv1, conv2, kernel_size=5, padding=2, groups=groups),  # 256×27×27
             activation(spec),
             lrn(spec),
             max_pool(spec),  # 256×13×13
-            nn.Conv2d(256, 384, kernel_size=3, padding=1),  # 384×13×13, sees both towers
+            nn.Conv2d(conv2, conv3, kernel_size=3, padding=1),  # 384×13×13, sees both towers
             activation(spec),
-            nn.Conv2d(384, 384, kernel_size=3, padding=1, groups=groups),  # 384×13×13
+            nn.Conv2d(conv3, conv4, kernel_size=3, padding=1, groups=groups),  # 384×13×13
             activation(spec),
-            nn.Conv2d(384, 256, kernel_size=3, padding=1, groups=groups),  # 256×13×13
+            nn.Conv2d(conv4, 256, kernel_size=3, padding=1, groups=groups),  # 256×13×13
             activation(spec),
             max_pool(spec),  # 256×6×6
         )

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from alexnet_cli.errors import UsageError
 from alexnet_cli.manifest import NetworkSpec
-from alexnet_cli.models.switches import activation, lrn, max_pool
+from alexnet_cli.models.switches import activation, kernels, lrn, max_pool
 
 MIN_CROP_PX = 8
 MAX_CROP_PX = 96
@@ -21,7 +21,7 @@ class AlexNetCifar(nn.Module):
     50,000 images cannot feed 50 M fully connected weights. Everything else is the paper's:
     the channels, the two towers (groups), LRN, overlapping ceil-mode pools, ReLU, dropout.
 
-    Shapes for a 32-pixel input.
+    Shapes for a 32-pixel input and all kernels.
 
     Args:
         spec: Classes K, side of the input, switches.
@@ -34,20 +34,21 @@ class AlexNetCifar(nn.Module):
         super().__init__()
         require_crop_size(spec.crop_size_px)
         groups = spec.groups
+        conv1, conv2, conv3, conv4 = kernels(spec, 96, 256, 384, 384)
         self.features = nn.Sequential(
-            nn.Conv2d(3, 96, kernel_size=5, padding=2),  # 96×32×32
+            nn.Conv2d(3, conv1, kernel_size=5, padding=2),  # 96×32×32
             activation(spec),
             lrn(spec),
             max_pool(spec),  # 96×16×16
-            nn.Conv2d(96, 256, kernel_size=5, padding=2, groups=groups),  # 256×16×16
+            nn.Conv2d(conv1, conv2, kernel_size=5, padding=2, groups=groups),  # 256×16×16
             activation(spec),
             lrn(spec),
             max_pool(spec),  # 256×8×8
-            nn.Conv2d(256, 384, kernel_size=3, padding=1),  # 384×8×8, sees both towers
+            nn.Conv2d(conv2, conv3, kernel_size=3, padding=1),  # 384×8×8, sees both towers
             activation(spec),
-            nn.Conv2d(384, 384, kernel_size=3, padding=1, groups=groups),  # 384×8×8
+            nn.Conv2d(conv3, conv4, kernel_size=3, padding=1, groups=groups),  # 384×8×8
             activation(spec),
-            nn.Conv2d(384, 256, kernel_size=3, padding=1, groups=groups),  # 256×8×8
+            nn.Conv2d(conv4, 256, kernel_size=3, padding=1, groups=groups),  # 256×8×8
             activation(spec),
             max_pool(spec),  # 256×4×4
         )

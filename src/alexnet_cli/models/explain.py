@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from alexnet_cli.manifest import Activation, NetworkSpec, Pool
+from alexnet_cli.manifest import Activation, Kernels, NetworkSpec, Pool
 from alexnet_cli.models.build import outline_network
 from alexnet_cli.models.locally_connected import LocallyConnected
 from alexnet_cli.models.lrn import LocalResponseNorm
@@ -41,6 +41,11 @@ _SWITCHED = {  # value other than the paper's, what the paper has, what there is
     "activation": (Activation.TANH, "Paper: ReLUs behind the hidden layers (§3.1).", "tanh"),
     "lrn": (False, "Paper: local response normalisation (§3.3).", "none"),
     "pool": (Pool.PLAIN, "Paper: overlapping 3×3 pools at stride 2 (§3.4).", "2×2 at stride 2"),
+    "kernels": (
+        Kernels.HALF,
+        "Paper: the network for one GPU has half as many kernels in conv1 to conv4 (§3.2).",
+        "so many",
+    ),
     "groups": (1, "Paper: convolutions in two towers, one on each GPU (§3.2, §3.5).", "one tower"),
 }
 

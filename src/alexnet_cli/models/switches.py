@@ -5,13 +5,18 @@ The number of layers never changes, so that the names of the weights stay.
 
 from torch import nn
 
-from alexnet_cli.manifest import Activation, NetworkSpec, Pool
+from alexnet_cli.manifest import Activation, Kernels, NetworkSpec, Pool
 from alexnet_cli.models.lrn import LocalResponseNorm
 
 
 def activation(spec: NetworkSpec) -> nn.Module:
     """Return the nonlinearity (paper §3.1): ReLU, or the tanh it is compared with."""
     return nn.ReLU() if spec.activation is Activation.RELU else nn.Tanh()
+
+
+def kernels(spec: NetworkSpec, *published: int) -> tuple[int, ...]:
+    """Return how many kernels the convolutions before the last have: all, or half (paper §3.2)."""
+    return tuple(number // 2 if spec.kernels is Kernels.HALF else number for number in published)
 
 
 def max_pool(spec: NetworkSpec) -> nn.MaxPool2d:

@@ -1,7 +1,6 @@
 """Carrying out an experiment: the search for rates, then the seeds, kept run by run."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 from alexnet_cli.errors import TrainingError
 from alexnet_cli.reproduce.catalog import find_experiment
@@ -28,10 +27,11 @@ def carry_out(result: Result, crew: Crew, keep: Callable[[Result], None]) -> Res
     state = _State(result, keep)
     if experiment.rates:
         search = plan_search(experiment, result.terms)
-        crew.carry_out(state.missing(search), is_enough=state.is_settled, keep=state.add)
+        crew.carry_out(result.missing(search), is_enough=state.is_settled, keep=state.add)
         state.set_rates(choose_rates(experiment, state.result.searched))
     seeds = plan_seeds(experiment, result.terms, state.result.rates)
-    crew.carry_out(state.missing(seeds), is_enough=_is_reached, keep=state.add)
+    state.result = state.result.without_others(seeds)
+    crew.carry_out(state.result.missing(seeds), is_enough=_is_reached, keep=state.add)
     return state.result
 
 
@@ -41,15 +41,12 @@ class _State:
     def __init__(self, result: Result, keep: Callable[[Result], None]) -> None:
         self.result, self._keep = result, keep
 
-    def missing(self, runs: Sequence[PlannedRun]) -> list[PlannedRun]:
-        return [run for run in runs if self.result.find(run) is None]
-
     def add(self, run: FinishedRun) -> None:
         self.result = self.result.with_run(run)
         self._keep(self.result)
 
     def set_rates(self, rates: Mapping[str, float]) -> None:
-        self.result = replace(self.result, rates=rates)
+        self.result = self.result.model_copy(update={"rates": rates})
         self._keep(self.result)
 
     def is_settled(self, run: PlannedRun, history: Sequence[EpochRow]) -> bool:

@@ -22,7 +22,7 @@ from alexnet_cli.errors import Interrupted, TrainingError
 from alexnet_cli.reproduce.measurement import epochs_to_train_error, read_history
 from alexnet_cli.reproduce.plan import PlannedRun
 from alexnet_cli.reproduce.provenance import provenance_of
-from alexnet_cli.reproduce.result import FinishedRun, TestResult
+from alexnet_cli.reproduce.result import FinishedRun, LogRow, TestResult
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.checkpoint import EpochRow
 from alexnet_cli.training.signals import StopRequest
@@ -134,7 +134,7 @@ class Crew:
     def _train(self, run: PlannedRun, folder: RunFolder, is_enough: IsEnough) -> None:
         """Train to the end, or until it is enough."""
         if folder.has_checkpoint():
-            begin = ["--resume", str(folder.path)]
+            begin = ["--resume", str(folder.path), "--allow-drift"]  # the provenance says so
         else:
             if folder.path.exists():
                 shutil.rmtree(folder.path)  # nothing was saved in it
@@ -182,7 +182,10 @@ class Crew:
             )
         found = json.loads(stdout)
         low, high = found["top1_interval"]
-        return TestResult(num_views, found["top1"], (low, high), found["num_images"])
+        return TestResult(
+            num_views=num_views, top1=found["top1"], top1_interval=(low, high),
+            num_images=found["num_images"],
+        )  # fmt: skip
 
     def _start(self, *arguments: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(  # noqa: S603 - this program itself
@@ -202,14 +205,14 @@ class Crew:
         result = FinishedRun(
             arm=run.arm,
             seed=run.seed,
-            config_sha256=run.config.sha256(),
+            key=run.key,
             command=run.command,
             learning_rate=run.config.learning_rate,
             epochs=len(history),
             seconds=round(seconds, 1),
             epochs_to_train_error=reached,
             tests=tests,
-            provenance={**provenance_of(folder), "runs_at_once": self._place.jobs},
+            provenance=provenance_of(folder, runs_at_once=self._place.jobs),
             log=tuple(_log_row(row) for row in history),
         )
         self._told(f"{run.arm}, seed {run.seed}, rate {run.config.learning_rate:g}: "
@@ -217,7 +220,7 @@ class Crew:
         return result
 
 
-def _log_row(row: EpochRow) -> tuple[float, ...]:
+def _log_row(row: EpochRow) -> LogRow:
     return (row.epoch, row.learning_rate, round(row.train_loss, 5), round(row.train_top1, 5),
             round(row.val_loss, 5), round(row.val_top1, 5), round(row.train_seconds, 1),
             round(row.val_seconds, 1))  # fmt: skip

@@ -1,9 +1,10 @@
 """From an experiment to the runs that it takes."""
 
+import hashlib
+import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -51,9 +52,15 @@ class PlannedRun:
         return self.config.seed
 
     @property
+    def key(self) -> str:
+        """Hash of the settings that differ from the defaults: a new setting does not change it."""
+        settings = self.config.model_dump(mode="json", exclude_defaults=True)
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+    @property
     def name(self) -> str:
         """Of its run folder: the same settings, the same folder, whichever experiment asks."""
-        return f"{self.config.model}-seed{self.seed}-{self.config.sha256()[:10]}"
+        return f"{self.config.model}-seed{self.seed}-{self.key[:10]}"
 
     @property
     def flags(self) -> list[str]:
@@ -160,8 +167,3 @@ def _flag(key: str, value: Any) -> list[str]:
     if isinstance(value, bool):
         return [switch_flag(key.replace("_", "-"), value)]
     return [f"--{key.replace('_', '-')}", str(value)]
-
-
-def run_path(parent: Path, run: PlannedRun) -> Path:
-    """Return where a run's folder is."""
-    return parent / run.name

@@ -1,14 +1,18 @@
 """The result file of an experiment: runs with their provenance, claims with their verdicts."""
 
 import dataclasses
+import contextlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
-from alexnet_cli.errors import AlexnetError, UsageError
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
+
+from alexnet_cli.errors import AlexnetError, TrainingError, UsageError
 from alexnet_cli.files import atomic_write
 from alexnet_cli.reproduce.catalog import find_experiment
 from alexnet_cli.reproduce.experiment import Claim, Experiment, Measure, Side
@@ -19,9 +23,17 @@ KIND, SCHEMA_VERSION = "reproduction", 1
 LOG_COLUMNS = ("epoch", "learning_rate", "train_loss", "train_top1", "val_loss", "val_top1",
                "train_seconds", "val_seconds")  # fmt: skip
 
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+LogRow: TypeAlias = tuple[float, float, float, float, float, float, float, float]
 
-@dataclass(frozen=True)
-class TestResult:
+
+class _Record(BaseModel):
+    """Plain data in a file; what a later version adds is passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class TestResult(_Record):
     """What `alexnet evaluate` said of a run on the test set.
 
     Attributes:
@@ -34,40 +46,69 @@ class TestResult:
     __test__ = False  # pytest takes the name for its own
 
     num_views: int
-    top1: float
-    top1_interval: tuple[float, float]
+    top1: Share
+    top1_interval: tuple[Share, Share]
     num_images: int
 
 
-@dataclass(frozen=True)
-class FinishedRun:
+class Provenance(_Record):
+    """Where a run comes from.
+
+    Attributes:
+        commit: Of the checkout it ran from; "" outside of one.
+        date: When it had ended.
+        cpu: The processor.
+        device: What trained it, and with how many threads.
+        began_on: The device it began on, where that was another.
+        precision: Number format of the forward and backward pass.
+        lrn: What computes response normalisation.
+        platform: Operating system.
+        images: Which images were trained on, which held out.
+        versions: Of the libraries.
+        runs_at_once: Runs that shared the machine.
+    """
+
+    commit: str
+    date: str
+    cpu: str
+    device: str
+    began_on: str
+    precision: str
+    lrn: str
+    platform: str
+    images: str
+    versions: Mapping[str, str]
+    runs_at_once: int
+
+
+class FinishedRun(_Record):
     """A run that has ended.
 
     Attributes:
         arm: The arm.
         seed: The seed.
-        config_sha256: Hash of all settings.
+        key: Hash of the settings that differ from the defaults.
         command: What repeats its training.
         learning_rate: The initial rate.
         epochs: Epochs trained.
         seconds: Time of training and validation.
         epochs_to_train_error: Epochs to 25 % training error; None: not reached.
         tests: On the test set, by number of views.
-        provenance: Commit, date, versions, hardware, number of runs at once.
+        provenance: Where it comes from.
         log: A row for each epoch, of `LOG_COLUMNS`.
     """
 
     arm: str
     seed: int
-    config_sha256: str
+    key: str
     command: str
     learning_rate: float
     epochs: int
     seconds: float
-    epochs_to_train_error: float | None
+    epochs_to_train_error: PositiveFloat | None
     tests: tuple[TestResult, ...]
-    provenance: Mapping[str, Any]
-    log: tuple[tuple[float, ...], ...]
+    provenance: Provenance
+    log: tuple[LogRow, ...]
 
     def value(self, measure: Measure) -> float | None:
         """Return what was measured; None where it was not, or was not reached."""
@@ -79,13 +120,10 @@ class FinishedRun:
     def answers(self, run: PlannedRun) -> bool:
         """Whether this is the planned run, with all that is to be measured of it."""
         views = {measure.num_views for measure in run.measures} - {0}
-        return self.config_sha256 == run.config.sha256() and views <= {
-            test.num_views for test in self.tests
-        }
+        return self.key == run.key and views <= {test.num_views for test in self.tests}
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(_Record):
     """What an experiment has come to so far.
 
     Attributes:
@@ -100,9 +138,9 @@ class Result:
     experiment: str
     command: str
     terms: Terms
-    searched: tuple[FinishedRun, ...] = ()
-    rates: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    runs: tuple[FinishedRun, ...] = ()
+    searched: tuple[FinishedRun, ...]
+    rates: Mapping[str, float]
+    runs: tuple[FinishedRun, ...]
 
     @property
     def values(self) -> Values:
@@ -115,21 +153,31 @@ class Result:
                     values.setdefault(Side(run.arm, measure), {})[run.seed] = value
         return values
 
-    def find(self, run: PlannedRun) -> FinishedRun | None:
-        """Return what became of a planned run, if it has ended."""
-        ended = self.searched if run.seed == SEARCH_SEED else self.runs
-        return next((each for each in ended if each.answers(run)), None)
+    def missing(self, runs: Sequence[PlannedRun]) -> list[PlannedRun]:
+        """Return the planned runs that have not ended, or were not measured whole."""
+        ended = (*self.searched, *self.runs)
+        return [run for run in runs if not any(each.answers(run) for each in ended)]
 
     def with_run(self, run: FinishedRun) -> "Result":
         """Return the result with one more run, in place of an earlier one of the same settings."""
-        if run.seed == SEARCH_SEED:
-            return replace(self, searched=_with(self.searched, run))
-        return replace(self, runs=_with(self.runs, run))
+        name = "searched" if run.seed == SEARCH_SEED else "runs"
+        others = [each for each in getattr(self, name) if each.key != run.key]
+        ordered = sorted([*others, run], key=lambda each: (each.seed, each.arm, each.learning_rate))
+        return self.model_copy(update={name: tuple(ordered)})
+
+    def without_others(self, runs: Sequence[PlannedRun]) -> "Result":
+        """Return the result without runs that count and are not planned, as with other rates."""
+        planned = {run.key for run in runs}
+        return self.model_copy(
+            update={"runs": tuple(run for run in self.runs if run.key in planned)}
+        )
 
 
-def _with(runs: tuple[FinishedRun, ...], run: FinishedRun) -> tuple[FinishedRun, ...]:
-    others = [each for each in runs if each.config_sha256 != run.config_sha256]
-    return tuple(sorted([*others, run], key=lambda each: (each.seed, each.arm, each.learning_rate)))
+def new_result(experiment: str, command: str, terms: Terms) -> Result:
+    """Return a result without runs."""
+    return Result(
+        experiment=experiment, command=command, terms=terms, searched=(), rates={}, runs=()
+    )
 
 
 def go_on_with(earlier: Result, asked: Result, path: Path) -> Result:
@@ -153,7 +201,7 @@ def go_on_with(earlier: Result, asked: Result, path: Path) -> Result:
             hint="repeat those terms, with --shorten; or keep both: --output FOLDER",
         )
     terms = replace(new, num_seeds=max(old.num_seeds, new.num_seeds))
-    return replace(earlier, command=asked.command, terms=terms)
+    return earlier.model_copy(update={"command": asked.command, "terms": terms})
 
 
 @dataclass(frozen=True)
@@ -178,7 +226,7 @@ def to_document(result: Result) -> dict[str, Any]:
     return {
         "kind": KIND,
         "schema_version": SCHEMA_VERSION,
-        **dataclasses.asdict(result),
+        **result.model_dump(mode="json"),
         "claims": [_claim_document(each) for each in judged(experiment, result)],
         "log_columns": LOG_COLUMNS,
     }
@@ -214,6 +262,25 @@ def _on_one_line(numbers: str) -> str:
     return re.sub(r"\s+", " ", numbers)
 
 
+@contextlib.contextmanager
+def alone_with(path: Path) -> Iterator[None]:
+    """Keep other processes from writing the same result file.
+
+    Raises:
+        TrainingError: Another one is at it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(path.with_suffix(".lock"), timeout=0):
+            yield
+    except Timeout as error:
+        raise TrainingError(
+            f"another process is carrying out {path}",
+            hint="wait for it, or work elsewhere: --output FOLDER",
+            code="run_busy",
+        ) from error
+
+
 def read_result(path: Path) -> Result:
     """Read a result file. What is derived from the runs is not taken from it.
 
@@ -221,45 +288,34 @@ def read_result(path: Path) -> Result:
         AlexnetError: It is none, or damaged.
     """
     try:
-        return _from_document(json.loads(path.read_bytes()))
+        document = json.loads(path.read_bytes())
+        _require_kind(document)
+        result = Result.model_validate(document)
     except OSError as error:
         raise AlexnetError(
             f"{path} cannot be read: {error.strerror}",
             hint="make one with: alexnet reproduce NAME",
             code="result_missing",
         ) from error
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # pydantic's and JSON's are ValueErrors
         raise AlexnetError(
-            f"{path} is not a result of alexnet reproduce, or damaged ({error})",
+            f"{path} is not a result of alexnet reproduce, or damaged ({_first_line(error)})",
             hint="move it away; the run folders beside it are used again",
             code="result_damaged",
         ) from error
+    find_experiment(result.experiment)
+    return result
 
 
-def _from_document(document: Any) -> Result:
-    if document["kind"] != KIND or document["schema_version"] != SCHEMA_VERSION:
-        raise ValueError("it is of another kind or version")
-    return Result(
-        experiment=find_experiment(document["experiment"]).name,
-        command=str(document["command"]),
-        terms=Terms(**document["terms"]),
-        searched=_finished(document["searched"]),
-        rates={str(arm): float(rate) for arm, rate in document["rates"].items()},
-        runs=_finished(document["runs"]),
-    )
+def _require_kind(document: Any) -> None:
+    if not isinstance(document, dict) or document.get("kind") != KIND:
+        raise ValueError(f"it is not of the kind {KIND}")
+    if document.get("schema_version") != SCHEMA_VERSION:
+        raise ValueError(f"it has schema {document.get('schema_version')!r}, not {SCHEMA_VERSION}")
 
 
-def _finished(documents: Sequence[Mapping[str, Any]]) -> tuple[FinishedRun, ...]:
-    return tuple(
-        FinishedRun(
-            **{
-                **document,
-                "tests": tuple(
-                    TestResult(**{**test, "top1_interval": tuple(test["top1_interval"])})
-                    for test in document["tests"]
-                ),
-                "log": tuple(tuple(map(float, row)) for row in document["log"]),
-            }
-        )
-        for document in documents
-    )
+def _first_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return str(error).partition("\n")[0]

@@ -1,7 +1,7 @@
 """A result in words and numbers, for the terminal, the page and the documentation."""
 
 from alexnet_cli.reproduce.experiment import Claim, Experiment, Form, Measure
-from alexnet_cli.reproduce.result import FinishedRun, Judged, Result, judged
+from alexnet_cli.reproduce.result import FinishedRun, Judged, Provenance, Result, judged
 
 HEADINGS = ("claim", "published", "here", "95 %", "seeds", "verdict")
 
@@ -40,7 +40,7 @@ def how(result: Result) -> str:
     """Say on what and how the runs were carried out."""
     if not result.runs:
         return "no run has ended yet"
-    devices = sorted({run.provenance["device"] for run in result.runs})
+    devices = sorted({run.provenance.device for run in result.runs})
     parts = ["mean ± standard deviation over seeds", result.terms.data]
     if result.terms.is_shortened:
         parts.append(f"shortened: {result.terms.share:g} of the published epochs")
@@ -64,13 +64,16 @@ def run_rows(experiment: Experiment, result: Result) -> list[tuple[str, ...]]:
             str(run.epochs),
             *(_measured(run, measure) for measure in _measures(experiment)),
             f"{run.seconds:,.0f}",
-            f"{run.provenance['cpu']}, {run.provenance['device']}"
-            if "cpu" in run.provenance["device"]
-            else run.provenance["device"],
-            run.provenance["commit"][:12] or "–",
+            _hardware(run.provenance),
+            run.provenance.commit[:12] or "–",
         )
         for run in result.runs
     ]
+
+
+def _hardware(origin: Provenance) -> str:
+    device = f"{origin.cpu}, {origin.device}" if origin.device.startswith("cpu") else origin.device
+    return f"{device}; began on {origin.began_on}" if origin.began_on else device
 
 
 def _measures(experiment: Experiment) -> list[Measure]:

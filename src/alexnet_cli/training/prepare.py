@@ -82,6 +82,7 @@ def switches_of(config: TrainConfig) -> dict[str, Any]:
         "lrn": config.lrn,
         "pool": config.pool,
         "groups": config.groups or None,
+        "kernels": config.kernels,
     }
 
 

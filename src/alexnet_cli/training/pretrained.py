@@ -151,6 +151,7 @@ def settings_of(name: str) -> dict[str, Any]:
         "lrn": network.lrn,
         "pool": network.pool,
         "groups": network.groups,
+        "kernels": network.kernels,
         "image_size": image.image_size_px,
         "crop_size": image.crop_size_px,
         "learning_rate": FINE_TUNING_RATE,

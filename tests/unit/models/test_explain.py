@@ -1,6 +1,6 @@
 import pytest
 
-from alexnet_cli.manifest import Activation, Network, Pool
+from alexnet_cli.manifest import Activation, Kernels, Network, Pool
 from alexnet_cli.models.alexnet import AlexNet
 from alexnet_cli.models.build import num_parameters, outline_network
 from alexnet_cli.models.explain import layer_table, paper_notes, switch_notes
@@ -63,6 +63,16 @@ def test_parameters_and_macs_of_every_network(
     assert round(sum(row.num_macs for row in rows) / 1e6, 1) == millions
 
 
+def test_the_network_for_one_gpu_has_almost_as_many_parameters():
+    """Counted by hand: 17,472 + 153,728 + 221,376 + 331,968 + 442,624, and the same fc layers."""
+    rows = table(Network.ALEXNET, 1000, 227, groups=1, kernels=Kernels.HALF)
+    assert sum(row.num_parameters for row in rows) == 1_167_168 + 58_631_144
+    assert round(sum(row.num_macs for row in rows) / 1e6, 1) == 391.5
+    assert [row.output_shape[0] for row in rows if row.kernel and row.num_parameters] == [
+        48, 128, 192, 192, 256,
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("name", Network)
 def test_no_layer_with_weights_is_left_out(name):
     facts = FACTS[name]
@@ -105,6 +115,7 @@ def test_switches_show(switches, present, absent):
         ({"lrn": False}, ["local response", "none"]),
         ({"pool": Pool.PLAIN}, ["overlapping", "2×2"]),
         ({"groups": 1}, ["two towers", "one tower"]),
+        ({"kernels": Kernels.HALF}, ["half as many kernels", "so many"]),
         ({"groups": 2, "lrn": True}, []),
     ],
 )

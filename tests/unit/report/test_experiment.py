@@ -3,27 +3,25 @@ import pytest
 from alexnet_cli.report.experiment import view_experiment
 from alexnet_cli.report.page import render
 from alexnet_cli.reproduce.catalog import EXPERIMENTS, find_experiment
-from alexnet_cli.reproduce.plan import Terms
-from alexnet_cli.reproduce.result import Result
-from tests.made_results import finished
+from tests.made_results import finished, result_of
 from tests.unit.report.test_page import Page
 
 LOG = tuple((float(e), 0.01, 1.0, 0.3 + 0.1 * e, 1.5, 0.5, 10.0, 1.0) for e in range(1, 6))
 
 
-def result_of(name, *, num_seeds=3):
+def trained(name, *, num_seeds=3):
     experiment = find_experiment(name)
     runs = tuple(
         finished(arm.name, seed, epochs=4.5, error=0.1 + seed / 100, views=views, log=LOG)
         for arm in experiment.arms for seed in range(1, num_seeds + 1)
         for views in [next(iter(experiment.measures_of(arm))).num_views or 1]
     )  # fmt: skip
-    return Result(name, f"alexnet reproduce {name}", Terms(num_seeds), runs=runs)
+    return result_of(name, runs, num_seeds=num_seeds)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_each_experiment_has_a_section_with_plot_claims_and_runs(name):
-    result, experiment = result_of(name), find_experiment(name)
+    result, experiment = trained(name), find_experiment(name)
     page = Page(render([], [view_experiment(result, 0)]))
     assert experiment.title in page.texts
     assert all(claim.text in page.texts for claim in experiment.claims)
@@ -37,7 +35,7 @@ def test_each_experiment_has_a_section_with_plot_claims_and_runs(name):
 
 
 def test_figure_1_is_told_in_words_too():
-    words = view_experiment(result_of("relu"), 0).figure.words
+    words = view_experiment(trained("relu"), 0).figure.words
     assert words == (
         "training error by epoch, 25 % marked: relu reaches it after 4.5, 4.5, 4.5 epochs; "
         "tanh reaches it after 4.5, 4.5, 4.5 epochs"
@@ -45,14 +43,14 @@ def test_figure_1_is_told_in_words_too():
 
 
 def test_published_errors_are_in_the_plot():
-    words = view_experiment(result_of("ladder"), 0).figure.words
+    words = view_experiment(trained("ladder"), 0).figure.words
     assert "80sec 11.0%, 12.0%, 13.0%, published 26.0%" in words
     assert "19pct with crops, 9 views" in words
     assert "published 14.2%" in words
 
 
 def test_a_run_and_experiments_stand_in_one_page(examined):
-    views = [view_experiment(result_of(name), number) for number, name in enumerate(EXPERIMENTS)]
+    views = [view_experiment(trained(name), number) for number, name in enumerate(EXPERIMENTS)]
     page = Page(render([examined], views))
     ids = page.values("id")
     assert len(set(ids)) == len(ids)
@@ -61,6 +59,6 @@ def test_a_run_and_experiments_stand_in_one_page(examined):
 
 
 def test_one_seed_is_enough_to_be_shown():
-    view = view_experiment(result_of("cifar90", num_seeds=1), 0)
+    view = view_experiment(trained("cifar90", num_seeds=1), 0)
     assert view.claims[0][-1] == "not decided"
     assert view.claims[0][3] == "–"

@@ -1,5 +1,4 @@
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -9,7 +8,6 @@ from alexnet_cli.reproduce.catalog import find_experiment
 from alexnet_cli.reproduce.experiment import Measure, Side
 from alexnet_cli.reproduce.plan import Terms, plan_seeds
 from alexnet_cli.reproduce.result import (
-    Result,
     go_on_with,
     judged,
     read_result,
@@ -18,7 +16,7 @@ from alexnet_cli.reproduce.result import (
 )
 from alexnet_cli.reproduce.verdict import Verdict
 from alexnet_cli.reproduce.words import HEADINGS, claim_rows, how, run_headings, run_rows
-from tests.made_results import finished
+from tests.made_results import finished, result_of
 
 RELU = find_experiment("relu")
 RUNS = tuple(
@@ -26,7 +24,7 @@ RUNS = tuple(
     for arm, each in {"relu": (4.0, 5.0, 4.5), "tanh": (24.0, 30.0, 27.5)}.items()
     for seed, epochs in enumerate(each, start=1)
 )
-RESULT = Result("relu", "alexnet reproduce relu", Terms(3), rates={"relu": 0.01}, runs=RUNS)
+RESULT = result_of("relu", RUNS, rates={"relu": 0.01})
 
 
 @pytest.fixture
@@ -46,8 +44,8 @@ def test_the_verdict_is_that_of_the_runs_not_of_the_file(path):
     write_result(path, RESULT)
     document = json.loads(path.read_text())
     assert [each["verdict"] for each in document["claims"]] == ["agrees", "agrees"]
-    slower = tuple(replace(run, epochs_to_train_error=5.0) for run in RUNS)
-    document["runs"] = to_document(replace(RESULT, runs=slower))["runs"]
+    slower = [run.model_copy(update={"epochs_to_train_error": 5.0}) for run in RUNS]
+    document["runs"] = to_document(result_of("relu", slower))["runs"]
     path.write_text(json.dumps(document))
     verdicts = [each.verdict for each in judged(RELU, read_result(path))]
     assert verdicts == [Verdict.DIFFERS, Verdict.DIFFERS]
@@ -60,7 +58,7 @@ def test_a_seed_that_never_got_there_is_not_counted():
 
 
 def test_a_run_takes_the_place_of_an_earlier_one_of_the_same_settings():
-    again = replace(RUNS[0], epochs=9)
+    again = RUNS[0].model_copy(update={"epochs": 9})
     assert [run for run in RESULT.with_run(again).runs if run.seed == 1] == [again, RUNS[3]]
 
 
@@ -68,26 +66,31 @@ def test_a_run_is_found_by_all_its_settings_and_measures():
     ladder = find_experiment("ladder")
     planned = plan_seeds(ladder, Terms(1), {})
     run = next(run for run in planned if run.arm == "13pct")
-    sha = run.config.sha256()
-    nine = Result(
-        "ladder", "", Terms(1), runs=(finished("13pct", 1, error=0.13, views=9, sha=sha),)
-    )
-    one = Result("ladder", "", Terms(1), runs=(finished("13pct", 1, error=0.13, views=1, sha=sha),))
-    assert nine.find(run) is nine.runs[0]
-    assert one.find(run) is None
-    assert all(nine.find(other) is None for other in planned if other is not run)
+    nine = result_of("ladder", [finished("13pct", 1, error=0.13, views=9, key=run.key)])
+    one = result_of("ladder", [finished("13pct", 1, error=0.13, views=1, key=run.key)])
+    assert nine.missing(planned) == [other for other in planned if other is not run]
+    assert one.missing(planned) == planned
+
+
+def test_runs_of_another_rate_do_not_count_any_more():
+    planned = plan_seeds(RELU, Terms(1), {"relu": 0.01, "tanh": 0.003})
+    kept = [finished(run.arm, 1, epochs=4.0, key=run.key) for run in planned]
+    stale = finished("tanh", 1, epochs=40.0, rate=0.0003)
+    result = result_of("relu", [*kept, stale]).without_others(planned)
+    assert list(result.runs) == kept
 
 
 def test_more_seeds_add_and_fewer_leave(path):
-    more = go_on_with(RESULT, Result("relu", "more", Terms(5)), path)
+    more = go_on_with(RESULT, result_of("relu", num_seeds=5, command="more"), path)
     assert (more.terms.num_seeds, more.runs, more.command) == (5, RUNS, "more")
-    assert go_on_with(RESULT, Result("relu", "", Terms(1)), path).terms.num_seeds == 3
+    fewer = go_on_with(RESULT, result_of("relu", num_seeds=1), path)
+    assert (fewer.terms.num_seeds, fewer.runs) == (3, RUNS)
 
 
-@pytest.mark.parametrize("terms", [Terms(3, data="shapes"), Terms(3, share=0.5)])
+@pytest.mark.parametrize("terms", [{"data": "shapes"}, {"share": 0.5}])
 def test_other_terms_do_not_overwrite(terms, path):
     with pytest.raises(UsageError, match="has a result of other terms: relu on cifar10") as error:
-        go_on_with(RESULT, Result("relu", "", terms), path)
+        go_on_with(RESULT, result_of("relu", **terms), path)
     assert "--output" in error.value.hint
 
 
@@ -108,7 +111,7 @@ def test_a_damaged_file(key, path):
     document = json.loads(path.read_text())
     for value in (None, 7, [7], {"7": []}, [{"arm": 7}]):
         path.write_text(json.dumps({**document, key: value}))
-        if key == "command" or (key == "rates" and value == {}):
+        if key in ("searched", "runs") and value == []:
             continue
         with pytest.raises(AlexnetError):
             read_result(path)
@@ -160,7 +163,7 @@ def test_what_people_read():
 
 
 def test_a_shortened_protocol_says_so_in_each_verdict():
-    short = replace(RESULT, terms=Terms(3, share=0.1))
+    short = result_of("relu", RUNS, share=0.1)
     assert all(row[-1].endswith(", shortened") for row in claim_rows(RELU, short))
     assert "shortened: 0.1 of the published epochs" in how(short)
 
@@ -172,7 +175,7 @@ def test_errors_are_read_as_percent_and_their_differences_as_points():
         finished(arm, seed, error=error + seed / 1e4, views=9)
         for arm, error in names.items() for seed in (1, 2, 3)
     )  # fmt: skip
-    rows = claim_rows(lrn, Result("lrn", "", Terms(3), runs=runs))
+    rows = claim_rows(lrn, result_of("lrn", runs))
     assert rows[0][2] == "13.02% ± 0.01%"
     assert rows[2][2:] == (
         "-1.00 points ± 0.00 points",
