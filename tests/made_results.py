@@ -6,7 +6,8 @@ from alexnet_cli.reproduce.result import FinishedRun, TestResult, new_result
 PROVENANCE = {
     "commit": "c0ffee" * 6, "date": "2026-01-01T00:00:00+00:00", "cpu": "A processor",
     "device": "cpu (1 threads)", "began_on": "", "precision": "float32", "lrn": "compiled C",
-    "platform": "here", "images": "45,000 to train on", "versions": {"torch": "2"}, "runs_at_once": 2,
+    "platform": "here", "images": "45,000 to train on", "versions": {"torch": "2"},
+    "runs_at_once": 2,
 }  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """The result file of an experiment: runs with their provenance, claims with their verdicts."""
 
-import dataclasses
 import contextlib
+import dataclasses
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
