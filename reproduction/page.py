@@ -5,7 +5,8 @@ from pathlib import Path
 from alexnet_cli.reproduce.catalog import EXPERIMENTS, find_experiment
 from alexnet_cli.reproduce.experiment import Experiment
 from alexnet_cli.reproduce.plan import num_epochs_published
-from alexnet_cli.reproduce.result import Result, read_result
+from alexnet_cli.reproduce.result import Result
+from alexnet_cli.reproduce.result_file import read_result
 from alexnet_cli.reproduce.words import HEADINGS, claim_rows, how, run_headings, run_rows
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,16 +20,17 @@ file holds its command and, run by run, settings, seed, commit, versions, hardwa
 each epoch.
 
 `alexnet reproduce NAME` repeats an experiment: it trains each network with several seeds, measures
-the finished runs on the test set, and holds the claims against what came out. Stopped, it goes on
-with the same command.
+the finished runs on the test set where a claim is about test errors, and holds the claims against
+what came out. Stopped, it goes on with the same command.
 
 - **Interval**: 95 % of the mean over seeds, by Student's t; of a difference or a ratio, over the
   pairs of one seed, which share the images held out. The test images are the same in all.
 - **Verdict**: *agrees* where the whole interval is among the numbers with which the claim holds,
   *differs* where none of it is, *not decided* where a part is, or where there is one seed. A
   published error counts as met within one point: it is of one run and rounded to a percent.
-- **Shortened**: the published number of epochs, and the epochs at which the rate drops, times a
-  share. A verdict of a shortened training is about that training, not about the published one.
+- **Shortened**: the published number of epochs, and the epochs at which the rate drops or for which
+  it waits, times a share. A verdict of a shortened training is about that training, not about the
+  published one.
 
 What the paper leaves unsaid and the source reveals is in the remarks of each experiment, and in
 [the paper and the code](paper.md).
@@ -52,7 +54,8 @@ def _section(name: str, result: Result) -> str:
     lines = [
         f"## {experiment.title}",
         "",
-        f"`{experiment.name}`, from {experiment.source}; `{name}`. {_sentence(how(result))}",
+        f"`{experiment.name}`, from {experiment.source}; `{name}`. "
+        + _sentence(how(experiment, result)),
         "",
         *_table(HEADINGS, claim_rows(experiment, result)),
         "",

@@ -212,7 +212,7 @@ def _parse(raw: Any) -> Manifest:
         raise TypeError("it is not a JSON object")
     schema = raw["schema"]
     if schema not in _READ or isinstance(schema, bool | float):
-        raise ValueError(f"schema {schema!r}, this version reads {SCHEMA_VERSION}")
+        raise ValueError(f"schema {schema!r}, this version reads {_READ[-1]} to {_READ[0]}")
     network, image, origin = raw["network"], raw["input"], raw["provenance"]
     return Manifest(
         network=NetworkSpec(

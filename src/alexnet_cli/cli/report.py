@@ -56,7 +56,7 @@ def command(
     from alexnet_cli.report.page import MOST_RUNS
     from alexnet_cli.report.record import read_run
     from alexnet_cli.report.write import examine_run, write_page, write_plots
-    from alexnet_cli.reproduce.result import read_result
+    from alexnet_cli.reproduce.result_file import read_result
     from alexnet_cli.runs import newest_run
     from alexnet_cli.training.device import describe_device, resolve_device
 

@@ -1,7 +1,7 @@
 """`alexnet reproduce`."""
 
+import math
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +21,8 @@ EXAMPLES = (
     "alexnet reproduce lrn --seeds 3 --budget 120",
     "alexnet reproduce ladder --shorten 0.1 --json",
 )
+
+LEAST_SHARE = 0.001
 
 
 def command(
@@ -44,7 +46,8 @@ def command(
         typer.Option(
             min=1,
             metavar="MINUTES",
-            help="Shorten the published training so that all of it takes about this long here.",
+            help="Shorten the published training so that all runs together take about this long on "
+            "this machine.",
             show_default=False,
         ),
     ] = None,
@@ -59,8 +62,8 @@ def command(
     data: Annotated[
         str,
         typer.Option(
-            help="cifar10; or shapes: a trial of some minutes on drawn images, which says nothing "
-            "about the claims."
+            help="cifar10; or shapes: a trial of the command on drawn images, which says nothing "
+            "about the claims; add --shorten."
         ),
     ] = "cifar10",
     jobs: Annotated[
@@ -81,8 +84,9 @@ def command(
 ) -> None:
     """Carry out an experiment of the paper and hold its claims against the result.
 
-    Each network is trained with several seeds and measured on the test set. What
-    was begun goes on with the same command. Results: OUTPUT/results/NAME.json.
+    Each network is trained with several seeds; where a claim is about test errors,
+    the finished runs are measured on the test set. What was begun goes on with the
+    same command. Results: OUTPUT/results/NAME.json.
     """
     from alexnet_cli.errors import UsageError
 
@@ -93,15 +97,10 @@ def command(
         raise UsageError(
             "no experiment was named", hint="they are described by: alexnet reproduce --list"
         )
-    if budget is not None and shorten is not None:
-        raise UsageError(
-            "--budget and --shorten both say how long the training is", hint="leave one out"
-        )
-    if shorten is not None and not 0 < shorten <= 1:
-        raise UsageError(f"--shorten {shorten:g} is no share", hint="use --shorten 0.1, or up to 1")
+    _require_possible(budget, shorten)
     from alexnet_cli.reproduce.catalog import find_experiment
     from alexnet_cli.reproduce.plan import DATA, Terms
-    from alexnet_cli.reproduce.result import alone_with
+    from alexnet_cli.reproduce.result_file import alone_in
 
     if data not in DATA:
         raise UsageError(
@@ -112,9 +111,25 @@ def command(
     place = _place(output, jobs, device)
     terms = Terms(seeds or experiment.num_seeds, data, shorten or 1.0)
     path = output / "results" / f"{name}.json"
-    with alone_with(path):
+    with alone_in(output):
         _carry_out(experiment, terms, place, path, budget=budget, quiet=quiet)
     _print(path, as_json=json)
+    note(f"{path}; as a page: alexnet report {shlex.quote(str(path))}", quiet=quiet)
+
+
+def _require_possible(budget: float | None, shorten: float | None) -> None:
+    from alexnet_cli.errors import UsageError
+
+    if budget is not None and shorten is not None:
+        raise UsageError(
+            "--budget and --shorten both say how long the training is", hint="leave one out"
+        )
+    if shorten is not None and not LEAST_SHARE <= shorten <= 1:
+        raise UsageError(
+            f"--shorten {shorten:g} is no share of {LEAST_SHARE} to 1", hint="use --shorten 0.1"
+        )
+    if budget is not None and not math.isfinite(budget):
+        raise UsageError(f"--budget {budget} is no number of minutes", hint="use --budget 60")
 
 
 def _place(output: Path, jobs: int | None, device: str) -> "Place":
@@ -141,27 +156,31 @@ def _carry_out(
     from alexnet_cli.reproduce.budget import affordable_share
     from alexnet_cli.reproduce.carry_out import carry_out
     from alexnet_cli.reproduce.crew import Crew
-    from alexnet_cli.reproduce.result import go_on_with, new_result, read_result, write_result
+    from alexnet_cli.reproduce.result import go_on_with, new_result
+    from alexnet_cli.reproduce.result_file import read_result, write_result
 
     earlier = read_result(path) if path.exists() else None
-    if budget is not None:
-        note(f"timing the networks, to shorten their training to {budget:g} minutes", quiet=quiet)
+    if budget is not None and earlier is not None:  # what was begun keeps its length
+        terms = replace(terms, share=earlier.terms.share)
+        note(f"{path} was begun at {terms.share} of the published epochs", quiet=quiet)
+    elif budget is not None:
+        note(f"timing the networks, to fit their training into {budget:g} minutes", quiet=quiet)
         terms = replace(terms, share=affordable_share(experiment, terms, place, minutes=budget))
-    asked = shlex.join(["alexnet", *sys.argv[1:]])
-    result = new_result(experiment.name, asked, terms)
+    result = new_result(experiment.name, terms)
     if earlier is not None:
-        result = go_on_with(earlier, result, path)
+        result = go_on_with(earlier, experiment.name, terms, path)
         note(f"{path} has {len(result.runs)} runs already", quiet=quiet)
     if terms.is_shortened:
-        note(f"shortened to {terms.share:g} of the published epochs", quiet=quiet)
+        note(f"training is shortened to {terms.share} of the published epochs", quiet=quiet)
+    write_result(path, result)  # so that the same command goes on with the same terms
     crew = Crew(place, lambda line: note(line, quiet=quiet))
-    carry_out(result, crew, lambda now: write_result(path, now))
+    carry_out(result, terms.num_seeds, crew, lambda now: write_result(path, now))
 
 
 def _print(path: Path, *, as_json: bool) -> None:
     """Print the result as a table of claims, or as JSON."""
     from alexnet_cli.reproduce.catalog import find_experiment
-    from alexnet_cli.reproduce.result import read_result, to_document
+    from alexnet_cli.reproduce.result_file import read_result, to_document
     from alexnet_cli.reproduce.words import HEADINGS, claim_rows, how
 
     result = read_result(path)
@@ -173,13 +192,14 @@ def _print(path: Path, *, as_json: bool) -> None:
     from alexnet_cli.cli.console import stdout_console
 
     experiment = find_experiment(result.experiment)
-    table = Table(title=f"{experiment.title} ({experiment.source})", caption=how(result))
+    table = Table(
+        title=f"{experiment.title} ({experiment.source})", caption=how(experiment, result)
+    )
     for heading in HEADINGS:  # the words of a claim may break, its numbers not
         table.add_column(heading, no_wrap=heading in ("here", "95 %", "seeds"))
     for row in claim_rows(experiment, result):
         table.add_row(*row)
     stdout_console().print(table)
-    note(f"{path}; as a page: alexnet report {shlex.quote(str(path))}")
 
 
 def _list(*, as_json: bool) -> None:

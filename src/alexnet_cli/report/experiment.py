@@ -39,6 +39,12 @@ class ExperimentView:
     run_headings: tuple[str, ...]
     runs: list[tuple[str, ...]]
 
+    @property
+    def has_tests(self) -> bool:
+        """Whether the test set was used."""
+        sides = (side for claim in self.experiment.claims for side in claim.sides)
+        return any(side.measure.num_views for side in sides)
+
 
 def view_experiment(result: Result, number: int) -> ExperimentView:
     """Lay out a result.
@@ -55,7 +61,7 @@ def view_experiment(result: Result, number: int) -> ExperimentView:
         key,
         experiment,
         result.command,
-        how(result),
+        how(experiment, result),
         drawing,
         HEADINGS,
         claim_rows(experiment, result),
@@ -93,7 +99,8 @@ def _training_errors(axes: Axes, experiment: Experiment, runs: Sequence[Finished
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.grid(visible=True)
-    axes.legend()
+    if runs:
+        axes.legend()
     return f"training error by epoch, 25 % marked: {'; '.join(words)}"
 
 
@@ -102,7 +109,7 @@ def _errors(axes: Axes, experiment: Experiment, result: Result) -> str:
     sides = list(dict.fromkeys(side for claim in experiment.claims for side in claim.sides))
     values, words = result.values, []
     for place, side in enumerate(sides):
-        errors = list(values.get(side, {}).values())
+        errors = [error for error in values.get(side, {}).values() if error is not None]
         axes.plot(errors, [place] * len(errors), "o", color=SERIES[0], alpha=0.7)
         interval = mean_interval(errors)
         if interval:

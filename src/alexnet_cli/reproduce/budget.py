@@ -1,16 +1,16 @@
 """How much of a protocol fits into a number of minutes, by the speed of this machine."""
 
 import math
-import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
+from alexnet_cli.config import Schedule
 from alexnet_cli.data.catalog import SHAPES_TRAIN_SIZE, find_dataset, load_training
 from alexnet_cli.errors import UsageError
+from alexnet_cli.files import temporary_folder
 from alexnet_cli.reproduce.crew import Crew, Place
 from alexnet_cli.reproduce.experiment import Arm, Experiment
 from alexnet_cli.reproduce.plan import (
-    SEARCH_SEED,
     TRIAL_DATA,
     Terms,
     plan_run,
@@ -43,38 +43,53 @@ def affordable_share(
     """
     terms = replace(terms, share=1.0)
     runs = [*plan_search(experiment, terms), *plan_seeds(experiment, terms, {})]
-    seconds = {arm.name: _seconds_per_image(experiment, arm, place) for arm in experiment.arms}
+    at_once = place.at_once(len(runs))
+    place = replace(place, jobs=at_once)
+    image_seconds = {arm.name: _image_seconds(experiment, arm, place) for arm in experiment.arms}
     num_images = _num_images(terms)
-    whole = sum(run.config.epochs * num_images * seconds[run.arm] for run in runs) * _OTHER_TIME
-    share = min(1.0, 60 * minutes / whole)
+    seconds = [run.config.epochs * num_images * image_seconds[run.arm] for run in runs]
+    share = share_that_fits(seconds, at_once=at_once, minutes=minutes)
     shortest = min(run.config.epochs for run in runs)
     if share * shortest < 1:
+        needed = math.ceil(minutes / share / shortest)
         raise UsageError(
             f"{len(runs)} runs of at least an epoch do not fit into {minutes:g} minutes here",
-            hint=f"give it more, --budget {math.ceil(whole / shortest / 60)}, or fewer --seeds",
+            hint=f"give it more, --budget {needed}, or fewer --seeds",
         )
+    return share
+
+
+def share_that_fits(seconds: Sequence[float], *, at_once: int, minutes: float) -> float:
+    """Return the share of the runs that fits, at most 1, rounded down to two digits.
+
+    Args:
+        seconds: What each run takes, as one of so many at once.
+        at_once: Runs at once.
+        minutes: The time there is.
+    """
+    whole = max(sum(seconds) / at_once, *seconds) * _OTHER_TIME
+    share = min(1.0, 60 * minutes / whole)
     digits = 10.0 ** (1 - math.floor(math.log10(share)))
     return math.floor(share * digits) / digits
 
 
-def _seconds_per_image(experiment: Experiment, arm: Arm, place: Place) -> float:
-    """Time an epoch of drawn images, and divide by the runs that share the machine."""
+def _image_seconds(experiment: Experiment, arm: Arm, place: Place) -> float:
+    """Time an epoch of drawn images in as many runs at once as later on."""
     settings = {
-        **arm.settings, "data": TRIAL_DATA, "val_size": SHAPES_TRAIN_SIZE - _TRIAL_IMAGES,
-        "epochs": 1, "schedule": "constant",
+        **arm.settings, "val_size": SHAPES_TRAIN_SIZE - _TRIAL_IMAGES, "epochs": 1,
+        "schedule": Schedule.CONSTANT, "data": TRIAL_DATA,
     }  # fmt: skip
     trial = replace(experiment, arms=(Arm(arm.name, settings),), claims=())
     runs = [
-        plan_run(trial, trial.arms[0], Terms(place.jobs), seed=SEARCH_SEED + number)
+        plan_run(trial, trial.arms[0], Terms(place.jobs), seed=number)
         for number in range(place.jobs)
     ]
     ended: list[FinishedRun] = []
-    with tempfile.TemporaryDirectory(prefix="alexnet-reproduce-") as folder:
-        crew = Crew(replace(place, runs=Path(folder)), lambda _: None)
+    with temporary_folder() as folder:
+        crew = Crew(replace(place, runs=folder), lambda _: None)
         crew.carry_out(runs, is_enough=lambda *_: False, keep=ended.append)
     column = LOG_COLUMNS.index("train_seconds")
-    total = sum(run.log[0][column] for run in ended)
-    return total / len(ended) / _TRIAL_IMAGES / place.jobs
+    return sum(run.log[0][column] for run in ended) / len(ended) / _TRIAL_IMAGES
 
 
 def _num_images(terms: Terms) -> int:

@@ -12,11 +12,12 @@ from alexnet_cli.reproduce.result import FinishedRun, Result
 from alexnet_cli.training.checkpoint import EpochRow
 
 
-def carry_out(result: Result, crew: Crew, keep: Callable[[Result], None]) -> Result:
+def carry_out(result: Result, num_seeds: int, crew: Crew, keep: Callable[[Result], None]) -> Result:
     """Do what is missing of an experiment.
 
     Args:
         result: What it has come to so far.
+        num_seeds: Seeds to carry out; of more that are there, none goes on.
         crew: Who does it.
         keep: Called with the result after each run.
 
@@ -27,10 +28,12 @@ def carry_out(result: Result, crew: Crew, keep: Callable[[Result], None]) -> Res
     state = _State(result, keep)
     if experiment.rates:
         search = plan_search(experiment, result.terms)
-        crew.carry_out(result.missing(search), is_enough=state.is_settled, keep=state.add)
-        state.set_rates(choose_rates(experiment, state.result.searched))
-    seeds = plan_seeds(experiment, result.terms, state.result.rates)
-    state.result = state.result.without_others(seeds)
+        state.drop_others(search=search)
+        crew.carry_out(state.result.missing(search), is_enough=state.is_settled, keep=state.add)
+        state.set_rates(choose_rates(experiment, state.result))
+    all_seeds = plan_seeds(experiment, result.terms, state.result.rates)
+    state.drop_others(seeds=all_seeds)
+    seeds = [run for run in all_seeds if run.seed <= num_seeds]
     crew.carry_out(state.result.missing(seeds), is_enough=_is_reached, keep=state.add)
     return state.result
 
@@ -45,6 +48,17 @@ class _State:
         self.result = self.result.with_run(run)
         self._keep(self.result)
 
+    def drop_others(
+        self, *, search: Sequence[PlannedRun] = (), seeds: Sequence[PlannedRun] = ()
+    ) -> None:
+        """Leave out what is of settings that are not planned any more."""
+        if search:
+            self.result = self.result.model_copy(
+                update={"searched": _planned(self.result.searched, search)}
+            )
+        if seeds:
+            self.result = self.result.model_copy(update={"runs": _planned(self.result.runs, seeds)})
+
     def set_rates(self, rates: Mapping[str, float]) -> None:
         self.result = self.result.model_copy(update={"rates": rates})
         self._keep(self.result)
@@ -53,6 +67,13 @@ class _State:
         """Whether a rate has reached the training error, or cannot be the fastest any more."""
         is_hopeless = not could_be_faster(run.arm, len(history), self.result.searched)
         return _is_reached(run, history) or is_hopeless
+
+
+def _planned(
+    ended: Sequence[FinishedRun], planned: Sequence[PlannedRun]
+) -> tuple[FinishedRun, ...]:
+    known = {(run.arm, run.key) for run in planned}
+    return tuple(run for run in ended if (run.arm, run.key) in known)
 
 
 def could_be_faster(arm: str, num_epochs: int, searched: Sequence[FinishedRun]) -> bool:
@@ -75,17 +96,19 @@ def _epochs(run: FinishedRun) -> float:
     return INFINITE if reached is None else reached
 
 
-def choose_rates(experiment: Experiment, searched: Sequence[FinishedRun]) -> dict[str, float]:
+def choose_rates(experiment: Experiment, result: Result) -> dict[str, float]:
     """Return the rate of each arm that was the first to reach the training error."""
     rates = {}
     for arm in experiment.arms:
-        own = [run for run in searched if run.arm == arm.name]
+        own = [run for run in result.searched if run.arm == arm.name]
         best = min(own, key=lambda run: (_epochs(run), run.learning_rate))
         if best.epochs_to_train_error is None:
             raise TrainingError(
                 f"{arm.name} reached 25 % training error with none of the rates "
                 + ", ".join(f"{run.learning_rate:g}" for run in own),
-                hint="give it more epochs: leave --shorten and --budget out",
+                hint=f"train longer: alexnet reproduce {experiment.name} --output FOLDER"
+                if result.terms.is_shortened
+                else None,
                 code="not_reached",
             )
         rates[arm.name] = best.learning_rate

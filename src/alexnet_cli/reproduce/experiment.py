@@ -15,16 +15,13 @@ class Measure(StrEnum):
     """What is measured of a trained network."""
 
     TEST_ERROR = "test error"
-    TEST_ERROR_9_VIEWS = "test error, 9 views"
     TEST_ERROR_10_VIEWS = "test error, 10 views"
     EPOCHS = "epochs to 25 % training error"
 
     @property
     def num_views(self) -> int:
         """Crops averaged for each test image; 0: the test set is not needed."""
-        return {"TEST_ERROR": 1, "TEST_ERROR_9_VIEWS": 9, "TEST_ERROR_10_VIEWS": 10}.get(
-            self.name, 0
-        )
+        return {Measure.TEST_ERROR: 1, Measure.TEST_ERROR_10_VIEWS: 10}.get(self, 0)
 
 
 class Form(StrEnum):

@@ -1,4 +1,4 @@
-"""From a finished run to the numbers that the claims are about."""
+"""From a run's epochs to the numbers that the claims are about."""
 
 import csv
 from collections.abc import Sequence
@@ -10,16 +10,19 @@ from alexnet_cli.training.checkpoint import EpochRow
 _CHANCE_ERROR = 0.9  # of ten classes, before the first update
 
 
-def read_history(metrics_csv: Path) -> tuple[EpochRow, ...]:
-    """Return the epochs that a run has completed so far, none before the first."""
-    if not metrics_csv.is_file():
+def told_history(metrics_csv: Path) -> tuple[EpochRow, ...]:
+    """Return the epochs that a running training has told of, none where the file says nothing.
+
+    It may be ahead of the newest checkpoint.
+    """
+    try:
+        with metrics_csv.open(newline="") as file:
+            return tuple(
+                EpochRow(int(row.pop("epoch")), **{name: float(row[name]) for name in row})
+                for row in csv.DictReader(file)
+            )
+    except (OSError, ValueError, TypeError, KeyError):
         return ()
-    with metrics_csv.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return tuple(
-        EpochRow(int(row.pop("epoch")), **{name: float(value) for name, value in row.items()})
-        for row in rows
-    )
 
 
 def epochs_to_train_error(history: Sequence[EpochRow], error: float = TRAIN_ERROR) -> float | None:

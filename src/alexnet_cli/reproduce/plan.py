@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from alexnet_cli.config import Init, InputScaling, Recipe, TrainConfig
+from alexnet_cli.config import Init, InputScaling, Recipe, Schedule, TrainConfig
 from alexnet_cli.errors import UsageError
 from alexnet_cli.networks import switch_flag
 from alexnet_cli.recipes import adapted, recipe_settings
@@ -63,6 +63,11 @@ class PlannedRun:
         return f"{self.config.model}-seed{self.seed}-{self.key[:10]}"
 
     @property
+    def label(self) -> str:
+        """What to call it while it is carried out."""
+        return f"{self.arm}, seed {self.seed}, rate {self.config.learning_rate:g}"
+
+    @property
     def flags(self) -> list[str]:
         """What `alexnet train` takes for it."""
         return [word for key, value in self.settings.items() for word in _flag(key, value)]
@@ -86,6 +91,18 @@ class Terms:
     num_seeds: int
     data: str = DATA[0]
     share: float = 1.0
+
+    @property
+    def is_trial(self) -> bool:
+        """Whether it is on drawn images, and about no claim."""
+        return self.data == TRIAL_DATA
+
+    def command(self, experiment: str) -> str:
+        """Return what carries an experiment out on these terms."""
+        data = ["--data", self.data] if self.is_trial else []
+        shortened = ["--shorten", f"{self.share!r}"] if self.is_shortened else []
+        seeds = ["--seeds", str(self.num_seeds)]
+        return shlex.join(["alexnet", "reproduce", experiment, *data, *shortened, *seeds])
 
     @property
     def is_shortened(self) -> bool:
@@ -139,10 +156,20 @@ def plan_run(
     if rate is not None:
         settings["learning_rate"] = rate
     if terms.is_shortened:
-        epochs = _configure(settings).epochs
-        settings["epochs"] = max(1, round(epochs * terms.share))
+        settings |= _shortened(_configure(settings), terms.share)
     settings["seed"] = seed
     return PlannedRun(arm.name, settings, _configure(settings), experiment.measures_of(arm))
+
+
+def _shortened(config: TrainConfig, share: float) -> dict[str, int]:
+    """Return fewer epochs, and as much less patience where the rate waits for a plateau.
+
+    The epochs of a schedule in stages are shortened with them (`recipes.adapted`).
+    """
+    settings = {"epochs": max(1, round(config.epochs * share))}
+    if config.schedule is Schedule.PLATEAU:
+        settings["patience"] = max(1, round(config.patience * share))
+    return settings
 
 
 def num_epochs_published(experiment: Experiment, arm: Arm) -> int:

@@ -2,33 +2,33 @@
 
 import datetime
 import json
-import subprocess
-from pathlib import Path
 
-from alexnet_cli.devices import cpu_facts
+from alexnet_cli.errors import CheckpointError
 from alexnet_cli.reproduce.result import Provenance
 from alexnet_cli.runs import RunFolder
+from alexnet_cli.training.records import commit
 from alexnet_cli.training.retention import newest_checkpoint
-
-_SOURCE = Path(__file__).resolve().parent
 
 
 def provenance_of(run: RunFolder, *, runs_at_once: int) -> Provenance:
-    """Return the provenance of a finished run: this commit, and what its folder has recorded.
+    """Return the provenance of a finished run, as its folder has recorded it.
 
     Args:
         run: The run.
         runs_at_once: Runs that shared the machine.
     """
-    began = json.loads(run.environment.read_text())
-    ended = newest_checkpoint(run.checkpoints).environment
-    is_other = began["device"] != ended["device"]
+    began, now = json.loads(run.environment.read_text()), commit()
+    try:
+        ended = newest_checkpoint(run.checkpoints).environment
+    except CheckpointError:  # it diverged before anything was saved
+        ended = began
     return Provenance(
-        commit=commit(),
+        commit=began["commit"],
+        ended_with=now if now != began["commit"] else "",
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        cpu=cpu_facts().get("model name", "not known"),
+        cpu=began["cpu"],
         device=ended["device"],
-        began_on=began["device"] if is_other else "",
+        began_on=began["device"] if began["device"] != ended["device"] else "",
         precision=ended["precision"],
         lrn=ended["lrn"],
         platform=began["platform"],
@@ -36,27 +36,3 @@ def provenance_of(run: RunFolder, *, runs_at_once: int) -> Provenance:
         versions=began["versions"],
         runs_at_once=runs_at_once,
     )
-
-
-def commit() -> str:
-    """Return the commit of a checkout that the program runs from, "" outside of one.
-
-    One whose source has changed since is marked.
-    """
-    head = _git("rev-parse", "HEAD")
-    changes = _git("status", "--porcelain", "--untracked-files=no", "--", str(_SOURCE.parent))
-    return f"{head}-changed" if head and changes else head
-
-
-def _git(*arguments: str) -> str:
-    try:
-        result = subprocess.run(  # noqa: S603 - fixed words
-            ["git", *arguments],  # noqa: S607 - the one on the PATH
-            cwd=_SOURCE,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return result.stdout.strip()

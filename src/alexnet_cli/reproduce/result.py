@@ -1,25 +1,17 @@
-"""The result file of an experiment: runs with their provenance, claims with their verdicts."""
+"""What an experiment has come to: its runs, each with its provenance."""
 
-import contextlib
-import dataclasses
-import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
-from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
-from alexnet_cli.errors import AlexnetError, TrainingError, UsageError
-from alexnet_cli.files import atomic_write
-from alexnet_cli.reproduce.catalog import find_experiment
-from alexnet_cli.reproduce.experiment import Claim, Experiment, Measure, Side
+from alexnet_cli.errors import UsageError
+from alexnet_cli.reproduce.experiment import Measure, Side
 from alexnet_cli.reproduce.plan import SEARCH_SEED, PlannedRun, Terms
-from alexnet_cli.reproduce.verdict import Estimate, Values, Verdict, estimate, judge
+from alexnet_cli.reproduce.verdict import Values
 
-KIND, SCHEMA_VERSION = "reproduction", 1
 LOG_COLUMNS = ("epoch", "learning_rate", "train_loss", "train_top1", "val_loss", "val_top1",
                "train_seconds", "val_seconds")  # fmt: skip
 
@@ -55,8 +47,9 @@ class Provenance(_Record):
     """Where a run comes from.
 
     Attributes:
-        commit: Of the checkout it ran from; "" outside of one.
-        date: When it had ended.
+        commit: Of the checkout in which it began; "" outside of one.
+        ended_with: That in which it was measured, where it was another.
+        date: When it was measured.
         cpu: The processor.
         device: What trained it, and with how many threads.
         began_on: The device it began on, where that was another.
@@ -69,6 +62,7 @@ class Provenance(_Record):
     """
 
     commit: str
+    ended_with: str
     date: str
     cpu: str
     device: str
@@ -120,7 +114,8 @@ class FinishedRun(_Record):
     def answers(self, run: PlannedRun) -> bool:
         """Whether this is the planned run, with all that is to be measured of it."""
         views = {measure.num_views for measure in run.measures} - {0}
-        return self.key == run.key and views <= {test.num_views for test in self.tests}
+        is_it = (self.arm, self.key) == (run.arm, run.key)
+        return is_it and views <= {test.num_views for test in self.tests}
 
 
 class Result(_Record):
@@ -128,7 +123,6 @@ class Result(_Record):
 
     Attributes:
         experiment: Its name.
-        command: What carries it out.
         terms: Seeds, dataset, share of the protocol.
         searched: Runs that chose the rates.
         rates: The rates chosen, by arm.
@@ -136,20 +130,24 @@ class Result(_Record):
     """
 
     experiment: str
-    command: str
     terms: Terms
     searched: tuple[FinishedRun, ...]
     rates: Mapping[str, float]
     runs: tuple[FinishedRun, ...]
 
     @property
+    def command(self) -> str:
+        """What carries it out."""
+        return self.terms.command(self.experiment)
+
+    @property
     def values(self) -> Values:
-        """What was measured, by side and seed."""
-        values: dict[Side, dict[int, float]] = {}
+        """What was measured, by side and seed; None where what is counted was not reached."""
+        values: dict[Side, dict[int, float | None]] = {}
         for run in self.runs:
             for measure in Measure:
                 value = run.value(measure)
-                if value is not None:
+                if value is not None or measure is Measure.EPOCHS:
                     values.setdefault(Side(run.arm, measure), {})[run.seed] = value
         return values
 
@@ -165,157 +163,29 @@ class Result(_Record):
         ordered = sorted([*others, run], key=lambda each: (each.seed, each.arm, each.learning_rate))
         return self.model_copy(update={name: tuple(ordered)})
 
-    def without_others(self, runs: Sequence[PlannedRun]) -> "Result":
-        """Return the result without runs that count and are not planned, as with other rates."""
-        planned = {run.key for run in runs}
-        return self.model_copy(
-            update={"runs": tuple(run for run in self.runs if run.key in planned)}
-        )
 
-
-def new_result(experiment: str, command: str, terms: Terms) -> Result:
+def new_result(experiment: str, terms: Terms) -> Result:
     """Return a result without runs."""
-    return Result(
-        experiment=experiment, command=command, terms=terms, searched=(), rates={}, runs=()
-    )
+    return Result(experiment=experiment, terms=terms, searched=(), rates={}, runs=())
 
 
-def go_on_with(earlier: Result, asked: Result, path: Path) -> Result:
-    """Return what was asked for, with what there is of it.
-
-    More seeds add to those that are there, fewer leave them.
+def go_on_with(earlier: Result, experiment: str, asked: Terms, path: Path) -> Result:
+    """Return an earlier result for what is asked now; its runs stay, of more seeds too.
 
     Args:
         earlier: What the file has.
-        asked: What is to be done, still without runs.
+        experiment: What is to be carried out.
+        asked: How.
         path: The file.
 
     Raises:
         UsageError: The file is of another experiment, dataset or length of training.
     """
-    old, new = earlier.terms, asked.terms
-    if earlier.experiment != asked.experiment or (old.data, old.share) != (new.data, new.share):
+    own = earlier.terms
+    if (earlier.experiment, own.data, own.share) != (experiment, asked.data, asked.share):
         raise UsageError(
-            f"{path} has a result of other terms: {earlier.experiment} on {old.data}, "
-            f"{old.share:g} of the published epochs",
-            hint="repeat those terms, with --shorten; or keep both: --output FOLDER",
+            f"{path} has a result of other terms: {earlier.command}",
+            hint="go on with it by that command, or begin another: --output FOLDER",
         )
-    terms = replace(new, num_seeds=max(old.num_seeds, new.num_seeds))
-    return earlier.model_copy(update={"command": asked.command, "terms": terms})
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A claim, what the seeds came to, and what that says."""
-
-    claim: Claim
-    estimate: Estimate
-    verdict: Verdict
-
-
-def judged(experiment: Experiment, result: Result) -> list[Judged]:
-    """Hold a result against the experiment's claims."""
-    values = result.values
-    found = [(claim, estimate(claim, values)) for claim in experiment.claims]
-    return [Judged(claim, number, judge(claim, number)) for claim, number in found]
-
-
-def to_document(result: Result) -> dict[str, Any]:
-    """Return a result as plain data, the verdicts with it."""
-    experiment = find_experiment(result.experiment)
-    return {
-        "kind": KIND,
-        "schema_version": SCHEMA_VERSION,
-        **result.model_dump(mode="json"),
-        "claims": [_claim_document(each) for each in judged(experiment, result)],
-        "log_columns": LOG_COLUMNS,
-    }
-
-
-def _claim_document(each: Judged) -> dict[str, Any]:
-    claim = each.claim
-    return {
-        "claim": claim.text,
-        "published": claim.published,
-        "form": claim.form,
-        "sides": [f"{side.arm}: {side.measure}" for side in claim.sides],
-        "holds_from": _finite(claim.region[0]),
-        "holds_to": _finite(claim.region[1]),
-        **dataclasses.asdict(each.estimate),
-        "verdict": each.verdict,
-    }
-
-
-def _finite(limit: float) -> float | None:
-    return None if abs(limit) == float("inf") else limit
-
-
-def write_result(path: Path, result: Result) -> None:
-    """Write the result file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(to_document(result), indent=1)
-    lines = re.sub(r"\[\s+([^][{}\"]+?)\s+\]", lambda found: f"[{_on_one_line(found[1])}]", text)
-    atomic_write(path, (lines + "\n").encode())
-
-
-def _on_one_line(numbers: str) -> str:
-    return re.sub(r"\s+", " ", numbers)
-
-
-@contextlib.contextmanager
-def alone_with(path: Path) -> Iterator[None]:
-    """Keep other processes from writing the same result file.
-
-    Raises:
-        TrainingError: Another one is at it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(path.with_suffix(".lock"), timeout=0):
-            yield
-    except Timeout as error:
-        raise TrainingError(
-            f"another process is carrying out {path}",
-            hint="wait for it, or work elsewhere: --output FOLDER",
-            code="run_busy",
-        ) from error
-
-
-def read_result(path: Path) -> Result:
-    """Read a result file. What is derived from the runs is not taken from it.
-
-    Raises:
-        AlexnetError: It is none, or damaged.
-    """
-    try:
-        document = json.loads(path.read_bytes())
-        _require_kind(document)
-        result = Result.model_validate(document)
-    except OSError as error:
-        raise AlexnetError(
-            f"{path} cannot be read: {error.strerror}",
-            hint="make one with: alexnet reproduce NAME",
-            code="result_missing",
-        ) from error
-    except (ValueError, RecursionError) as error:  # pydantic's and JSON's are ValueErrors
-        raise AlexnetError(
-            f"{path} is not a result of alexnet reproduce, or damaged ({_first_line(error)})",
-            hint="move it away; the run folders beside it are used again",
-            code="result_damaged",
-        ) from error
-    find_experiment(result.experiment)
-    return result
-
-
-def _require_kind(document: Any) -> None:
-    if not isinstance(document, dict) or document.get("kind") != KIND:
-        raise ValueError(f"it is not of the kind {KIND}")
-    if document.get("schema_version") != SCHEMA_VERSION:
-        raise ValueError(f"it has schema {document.get('schema_version')!r}, not {SCHEMA_VERSION}")
-
-
-def _first_line(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors(include_url=False)[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return str(error).partition("\n")[0]
+    terms = replace(own, num_seeds=max(own.num_seeds, asked.num_seeds))
+    return earlier.model_copy(update={"terms": terms})

@@ -8,8 +8,8 @@ from enum import StrEnum
 
 from alexnet_cli.reproduce.experiment import Claim, Form, Side
 
-Values = Mapping[Side, Mapping[int, float]]
-"""What was measured, by side and seed. A seed that did not reach what is counted is not in it."""
+Values = Mapping[Side, Mapping[int, float | None]]
+"""What was measured, by side and seed; None of a seed that never reached what is counted."""
 
 _T_95 = (
     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160,
@@ -32,13 +32,15 @@ class Estimate:
     """A claim's number over seeds.
 
     Attributes:
-        num_seeds: Seeds in which all sides were measured.
+        num_seeds: Seeds in which all sides were measured, and reached.
+        num_unreached: Seeds in which a side never reached what is counted.
         mean: Their mean; of ratios the geometric one. None without a seed.
         spread: Their standard deviation; None of fewer than two.
         interval: 95 % interval of the mean over seeds, on these test images; None of fewer.
     """
 
     num_seeds: int
+    num_unreached: int = 0
     mean: float | None = None
     spread: float | None = None
     interval: tuple[float, float] | None = None
@@ -51,17 +53,20 @@ def estimate(claim: Claim, values: Values) -> Estimate:
     """
     by_seed = [values.get(side, {}) for side in claim.sides]
     seeds = sorted(set.intersection(*map(set, by_seed)))
-    numbers = [_number(claim.form, [side[seed] for side in by_seed]) for seed in seeds]
+    rows = [[side[seed] for side in by_seed] for seed in seeds]
+    reached = [[value for value in row if value is not None] for row in rows]
+    numbers = [_number(claim.form, row) for row in reached if len(row) == len(by_seed)]
+    count, num_unreached = len(numbers), len(rows) - len(numbers)
     if not numbers:
-        return Estimate(0)
+        return Estimate(0, num_unreached)
     if claim.form is not Form.RATIO:
-        return Estimate(
-            len(seeds), statistics.mean(numbers), _spread(numbers), mean_interval(numbers)
-        )
+        mean = statistics.mean(numbers)
+        return Estimate(count, num_unreached, mean, _spread(numbers), mean_interval(numbers))
     logs = [math.log(number) for number in numbers]
     found = mean_interval(logs)
     interval = (math.exp(found[0]), math.exp(found[1])) if found else None
-    return Estimate(len(seeds), math.exp(statistics.mean(logs)), _spread(numbers), interval)
+    mean = math.exp(statistics.mean(logs))
+    return Estimate(count, num_unreached, mean, _spread(numbers), interval)
 
 
 def _number(form: Form, sides: Sequence[float]) -> float:
@@ -92,8 +97,11 @@ def mean_interval(numbers: Sequence[float]) -> tuple[float, float] | None:
 
 
 def judge(claim: Claim, found: Estimate) -> Verdict:
-    """Say whether all of the interval is where the claim holds, none of it, or a part."""
-    if found.interval is None:
+    """Say whether all of the interval is where the claim holds, none of it, or a part.
+
+    Nothing is decided where a seed is missing from the numbers because it never got there.
+    """
+    if found.interval is None or found.num_unreached:
         return Verdict.UNDECIDED
     (low, high), (lowest, highest) = found.interval, claim.region
     if lowest < low and high < highest:

@@ -1,7 +1,8 @@
 """A result in words and numbers, for the terminal, the page and the documentation."""
 
 from alexnet_cli.reproduce.experiment import Claim, Experiment, Form, Measure
-from alexnet_cli.reproduce.result import FinishedRun, Judged, Provenance, Result, judged
+from alexnet_cli.reproduce.judgement import Judged, judged
+from alexnet_cli.reproduce.result import FinishedRun, Provenance, Result
 
 HEADINGS = ("claim", "published", "here", "95 %", "seeds", "verdict")
 
@@ -20,10 +21,14 @@ def _row(each: Judged, result: Result) -> tuple[str, ...]:
     if found.interval is not None:
         low, high = found.interval
         interval = f"{shown(claim, low)} to {shown(claim, high)}"
+    seeds = str(found.num_seeds)
+    if found.num_unreached:
+        seeds += f" ({found.num_unreached} not reached)"
+    trial = ", on drawn images" if result.terms.is_trial else ""
     shortened = ", shortened" if result.terms.is_shortened else ""
     return (
-        claim.text, claim.published or "–", here, interval, str(found.num_seeds),
-        f"{each.verdict}{shortened}",
+        claim.text, claim.published or "–", here, interval, seeds,
+        f"{each.verdict}{shortened}{trial}",
     )  # fmt: skip
 
 
@@ -36,16 +41,17 @@ def shown(claim: Claim, number: float, *, is_spread: bool = False) -> str:
     return f"{number:.2f}×" if claim.form is Form.RATIO else f"{number:.2f}"
 
 
-def how(result: Result) -> str:
+def how(experiment: Experiment, result: Result) -> str:
     """Say on what and how the runs were carried out."""
     if not result.runs:
-        return "no run has ended yet"
-    devices = sorted({run.provenance.device for run in result.runs})
-    parts = ["mean ± standard deviation over seeds", result.terms.data]
+        return "no run that counts has ended yet"
+    has_ratio = any(claim.form is Form.RATIO for claim in experiment.claims)
+    mean = "geometric mean" if has_ratio else "mean"
+    parts = [f"{mean} ± standard deviation over seeds", result.terms.data]
     if result.terms.is_shortened:
-        parts.append(f"shortened: {result.terms.share:g} of the published epochs")
+        parts.append(f"shortened: {result.terms.share} of the published epochs")
     parts += [f"rate of {arm}: {rate:g}" for arm, rate in result.rates.items()]
-    return "; ".join([*parts, *devices])
+    return "; ".join([*parts, *sorted({run.provenance.device for run in result.runs})])
 
 
 def run_headings(experiment: Experiment) -> tuple[str, ...]:
@@ -65,7 +71,7 @@ def run_rows(experiment: Experiment, result: Result) -> list[tuple[str, ...]]:
             *(_measured(run, measure) for measure in _measures(experiment)),
             f"{run.seconds:,.0f}",
             _hardware(run.provenance),
-            run.provenance.commit[:12] or "–",
+            _code(run.provenance),
         )
         for run in result.runs
     ]
@@ -74,6 +80,23 @@ def run_rows(experiment: Experiment, result: Result) -> list[tuple[str, ...]]:
 def _hardware(origin: Provenance) -> str:
     device = f"{origin.cpu}, {origin.device}" if origin.device.startswith("cpu") else origin.device
     return f"{device}; began on {origin.began_on}" if origin.began_on else device
+
+
+def _code(origin: Provenance) -> str:
+    commits = [commit[:12] for commit in (origin.commit, origin.ended_with) if commit]
+    return ", measured with ".join(commits) or "–"
+
+
+def outcome(run: FinishedRun) -> str:
+    """Say in a line what a run came to."""
+    parts = [f"{run.epochs} epochs in {run.seconds:,.0f} s"]
+    if run.tests:
+        parts += [f"test error {1 - test.top1:.2%} ({test.num_views} views)" for test in run.tests]
+    elif run.epochs_to_train_error is not None:
+        parts.append(f"25 % training error after {run.epochs_to_train_error:.2f} epochs")
+    else:
+        parts.append("25 % training error not reached")
+    return ", ".join(parts)
 
 
 def _measures(experiment: Experiment) -> list[Measure]:

@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import platform
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,6 +16,7 @@ from alexnet_cli import __version__, card
 from alexnet_cli.config import TrainConfig
 from alexnet_cli.config_file import config_text
 from alexnet_cli.data.folder import VAL, has_val
+from alexnet_cli.devices import cpu_facts
 from alexnet_cli.files import atomic_write, remove_parts
 from alexnet_cli.manifest import Manifest
 from alexnet_cli.runs import RunFolder
@@ -41,11 +43,39 @@ def write_environment(run: RunFolder, hardware: dict[str, str]) -> None:
     """Write `environment.json`: versions and hardware."""
     environment = {
         "command": ["alexnet", *sys.argv[1:]],
+        "commit": commit(),
+        "cpu": cpu_facts().get("model name", platform.machine()),
         "versions": library_versions(),
         "platform": platform.platform(),
         **hardware,
     }
     atomic_write(run.environment, json.dumps(environment, indent=1).encode())
+
+
+def commit() -> str:
+    """Return the commit of the checkout that this program runs from, "" outside of one.
+
+    One whose source has changed since is marked.
+    """
+    if not _git("ls-files", "--", __file__):  # installed, in whatever repository
+        return ""
+    head, package = _git("rev-parse", "HEAD"), str(Path(__file__).resolve().parents[1])
+    changes = _git("status", "--porcelain", "--untracked-files=no", "--", package)
+    return f"{head}-changed" if changes else head
+
+
+def _git(*arguments: str) -> str:
+    try:
+        result = subprocess.run(  # noqa: S603 - fixed words
+            ["git", *arguments],  # noqa: S607 - the one on the PATH
+            cwd=Path(__file__).resolve().parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return result.stdout.strip()
 
 
 def write_metrics(run: RunFolder, history: Sequence[EpochRow]) -> None:

@@ -27,11 +27,18 @@ def test_each_experiment_has_a_section_with_plot_claims_and_runs(name):
     assert all(claim.text in page.texts for claim in experiment.claims)
     (figure,) = [each for each in page.of("svg") if each.get("role") == "img"]
     assert len(figure["aria-label"]) > 30
-    assert page.texts.count("alexnet reproduce " + name) == 1
-    assert (
-        "The errors of an experiment are those of the "
-        in page.texts[page.texts.index("test set") - 1]
-    )
+    assert page.texts.count(f"alexnet reproduce {name} --seeds 3") == 1
+
+
+@pytest.mark.parametrize(("name", "has_tests"), [("relu", False), ("lrn", True)])
+def test_the_page_says_where_the_test_set_was_used(name, has_tests):
+    page = Page(render([], [view_experiment(trained(name), 0)]))
+    assert ("test set" in page.texts) == has_tests
+
+
+def test_before_the_first_run_that_counts_there_is_a_page_too():
+    for name in EXPERIMENTS:
+        Page(render([], [view_experiment(result_of(name), 0)]))
 
 
 def test_figure_1_is_told_in_words_too():
@@ -45,7 +52,7 @@ def test_figure_1_is_told_in_words_too():
 def test_published_errors_are_in_the_plot():
     words = view_experiment(trained("ladder"), 0).figure.words
     assert "80sec 11.0%, 12.0%, 13.0%, published 26.0%" in words
-    assert "19pct with crops, 9 views" in words
+    assert "19pct with crops, 10 views" in words
     assert "published 14.2%" in words
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from alexnet_cli.reproduce.measurement import epochs_to_train_error, read_history
+from alexnet_cli.reproduce.measurement import epochs_to_train_error, told_history
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.training import records
 from alexnet_cli.training.checkpoint import EpochRow
@@ -34,7 +34,7 @@ def test_an_error_that_was_never_reached():
 
 def test_the_history_is_what_training_wrote(tmp_path):
     run = RunFolder(tmp_path)
-    assert read_history(run.metrics_csv) == ()
+    assert told_history(run.metrics_csv) == ()
     rows = history(0.5, 0.4)
     records.write_metrics(run, rows)
-    assert read_history(run.metrics_csv) == rows
+    assert told_history(run.metrics_csv) == rows

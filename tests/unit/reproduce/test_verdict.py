@@ -80,7 +80,7 @@ def test_a_ratio_turned_round_is_its_inverse(numbers, other):
     ],
 )
 def test_the_verdict_is_where_the_interval_lies(interval, verdict):
-    assert judge(LEVEL, Estimate(3, 0.13, 0.01, interval)) is verdict
+    assert judge(LEVEL, Estimate(3, 0, 0.13, 0.01, interval)) is verdict
 
 
 @pytest.mark.parametrize("values", [{}, {A: {1: 0.13}}, {A: {1: 0.13}, B: {2: 0.2}}])

@@ -1,0 +1,89 @@
+"""Runs in real processes, as small as they can be."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from alexnet_cli.errors import TrainingError
+from alexnet_cli.manifest import Network
+from alexnet_cli.reproduce.crew import Crew, Place
+from alexnet_cli.reproduce.experiment import Arm, Claim, Experiment, Measure, Side
+from alexnet_cli.reproduce.plan import SEARCH_SEED, Terms, plan_run
+from alexnet_cli.training.records import commit
+
+SMALL = {
+    "model": Network.CUDA_CONVNET_80SEC, "data": "shapes", "image_size": 12, "crop_size": 8,
+    "val_size": 9_500, "epochs": 1, "batch_size": 64, "learning_rate": 0.01,
+}  # fmt: skip
+PLACE = Place(Path("runs"), 2, "cpu")
+
+
+def planned(*measures, seed=1, **settings):
+    arm = Arm("80sec", {**SMALL, **settings})
+    claims = tuple(Claim("", "", Side("80sec", measure), (0.0, 1.0)) for measure in measures)
+    return plan_run(Experiment("x", "", "", (arm,), claims), arm, Terms(1), seed=seed)
+
+
+def carry_out(*runs, is_enough=lambda *_: False):
+    ended, told = [], []
+    Crew(PLACE, told.append).carry_out(runs, is_enough=is_enough, keep=ended.append)
+    return ended, told
+
+
+@pytest.mark.slow
+def test_runs_are_trained_and_measured_as_the_commands_do(alexnet):
+    runs = [planned(Measure.TEST_ERROR, Measure.TEST_ERROR_10_VIEWS, seed=s) for s in (1, 2)]
+    ended, told = carry_out(*runs)
+    assert {run.key for run in ended} == {run.key for run in runs}
+    for run, result in zip(runs, sorted(ended, key=lambda each: each.seed), strict=True):
+        assert (result.epochs, [test.num_views for test in result.tests]) == (1, [1, 10])
+        folder = PLACE.runs / run.name
+        for test in result.tests:
+            arguments = ("--views", str(test.num_views), "--device", "cpu", "--json")
+            measured = json.loads(alexnet("evaluate", folder, *arguments).stdout)
+            assert test.top1 == pytest.approx(measured["top1"], abs=2e-4)  # other threads
+            assert test.num_images == measured["num_images"]
+        origin = result.provenance
+        assert (origin.commit, origin.ended_with, origin.runs_at_once) == (commit(), "", 2)
+    assert [line.partition(": ")[2] for line in told[:2]] == ["begins", "begins"]
+    again, told_again = carry_out(runs[0])
+    assert again[0].log == sorted(ended, key=lambda each: each.seed)[0].log
+    assert not any("begins" in line or "goes on" in line for line in told_again)
+
+
+@pytest.mark.slow
+def test_a_rate_that_is_too_high_is_an_outcome_of_a_search_only():
+    run = planned(Measure.EPOCHS, seed=SEARCH_SEED, learning_rate=100.0)
+    (result,), _ = carry_out(run)
+    assert (result.epochs, result.epochs_to_train_error, result.log) == (0, None, ())
+    with pytest.raises(TrainingError, match="no longer finite") as error:
+        carry_out(planned(Measure.TEST_ERROR, learning_rate=100.0))
+    assert error.value.hint.startswith("try it alone: alexnet train --model cuda-convnet-80sec")
+
+
+@pytest.mark.slow
+def test_a_run_is_asked_to_stop_when_it_is_enough_and_goes_on_when_it_is_not():
+    run = planned(Measure.EPOCHS, epochs=400)
+    (short,), _ = carry_out(run, is_enough=lambda _, history: len(history) >= 2)
+    assert 2 <= short.epochs < 400
+    more = short.epochs + 2
+    (longer,), told = carry_out(run, is_enough=lambda _, history: len(history) >= more)
+    assert longer.epochs >= more
+    assert longer.log[: short.epochs] == short.log  # nothing was repeated
+    assert told[0].endswith("goes on")
+
+
+@pytest.mark.slow
+def test_a_folder_with_other_settings_is_not_taken_for_the_run():
+    run = planned(Measure.EPOCHS)
+    carry_out(run)
+    other = planned(Measure.EPOCHS, learning_rate=0.02)
+    (PLACE.runs / run.name).rename(PLACE.runs / other.name)
+    with pytest.raises(TrainingError, match="has other settings than its name says"):
+        carry_out(other)
+
+
+def test_no_more_runs_at_once_than_there_are():
+    assert [replace(PLACE, jobs=4).at_once(number) for number in (0, 1, 3, 9)] == [1, 1, 3, 4]
