@@ -54,8 +54,7 @@ def _section(name: str, result: Result) -> str:
     lines = [
         f"## {experiment.title}",
         "",
-        f"`{experiment.name}`, from {experiment.source}; `{name}`. "
-        + _sentence(how(experiment, result)),
+        f"`{experiment.name}`, from {experiment.source}; `{name}`. {how(experiment, result)}.",
         "",
         *_table(HEADINGS, claim_rows(experiment, result)),
         "",
@@ -69,10 +68,6 @@ def _section(name: str, result: Result) -> str:
         "",
     ]
     return "\n".join(lines)
-
-
-def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}."
 
 
 def _table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:

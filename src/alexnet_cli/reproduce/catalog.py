@@ -1,7 +1,7 @@
 """The experiments by name.
 
-Sources: P, Krizhevsky et al. 2012; CHM, the released source; W1, the cuda-convnet wiki and its
-`example-layers`.
+Sources: Krizhevsky et al. 2012, the paper; the cuda-convnet wiki and cuda-convnet's
+`example-layers`; its `convdata.py` for the views of a test.
 """
 
 from typing import Any
@@ -51,7 +51,7 @@ _CONVNET_REMARKS = (
 _RELU = Experiment(
     name="relu",
     title="Do ReLUs learn faster than tanh?",
-    source="P, figure 1",
+    source="the paper, figure 1",
     arms=tuple(
         Arm(activation, _cuda_convnet("19pct", activation=activation, schedule=Schedule.CONSTANT,
                                       weight_decay=0.0, epochs=40))
@@ -90,7 +90,7 @@ _RELU = Experiment(
 _LRN = Experiment(
     name="lrn",
     title="Does local response normalisation lower the error?",
-    source="P §3.3; W1",
+    source="the paper, §3.3; the cuda-convnet wiki",
     arms=(
         Arm("13pct", _cuda_convnet("13pct")),
         Arm("13pct with LRN", _cuda_convnet("13pct", lrn=True)),
@@ -116,7 +116,7 @@ _LRN = Experiment(
 _OVERLAP = Experiment(
     name="overlap",
     title="Do overlapping pools lower the error?",
-    source="P §3.4",
+    source="the paper, §3.4",
     arms=(Arm("overlapping", {}), Arm("plain", {"pool": Pool.PLAIN})),
     claims=(
         _pair("overlapping pools lower the error", "overlapping", "plain",
@@ -127,7 +127,7 @@ _OVERLAP = Experiment(
 _DROPOUT = Experiment(
     name="dropout",
     title="Does dropout lower the error?",
-    source="P §4.2",
+    source="the paper, §4.2",
     arms=(Arm("dropout", {}), Arm("no dropout", {"dropout": 0.0})),
     claims=(_pair("dropout lowers the error", "dropout", "no dropout", published=""),),
     remarks=("The paper has no number: without dropout, it says, the network overfits.",),
@@ -136,7 +136,7 @@ _DROPOUT = Experiment(
 _GROUPS = Experiment(
     name="groups",
     title="Do two towers of kernels err less than one tower of half as many?",
-    source="P §3.2",
+    source="the paper, §3.2",
     arms=(Arm("two towers", {}), Arm("one tower", {"groups": 1, "kernels": Kernels.HALF})),
     claims=(_pair("two towers lower the error", "two towers", "one tower",
                   published="1.7 points, ImageNet"),),
@@ -149,7 +149,7 @@ _GROUPS = Experiment(
 _VIEWS = Experiment(
     name="views",
     title="Does averaging ten views lower the error?",
-    source="P §4.1, and the note to its results",
+    source="the paper, §4.1 and the note to its results",
     arms=(Arm("alexnet-cifar", {}),),
     claims=(
         _lowers("ten views lower the error of the same network", Side("alexnet-cifar", _VIEWS_10),
@@ -160,7 +160,7 @@ _VIEWS = Experiment(
 _LADDER = Experiment(
     name="ladder",
     title="Do Krizhevsky's own networks reach their published errors?",
-    source="W1",
+    source="the cuda-convnet wiki",
     arms=(
         Arm("80sec", _cuda_convnet("80sec")),
         Arm("19pct", _cuda_convnet("19pct")),
@@ -183,7 +183,7 @@ _LADDER = Experiment(
 _CIFAR90 = Experiment(
     name="cifar90",
     title="What does AlexNet reach on CIFAR-10 with the paper's settings?",
-    source="this project's first goal; W1 for the figure",
+    source="this project's first goal; the cuda-convnet wiki",
     arms=(Arm("alexnet-cifar", {}),),
     claims=tuple(
         Claim(

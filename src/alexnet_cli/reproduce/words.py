@@ -44,9 +44,9 @@ def shown(claim: Claim, number: float, *, is_spread: bool = False) -> str:
 def how(experiment: Experiment, result: Result) -> str:
     """Say on what and how the runs were carried out."""
     if not result.runs:
-        return "no run that counts has ended yet"
+        return "No run that counts has ended yet"
     has_ratio = any(claim.form is Form.RATIO for claim in experiment.claims)
-    mean = "geometric mean" if has_ratio else "mean"
+    mean = "Geometric mean" if has_ratio else "Mean"
     parts = [f"{mean} ± standard deviation over seeds", result.terms.data]
     if result.terms.is_shortened:
         parts.append(f"shortened: {result.terms.share} of the published epochs")

@@ -19,7 +19,7 @@ def test_what_people_read():
     assert all(len(row) == len(HEADINGS) for row in rows)
     assert rows[1][1:] == ("6×", "6.04× ± 0.06×", "5.88× to 6.20×", "3", "agrees")
     assert how(RELU, RESULT) == (
-        "geometric mean ± standard deviation over seeds; cifar10; rate of relu: 0.01; "
+        "Geometric mean ± standard deviation over seeds; cifar10; rate of relu: 0.01; "
         "cpu (1 threads)"
     )
     assert len(run_rows(RELU, RESULT)) == 6
@@ -72,4 +72,4 @@ def test_an_outcome_is_a_line():
 
 
 def test_before_the_first_run_there_is_nothing_to_say():
-    assert how(RELU, result_of("relu")) == "no run that counts has ended yet"
+    assert how(RELU, result_of("relu")) == "No run that counts has ended yet"
