@@ -28,9 +28,8 @@ what came out. Stopped, it goes on with the same command.
 - **Verdict**: *agrees* where the whole interval is among the numbers with which the claim holds,
   *differs* where none of it is, *not decided* where a part is, or where there is one seed. A
   published error counts as met within one point: it is of one run and rounded to a percent.
-- **Shortened**: the published number of epochs, and the epochs at which the rate drops or for which
-  it waits, times a share. A verdict of a shortened training is about that training, not about the
-  published one.
+- **Shortened**: fewer epochs than published, and in proportion those at which the rate drops or for
+  which it waits. Such a verdict is about the shorter training, not about the published one.
 
 What the paper leaves unsaid and the source reveals is in the remarks of each experiment, and in
 [the paper and the code](paper.md).

@@ -26,7 +26,7 @@ def test_committed_results_are_of_committed_code() -> None:
 def test_a_result_has_its_claims_and_runs_on_the_page(tmp_path: Path) -> None:
     runs = tuple(finished("13pct", seed, error=0.125 + seed / 1000, views=10) for seed in (1, 2, 3))
     path = tmp_path / "lrn.json"
-    write_result(path, result_of("lrn", runs, share=0.1))
+    write_result(path, result_of("lrn", runs, most_epochs=24))
     text = page.render([("lrn.json", read_result(path))])
     line = (
         "| 13pct errs on 13 % of the test images | 13 % | 12.70% ± 0.10% | 12.45% to 12.95% | 3 |"

@@ -17,7 +17,7 @@ from scipy import stats
 from tests.conftest import Run
 
 RESULT = Path("reproduction/results/relu.json")
-TRIAL = ("reproduce", "relu", "--data", "shapes", "--seeds", "2", "--shorten", "0.1")
+TRIAL = ("reproduce", "relu", "--data", "shapes", "--seeds", "2", "--epochs", "4")
 
 
 @pytest.mark.alone
@@ -109,9 +109,9 @@ def test_the_list_names_every_experiment(alexnet: Run) -> None:
     [
         ([], "no experiment was named"),
         (["relo"], "no experiment is called 'relo'"),
-        (["relu", "--shorten", "0"], "--shorten 0 is no share"),
-        (["relu", "--shorten", "nan"], "--shorten nan is no share"),
-        (["relu", "--shorten", "0.5", "--budget", "5"], "both say how long"),
+        (["relu", "--epochs", "0"], "--epochs"),
+        (["relu", "--budget", "nan"], "--budget"),
+        (["relu", "--epochs", "5", "--budget", "5"], "both say how long"),
         (["relu", "--data", "cifar100"], "the experiments are of cifar10, not of cifar100"),
     ],
 )
@@ -135,7 +135,7 @@ def test_a_damaged_result_is_not_overwritten(alexnet: Run) -> None:
 
 
 def test_a_run_that_fails_is_named_with_its_reason(alexnet: Run) -> None:
-    failed = alexnet("reproduce", "cifar90", "--shorten", "0.02")  # CIFAR-10 is not there
+    failed = alexnet("reproduce", "cifar90", "--epochs", "2")  # CIFAR-10 is not there
     assert failed.returncode == 1
     assert "reproduction/runs/alexnet-cifar-seed1-" in failed.stderr
     assert "hint: fetch it with: alexnet download" in failed.stderr

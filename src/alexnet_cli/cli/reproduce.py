@@ -1,6 +1,5 @@
 """`alexnet reproduce`."""
 
-import math
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,10 +18,8 @@ EXAMPLES = (
     "alexnet reproduce --list",
     "alexnet reproduce relu",
     "alexnet reproduce lrn --seeds 3 --budget 120",
-    "alexnet reproduce ladder --shorten 0.1 --json",
+    "alexnet reproduce ladder --epochs 20 --json",
 )
-
-LEAST_SHARE = 0.001
 
 
 def command(
@@ -46,16 +43,17 @@ def command(
         typer.Option(
             min=1,
             metavar="MINUTES",
-            help="Shorten the published training so that all runs together take about this long on "
-            "this machine.",
+            help="Choose --epochs so that all runs together take about so long on this machine.",
             show_default=False,
         ),
     ] = None,
-    shorten: Annotated[
-        float | None,
+    epochs: Annotated[
+        int | None,
         typer.Option(
-            metavar="SHARE",
-            help="Shorten the published training to this share of its epochs, 0 to 1.",
+            min=1,
+            max=100_000,
+            help="Shorten each published training that is longer to so many epochs, and with it "
+            "the epochs at which its rate drops.",
             show_default=False,
         ),
     ] = None,
@@ -63,7 +61,7 @@ def command(
         str,
         typer.Option(
             help="cifar10; or shapes: a trial of the command on drawn images, which says nothing "
-            "about the claims; add --shorten."
+            "about the claims; add --epochs."
         ),
     ] = "cifar10",
     jobs: Annotated[
@@ -97,7 +95,10 @@ def command(
         raise UsageError(
             "no experiment was named", hint="they are described by: alexnet reproduce --list"
         )
-    _require_possible(budget, shorten)
+    if budget is not None and epochs is not None:
+        raise UsageError(
+            "--budget and --epochs both say how long the training is", hint="leave one out"
+        )
     from alexnet_cli.reproduce.catalog import find_experiment
     from alexnet_cli.reproduce.plan import DATA, Terms
     from alexnet_cli.reproduce.result_file import alone_in
@@ -109,27 +110,12 @@ def command(
         )
     experiment = find_experiment(name)
     place = _place(output, jobs, device)
-    terms = Terms(seeds or experiment.num_seeds, data, shorten or 1.0)
+    terms = Terms(seeds or experiment.num_seeds, data, epochs or 0)
     path = output / "results" / f"{name}.json"
     with alone_in(output):
         _carry_out(experiment, terms, place, path, budget=budget, quiet=quiet)
     _print(path, as_json=json)
     note(f"{path}; as a page: alexnet report {shlex.quote(str(path))}", quiet=quiet)
-
-
-def _require_possible(budget: float | None, shorten: float | None) -> None:
-    from alexnet_cli.errors import UsageError
-
-    if budget is not None and shorten is not None:
-        raise UsageError(
-            "--budget and --shorten both say how long the training is", hint="leave one out"
-        )
-    if shorten is not None and not LEAST_SHARE <= shorten <= 1:
-        raise UsageError(
-            f"--shorten {shorten:g} is no share of {LEAST_SHARE} to 1", hint="use --shorten 0.1"
-        )
-    if budget is not None and not math.isfinite(budget):
-        raise UsageError(f"--budget {budget} is no number of minutes", hint="use --budget 60")
 
 
 def _place(output: Path, jobs: int | None, device: str) -> "Place":
@@ -153,7 +139,7 @@ def _carry_out(
     """Do what is missing, and keep the result after each run."""
     from dataclasses import replace
 
-    from alexnet_cli.reproduce.budget import affordable_share
+    from alexnet_cli.reproduce.budget import affordable_epochs
     from alexnet_cli.reproduce.carry_out import carry_out
     from alexnet_cli.reproduce.crew import Crew
     from alexnet_cli.reproduce.result import go_on_with, new_result
@@ -161,17 +147,17 @@ def _carry_out(
 
     earlier = read_result(path) if path.exists() else None
     if budget is not None and earlier is not None:  # what was begun keeps its length
-        terms = replace(terms, share=earlier.terms.share)
-        note(f"{path} was begun at {terms.share} of the published epochs", quiet=quiet)
+        terms = replace(terms, most_epochs=earlier.terms.most_epochs)
     elif budget is not None:
         note(f"timing the networks, to fit their training into {budget:g} minutes", quiet=quiet)
-        terms = replace(terms, share=affordable_share(experiment, terms, place, minutes=budget))
+        most_epochs = affordable_epochs(experiment, terms, place, minutes=budget)
+        terms = replace(terms, most_epochs=most_epochs)
     result = new_result(experiment.name, terms)
     if earlier is not None:
         result = go_on_with(earlier, experiment.name, terms, path)
         note(f"{path} has {len(result.runs)} runs already", quiet=quiet)
-    if terms.is_shortened:
-        note(f"training is shortened to {terms.share} of the published epochs", quiet=quiet)
+    if terms.most_epochs:
+        note(f"training that is longer is shortened to {terms.most_epochs} epochs", quiet=quiet)
     write_result(path, result)  # so that the same command goes on with the same terms
     crew = Crew(place, lambda line: note(line, quiet=quiet))
     carry_out(result, terms.num_seeds, crew, lambda now: write_result(path, now))

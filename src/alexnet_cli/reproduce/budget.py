@@ -1,5 +1,6 @@
 """How much of a protocol fits into a number of minutes, by the speed of this machine."""
 
+import bisect
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,53 +25,57 @@ _OTHER_TIME = 1.1
 """Start, validation and test, as a factor of the time in training."""
 
 
-def affordable_share(
-    experiment: Experiment, terms: Terms, place: Place, *, minutes: float
-) -> float:
-    """Return the share of the published epochs that fits, at most 1, rounded down to two digits.
+def affordable_epochs(experiment: Experiment, terms: Terms, place: Place, *, minutes: float) -> int:
+    """Return to how many epochs longer training must be shortened to fit; 0: all of it fits.
 
     Each network is timed on drawn images, as many runs at once as later on. Runs that end early,
     as those of a search do, leave some of the time.
 
     Args:
         experiment: The experiment.
-        terms: Its seeds and data; the share in it does not count.
+        terms: Its seeds and data; what is shortened in it does not count.
         place: Where it will be carried out.
         minutes: The time there is.
 
     Raises:
         UsageError: Not even an epoch of each run fits.
     """
-    terms = replace(terms, share=1.0)
+    terms = replace(terms, most_epochs=0)
     runs = [*plan_search(experiment, terms), *plan_seeds(experiment, terms, {})]
     at_once = place.at_once(len(runs))
     place = replace(place, jobs=at_once)
     image_seconds = {arm.name: _image_seconds(experiment, arm, place) for arm in experiment.arms}
     num_images = _num_images(terms)
-    seconds = [run.config.epochs * num_images * image_seconds[run.arm] for run in runs]
-    share = share_that_fits(seconds, at_once=at_once, minutes=minutes)
-    shortest = min(run.config.epochs for run in runs)
-    if share * shortest < 1:
-        needed = math.ceil(minutes / share / shortest)
+    lengths = [(run.config.epochs, num_images * image_seconds[run.arm]) for run in runs]
+    most_epochs = epochs_that_fit(lengths, at_once=at_once, minutes=minutes)
+    if most_epochs == 0:
+        needed = math.ceil(_minutes(lengths, 1, at_once=at_once))
         raise UsageError(
-            f"{len(runs)} runs of at least an epoch do not fit into {minutes:g} minutes here",
+            f"an epoch of each of {len(runs)} runs does not fit into {minutes:g} minutes here",
             hint=f"give it more, --budget {needed}, or fewer --seeds",
         )
-    return share
+    return 0 if most_epochs >= max(epochs for epochs, _ in lengths) else most_epochs
 
 
-def share_that_fits(seconds: Sequence[float], *, at_once: int, minutes: float) -> float:
-    """Return the share of the runs that fits, at most 1, rounded down to two digits.
+def epochs_that_fit(lengths: Sequence[tuple[int, float]], *, at_once: int, minutes: float) -> int:
+    """Return to how many epochs runs may be shortened at most; their longest, where all fits.
 
     Args:
-        seconds: What each run takes, as one of so many at once.
+        lengths: Of each run: its epochs, and the seconds of one as one of so many at once.
         at_once: Runs at once.
         minutes: The time there is.
     """
-    whole = max(sum(seconds) / at_once, *seconds) * _OTHER_TIME
-    share = min(1.0, 60 * minutes / whole)
-    digits = 10.0 ** (1 - math.floor(math.log10(share)))
-    return math.floor(share * digits) / digits
+    longest = max(epochs for epochs, _ in lengths)
+    fitting = range(1, longest + 1)
+    return bisect.bisect_right(
+        fitting, minutes, key=lambda n: _minutes(lengths, n, at_once=at_once)
+    )
+
+
+def _minutes(lengths: Sequence[tuple[int, float]], most_epochs: int, *, at_once: int) -> float:
+    """Return what runs take that are shortened to so many epochs: the longest one at least."""
+    seconds = [min(epochs, most_epochs) * each for epochs, each in lengths]
+    return max(sum(seconds) / at_once, *seconds) * _OTHER_TIME / 60
 
 
 def _image_seconds(experiment: Experiment, arm: Arm, place: Place) -> float:

@@ -107,7 +107,7 @@ def choose_rates(experiment: Experiment, result: Result) -> dict[str, float]:
                 f"{arm.name} reached 25 % training error with none of the rates "
                 + ", ".join(f"{run.learning_rate:g}" for run in own),
                 hint=f"train longer: alexnet reproduce {experiment.name} --output FOLDER"
-                if result.terms.is_shortened
+                if result.terms.most_epochs
                 else None,
                 code="not_reached",
             )

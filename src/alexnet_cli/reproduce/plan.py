@@ -13,7 +13,7 @@ from alexnet_cli.config import Init, InputScaling, Recipe, Schedule, TrainConfig
 from alexnet_cli.errors import UsageError
 from alexnet_cli.networks import switch_flag
 from alexnet_cli.recipes import adapted, recipe_settings
-from alexnet_cli.reproduce.experiment import Arm, Experiment, Measure
+from alexnet_cli.reproduce.experiment import Arm, Claim, Experiment, Measure
 
 SEARCH_SEED = 0
 """Of the runs that choose a rate; those that count have the seeds from 1 on."""
@@ -85,12 +85,12 @@ class Terms:
     Attributes:
         num_seeds: Seeds of each arm, from 1 on.
         data: Dataset.
-        share: Of the published number of epochs; 1: the whole protocol.
+        most_epochs: A published training that is longer is shortened to so many; 0: none is.
     """
 
     num_seeds: int
     data: str = DATA[0]
-    share: float = 1.0
+    most_epochs: int = 0
 
     @property
     def is_trial(self) -> bool:
@@ -100,14 +100,13 @@ class Terms:
     def command(self, experiment: str) -> str:
         """Return what carries an experiment out on these terms."""
         data = ["--data", self.data] if self.is_trial else []
-        shortened = ["--shorten", f"{self.share!r}"] if self.is_shortened else []
+        epochs = ["--epochs", str(self.most_epochs)] if self.most_epochs else []
         seeds = ["--seeds", str(self.num_seeds)]
-        return shlex.join(["alexnet", "reproduce", experiment, *data, *shortened, *seeds])
+        return shlex.join(["alexnet", "reproduce", experiment, *data, *epochs, *seeds])
 
-    @property
-    def is_shortened(self) -> bool:
-        """Whether the protocol is not the published one."""
-        return self.share < 1
+    def shortens(self, num_epochs: int) -> bool:
+        """Whether a training of so many epochs is shortened."""
+        return 0 < self.most_epochs < num_epochs
 
 
 def plan_search(experiment: Experiment, terms: Terms) -> list[PlannedRun]:
@@ -155,26 +154,33 @@ def plan_run(
         settings |= {"data": terms.data, **TRIAL}
     if rate is not None:
         settings["learning_rate"] = rate
-    if terms.is_shortened:
-        settings |= _shortened(_configure(settings), terms.share)
+    published = _configure(settings)
+    if terms.shortens(published.epochs):
+        settings |= _shortened(published, terms.most_epochs)
     settings["seed"] = seed
     return PlannedRun(arm.name, settings, _configure(settings), experiment.measures_of(arm))
 
 
-def _shortened(config: TrainConfig, share: float) -> dict[str, int]:
+def _shortened(config: TrainConfig, epochs: int) -> dict[str, int]:
     """Return fewer epochs, and as much less patience where the rate waits for a plateau.
 
     The epochs of a schedule in stages are shortened with them (`recipes.adapted`).
     """
-    settings = {"epochs": max(1, round(config.epochs * share))}
-    if config.schedule is Schedule.PLATEAU:
-        settings["patience"] = max(1, round(config.patience * share))
-    return settings
+    if config.schedule is not Schedule.PLATEAU:
+        return {"epochs": epochs}
+    return {"epochs": epochs, "patience": max(1, round(config.patience * epochs / config.epochs))}
 
 
 def num_epochs_published(experiment: Experiment, arm: Arm) -> int:
     """Return the epochs of an arm's whole protocol."""
     return plan_run(experiment, arm, Terms(1), seed=1).config.epochs
+
+
+def is_shortened(experiment: Experiment, claim: Claim, terms: Terms) -> bool:
+    """Whether a claim is held against a training that is shorter than the published one."""
+    names = {side.arm for side in claim.sides}
+    arms = [arm for arm in experiment.arms if arm.name in names]
+    return any(terms.shortens(num_epochs_published(experiment, arm)) for arm in arms)
 
 
 def _configure(settings: Mapping[str, Any]) -> TrainConfig:

@@ -123,7 +123,7 @@ class Result(_Record):
 
     Attributes:
         experiment: Its name.
-        terms: Seeds, dataset, share of the protocol.
+        terms: Seeds, dataset, longest training.
         searched: Runs that chose the rates.
         rates: The rates chosen, by arm.
         runs: The runs that count.
@@ -182,7 +182,11 @@ def go_on_with(earlier: Result, experiment: str, asked: Terms, path: Path) -> Re
         UsageError: The file is of another experiment, dataset or length of training.
     """
     own = earlier.terms
-    if (earlier.experiment, own.data, own.share) != (experiment, asked.data, asked.share):
+    if (earlier.experiment, own.data, own.most_epochs) != (
+        experiment,
+        asked.data,
+        asked.most_epochs,
+    ):
         raise UsageError(
             f"{path} has a result of other terms: {earlier.command}",
             hint="go on with it by that command, or begin another: --output FOLDER",

@@ -15,6 +15,7 @@ from alexnet_cli.errors import AlexnetError, TrainingError
 from alexnet_cli.files import atomic_write, writing_error
 from alexnet_cli.reproduce.catalog import find_experiment
 from alexnet_cli.reproduce.judgement import Judged, judged
+from alexnet_cli.reproduce.plan import is_shortened
 from alexnet_cli.reproduce.result import LOG_COLUMNS, Result
 
 KIND, SCHEMA_VERSION = "reproduction", 1
@@ -27,10 +28,15 @@ def to_document(result: Result) -> dict[str, Any]:
         "kind": KIND,
         "schema_version": SCHEMA_VERSION,
         "command": result.command,
-        "is_shortened": result.terms.is_shortened,
         "is_trial": result.terms.is_trial,
         **result.model_dump(mode="json"),
-        "claims": [_claim_document(each) for each in judged(experiment, result)],
+        "claims": [
+            {
+                **_claim_document(each),
+                "is_shortened": is_shortened(experiment, each.claim, result.terms),
+            }
+            for each in judged(experiment, result)
+        ],
         "log_columns": LOG_COLUMNS,
     }
 

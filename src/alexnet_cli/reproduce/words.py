@@ -2,6 +2,7 @@
 
 from alexnet_cli.reproduce.experiment import Claim, Experiment, Form, Measure
 from alexnet_cli.reproduce.judgement import Judged, judged
+from alexnet_cli.reproduce.plan import is_shortened
 from alexnet_cli.reproduce.result import FinishedRun, Provenance, Result
 
 HEADINGS = ("claim", "published", "here", "95 %", "seeds", "verdict")
@@ -9,10 +10,10 @@ HEADINGS = ("claim", "published", "here", "95 %", "seeds", "verdict")
 
 def claim_rows(experiment: Experiment, result: Result) -> list[tuple[str, ...]]:
     """Return a row of `HEADINGS` for each claim."""
-    return [_row(each, result) for each in judged(experiment, result)]
+    return [_row(experiment, each, result) for each in judged(experiment, result)]
 
 
-def _row(each: Judged, result: Result) -> tuple[str, ...]:
+def _row(experiment: Experiment, each: Judged, result: Result) -> tuple[str, ...]:
     claim, found = each.claim, each.estimate
     here = "–" if found.mean is None else shown(claim, found.mean)
     if found.spread is not None:
@@ -25,7 +26,7 @@ def _row(each: Judged, result: Result) -> tuple[str, ...]:
     if found.num_unreached:
         seeds += f" ({found.num_unreached} not reached)"
     trial = ", on drawn images" if result.terms.is_trial else ""
-    shortened = ", shortened" if result.terms.is_shortened else ""
+    shortened = ", shortened" if is_shortened(experiment, claim, result.terms) else ""
     return (
         claim.text, claim.published or "–", here, interval, seeds,
         f"{each.verdict}{shortened}{trial}",
@@ -48,8 +49,8 @@ def how(experiment: Experiment, result: Result) -> str:
     has_ratio = any(claim.form is Form.RATIO for claim in experiment.claims)
     mean = "Geometric mean" if has_ratio else "Mean"
     parts = [f"{mean} ± standard deviation over seeds", result.terms.data]
-    if result.terms.is_shortened:
-        parts.append(f"shortened: {result.terms.share} of the published epochs")
+    if result.terms.most_epochs:
+        parts.append(f"longer training shortened to {result.terms.most_epochs} epochs")
     parts += [f"rate of {arm}: {rate:g}" for arm, rate in result.rates.items()]
     return "; ".join([*parts, *sorted({run.provenance.device for run in result.runs})])
 

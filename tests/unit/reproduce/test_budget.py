@@ -1,33 +1,33 @@
 import pytest
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.reproduce.budget import affordable_share, share_that_fits
+from alexnet_cli.reproduce.budget import affordable_epochs, epochs_that_fit
 from alexnet_cli.reproduce.catalog import find_experiment
 from alexnet_cli.reproduce.crew import Place
 from alexnet_cli.reproduce.plan import Terms
 
 
 @pytest.mark.parametrize(
-    ("seconds", "at_once", "minutes", "share"),
+    ("lengths", "at_once", "minutes", "most_epochs"),
     [
-        ([600] * 4, 2, 11, 0.5),  # 20 minutes, and a tenth for the rest
-        ([600] * 4, 2, 1_000, 1.0),
-        ([600] * 4, 2, 22, 1.0),
-        ([600] * 4, 2, 0.1, 0.0045),
-        ([600, 10, 10, 10], 4, 5.5, 0.5),  # the longest run is what it takes
-        ([600], 1, 7.3, 0.66),
+        ([(10, 60)] * 4, 2, 11, 5),  # 20 minutes, and a tenth for the rest
+        ([(10, 60)] * 4, 2, 22.1, 10),
+        ([(10, 60)] * 4, 2, 1_000, 10),
+        ([(10, 60)] * 4, 2, 2, 0),
+        ([(10, 60), (1, 1), (1, 1)], 3, 5.6, 5),  # the longest run is what it takes
+        ([(10, 60), (100, 60)], 1, 66.1, 50),  # the short one stays whole
+        ([(10, 60)], 1, 7.8, 7),
     ],
 )
-def test_what_fits(seconds, at_once, minutes, share):
-    assert share_that_fits(seconds, at_once=at_once, minutes=minutes) == pytest.approx(share)
+def test_what_fits(lengths, at_once, minutes, most_epochs):
+    assert epochs_that_fit(lengths, at_once=at_once, minutes=minutes) == most_epochs
 
 
 @pytest.mark.slow
 def test_networks_are_timed_here(tmp_path):
     relu, place = find_experiment("relu"), Place(tmp_path / "runs", 2, "cpu")
-    share = affordable_share(relu, Terms(1, data="shapes"), place, minutes=10)
-    assert 0 < share <= 1
-    with pytest.raises(UsageError, match=r"do not fit into 0\.01 minutes") as error:
-        affordable_share(relu, Terms(1, data="shapes"), place, minutes=0.01)
-    assert "--budget" in error.value.hint
+    with pytest.raises(UsageError, match=r"does not fit into 0\.01 minutes") as error:
+        affordable_epochs(relu, Terms(1, data="shapes"), place, minutes=0.01)
+    needed = float(error.value.hint.partition("--budget ")[2].partition(",")[0])
+    assert 0 < needed < 60
     assert not place.runs.exists()

@@ -21,12 +21,12 @@ def test_the_fastest_rate_is_taken_and_the_smaller_of_equals():
     assert choose_rates(RELU, result) == {"relu": 0.003, "tanh": 0.01}
 
 
-@pytest.mark.parametrize("share", [1.0, 0.1])
-def test_with_no_rate_that_reaches_it_there_is_no_result(share):
+@pytest.mark.parametrize("most_epochs", [0, 4])
+def test_with_no_rate_that_reaches_it_there_is_no_result(most_epochs):
     searched = [finished("relu", 0, epochs=4.0), finished("tanh", 0, epochs=None)]
     with pytest.raises(TrainingError, match="tanh reached 25 % training error with none") as error:
-        choose_rates(RELU, result_of("relu", searched=searched, share=share))
-    assert (error.value.hint is None) == (share == 1)
+        choose_rates(RELU, result_of("relu", searched=searched, most_epochs=most_epochs))
+    assert (error.value.hint is None) == (most_epochs == 0)
 
 
 def test_a_rate_is_given_up_when_it_cannot_win_any_more():

@@ -11,13 +11,14 @@ from alexnet_cli.reproduce.experiment import Measure
 from alexnet_cli.reproduce.plan import (
     DATA,
     Terms,
+    is_shortened,
     num_epochs_published,
     plan_run,
     plan_search,
     plan_seeds,
 )
 
-TERMS = [Terms(2), Terms(1, share=0.1), Terms(1, data="shapes")]
+TERMS = [Terms(2), Terms(1, most_epochs=14), Terms(1, data="shapes")]
 
 
 def all_runs(terms):
@@ -91,8 +92,19 @@ def test_a_shortened_protocol_keeps_its_shape():
     ladder = find_experiment("ladder")
     arm = next(arm for arm in ladder.arms if arm.name == "13pct")
     assert num_epochs_published(ladder, arm) == 160
-    config = plan_run(ladder, arm, Terms(1, share=0.1), seed=1).config
+    config = plan_run(ladder, arm, Terms(1, most_epochs=16), seed=1).config
     assert (config.epochs, config.stages) == (16, (14, 15))
+
+
+def test_only_longer_training_is_shortened():
+    ladder, cifar90 = find_experiment("ladder"), find_experiment("cifar90")
+    terms = Terms(1, most_epochs=20)
+    epochs = {run.arm: run.config.epochs for run in plan_seeds(ladder, terms, {})}
+    assert epochs == {"80sec": 10} | dict.fromkeys([arm.name for arm in ladder.arms[1:]], 20)
+    marks = [is_shortened(ladder, claim, terms) for claim in ladder.claims]
+    assert marks == [False, True, True, True, True, True]
+    config = plan_seeds(cifar90, Terms(1, most_epochs=45), {})[0].config
+    assert (config.epochs, config.patience) == (45, 4)  # of 90 and 8
 
 
 def test_claims_are_about_arms_that_there_are():

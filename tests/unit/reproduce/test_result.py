@@ -49,7 +49,7 @@ def test_more_seeds_add_and_fewer_leave(asked, kept):
 
 @pytest.mark.parametrize(
     ("experiment", "terms"),
-    [("relu", Terms(3, data="shapes")), ("relu", Terms(3, share=0.5)), ("lrn", Terms(3))],
+    [("relu", Terms(3, data="shapes")), ("relu", Terms(3, most_epochs=4)), ("lrn", Terms(3))],
 )
 def test_other_terms_do_not_overwrite(experiment, terms):
     with pytest.raises(UsageError, match="alexnet reproduce relu --seeds 3") as error:
@@ -57,7 +57,6 @@ def test_other_terms_do_not_overwrite(experiment, terms):
     assert "--output" in error.value.hint
 
 
-def test_the_command_has_all_terms_to_the_last_digit():
-    terms = Terms(2, data="shapes", share=1 / 3)
-    command = terms.command("lrn")
-    assert command == ("alexnet reproduce lrn --data shapes --shorten 0.3333333333333333 --seeds 2")
+def test_the_command_has_all_terms():
+    terms = Terms(2, data="shapes", most_epochs=4)
+    assert terms.command("lrn") == "alexnet reproduce lrn --data shapes --epochs 4 --seeds 2"

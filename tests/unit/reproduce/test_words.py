@@ -27,9 +27,9 @@ def test_what_people_read():
 
 
 def test_a_verdict_says_what_it_is_about():
-    short = result_of("relu", relu_runs(), share=0.1, data="shapes")
+    short = result_of("relu", relu_runs(), most_epochs=4, data="shapes")
     assert {row[-1] for row in claim_rows(RELU, short)} == {"agrees, shortened, on drawn images"}
-    assert "shortened: 0.1 of the published epochs" in how(RELU, short)
+    assert "longer training shortened to 4 epochs" in how(RELU, short)
 
 
 def test_seeds_that_did_not_get_there_are_counted():
