@@ -114,7 +114,7 @@ def plan_search(experiment: Experiment, terms: Terms) -> list[PlannedRun]:
 
     The middle rates come first: they are the likeliest, and the others can then stop early.
     """
-    rates = experiment.rates if terms.data != TRIAL_DATA else experiment.rates[-TRIAL_RATES:]
+    rates = experiment.rates[-TRIAL_RATES:] if terms.is_trial else experiment.rates
     middle = (len(rates) - 1) / 2
     order = sorted(rates, key=lambda rate: abs(rates.index(rate) - middle))
     return [
@@ -150,7 +150,7 @@ def plan_run(
         UsageError: The settings do not go together, as with other data than the experiment's.
     """
     settings = dict(arm.settings)
-    if terms.data == TRIAL_DATA:
+    if terms.is_trial:
         settings |= {"data": terms.data, **TRIAL}
     if rate is not None:
         settings["learning_rate"] = rate
