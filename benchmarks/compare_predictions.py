@@ -1,7 +1,7 @@
 """Compare two files of `alexnet evaluate --predictions`, as of one and of ten views of one run.
 
-`python -m benchmarks.compare_predictions one.csv ten.csv` prints the gain with its 95 % interval and
-McNemar's exact test; `evaluate A B` does so for two models with the same number of views.
+`python -m benchmarks.compare_predictions one.csv ten.csv` prints the gain with its 95 % interval
+and McNemar's exact test; `evaluate A B` does so for two models with the same number of views.
 """
 
 import csv

@@ -182,11 +182,7 @@ def go_on_with(earlier: Result, experiment: str, asked: Terms, path: Path) -> Re
         UsageError: The file is of another experiment, dataset or length of training.
     """
     own = earlier.terms
-    if (earlier.experiment, own.data, own.most_epochs) != (
-        experiment,
-        asked.data,
-        asked.most_epochs,
-    ):
+    if earlier.experiment != experiment or replace(own, num_seeds=asked.num_seeds) != asked:
         raise UsageError(
             f"{path} has a result of other terms: {earlier.command}",
             hint="go on with it by that command, or begin another: --output FOLDER",
