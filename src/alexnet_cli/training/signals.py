@@ -13,8 +13,9 @@ class StopRequest:
     """While entered, the first signal only sets `signal_number`; a second one acts at once.
 
     Args:
-        once: Whether further signals are ignored instead, to the end of the process: one of
-            several is signalled again by its launcher as soon as the first of them has ended.
+        once: Whether further signals are ignored instead, and all of them once an error ends this,
+            to the end of the process: one of several is signalled by its launcher as soon as the
+            first of them has ended.
     """
 
     def __init__(self, *, once: bool = False) -> None:
@@ -32,7 +33,8 @@ class StopRequest:
         return self
 
     def __exit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
-        if self._once and self.signal_number is not None:
+        if self._once and (exc_type is not None or self.signal_number is not None):
+            self._set(signal.SIG_IGN)  # this process has yet to say why it ends
             return
         for number, handler in self._previous.items():
             signal.signal(number, handler)
@@ -40,5 +42,8 @@ class StopRequest:
     def note(self, number: int, _frame: FrameType | None = None) -> None:
         """Take a signal, or another process's word that there was one."""
         self.signal_number = number
-        for each in self._previous:
-            signal.signal(each, signal.SIG_IGN if self._once else signal.SIG_DFL)
+        self._set(signal.SIG_IGN if self._once else signal.SIG_DFL)
+
+    def _set(self, handler: signal.Handlers) -> None:
+        for number in self._previous:
+            signal.signal(number, handler)

@@ -1,5 +1,6 @@
 import dataclasses
 import signal
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -134,15 +135,26 @@ def test_batch_normalisation_is_not_divided(num_ranks, micro_batch_size):
     require_whole_batches(whole, network, num_ranks=1)
 
 
+@pytest.fixture
+def same_handlers_after() -> Iterator[None]:
+    handlers = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT,
+                                                          signal.SIGHUP)}  # fmt: skip
+    yield
+    for each, handler in handlers.items():
+        signal.signal(each, handler)
+
+
+@pytest.mark.usefixtures("same_handlers_after")
 def test_a_rank_ignores_further_signals():
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        with StopRequest(once=True) as stop:
-            signal.raise_signal(signal.SIGTERM)
-            signal.raise_signal(signal.SIGTERM)  # would end the test otherwise
-            assert stop.signal_number == signal.SIGTERM
-        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, before if number == signal.SIGTERM else signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    with StopRequest(once=True) as stop:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)  # would end the test otherwise
+        assert stop.signal_number == signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+
+
+@pytest.mark.usefixtures("same_handlers_after")
+def test_a_rank_that_fails_ignores_signals_until_it_has_said_why():
+    with pytest.raises(RuntimeError), StopRequest(once=True):
+        raise RuntimeError
+    signal.raise_signal(signal.SIGTERM)  # would end the test otherwise
