@@ -54,7 +54,7 @@ _RELU = Experiment(
     source="the paper, figure 1",
     arms=tuple(
         Arm(activation, _cuda_convnet("19pct", activation=activation, schedule=Schedule.CONSTANT,
-                                      weight_decay=0.0, epochs=40))
+                                      weight_decay=0.0, epochs=60))
         for activation in Activation
     ),
     claims=(
