@@ -26,8 +26,10 @@ what came out. Stopped, it goes on with the same command.
 - **Interval**: 95 % of the mean over seeds, by Student's t; of a difference or a ratio, over the
   pairs of one seed, which share the images held out. The test images are the same in all.
 - **Verdict**: *agrees* where the whole interval is among the numbers with which the claim holds,
-  *differs* where none of it is, *not decided* where a part is, or where there is one seed. A
-  published error counts as met within one point: it is of one run and rounded to a percent.
+  *differs* where none of it is, *not decided* where a part is, where there is one seed, or where a
+  seed never got to what is counted. A published error counts as met within one point: it is of one
+  run and rounded to a percent. That something lowers the error is about the direction alone; the
+  published size stands beside it.
 - **Shortened**: fewer epochs than published, and in proportion those at which the rate drops or for
   which it waits. Such a verdict is about the shorter training, not about the published one.
 

@@ -1,6 +1,7 @@
 """Results as they would come from runs, made by hand."""
 
-from alexnet_cli.reproduce.plan import Terms
+from alexnet_cli.reproduce.catalog import find_experiment
+from alexnet_cli.reproduce.plan import Terms, plan_run
 from alexnet_cli.reproduce.result import FinishedRun, TestResult, new_result
 
 PROVENANCE = {
@@ -25,7 +26,7 @@ def finished(arm, seed, *, epochs=None, error=None, views=1, key="", rate=0.01, 
     return FinishedRun(
         arm=arm,
         seed=seed,
-        key=key or f"{arm}-{seed}-{rate}",
+        key=key,
         command="alexnet train",
         learning_rate=rate,
         epochs=3,
@@ -38,9 +39,22 @@ def finished(arm, seed, *, epochs=None, error=None, views=1, key="", rate=0.01, 
 
 
 def result_of(name, runs=(), *, num_seeds=3, rates=None, searched=(), **terms):
-    """A result of an experiment."""
-    empty = new_result(name, Terms(num_seeds, **terms))
-    update = {"runs": tuple(runs), "rates": rates or {}, "searched": tuple(searched)}
+    """A result of an experiment, each run with the key of what is planned for it."""
+    experiment, empty = find_experiment(name), new_result(name, Terms(num_seeds, **terms))
+    if rates is None and experiment.rates:
+        rates = {run.arm: run.learning_rate for run in runs}
+
+    def keyed(run):
+        arm = next(each for each in experiment.arms if each.name == run.arm)
+        rate = run.learning_rate if experiment.rates else None
+        planned = plan_run(experiment, arm, empty.terms, seed=run.seed, rate=rate)
+        return run.model_copy(update={"key": run.key or planned.key})
+
+    update = {
+        "runs": tuple(map(keyed, runs)),
+        "rates": rates or {},
+        "searched": tuple(map(keyed, searched)),
+    }
     return empty.model_copy(update=update)
 
 

@@ -26,15 +26,17 @@ EXAMPLES = (
 _COLUMNS = ("layer", "output", "k/s/p/g", "parameters", "MACs", "sees", "memory", "paper")
 _DISPENSABLE = ("memory", "sees")  # on a narrow console, the first one first
 
-_OWN_START = (("alexnet_cli.networks", "_protocol"),)  # cuda-convnet's
-_OTHER_START = (
-    ("alexnet_cli.models.init", "init_he"),
+# Where the code says how training differs from the paper's: any, with crops, with cuda-convnet's
+# protocol, without it.
+_ANY = (
     ("alexnet_cli.training.prepare", "_scaling"),
-)
-_TRAINING = (  # where the code says how training differs from the paper's
-    ("alexnet_cli.data.batches", "TrainingBatches"),
-    ("alexnet_cli.data.batches", "EpochDraw"),
     ("alexnet_cli.training.optimizer", "set_rate"),
+)
+_CROPS = (("alexnet_cli.data.batches", "TrainingBatches"),)
+_PROTOCOL = (("alexnet_cli.networks", "_protocol"),)
+_PAPER = (
+    ("alexnet_cli.models.init", "init_he"),
+    ("alexnet_cli.data.batches", "EpochDraw"),
     ("alexnet_cli.training.schedule", "count_drops"),
 )
 
@@ -102,8 +104,9 @@ def command(
         "training": paper_notes(
             getattr(importlib.import_module(module), thing)
             for module, thing in (
-                *(_OWN_START if facts.protocol else _OTHER_START),
-                *_TRAINING,
+                *(_PROTOCOL if facts.protocol else _PAPER),
+                *(_CROPS if own_px < facts.image_size_px else ()),
+                *_ANY,
             )
         ),
     }

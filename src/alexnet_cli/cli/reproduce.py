@@ -146,8 +146,9 @@ def _carry_out(
     from alexnet_cli.reproduce.result_file import read_result, write_result
 
     earlier = read_result(path) if path.exists() else None
-    if budget is not None and earlier is not None:  # what was begun keeps its length
+    if budget is not None and earlier is not None:
         terms = replace(terms, most_epochs=earlier.terms.most_epochs)
+        note("what was begun keeps its length, whatever the --budget", quiet=quiet)
     elif budget is not None:
         note(f"timing the networks, to fit their training into {budget:g} minutes", quiet=quiet)
         most_epochs = affordable_epochs(experiment, terms, place, minutes=budget)
@@ -199,14 +200,12 @@ def _list(*, as_json: bool) -> None:
 
     from alexnet_cli.cli.console import stdout_console
 
-    table = Table(caption="epochs: of the whole training of each network, once for each seed")
-    for heading in ("name", "question", "source", "networks", "epochs", "seeds"):
-        table.add_column(heading)
+    table = Table(caption="networks: with the epochs of the whole training, once for each seed")
+    for heading in ("name", "question", "source", "networks", "seeds"):
+        table.add_column(heading, no_wrap=heading == "networks")
     for each in EXPERIMENTS.values():
-        entry = _entry(each)
-        networks, epochs = entry["networks"].keys(), entry["networks"].values()
-        table.add_row(each.name, each.title, each.source, "\n".join(networks),
-                      "\n".join(map(str, epochs)), str(each.num_seeds))  # fmt: skip
+        networks = (f"{name}: {epochs}" for name, epochs in _entry(each)["networks"].items())
+        table.add_row(each.name, each.title, each.source, "\n".join(networks), str(each.num_seeds))
     stdout_console().print(table)
 
 

@@ -28,11 +28,9 @@ def carry_out(result: Result, num_seeds: int, crew: Crew, keep: Callable[[Result
     state = _State(result, keep)
     if experiment.rates:
         search = plan_search(experiment, result.terms)
-        state.drop_others(search=search)
         crew.carry_out(state.result.missing(search), is_enough=state.is_settled, keep=state.add)
         state.set_rates(choose_rates(experiment, state.result))
     all_seeds = plan_seeds(experiment, result.terms, state.result.rates)
-    state.drop_others(seeds=all_seeds)
     seeds = [run for run in all_seeds if run.seed <= num_seeds]
     crew.carry_out(state.result.missing(seeds), is_enough=_is_reached, keep=state.add)
     return state.result
@@ -48,17 +46,6 @@ class _State:
         self.result = self.result.with_run(run)
         self._keep(self.result)
 
-    def drop_others(
-        self, *, search: Sequence[PlannedRun] = (), seeds: Sequence[PlannedRun] = ()
-    ) -> None:
-        """Leave out what is of settings that are not planned any more."""
-        if search:
-            self.result = self.result.model_copy(
-                update={"searched": _planned(self.result.searched, search)}
-            )
-        if seeds:
-            self.result = self.result.model_copy(update={"runs": _planned(self.result.runs, seeds)})
-
     def set_rates(self, rates: Mapping[str, float]) -> None:
         self.result = self.result.model_copy(update={"rates": rates})
         self._keep(self.result)
@@ -67,13 +54,6 @@ class _State:
         """Whether a rate has reached the training error, or cannot be the fastest any more."""
         is_hopeless = not could_be_faster(run.arm, len(history), self.result.searched)
         return _is_reached(run, history) or is_hopeless
-
-
-def _planned(
-    ended: Sequence[FinishedRun], planned: Sequence[PlannedRun]
-) -> tuple[FinishedRun, ...]:
-    known = {(run.arm, run.key) for run in planned}
-    return tuple(run for run in ended if (run.arm, run.key) in known)
 
 
 def could_be_faster(arm: str, num_epochs: int, searched: Sequence[FinishedRun]) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from pydantic import ValidationError
 
 from alexnet_cli.config import TrainConfig
 from alexnet_cli.errors import CheckpointError, TrainingError
@@ -26,7 +28,8 @@ from alexnet_cli.training.checkpoint import Checkpoint, EpochRow
 from alexnet_cli.training.retention import newest_checkpoint
 
 _LOOK_SECONDS = 0.5
-_DIVERGED = "not_finite"
+_DIVERGED, _BUSY = "not_finite", "run_busy"
+_WAIT = "wait for it, or end it"
 _KEPT_VARIABLE = "ALEXNET_HOME"
 
 History = Sequence[EpochRow]
@@ -80,6 +83,7 @@ class OneRun:
     def _train(self, run: PlannedRun, folder: RunFolder, is_enough: IsEnough) -> None:
         """Train to the end, or until it is enough."""
         if folder.has_checkpoint():
+            folder.metrics_csv.unlink(missing_ok=True)  # of epochs that may not be saved
             begin = ["--resume", str(folder.path), "--allow-drift"]  # the provenance says so
         else:
             _remove_unsaved(folder)
@@ -122,6 +126,8 @@ class OneRun:
             error = _error_in(stderr)
             message = error.get("message", f"evaluate ended with status {process.returncode}")
             raise _failed(run, folder, message, error)
+        for warning in stderr.splitlines():  # as that the best checkpoint is damaged
+            self._told(f"{run.label}: {warning}")
         found = json.loads(stdout)
         return TestResult(
             num_views=num_views,
@@ -178,23 +184,34 @@ def _saved_history(run: PlannedRun, folder: RunFolder) -> History:
     """Return the epochs of the newest whole checkpoint: what a run has for certain.
 
     Raises:
-        TrainingError: The folder is of a run with other settings.
+        TrainingError: The folder is of a run with other settings, or all of it is damaged.
     """
     try:
         checkpoint = newest_checkpoint(folder.checkpoints)
-    except CheckpointError:
-        return ()  # nothing is saved, or nothing whole
+    except CheckpointError as error:
+        if not folder.has_checkpoint():
+            return ()
+        raise _unusable(folder, error.message, code=error.code) from error
     _require_settings(run, folder, checkpoint)
     return checkpoint.state.history
 
 
 def _require_settings(run: PlannedRun, folder: RunFolder, checkpoint: Checkpoint) -> None:
-    if TrainConfig(**checkpoint.config) != run.config:
-        raise TrainingError(
-            f"the run {folder.path} has other settings than its name says",
-            hint=f"move it away: mv {folder.path} {folder.path}-other",
-            code="config_differs",
-        )
+    try:
+        is_same = TrainConfig(**checkpoint.config) == run.config
+    except ValidationError:  # of a version with other settings
+        is_same = False
+    if not is_same:
+        raise _unusable(folder, "it has other settings than its name says", code="config_differs")
+
+
+def _unusable(folder: RunFolder, reason: str, *, code: str) -> TrainingError:
+    path = shlex.quote(str(folder.path))
+    return TrainingError(
+        f"the run {folder.path} cannot go on: {reason}",
+        hint=f"move it away, to begin it anew: mv {path} {path}-old",
+        code=code,
+    )
 
 
 def _is_over(run: PlannedRun, history: History, is_enough: IsEnough) -> bool:
@@ -211,8 +228,8 @@ def _remove_unsaved(folder: RunFolder) -> None:
     except Timeout as error:
         raise TrainingError(
             f"another process is training {folder.path}",
-            hint="wait for it, or end it",
-            code="run_busy",
+            hint=_WAIT,
+            code=_BUSY,
         ) from error
 
 
@@ -232,11 +249,11 @@ def _failed(
     run: PlannedRun, folder: RunFolder, message: str, error: dict[str, str]
 ) -> TrainingError:
     hint = error.get("hint", "")
-    return TrainingError(
-        f"the run {folder.path} failed: {message}",
-        hint=f"try it alone: {run.command}" if not hint or "train" in hint else hint,
-        code="run_failed",
-    )
+    if error.get("code") == _BUSY:
+        hint = _WAIT
+    elif not hint or "train" in hint:  # which would leave the experiment
+        hint = f"try it alone: {run.command}"
+    return TrainingError(f"the run {folder.path} failed: {message}", hint=hint, code="run_failed")
 
 
 def _log_row(row: EpochRow) -> LogRow:

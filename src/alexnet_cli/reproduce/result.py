@@ -58,7 +58,7 @@ class Provenance(_Record):
         platform: Operating system.
         images: Which images were trained on, which held out.
         versions: Of the libraries.
-        runs_at_once: Runs that shared the machine.
+        runs_at_once: Runs that shared the machine in the end.
     """
 
     commit: str
@@ -141,6 +141,11 @@ class Result(_Record):
         return self.terms.command(self.experiment)
 
     @property
+    def all_runs(self) -> tuple[FinishedRun, ...]:
+        """Those of the search, then those that count."""
+        return (*self.searched, *self.runs)
+
+    @property
     def values(self) -> Values:
         """What was measured, by side and seed; None where what is counted was not reached."""
         values: dict[Side, dict[int, float | None]] = {}
@@ -153,8 +158,7 @@ class Result(_Record):
 
     def missing(self, runs: Sequence[PlannedRun]) -> list[PlannedRun]:
         """Return the planned runs that have not ended, or were not measured whole."""
-        ended = (*self.searched, *self.runs)
-        return [run for run in runs if not any(each.answers(run) for each in ended)]
+        return [run for run in runs if not any(each.answers(run) for each in self.all_runs)]
 
     def with_run(self, run: FinishedRun) -> "Result":
         """Return the result with one more run, in place of an earlier one of the same settings."""
@@ -185,7 +189,8 @@ def go_on_with(earlier: Result, experiment: str, asked: Terms, path: Path) -> Re
     if earlier.experiment != experiment or replace(own, num_seeds=asked.num_seeds) != asked:
         raise UsageError(
             f"{path} has a result of other terms: {earlier.command}",
-            hint="go on with it by that command, or begin another: --output FOLDER",
+            hint="go on with it by that command and the same --output, or begin another in an "
+            "--output of its own",
         )
     terms = replace(own, num_seeds=max(own.num_seeds, asked.num_seeds))
     return earlier.model_copy(update={"terms": terms})

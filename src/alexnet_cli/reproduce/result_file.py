@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from alexnet_cli.errors import AlexnetError, TrainingError
 from alexnet_cli.files import atomic_write, writing_error
 from alexnet_cli.reproduce.catalog import find_experiment
 from alexnet_cli.reproduce.judgement import Judged, judged
-from alexnet_cli.reproduce.plan import is_shortened
+from alexnet_cli.reproduce.plan import is_shortened, plan_search, plan_seeds
 from alexnet_cli.reproduce.result import LOG_COLUMNS, Result
 
 KIND, SCHEMA_VERSION = "reproduction", 1
@@ -97,7 +98,7 @@ def read_result(path: Path) -> Result:
     """Read a result file. What is derived from the runs is not taken from it.
 
     Raises:
-        AlexnetError: It is none, or damaged.
+        AlexnetError: It is none, damaged, or of another version's experiment.
     """
     try:
         document = json.loads(path.read_bytes())
@@ -115,8 +116,26 @@ def read_result(path: Path) -> Result:
             hint="move it away; the run folders beside it are used again",
             code="result_damaged",
         ) from error
-    find_experiment(result.experiment)
+    _require_planned(path, result)
     return result
+
+
+def _require_planned(path: Path, result: Result) -> None:
+    """Refuse runs of other settings than the experiment's: no claim is about them."""
+    experiment = find_experiment(result.experiment)
+    planned = [
+        *plan_search(experiment, result.terms),
+        *plan_seeds(experiment, result.terms, result.rates),
+    ]
+    known = {(run.arm, run.key) for run in planned}
+    others = [run for run in result.all_runs if (run.arm, run.key) not in known]
+    if others:
+        raise AlexnetError(
+            f"{path} has {len(others)} runs of other settings than this version's {experiment.name}"
+            f", as: {others[0].command}",
+            hint=f"keep it elsewhere: mv {shlex.quote(str(path))} {shlex.quote(f'{path}.old')}",
+            code="result_differs",
+        )
 
 
 def _require_kind(document: Any) -> None:

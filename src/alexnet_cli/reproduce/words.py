@@ -2,7 +2,7 @@
 
 from alexnet_cli.reproduce.experiment import Claim, Experiment, Form, Measure
 from alexnet_cli.reproduce.judgement import Judged, judged
-from alexnet_cli.reproduce.plan import is_shortened
+from alexnet_cli.reproduce.plan import SEARCH_SEED, is_shortened
 from alexnet_cli.reproduce.result import FinishedRun, Provenance, Result
 
 HEADINGS = ("claim", "published", "here", "95 %", "seeds", "verdict")
@@ -62,11 +62,11 @@ def run_headings(experiment: Experiment) -> tuple[str, ...]:
 
 
 def run_rows(experiment: Experiment, result: Result) -> list[tuple[str, ...]]:
-    """Return a row for each run that counts."""
+    """Return a row for each run that counts, then for each that was tried to choose a rate."""
     return [
         (
             run.arm,
-            str(run.seed),
+            f"{run.seed}, search" if run.seed == SEARCH_SEED else str(run.seed),
             f"{run.learning_rate:g}",
             str(run.epochs),
             *(_measured(run, measure) for measure in _measures(experiment)),
@@ -74,7 +74,7 @@ def run_rows(experiment: Experiment, result: Result) -> list[tuple[str, ...]]:
             _hardware(run.provenance),
             _code(run.provenance),
         )
-        for run in result.runs
+        for run in (*result.runs, *result.searched)
     ]
 
 

@@ -11,13 +11,15 @@ from alexnet_cli.reproduce.result import go_on_with
 from alexnet_cli.reproduce.verdict import Verdict
 from tests.made_results import finished, relu_runs, result_of
 
-RUNS = relu_runs()
-RESULT = result_of("relu", RUNS, rates={"relu": 0.01})
+RESULT = result_of("relu", relu_runs())
+RUNS = RESULT.runs
 PATH = Path("results/relu.json")
 
 
 def test_a_seed_that_never_got_there_leaves_everything_undecided():
-    result = RESULT.with_run(finished("tanh", 3, epochs=None))
+    unreached = result_of("relu", [finished("tanh", 3, epochs=None)]).runs[0]
+    result = RESULT.with_run(unreached)
+    assert len(result.runs) == len(RUNS)
     assert result.values[Side("tanh", Measure.EPOCHS)] == {1: 24.0, 2: 30.0, 3: None}
     for each in judged(find_experiment("relu"), result):
         assert (each.estimate.num_seeds, each.estimate.num_unreached) == (2, 1)

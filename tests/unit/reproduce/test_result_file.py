@@ -12,7 +12,7 @@ from alexnet_cli.reproduce.result_file import alone_in, read_result, to_document
 from alexnet_cli.reproduce.verdict import Verdict
 from tests.made_results import finished, relu_runs, result_of
 
-RESULT = result_of("relu", relu_runs(), rates={"relu": 0.01})
+RESULT = result_of("relu", relu_runs())
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def path(tmp_path):
 
 
 def test_a_result_comes_back_as_it_was(path):
-    result = RESULT.with_run(finished("relu", 0, epochs=None, rate=0.03))
+    result = result_of("relu", relu_runs(), searched=[finished("relu", 0, rate=0.03)])
     write_result(path, result)
     assert read_result(path) == result
     assert "[1.0, 0.01, 2.0, 0.5, 2.0, 0.5, 10.0, 1.0]" in path.read_text()  # an epoch is a line
@@ -43,7 +43,7 @@ def test_the_verdict_is_that_of_the_runs_not_of_the_file(path):
     [
         ({}, (False, False)),
         ({"most_epochs": 4}, (True, False)),
-        ({"data": "shapes", "most_epochs": 40}, (False, True)),
+        ({"data": "shapes", "most_epochs": 60}, (False, True)),
     ],
 )
 def test_the_file_says_what_its_verdicts_are_about(terms, marks):
@@ -87,6 +87,16 @@ def test_a_damaged_run(key, value, path):
     path.write_text(json.dumps(document))
     with pytest.raises(AlexnetError, match=rf"runs\.1\.{key}"):
         read_result(path)
+
+
+@pytest.mark.parametrize("name", ["runs", "searched"])
+def test_runs_of_other_settings_are_not_judged(name, path):
+    other = finished("relu", 0 if name == "searched" else 1, epochs=4.0, key="of another version")
+    write_result(path, result_of("relu", **{name: [other]}))
+    with pytest.raises(AlexnetError, match="1 runs of other settings") as error:
+        read_result(path)
+    assert error.value.code == "result_differs"
+    assert error.value.hint == f"keep it elsewhere: mv {path} {path}.old"
 
 
 def test_a_number_that_is_none(path):
