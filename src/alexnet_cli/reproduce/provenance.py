@@ -51,7 +51,7 @@ def _read_environment(run: RunFolder) -> dict[str, Any]:
         began = json.loads(run.environment.read_bytes())
         if began.keys() >= _NEEDED and isinstance(began["versions"], dict):
             return dict(began)
-    except (ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError):
         pass
     path = shlex.quote(str(run.path))
     raise TrainingError(

@@ -85,5 +85,42 @@ def test_a_folder_with_other_settings_is_not_taken_for_the_run():
         carry_out(other)
 
 
+@pytest.mark.slow
+def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_anew_unasked():
+    run = planned(Measure.EPOCHS)
+    carry_out(run)
+    saved = list((PLACE.runs / run.name / "checkpoints").glob("*/*.safetensors"))
+    assert saved
+    for path in saved:
+        path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(TrainingError, match="cannot go on") as error:
+        carry_out(run)
+    assert error.value.hint.startswith("move it away, to begin it anew: mv runs/")
+    assert all(path.stat().st_size == 100 for path in saved)
+
+
+@pytest.mark.slow
+def test_a_run_that_lost_where_it_comes_from_is_refused():
+    run = planned(Measure.EPOCHS)
+    carry_out(run)
+    environment = PLACE.runs / run.name / "environment.json"
+    for content in ("", "[]", "{}", "{nothing", None):
+        environment.unlink() if content is None else environment.write_text(content)
+        with pytest.raises(TrainingError, match="is damaged: where the run comes from"):
+            carry_out(run)
+
+
+@pytest.mark.slow
+def test_epochs_that_are_logged_but_not_saved_are_not_taken_for_enough():
+    run = planned(Measure.EPOCHS, epochs=400)
+    (short,), _ = carry_out(run, is_enough=lambda _, history: len(history) >= 2)
+    log = PLACE.runs / run.name / "metrics.csv"
+    last = log.read_text().splitlines()[-1].partition(",")[2]
+    with log.open("a") as file:
+        file.writelines(f"{number},{last}\n" for number in range(short.epochs + 1, 200))
+    (longer,), _ = carry_out(run, is_enough=lambda _, history: len(history) >= short.epochs + 2)
+    assert short.epochs + 2 <= longer.epochs < 199
+
+
 def test_no_more_runs_at_once_than_there_are():
     assert [replace(PLACE, jobs=4).at_once(number) for number in (0, 1, 3, 9)] == [1, 1, 3, 4]
