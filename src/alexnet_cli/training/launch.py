@@ -13,6 +13,7 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalEx
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig, launch_agent
 
+from alexnet_cli.devices import num_cores
 from alexnet_cli.errors import TrainingError, UsageError
 from alexnet_cli.training.device import resolve_device
 
@@ -30,7 +31,7 @@ def require_devices(num_processes: int, *, device: str) -> None:
         UsageError: There are too many.
     """
     is_cuda = resolve_device(device).type == "cuda"
-    available = torch.cuda.device_count() if is_cuda else os.cpu_count() or 1
+    available = torch.cuda.device_count() if is_cuda else num_cores()
     if num_processes > available:
         what = "GPU" if is_cuda else "CPU core"
         raise UsageError(
@@ -59,7 +60,7 @@ def launch(arguments: Sequence[str], *, num_processes: int, max_restarts: int = 
     """
     # Shared with the agent, the store fails at restarts in most trials.
     os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // num_processes)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, num_cores() // num_processes)))
     log = logging.getLogger("torch.distributed.elastic")  # the errors below say what it would
     log.propagate = False
     log.addHandler(logging.NullHandler())
