@@ -92,7 +92,7 @@ def outcome(run: FinishedRun) -> str:
     """Say in a line what a run came to."""
     parts = [f"{run.epochs} epochs in {run.seconds:,.0f} s"]
     if run.tests:
-        parts += [f"test error {1 - test.top1:.2%} ({test.num_views} views)" for test in run.tests]
+        parts += [f"test error {1 - test.top1:.2%} (views: {test.num_views})" for test in run.tests]
     elif run.epochs_to_train_error is not None:
         parts.append(f"25 % training error after {run.epochs_to_train_error:.2f} epochs")
     else:

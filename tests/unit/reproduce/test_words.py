@@ -67,7 +67,7 @@ def test_an_outcome_is_a_line():
     )
     assert outcome(finished("relu", 1)) == "3 epochs in 60 s, 25 % training error not reached"
     assert outcome(finished("13pct", 1, error=0.13, views=10)) == (
-        "3 epochs in 60 s, test error 13.00% (10 views)"
+        "3 epochs in 60 s, test error 13.00% (views: 10)"
     )
 
 
