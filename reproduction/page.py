@@ -1,7 +1,12 @@
-"""From the results to the page: `python -m reproduction.page` writes `docs/reproduction.md`."""
+"""From the results to the page: `python -m reproduction.page` writes `docs/reproduction.md`.
+
+Beside it lies a plot of each result.
+"""
 
 from pathlib import Path
 
+from alexnet_cli.report.drawing import draw, save_png, style
+from alexnet_cli.report.experiment import experiment_panel
 from alexnet_cli.reproduce.catalog import EXPERIMENTS, find_experiment
 from alexnet_cli.reproduce.experiment import Experiment
 from alexnet_cli.reproduce.plan import num_epochs_published
@@ -51,11 +56,13 @@ def render(results: list[tuple[str, Result]]) -> str:
 
 
 def _section(name: str, result: Result) -> str:
-    experiment = find_experiment(result.experiment)
+    experiment, (_, words) = find_experiment(result.experiment), plot(result)
     lines = [
         f"## {experiment.title}",
         "",
         f"`{experiment.name}`, from {experiment.source}; `{name}`. {how(experiment, result)}.",
+        "",
+        f"![{words}]({plot_name(name)})",
         "",
         *_table(HEADINGS, claim_rows(experiment, result)),
         "",
@@ -69,6 +76,19 @@ def _section(name: str, result: Result) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def plot(result: Result) -> tuple[bytes, str]:
+    """Return the plot of a result as a PNG file, and what it shows in words."""
+    with style():
+        panel = experiment_panel(find_experiment(result.experiment), result)
+        figure, words = draw(panel, width=6.4, height=3.4)
+        return save_png(figure), words
+
+
+def plot_name(result_name: str) -> str:
+    """Return the name of a plot's file, beside the page."""
+    return f"reproduction-{Path(result_name).stem}.png"
 
 
 def _table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
@@ -98,4 +118,7 @@ def read_results() -> list[tuple[str, Result]]:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(render(read_results()))
+    all_results = read_results()
+    PAGE.write_text(render(all_results))
+    for file_name, each in all_results:
+        PAGE.with_name(plot_name(file_name)).write_bytes(plot(each)[0])

@@ -13,6 +13,11 @@ def test_the_page_is_what_the_results_give() -> None:
     )
 
 
+def test_the_plots_of_the_page_are_there() -> None:
+    named = {page.plot_name(name) for name, _ in page.read_results()}
+    assert {path.name for path in page.PAGE.parent.glob("reproduction-*.png")} == named
+
+
 def test_committed_results_are_of_committed_code() -> None:
     for name, result in page.read_results():
         for run in (*result.searched, *result.runs):

@@ -83,7 +83,8 @@ _RELU = Experiment(
         "The training error of an epoch is that of its own updates, as training logs it; it is "
         "taken as the error in the middle of the epoch, and the epoch of 25 % is interpolated.",
         "Each rate is tried with seed 0; the one that reaches 25 % first is the arm's. A run ends "
-        "when it has reached it, or when another rate was faster.",
+        "when it has reached it, or when another rate was faster. Neighbouring rates are a factor "
+        "of three apart: between them either network may be somewhat faster.",
     ),
 )  # fmt: skip
 
