@@ -62,7 +62,10 @@ def run_headings(experiment: Experiment) -> tuple[str, ...]:
 
 
 def run_rows(experiment: Experiment, result: Result) -> list[tuple[str, ...]]:
-    """Return a row for each run that counts, then for each that was tried to choose a rate."""
+    """Return a row for each run that counts, then for each that was tried to choose a rate.
+
+    Networks are in the order of the experiment.
+    """
     return [
         (
             run.arm,
@@ -74,7 +77,10 @@ def run_rows(experiment: Experiment, result: Result) -> list[tuple[str, ...]]:
             _hardware(run.provenance),
             _code(run.provenance),
         )
-        for run in (*result.runs, *result.searched)
+        for runs in (result.runs, result.searched)
+        for arm in experiment.arms
+        for run in runs
+        if run.arm == arm.name
     ]
 
 
