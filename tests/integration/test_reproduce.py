@@ -14,7 +14,9 @@ import pytest
 from filelock import FileLock
 from scipy import stats
 
+from alexnet_cli.reproduce.result_file import write_result
 from tests.conftest import Run
+from tests.made_results import finished, result_of
 
 RESULT = Path("reproduction/results/relu.json")
 TRIAL = ("reproduce", "relu", "--data", "shapes", "--seeds", "2", "--epochs", "4")
@@ -123,6 +125,20 @@ def test_what_cannot_be_done_is_said_at_once(
     assert message in refused.stderr
     assert "hint: " in refused.stderr
     assert not Path("reproduction").exists()
+
+
+def test_a_table_of_80_columns_breaks_between_words_only(alexnet: Run) -> None:
+    arms = ("13pct", "13pct with LRN", "11pct", "11pct without LRN")
+    runs = [
+        finished(arm, seed, error=0.12 + 0.01 * place + 0.001 * seed, views=10)
+        for place, arm in enumerate(arms) for seed in (1, 2, 3)
+    ]  # fmt: skip
+    write_result(Path("reproduction/results/lrn.json"), result_of("lrn", runs))
+    table = alexnet("reproduce", "lrn", "--seeds", "3", env={"COLUMNS": "80"}).stdout
+    assert "…" not in table
+    assert max(map(len, table.splitlines()[:-1])) <= 80
+    for word in ("lowers", "12.20%", "+1.00", "points", "differs"):
+        assert f" {word} " in table
 
 
 def test_a_damaged_result_is_not_overwritten(alexnet: Run) -> None:

@@ -182,9 +182,11 @@ def _print(path: Path, *, as_json: bool) -> None:
     table = Table(
         title=f"{experiment.title} ({experiment.source})", caption=how(experiment, result)
     )
-    for heading in HEADINGS:  # the words of a claim may break, its numbers not
-        table.add_column(heading, no_wrap=heading in ("here", "95 %", "seeds"))
-    for row in claim_rows(experiment, result):
+    rows = claim_rows(experiment, result)
+    for column in zip(HEADINGS, *rows, strict=True):
+        longest = max(len(word) for text in column for word in text.split())
+        table.add_column(column[0], min_width=longest)  # it breaks between words
+    for row in rows:
         table.add_row(*row)
     stdout_console().print(table)
 

@@ -15,13 +15,14 @@ def claim_rows(experiment: Experiment, result: Result) -> list[tuple[str, ...]]:
 
 def _row(experiment: Experiment, each: Judged, result: Result) -> tuple[str, ...]:
     claim, found = each.claim, each.estimate
-    here = "–" if found.mean is None else shown(claim, found.mean)
-    if found.spread is not None:
-        here += f" ± {shown(claim, found.spread, is_spread=True)}"
-    interval = "–"
+    unit = " points" if _is_in_points(claim) else ""
+    here, interval = "–", "–"
+    if found.mean is not None:
+        spread = "" if found.spread is None else f" ± {_shown(claim, found.spread, is_spread=True)}"
+        here = f"{_shown(claim, found.mean)}{spread}{unit}"
     if found.interval is not None:
         low, high = found.interval
-        interval = f"{shown(claim, low)} to {shown(claim, high)}"
+        interval = f"{_shown(claim, low)} to {_shown(claim, high)}{unit}"
     seeds = str(found.num_seeds)
     if found.num_unreached:
         seeds += f" ({found.num_unreached} not reached)"
@@ -33,10 +34,14 @@ def _row(experiment: Experiment, each: Judged, result: Result) -> tuple[str, ...
     )  # fmt: skip
 
 
-def shown(claim: Claim, number: float, *, is_spread: bool = False) -> str:
+def _is_in_points(claim: Claim) -> bool:
+    return claim.is_share and claim.form is Form.DIFFERENCE
+
+
+def _shown(claim: Claim, number: float, *, is_spread: bool = False) -> str:
     """Return a claim's number as people read it: a share in percent, a difference in points."""
-    if claim.is_share and claim.form is Form.DIFFERENCE:
-        return f"{100 * number:.2f} points" if is_spread else f"{100 * number:+.2f} points"
+    if _is_in_points(claim):
+        return f"{100 * number:.2f}" if is_spread else f"{100 * number:+.2f}"
     if claim.is_share:
         return f"{number:.2%}"
     return f"{number:.2f}×" if claim.form is Form.RATIO else f"{number:.2f}"

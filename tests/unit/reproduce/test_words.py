@@ -46,7 +46,7 @@ def test_errors_are_read_as_percent_and_their_differences_as_points():
     rows = claim_rows(LRN, result_of("lrn", runs))
     assert rows[0][2] == "13.02% ± 0.01%"
     assert rows[2][2:] == (
-        "-1.00 points ± 0.00 points", "-1.00 points to -1.00 points", "3", "agrees"
+        "-1.00 ± 0.00 points", "-1.00 to -1.00 points", "3", "agrees"
     )  # fmt: skip
     assert run_rows(LRN, result_of("lrn", runs))[0][4] == "13.01% (12.01% to 14.01%)"
 
