@@ -5,6 +5,8 @@ Beside it lies a plot of each result.
 
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from alexnet_cli.report.drawing import draw, save_png, style
 from alexnet_cli.report.experiment import experiment_panel
 from alexnet_cli.reproduce.catalog import EXPERIMENTS, find_experiment
@@ -56,13 +58,13 @@ def render(results: list[tuple[str, Result]]) -> str:
 
 
 def _section(name: str, result: Result) -> str:
-    experiment, (_, words) = find_experiment(result.experiment), plot(result)
+    experiment = find_experiment(result.experiment)
     lines = [
         f"## {experiment.title}",
         "",
         f"`{experiment.name}`, from {experiment.source}; `{name}`. {how(experiment, result)}.",
         "",
-        f"![{words}]({plot_name(name)})",
+        f"![{_words(result)}]({plot_name(name)})",
         "",
         *_table(HEADINGS, claim_rows(experiment, result)),
         "",
@@ -78,12 +80,16 @@ def _section(name: str, result: Result) -> str:
     return "\n".join(lines)
 
 
-def plot(result: Result) -> tuple[bytes, str]:
-    """Return the plot of a result as a PNG file, and what it shows in words."""
+def _words(result: Result) -> str:
+    """Return what the plot of a result shows."""
+    return experiment_panel(find_experiment(result.experiment), result)(Figure().subplots())
+
+
+def _png(result: Result) -> bytes:
+    """Return the plot of a result as the content of a PNG file."""
     with style():
         panel = experiment_panel(find_experiment(result.experiment), result)
-        figure, words = draw(panel, width=6.4, height=3.4)
-        return save_png(figure), words
+        return save_png(draw(panel, width=6.4, height=3.4)[0])
 
 
 def plot_name(result_name: str) -> str:
@@ -121,4 +127,4 @@ if __name__ == "__main__":
     all_results = read_results()
     PAGE.write_text(render(all_results))
     for file_name, each in all_results:
-        PAGE.with_name(plot_name(file_name)).write_bytes(plot(each)[0])
+        PAGE.with_name(plot_name(file_name)).write_bytes(_png(each))

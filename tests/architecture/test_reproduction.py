@@ -1,5 +1,6 @@
 """The page of the paper's experiments says what their results say."""
 
+import re
 from pathlib import Path
 
 from alexnet_cli.reproduce.result_file import read_result, write_result
@@ -16,11 +17,12 @@ def test_the_page_is_what_the_results_give() -> None:
 def test_the_plots_of_the_page_are_there() -> None:
     named = {page.plot_name(name) for name, _ in page.read_results()}
     assert {path.name for path in page.PAGE.parent.glob("reproduction-*.png")} == named
+    assert set(re.findall(r"\]\((\S+\.png)\)", page.PAGE.read_text())) == named
 
 
 def test_committed_results_are_of_committed_code() -> None:
     for name, result in page.read_results():
-        for run in (*result.searched, *result.runs):
+        for run in result.all_runs:
             origin = run.provenance
             commits = [each for each in (origin.commit, origin.ended_with) if each]
             what = f"{name}: {run.arm}, seed {run.seed}: {commits}"
