@@ -37,6 +37,10 @@ _ALEXNET_INITIAL = {
 }
 
 
+# Krizhevsky's own networks for CIFAR-10 take 24 of 32 px; the paper's takes 224 of 256.
+CROP_SHARE = 3 / 4
+
+
 @dataclass(frozen=True)
 class Facts:
     """What is published of a network; by default, what holds for the paper's.
@@ -45,7 +49,7 @@ class Facts:
         summary: One line for a list.
         source: Where it is published.
         image_size_px: Side to which images of many sizes are resized.
-        crop_size_px: Side of its own crops; 0: the paper's 7/8 of the image size.
+        crop_size_px: Side of its own crops; 0: `CROP_SHARE` of the image size.
         lrn: Whether it has local response normalisation.
         groups: Towers of its convolutions.
         switches: Which of `SWITCHES` it has.
@@ -64,6 +68,10 @@ class Facts:
     initial: Mapping[str, Initial] = field(default_factory=lambda: _ALEXNET_INITIAL)
     decay_factors: tuple[float, ...] = ()
     protocol: Mapping[str, Any] = field(default_factory=dict)
+
+    def own_crop_px(self, image_size_px: int) -> int:
+        """Return the side of its crops of images of a side, both in pixels."""
+        return min(self.crop_size_px, image_size_px) or round(image_size_px * CROP_SHARE)
 
 
 def _protocol(epochs: int, drop_epochs: str, *, flip: bool) -> dict[str, Any]:

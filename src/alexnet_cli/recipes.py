@@ -59,7 +59,7 @@ def recipe_settings(recipe: Recipe, model: Network) -> dict[str, Any]:
         "colour_noise": 0.0,
     }
     if model in (Network.ALEXNET_CIFAR, Network.ALEXNET_CIFAR_BN):
-        settings["early_crop_size"] = 24
+        settings |= {"crop_size": 28, "early_crop_size": 24}
     if model is Network.ALEXNET_CIFAR_BN:
         settings["learning_rate"] = 0.08
     return settings
@@ -68,7 +68,7 @@ def recipe_settings(recipe: Recipe, model: Network) -> dict[str, Any]:
 def adapted(recipe: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """Return a recipe's settings as they go with a user's.
 
-    Early crops are for the recipe's own sizes of image and crop. Stages come after the same share
+    A recipe's crops go with its own sizes of image and crop only. Stages come after the same share
     of another number of epochs, and not with another schedule.
 
     Args:
@@ -76,7 +76,8 @@ def adapted(recipe: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
         own: What the user set.
     """
     if own.keys() & {"image_size", "crop_size"}:
-        recipe = {name: value for name, value in recipe.items() if name != "early_crop_size"}
+        crops = {"crop_size", "early_crop_size"}
+        recipe = {name: value for name, value in recipe.items() if name not in crops}
     if not recipe.get("drop_epochs") or "drop_epochs" in own:
         return recipe
     if own.get("schedule", Schedule.STAGES) != Schedule.STAGES:

@@ -78,7 +78,7 @@ def command(
 
     facts = FACTS[name]
     is_large = facts.image_size_px > 32
-    own_px = facts.crop_size_px or round(facts.image_size_px * 7 / 8)
+    own_px = facts.own_crop_px(facts.image_size_px)
     spec = network_spec(
         name,
         num_classes=classes or (1000 if is_large else 10),

@@ -40,7 +40,7 @@ def _entry(name: Network) -> dict[str, Any]:
     from alexnet_cli.networks import FACTS, network_spec
 
     facts = FACTS[name]
-    crop_size_px = facts.crop_size_px or round(facts.image_size_px * 7 / 8)
+    crop_size_px = facts.own_crop_px(facts.image_size_px)
     rows = layer_table(network_spec(name, num_classes=10, crop_size_px=crop_size_px))
     return {
         "name": name,

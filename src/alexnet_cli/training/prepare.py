@@ -119,9 +119,7 @@ def resolve_sizes(config: TrainConfig, *, stored_px: int | None) -> tuple[int, i
             f"{facts.crop_size_px} px",
             hint="enlarge them with --image-size 227, or train --model alexnet-cifar",
         )
-    # Paper: 224 of 256 px. 28 of 32 is the same share.
-    own_px = min(facts.crop_size_px, image_size_px) or round(image_size_px * 7 / 8)
-    crop_size_px = config.crop_size or own_px
+    crop_size_px = config.crop_size or facts.own_crop_px(image_size_px)
     if crop_size_px > image_size_px:
         raise UsageError(
             f"crops of {crop_size_px} px do not fit images of {image_size_px} px",
