@@ -55,7 +55,8 @@ class Facts:
         switches: Which of `SWITCHES` it has.
         initial: Published initial weights, by the value of --init.
         decay_factors: Weight decay of each layer as a multiple of the configuration's; none: 1.
-        protocol: Settings of its published training that differ from the defaults.
+        dropout: Whether it has dropout; if not, it has a published training of its own.
+        protocol: Settings of its training that differ from the defaults.
     """
 
     summary: str
@@ -67,11 +68,22 @@ class Facts:
     switches: tuple[str, ...] = SWITCHES
     initial: Mapping[str, Initial] = field(default_factory=lambda: _ALEXNET_INITIAL)
     decay_factors: tuple[float, ...] = ()
+    dropout: bool = True
     protocol: Mapping[str, Any] = field(default_factory=dict)
 
     def own_crop_px(self, image_size_px: int) -> int:
         """Return the side of its crops of images of a side, both in pixels."""
         return min(self.crop_size_px, image_size_px) or round(image_size_px * CROP_SHARE)
+
+
+def _warm_up() -> dict[str, Any]:
+    """Return how `alexnet-owt` starts.
+
+    Paper: the whole rate of 0.01 from the first update.
+    Here: a rate that rises over the first epoch, because with He's initial weights and no LRN
+    the ReLUs of a whole layer died within 200 updates.
+    """
+    return {"warmup_epochs": 1.0}
 
 
 def _protocol(epochs: int, drop_epochs: str, *, flip: bool) -> dict[str, Any]:
@@ -99,6 +111,7 @@ _CONVNET = Facts(
     crop_size_px=32,
     lrn=False,
     groups=1,
+    dropout=False,
     switches=("activation", "lrn", "pool"),
 )
 _SMALL_STDS, _LOCAL_STDS = (1e-4, 0.01, 0.01), (1e-4, 0.01, 0.04, 0.04, 0.01)
@@ -117,6 +130,7 @@ FACTS = {
         lrn=False,
         groups=1,
         switches=(),
+        protocol=_warm_up(),
     ),
     Network.ALEXNET_CIFAR: Facts("The paper's layers at the scale of 32 pixels."),
     Network.ALEXNET_CIFAR_BN: Facts(

@@ -32,17 +32,18 @@ def recipe_settings(recipe: Recipe, model: Network) -> dict[str, Any]:
     Raises:
         UsageError: There is no such recipe for the network.
     """
-    protocol = dict(FACTS[model].protocol)
-    if recipe is Recipe.PAPER or (recipe is Recipe.ORIGINAL and protocol):
-        return protocol
+    facts = FACTS[model]
+    if recipe is Recipe.PAPER:
+        return dict(facts.protocol)
     if recipe is Recipe.ORIGINAL:
         return {
             "init": Init.RELEASED,
             "input_scaling": InputScaling.CENTRED,
             "bias_rate_factor": 2.0,
             "bias_decay": False,
+            **facts.protocol,
         }
-    if protocol:
+    if not facts.dropout:
         raise UsageError(
             f"there is no fast recipe for {model}",
             hint="use --recipe paper, or --model alexnet-cifar",

@@ -29,7 +29,7 @@ def _export(network: Network, folder: Path) -> tuple[Path, np.ndarray]:
     from alexnet_cli.export.write import export_model
     from alexnet_cli.models.build import build_network
 
-    crop = FACTS[network].crop_size_px or round(FACTS[network].image_size_px * 7 / 8)
+    crop = FACTS[network].own_crop_px(FACTS[network].image_size_px)
     manifest = Manifest(
         network=network_spec(network, num_classes=len(_CLASSES), crop_size_px=crop),
         input=InputSpec(crop, crop, scale=(0.02,) * 3, shift=(-2.0,) * 3),

@@ -69,6 +69,12 @@ def test_krizhevskys_networks_have_their_own_published_training():
     assert (config.bias_rate_factor, config.bias_decay, config.flip) == (2.0, False, False)
 
 
+def test_the_papers_rate_is_the_default_and_without_lrn_it_is_warmed_up():
+    assert recipe_settings(Recipe.PAPER, Network.ALEXNET) == {}
+    assert recipe_settings(Recipe.PAPER, Network.ALEXNET_CIFAR) == {}
+    assert recipe_settings(Recipe.PAPER, Network.ALEXNET_OWT) == {"warmup_epochs": 1.0}
+
+
 @pytest.mark.parametrize(
     ("own", "expected"),
     [
@@ -86,8 +92,9 @@ def test_stages_follow_the_number_of_epochs(own, expected):
     assert adapted({"epochs": 3}, own) == {"epochs": 3}
 
 
-def test_early_crops_are_for_the_recipes_own_sizes():
+def test_crops_of_a_recipe_are_for_its_own_sizes():
     recipe = recipe_settings(Recipe.FAST, Network.ALEXNET_CIFAR)
-    assert "early_crop_size" in adapted(recipe, {"epochs": 3})
+    crops = {"crop_size", "early_crop_size"}
+    assert adapted(recipe, {"epochs": 3}).keys() >= crops
     for size in ("image_size", "crop_size"):
-        assert "early_crop_size" not in adapted(recipe, {size: 24})
+        assert not crops & adapted(recipe, {size: 24}).keys()

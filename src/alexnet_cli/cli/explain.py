@@ -27,13 +27,14 @@ _COLUMNS = ("layer", "output", "k/s/p/g", "parameters", "MACs", "sees", "memory"
 _DISPENSABLE = ("memory", "sees")  # on a narrow console, the first one first
 
 # Where the code says how training differs from the paper's: any, with crops, with cuda-convnet's
-# protocol, without it.
+# protocol, with a warm-up, as the paper's otherwise.
 _ANY = (
     ("alexnet_cli.training.prepare", "_scaling"),
     ("alexnet_cli.training.optimizer", "set_rate"),
 )
 _CROPS = (("alexnet_cli.data.batches", "TrainingBatches"),)
 _PROTOCOL = (("alexnet_cli.networks", "_protocol"),)
+_WARM_UP = (("alexnet_cli.networks", "_warm_up"),)
 _PAPER = (
     ("alexnet_cli.models.init", "init_he"),
     ("alexnet_cli.data.batches", "EpochDraw"),
@@ -104,7 +105,8 @@ def command(
         "training": paper_notes(
             getattr(importlib.import_module(module), thing)
             for module, thing in (
-                *(_PROTOCOL if facts.protocol else _PAPER),
+                *(_PAPER if facts.dropout else _PROTOCOL),
+                *(_WARM_UP if "warmup_epochs" in facts.protocol else ()),
                 *(_CROPS if own_px < facts.image_size_px else ()),
                 *_ANY,
             )

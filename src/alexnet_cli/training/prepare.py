@@ -162,7 +162,7 @@ def require_fit(
         UsageError: The network does not take the crops, has no such initial weights, or batch
             normalisation would see a batch of a single image.
     """
-    if config.dropout and FACTS[config.model].protocol:
+    if config.dropout and not FACTS[config.model].dropout:
         raise UsageError(
             f"{config.model} has no dropout", hint="leave --dropout out, or set it to 0"
         )

@@ -9,7 +9,7 @@ from alexnet_cli.networks import FACTS, network_spec
 
 def table(name, num_classes=10, crop_size_px=0, **switches):
     facts = FACTS[name]
-    size = crop_size_px or facts.crop_size_px or round(facts.image_size_px * 7 / 8)
+    size = crop_size_px or facts.own_crop_px(facts.image_size_px)
     return layer_table(
         network_spec(name, num_classes=num_classes, crop_size_px=size, switches=switches)
     )
@@ -76,7 +76,7 @@ def test_the_network_for_one_gpu_has_almost_as_many_parameters():
 @pytest.mark.parametrize("name", Network)
 def test_no_layer_with_weights_is_left_out(name):
     facts = FACTS[name]
-    size = facts.crop_size_px or 28
+    size = facts.own_crop_px(facts.image_size_px)
     network = outline_network(network_spec(name, num_classes=10, crop_size_px=size))
     assert sum(row.num_parameters for row in table(name)) == num_parameters(network)
 
