@@ -73,7 +73,7 @@ def _time_to_accuracy(result: dict[str, Any]) -> str:
         f"## Time to accuracy: {result['model']}, {result['command']}, {title(result['machine'])}",
         "",
         provenance(result),
-        f"{len(result['runs'])} seeds; top-1 on the test set, once per finished run, "
+        f"{_seeds(len(result['runs']))}; top-1 on the test set, once per finished run, "
         f"{result['views']} view(s), with Wilson's 95 % interval.",
         "",
         "| seed | epochs | training seconds | val top-1 (best epoch) | test top-1 | 95 % |",
@@ -96,6 +96,10 @@ def _time_to_accuracy(result: dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _seeds(count: int) -> str:
+    return "1 seed" if count == 1 else f"{count} seeds"
 
 
 def _levels(runs: list[dict[str, Any]]) -> str:
