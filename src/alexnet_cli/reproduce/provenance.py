@@ -62,6 +62,9 @@ def _read_environment(run: RunFolder) -> dict[str, Any]:
 
 
 def _through(began_with: str, ended_with: str | None) -> str:
-    """Return a version, or both where the run went on with another."""
-    is_one = ended_with in (None, began_with)
+    """Return a version, or both where the run went on with another.
+
+    The name of the build, as in `2.14.1+cu130`, is only known of the end.
+    """
+    is_one = ended_with is None or ended_with.partition("+")[0] == began_with.partition("+")[0]
     return began_with if is_one else f"{began_with}, then {ended_with}"

@@ -11,7 +11,7 @@ from alexnet_cli.manifest import Network
 from alexnet_cli.reproduce.crew import Crew, Place
 from alexnet_cli.reproduce.experiment import Arm, Claim, Experiment, Measure, Side
 from alexnet_cli.reproduce.plan import SEARCH_SEED, Terms, plan_run
-from alexnet_cli.training.records import commit
+from alexnet_cli.training.records import commit, library_versions
 
 SMALL = {
     "model": Network.CUDA_CONVNET_80SEC, "data": "shapes", "image_size": 12, "crop_size": 8,
@@ -47,6 +47,7 @@ def test_runs_are_trained_and_measured_as_the_commands_do(alexnet):
             assert test.num_images == measured["num_images"]
         origin = result.provenance
         assert (origin.commit, origin.ended_with, origin.runs_at_once) == (commit(), "", 2)
+        assert origin.versions == library_versions()
     assert [line.partition(": ")[2] for line in told[:2]] == ["begins", "begins"]
     again, told_again = carry_out(runs[0])
     assert again[0].log == sorted(ended, key=lambda each: each.seed)[0].log
