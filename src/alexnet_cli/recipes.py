@@ -77,7 +77,7 @@ def adapted(recipe: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
         own: What the user set.
     """
     if own.keys() & {"image_size", "crop_size"}:
-        crops = {"crop_size", "early_crop_size"}
+        crops = {"crop_size", "early_crop_size", "pad"}
         recipe = {name: value for name, value in recipe.items() if name not in crops}
     if not recipe.get("drop_epochs") or "drop_epochs" in own:
         return recipe
