@@ -69,16 +69,20 @@ def recipe_settings(recipe: Recipe, model: Network) -> dict[str, Any]:
 def adapted(recipe: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """Return a recipe's settings as they go with a user's.
 
-    A recipe's crops go with its own sizes of image and crop only. Stages come after the same share
-    of another number of epochs, and not with another schedule.
+    A recipe's crops go with its own sizes of image and crop only, its initial weights and its
+    scale of the inputs with each other only. Stages come after the same share of another number of
+    epochs, and not with another schedule.
 
     Args:
         recipe: Of `recipe_settings`.
         own: What the user set.
     """
     if own.keys() & {"image_size", "crop_size"}:
-        crops = {"crop_size", "early_crop_size", "pad"}
-        recipe = {name: value for name, value in recipe.items() if name not in crops}
+        recipe = _without(recipe, "crop_size", "early_crop_size", "pad")
+    if own.get("init") == Init.HE:
+        recipe = _without(recipe, "input_scaling")
+    if own.get("input_scaling") == InputScaling.STANDARD:
+        recipe = _without(recipe, "init")
     if not recipe.get("drop_epochs") or "drop_epochs" in own:
         return recipe
     if own.get("schedule", Schedule.STAGES) != Schedule.STAGES:
@@ -86,6 +90,10 @@ def adapted(recipe: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     share = own.get("epochs", recipe["epochs"]) / recipe["epochs"]
     stages = {max(1, round(int(epoch) * share)) for epoch in recipe["drop_epochs"].split(",")}
     return {**recipe, "drop_epochs": ",".join(map(str, sorted(stages)))}
+
+
+def _without(recipe: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in recipe.items() if name not in names}
 
 
 def demo_config() -> TrainConfig:
