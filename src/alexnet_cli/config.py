@@ -217,7 +217,7 @@ class TrainConfig(BaseModel):
     ] = 0.0
     patience: Annotated[
         int, Field(ge=1, description="Epochs without a better validation top-1 before a division.")
-    ] = 10
+    ] = 8
     max_drops: Annotated[
         int, Field(ge=0, le=10, description="Divisions of the rate by the plateau schedule.")
     ] = 3
@@ -239,7 +239,7 @@ class TrainConfig(BaseModel):
             ge=0,
             le=1024,
             description="Side of the crops the network sees, in pixels; "
-            "0: the network's own, or 3/4 of the image size.",
+            "0: the network's own, or 7/8 of the image size.",
         ),
     ] = 0
     early_crop_size: Annotated[

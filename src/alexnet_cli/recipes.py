@@ -78,7 +78,7 @@ def adapted(recipe: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
         own: What the user set.
     """
     if own.keys() & {"image_size", "crop_size"}:
-        recipe = _without(recipe, "crop_size", "early_crop_size")
+        recipe = _without(recipe, "crop_size", "early_crop_size", "pad")
     if own.get("init") == Init.HE:
         recipe = _without(recipe, "input_scaling")
     if own.get("input_scaling") == InputScaling.STANDARD:

@@ -218,7 +218,7 @@ def test_control_characters_of_file_names_are_escaped(trained_folder: Path, alex
 
 
 def test_explain_names_its_own_flag(alexnet: Run) -> None:
-    for name, own in (("alexnet", 224), ("alexnet-cifar", 24), ("cuda-convnet-13pct", 24)):
+    for name, own in (("alexnet", 224), ("alexnet-cifar", 28), ("cuda-convnet-13pct", 24)):
         refused = alexnet("explain", name, "--crop-size", "1")
         assert refused.returncode == 2
         hint = refused.stderr.splitlines()[1].partition("alexnet ")[2].split()

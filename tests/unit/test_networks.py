@@ -71,12 +71,11 @@ def test_krizhevskys_networks_have_their_own_published_training():
 
 def test_the_papers_rate_is_the_default_and_without_lrn_it_is_warmed_up():
     assert recipe_settings(Recipe.PAPER, Network.ALEXNET) == {}
-    assert recipe_settings(Recipe.PAPER, Network.ALEXNET_CIFAR) == {}
     assert recipe_settings(Recipe.PAPER, Network.ALEXNET_OWT) == {"warmup_epochs": 1.0}
 
 
 def test_initial_weights_and_the_scale_of_inputs_go_together():
-    recipe = recipe_settings(Recipe.ORIGINAL, Network.ALEXNET_CIFAR)
+    recipe = recipe_settings(Recipe.PAPER, Network.ALEXNET_CIFAR)
     start = {"init": "released", "input_scaling": "centred"}
     assert start.items() <= adapted(recipe, {}).items()
     assert "input_scaling" not in adapted(recipe, {"init": "he"})
@@ -101,9 +100,11 @@ def test_stages_follow_the_number_of_epochs(own, expected):
     assert adapted({"epochs": 3}, own) == {"epochs": 3}
 
 
-def test_crops_of_a_recipe_are_for_its_own_sizes():
-    recipe = recipe_settings(Recipe.FAST, Network.ALEXNET_CIFAR)
-    crops = {"crop_size", "early_crop_size"}
+@pytest.mark.parametrize(
+    ("name", "crops"), [(Recipe.FAST, {"crop_size", "early_crop_size"}), (Recipe.PAPER, {"pad"})]
+)
+def test_crops_of_a_recipe_are_for_its_own_sizes(name, crops):
+    recipe = recipe_settings(name, Network.ALEXNET_CIFAR)
     assert adapted(recipe, {"epochs": 3}).keys() >= crops
     for size in ("image_size", "crop_size"):
         assert not crops & adapted(recipe, {size: 24}).keys()

@@ -79,7 +79,7 @@ def require_crop_size(crop_size_px: int) -> None:
     if not MIN_CROP_PX <= crop_size_px <= MAX_CROP_PX:
         raise UsageError(
             f"alexnet-cifar takes crops of {MIN_CROP_PX} to {MAX_CROP_PX} px, not {crop_size_px}",
-            hint="choose --image-size 32 --crop-size 24, or for large images --model alexnet",
+            hint="choose --image-size 32 --crop-size 28, or for large images --model alexnet",
         )
 
 

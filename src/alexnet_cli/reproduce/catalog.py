@@ -198,8 +198,8 @@ _CIFAR90 = Experiment(
     num_seeds=1,
     remarks=(
         "The paper itself has no AlexNet on CIFAR-10. The settings are this project's defaults: "
-        "the paper's, but for inputs of unit variance, He's initial weights, and crops of 24 of 32 "
-        "pixels as Krizhevsky's own networks for CIFAR-10 take them.",
+        "the paper's, but for the initial weights and the rates of biases, which are those of the "
+        "released source, and two zero pixels around the image before its crops of 28 pixels.",
     ),
 )
 

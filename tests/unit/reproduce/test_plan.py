@@ -4,8 +4,10 @@ import shlex
 import pytest
 from typer.testing import CliRunner
 
-from alexnet_cli.config import TrainConfig
+from alexnet_cli.config import Recipe, TrainConfig
 from alexnet_cli.errors import UsageError
+from alexnet_cli.manifest import Network
+from alexnet_cli.recipes import recipe_settings
 from alexnet_cli.reproduce.catalog import EXPERIMENTS, find_experiment
 from alexnet_cli.reproduce.experiment import Measure
 from alexnet_cli.reproduce.plan import (
@@ -62,7 +64,8 @@ def test_equal_settings_share_a_run_whichever_experiment_asks():
 def test_the_default_run_is_the_users_own():
     cifar90 = find_experiment("cifar90")
     run = plan_run(cifar90, cifar90.arms[0], Terms(1), seed=1)
-    assert run.config == TrainConfig(seed=1)
+    own = recipe_settings(Recipe.PAPER, Network.ALEXNET_CIFAR)
+    assert run.config == TrainConfig(seed=1, **own)
     assert run.command == "alexnet train --seed 1"
     assert run.measures == (Measure.TEST_ERROR, Measure.TEST_ERROR_10_VIEWS)
 
@@ -104,7 +107,7 @@ def test_only_longer_training_is_shortened():
     marks = [is_shortened(ladder, claim, terms) for claim in ladder.claims]
     assert marks == [False, True, True, True, True, True]
     config = plan_seeds(cifar90, Terms(1, most_epochs=45), {})[0].config
-    assert (config.epochs, config.patience) == (45, 5)  # of 90 and 10
+    assert (config.epochs, config.patience) == (45, 4)  # of 90 and 8
 
 
 def test_claims_are_about_arms_that_there_are():

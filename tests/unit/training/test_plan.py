@@ -7,7 +7,7 @@ from alexnet_cli.training.plan import plan_run
 
 def test_a_plan_needs_no_images():
     plan = plan_run(TrainConfig())  # the cache folder is empty
-    assert (plan.image_size_px, plan.network.crop_size_px) == (32, 24)
+    assert (plan.image_size_px, plan.network.crop_size_px) == (32, 28)
     assert plan.network.num_classes == len(plan.dataset.classes) == 10
     assert plan.pretrained is None
 
