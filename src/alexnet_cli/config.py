@@ -217,7 +217,7 @@ class TrainConfig(BaseModel):
     ] = 0.0
     patience: Annotated[
         int, Field(ge=1, description="Epochs without a better validation top-1 before a division.")
-    ] = 8
+    ] = 10
     max_drops: Annotated[
         int, Field(ge=0, le=10, description="Divisions of the rate by the plateau schedule.")
     ] = 3

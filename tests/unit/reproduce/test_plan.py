@@ -107,7 +107,7 @@ def test_only_longer_training_is_shortened():
     marks = [is_shortened(ladder, claim, terms) for claim in ladder.claims]
     assert marks == [False, True, True, True, True, True]
     config = plan_seeds(cifar90, Terms(1, most_epochs=45), {})[0].config
-    assert (config.epochs, config.patience) == (45, 4)  # of 90 and 8
+    assert (config.epochs, config.patience) == (45, 5)  # of 90 and 10
 
 
 def test_claims_are_about_arms_that_there_are():
