@@ -86,20 +86,6 @@ def _warm_up() -> dict[str, Any]:
     return {"warmup_epochs": 1.0}
 
 
-def _small_images() -> dict[str, Any]:
-    """Return how `alexnet-cifar` is trained.
-
-    Paper: weights N(0, 0.01), biases of 1, one rate for all; crops of the image alone.
-    Here: initial weights, inputs and the rates of biases as in the released source, because they
-    start better than He's; two zero pixels around the image, because without them a 32-px image
-    has 25 crops in place of the paper's 1,024, and the network learns them by heart.
-    """
-    return {
-        "init": "released", "input_scaling": "centred", "bias_rate_factor": 2.0,
-        "bias_decay": False, "pad": 2,
-    }  # fmt: skip
-
-
 def _protocol(epochs: int, drop_epochs: str, *, flip: bool) -> dict[str, Any]:
     """Return how Krizhevsky trained his own networks, rates and epochs as on W1.
 
@@ -146,9 +132,7 @@ FACTS = {
         switches=(),
         protocol=_warm_up(),
     ),
-    Network.ALEXNET_CIFAR: Facts(
-        "The paper's layers at the scale of 32 pixels.", protocol=_small_images()
-    ),
+    Network.ALEXNET_CIFAR: Facts("The paper's layers at the scale of 32 pixels."),
     Network.ALEXNET_CIFAR_BN: Facts(
         "alexnet-cifar with batch normalisation in place of LRN.",
         source="the paper, §3; Ioffe, Szegedy 2015",

@@ -85,8 +85,7 @@ def test_switches_are_saved_and_honoured(alexnet: Run) -> None:
 def test_a_start_that_is_none_is_told_with_its_cure(alexnet: Run) -> None:
     stuck = alexnet(
         "train", "--data", "shapes", "--image-size", "12", "--crop-size", "8", "--val-size", "6000",
-        "--epochs", "1", "--batch-size", "16", "--init", "paper", "--input-scaling", "standard",
-        "--quiet",
+        "--epochs", "1", "--batch-size", "16", "--init", "paper", "--quiet",
     )  # fmt: skip
     assert stuck.returncode == 0, stuck.stderr
     assert "warning: nothing learned in 200 updates" in stuck.stderr

@@ -163,7 +163,7 @@ def test_the_demo_learns_shapes_within_its_bounds():
 
 @pytest.mark.parametrize("model", [name for name in Network if FACTS[name].dropout])
 def test_the_fast_recipe_is_a_valid_configuration_of_every_network(model):
-    settings = recipe_settings(Recipe.FAST, model)
+    settings = recipe_settings(Recipe.FAST, model, "cifar10")
     config = TrainConfig(recipe=Recipe.FAST, model=model, **settings)
     assert config.epochs <= 15
     assert config.momentum_kind == "nesterov"

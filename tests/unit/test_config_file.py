@@ -22,7 +22,7 @@ def configurations():
     for model in Network:
         for recipe in Recipe:
             try:
-                settings = recipe_settings(recipe, model)
+                settings = recipe_settings(recipe, model, "cifar10")
             except UsageError:
                 continue
             yield TrainConfig(model=model, recipe=recipe, **settings)

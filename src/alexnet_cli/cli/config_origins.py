@@ -107,8 +107,8 @@ def settle(values: dict[str, Any], given: dict[str, Origin]) -> Effective:
         from alexnet_cli.training.pretrained import settings_of
 
         weights = settings_of(name)
-    recipe = values["recipe"]
-    settings = adapted(recipe_settings(recipe, (values | weights | chosen)["model"]), chosen)
+    recipe, model = values["recipe"], (values | weights | chosen)["model"]
+    settings = adapted(recipe_settings(recipe, model, values["data"]), chosen)
     origins = {
         **dict.fromkeys(values, Origin(OriginKind.DEFAULT)),
         **dict.fromkeys(settings, Origin(OriginKind.RECIPE, recipe)),

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from alexnet_cli.models.explain import LayerRow
-    from alexnet_cli.networks import Facts
 
 EXAMPLES = (
     "alexnet explain alexnet",
@@ -28,7 +27,7 @@ _COLUMNS = ("layer", "output", "k/s/p/g", "parameters", "MACs", "sees", "memory"
 _DISPENSABLE = ("memory", "sees")  # on a narrow console, the first one first
 
 # Where the code says how training differs from the paper's: any, with crops, with cuda-convnet's
-# protocol, with a warm-up, as the paper's otherwise, from He's weights or the released ones.
+# protocol, with a warm-up, on CIFAR, as the paper's otherwise.
 _ANY = (
     ("alexnet_cli.training.prepare", "_scaling"),
     ("alexnet_cli.training.optimizer", "set_rate"),
@@ -36,9 +35,9 @@ _ANY = (
 _CROPS = (("alexnet_cli.data.batches", "TrainingBatches"),)
 _PROTOCOL = (("alexnet_cli.networks", "_protocol"),)
 _WARM_UP = (("alexnet_cli.networks", "_warm_up"),)
-_HE = (("alexnet_cli.models.init", "init_he"),)
-_SMALL_IMAGES = (("alexnet_cli.networks", "_small_images"),)
+_ON_CIFAR = (("alexnet_cli.recipes", "on_cifar"),)
 _PAPER = (
+    ("alexnet_cli.models.init", "init_he"),
     ("alexnet_cli.data.batches", "EpochDraw"),
     ("alexnet_cli.training.schedule", "count_drops"),
 )
@@ -107,8 +106,8 @@ def command(
         "training": paper_notes(
             getattr(importlib.import_module(module), thing)
             for module, thing in (
-                *_start(facts),
-                *(_PAPER if facts.dropout else ()),
+                *(_PAPER if facts.dropout else _PROTOCOL),
+                *(_ON_CIFAR if name is Network.ALEXNET_CIFAR else ()),
                 *(_WARM_UP if "warmup_epochs" in facts.protocol else ()),
                 *(_CROPS if own_px < facts.image_size_px else ()),
                 *_ANY,
@@ -119,12 +118,6 @@ def command(
         print_json(_as_data(spec, rows, notes))
     else:
         _print(spec, rows, notes)
-
-
-def _start(facts: "Facts") -> tuple[tuple[str, str], ...]:
-    if not facts.dropout:
-        return _PROTOCOL
-    return _SMALL_IMAGES if "init" in facts.protocol else _HE
 
 
 def _as_data(

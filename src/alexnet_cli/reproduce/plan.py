@@ -185,8 +185,10 @@ def is_shortened(experiment: Experiment, claim: Claim, terms: Terms) -> bool:
 
 def _configure(settings: Mapping[str, Any]) -> TrainConfig:
     """Fill in the rest as `alexnet train` does."""
-    model = settings.get("model", TrainConfig.model_fields["model"].default)
-    protocol = adapted(recipe_settings(Recipe.PAPER, model), settings)
+    model, data = (
+        settings.get(name, TrainConfig.model_fields[name].default) for name in ("model", "data")
+    )
+    protocol = adapted(recipe_settings(Recipe.PAPER, model, data), settings)
     try:
         return TrainConfig(**{**protocol, **settings})
     except ValidationError as error:

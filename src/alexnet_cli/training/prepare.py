@@ -93,8 +93,8 @@ def _scaling(
 
     Paper §2: the mean over the training set is subtracted from each pixel, the scale 0–255 left.
     Here: the mean by channel, the same for all pixels, because crops of other sizes then see the
-    same input; and with `--input-scaling standard`, the default of all networks that start from
-    He's weights, divided by the standard deviation too, because they need inputs of unit variance.
+    same input; and by default divided by the standard deviation too, because with He's initial
+    weights this starts to learn at once, whatever the data.
     """
     is_centred = config.input_scaling is InputScaling.CENTRED
     red, green, blue = (1.0 if is_centred else 1.0 / max(float(std), 1e-6) for std in colours.std_C)

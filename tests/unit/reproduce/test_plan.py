@@ -64,7 +64,7 @@ def test_equal_settings_share_a_run_whichever_experiment_asks():
 def test_the_default_run_is_the_users_own():
     cifar90 = find_experiment("cifar90")
     run = plan_run(cifar90, cifar90.arms[0], Terms(1), seed=1)
-    own = recipe_settings(Recipe.PAPER, Network.ALEXNET_CIFAR)
+    own = recipe_settings(Recipe.PAPER, Network.ALEXNET_CIFAR, "cifar10")
     assert run.config == TrainConfig(seed=1, **own)
     assert run.command == "alexnet train --seed 1"
     assert run.measures == (Measure.TEST_ERROR, Measure.TEST_ERROR_10_VIEWS)

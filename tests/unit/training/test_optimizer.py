@@ -143,7 +143,7 @@ def test_biases_have_a_rate_of_their_own_and_no_decay():
 def test_each_layer_of_krizhevskys_networks_has_its_published_decay():
     name = Network.CUDA_CONVNET_18PCT
     net = build_network(NetworkSpec(name, 10, 32, lrn=True, groups=1))
-    config = TrainConfig(model=name, **recipe_settings(Recipe.PAPER, name))
+    config = TrainConfig(model=name, **recipe_settings(Recipe.PAPER, name, "cifar10"))
     groups = build_optimizer(net, config).param_groups
     found = {
         next(n for n, p in net.named_parameters() if p is parameter): group
