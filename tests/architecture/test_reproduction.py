@@ -43,7 +43,7 @@ def test_the_readme_has_the_figures_of_the_results() -> None:
     low, high = six_times["interval"]
     errs_on_26 = _content("ladder")["claims"][0]
     stated = [
-        f"ended at {100 * best_val_top1:.2f} % on the validation images",
+        f"{100 * best_val_top1:.2f} % on the validation images",
         f"{100 * one_view['top1']:.2f} % with one view (95 %: {_bounds(one_view)})",
         f"{100 * ten_views['top1']:.2f} % with ten ({_bounds(ten_views)})",
         f"errs on {100 - 100 * one_view['top1']:.1f} % of the test images with one view",
