@@ -168,7 +168,7 @@ class TrainConfig(BaseModel):
         Field(
             description="Initial weights: He's, the paper's N(0, 0.01) with biases of 1, or those "
             "of the released source; the latter two need --input-scaling centred. alexnet-cifar "
-            "has the released ones on CIFAR, unless another is chosen."
+            "has the released ones on CIFAR-10, unless another is chosen."
         ),
     ] = Init.HE
     input_scaling: Annotated[
@@ -258,7 +258,7 @@ class TrainConfig(BaseModel):
             ge=0,
             le=64,
             description="Zero pixels around the image before random crops; alexnet-cifar has 2 on "
-            "CIFAR, unless another number is chosen.",
+            "CIFAR-10, unless another number is chosen.",
         ),
     ] = 0
     flip: Annotated[bool, Field(description="Mirror half of the training images.")] = True

@@ -15,8 +15,6 @@ from alexnet_cli.errors import UsageError
 from alexnet_cli.manifest import Network
 from alexnet_cli.networks import FACTS
 
-_CIFAR = ("cifar10", "cifar100")
-
 
 def recipe_settings(recipe: Recipe, model: Network, data: str) -> dict[str, Any]:
     """Return the settings in which a recipe differs from the defaults.
@@ -37,8 +35,8 @@ def recipe_settings(recipe: Recipe, model: Network, data: str) -> dict[str, Any]
     """
     facts = FACTS[model]
     protocol = dict(facts.protocol)
-    if model == Network.ALEXNET_CIFAR and data in _CIFAR:
-        protocol |= on_cifar()
+    if model == Network.ALEXNET_CIFAR and data == "cifar10":
+        protocol |= on_cifar10()
     if recipe is Recipe.PAPER:
         return protocol
     if recipe is Recipe.ORIGINAL:
@@ -72,14 +70,14 @@ def recipe_settings(recipe: Recipe, model: Network, data: str) -> dict[str, Any]
     return settings
 
 
-def on_cifar() -> dict[str, Any]:
-    """Return how `alexnet-cifar` is trained on CIFAR's images.
+def on_cifar10() -> dict[str, Any]:
+    """Return how `alexnet-cifar` is trained on CIFAR-10.
 
     Paper: weights N(0, 0.01), biases of 1, one rate for all (§5); crops of the image alone (§4.1).
     Here: initial weights, inputs and the rates of biases as in the released source, and two zero
     pixels around the image, because without them a 32-px image has 25 crops in place of the
-    paper's 1,024. On other small images He's start, because the released one needs images as
-    CIFAR's: on ten drawn shapes the ReLUs of fc7 died.
+    paper's 1,024. On other images He's start, because the released one was tried on CIFAR-10
+    and on drawn shapes only, and there the ReLUs of fc7 died.
     """
     return {
         "init": Init.RELEASED, "input_scaling": InputScaling.CENTRED, "bias_rate_factor": 2.0,

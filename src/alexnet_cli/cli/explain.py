@@ -27,7 +27,7 @@ _COLUMNS = ("layer", "output", "k/s/p/g", "parameters", "MACs", "sees", "memory"
 _DISPENSABLE = ("memory", "sees")  # on a narrow console, the first one first
 
 # Where the code says how training differs from the paper's: any, with crops, with cuda-convnet's
-# protocol, with a warm-up, on CIFAR, as the paper's otherwise.
+# protocol, with a warm-up, on CIFAR-10, as the paper's otherwise.
 _ANY = (
     ("alexnet_cli.training.prepare", "_scaling"),
     ("alexnet_cli.training.optimizer", "set_rate"),
@@ -35,7 +35,7 @@ _ANY = (
 _CROPS = (("alexnet_cli.data.batches", "TrainingBatches"),)
 _PROTOCOL = (("alexnet_cli.networks", "_protocol"),)
 _WARM_UP = (("alexnet_cli.networks", "_warm_up"),)
-_ON_CIFAR = (("alexnet_cli.recipes", "on_cifar"),)
+_ON_CIFAR10 = (("alexnet_cli.recipes", "on_cifar10"),)
 _PAPER = (
     ("alexnet_cli.models.init", "init_he"),
     ("alexnet_cli.data.batches", "EpochDraw"),
@@ -107,7 +107,7 @@ def command(
             getattr(importlib.import_module(module), thing)
             for module, thing in (
                 *(_PAPER if facts.dropout else _PROTOCOL),
-                *(_ON_CIFAR if name is Network.ALEXNET_CIFAR else ()),
+                *(_ON_CIFAR10 if name is Network.ALEXNET_CIFAR else ()),
                 *(_WARM_UP if "warmup_epochs" in facts.protocol else ()),
                 *(_CROPS if own_px < facts.image_size_px else ()),
                 *_ANY,
