@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 EPOCHS = 6
+START = ("--init", "he", "--bias-rate-factor", 1, "--bias-decay")  # the default when it was run
 CHOICES = ((28, 0), (24, 0), (32, 4))  # crop in pixels, zero pixels around the image
 
 
@@ -19,6 +20,7 @@ def train(crop: int, pad: int, folder: Path) -> list[dict[str, float]]:
     """Train one choice and return crop, accuracy and seconds of each epoch."""
     name = f"crop{crop}"
     settings = ["--epochs", EPOCHS, "--schedule", "linear", "--crop-size", crop, "--pad", pad]
+    settings += START
     command = [
         sys.executable,
         "-m",
