@@ -16,6 +16,14 @@ from alexnet_cli.manifest import Network
 from alexnet_cli.networks import FACTS
 
 
+_RELEASED_START = {
+    "init": Init.RELEASED,
+    "input_scaling": InputScaling.CENTRED,
+    "bias_rate_factor": 2.0,
+    "bias_decay": False,
+}
+
+
 def recipe_settings(recipe: Recipe, model: Network, data: str) -> dict[str, Any]:
     """Return the settings in which a recipe differs from the defaults.
 
@@ -40,13 +48,7 @@ def recipe_settings(recipe: Recipe, model: Network, data: str) -> dict[str, Any]
     if recipe is Recipe.PAPER:
         return protocol
     if recipe is Recipe.ORIGINAL:
-        return {
-            "init": Init.RELEASED,
-            "input_scaling": InputScaling.CENTRED,
-            "bias_rate_factor": 2.0,
-            "bias_decay": False,
-            **protocol,
-        }
+        return _RELEASED_START | protocol
     if not facts.dropout:
         raise UsageError(
             f"there is no fast recipe for {model}",
@@ -79,10 +81,7 @@ def on_cifar10() -> dict[str, Any]:
     paper's 1,024. On other images He's start, because the released one was tried on CIFAR-10
     and on drawn shapes only, and there the ReLUs of fc7 died.
     """
-    return {
-        "init": Init.RELEASED, "input_scaling": InputScaling.CENTRED, "bias_rate_factor": 2.0,
-        "bias_decay": False, "pad": 2,
-    }  # fmt: skip
+    return {**_RELEASED_START, "pad": 2}
 
 
 def adapted(recipe: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
