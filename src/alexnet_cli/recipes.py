@@ -15,8 +15,7 @@ from alexnet_cli.errors import UsageError
 from alexnet_cli.manifest import Network
 from alexnet_cli.networks import FACTS
 
-
-_RELEASED_START = {
+_RELEASED_START: dict[str, Any] = {
     "init": Init.RELEASED,
     "input_scaling": InputScaling.CENTRED,
     "bias_rate_factor": 2.0,
