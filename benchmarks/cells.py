@@ -22,7 +22,9 @@ def row_of(figure: dict[str, Any]) -> str:
 
 def title(machine: dict[str, Any]) -> str:
     """Return the hardware, for a heading."""
-    cpu = f"{machine['cpu']} ({', '.join(machine['cpu_flags'])}), {machine['threads']} threads"
+    limit = machine.get("limited_to")
+    flags = f"limited to {limit}" if limit else ", ".join(machine["cpu_flags"])
+    cpu = f"{machine['cpu']} ({flags}), {machine['threads']} threads"
     return cpu if machine["device"] == "cpu" else f"{machine['device']}, {cpu}"
 
 

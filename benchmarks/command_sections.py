@@ -61,6 +61,62 @@ def export(result: dict[str, Any]) -> str:
     )
 
 
+def int8(results: Sequence[dict[str, Any]]) -> str:
+    """Show eight-bit files beside float32, a column a processor."""
+    names, first = [_processor(result) for result in results], results[0]
+    rows = [
+        f"| form | what | {' | '.join(names)} |",
+        "| --- | --- |" + " --- |" * len(names),
+        _row("fp32", "top-1", [f"{r['errors']['fp32']['top1']:.2%}" for r in results]),
+    ]
+    forms = [form for form in first["errors"] if form != "fp32"]
+    for form in forms:
+        found = [result["errors"][form] for result in results]
+        alone = [f"{each['alone_against_many_max']:.2g}" for each in found]
+        rows += [
+            _row(form, "top-1", [f"{each['top1']:.2%}" for each in found]),
+            _row("", "other top class", [f"{each['other_top_class']:.2%}" for each in found]),
+            _row("", "logits off, mean / largest", [_off(each, "error") for each in found]),
+            _row("", "the same, image alone", [_off(each, "error_alone") for each in found]),
+            _row("", "alone against among many, largest", alone),
+        ]
+    for place, timed in enumerate(first["speeds"]):
+        what = f"batch {timed['batch']}, threads: {timed['threads']}"
+        each = [result["speeds"][place]["ms"] for result in results]
+        rows.append(_row("fp32", f"{what}, ms", [spread(ms["fp32"]) for ms in each]))
+        rows += [_row(form, "times as fast", [_times(ms, form) for ms in each]) for form in forms]
+    machines = [
+        f"{name}: {provenance({**result, 'versions': {}})} Load average before: "
+        f"{result['machine']['load_before'][0]}."
+        for name, result in zip(names, results, strict=True)
+    ]
+    sentences = (
+        "`python -m benchmarks.int8 RUN`, with `benchmarks.avx2` in front of it for the column "
+        f"that is limited to AVX2. {first['network']}, all {first['num_images']:,} test images, "
+        f"the first {first['num_alone']} of them alone, too; the logits' standard deviation is "
+        f"{number(first['errors']['fp32']['logits_std'])}. ONNX Runtime "
+        f"{first['versions']['onnxruntime']}; medians of rounds in turns."
+    )
+    return "\n".join(["## Eight bits", "", sentences, "", *rows, "", *machines, ""])
+
+
+def _processor(result: Mapping[str, Any]) -> str:
+    machine, kind = result["machine"], result["processor"].partition(" with ")[2]
+    return f"{machine['cpu']}, {'limited to ' if machine['limited_to'] else ''}{kind}"
+
+
+def _row(form: str, what: str, cells: Sequence[str]) -> str:
+    return f"| {form} | {what} | {' | '.join(cells)} |"
+
+
+def _off(found: Mapping[str, float], key: str) -> str:
+    return f"{found[f'{key}_mean']:.3f} / {found[f'{key}_max']:.2f}"
+
+
+def _times(ms: Mapping[str, Mapping[str, float]], form: str) -> str:
+    return f"{ms['fp32']['median'] / ms[form]['median']:.2f}"
+
+
 def predict(result: dict[str, Any]) -> str:
     """Show `predict` against the bare imports, and a folder against its parts."""
     starts = [

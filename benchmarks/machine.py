@@ -36,6 +36,7 @@ def describe(device: torch.device) -> dict[str, object]:
         "cpu": _cpuinfo("model name") or platform.processor() or platform.machine(),
         "cpu_family_model": f"{_cpuinfo('cpu family')}/{_cpuinfo('model')}",
         "cpu_flags": [flag for flag in _TELLING_FLAGS if flag in _cpuinfo("flags").split()],
+        "limited_to": os.environ.get("ONEDNN_MAX_CPU_ISA", ""),  # as benchmarks.avx2 sets it
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "memory_gib": round(_memory_bytes() / 2**30, 1),
@@ -67,7 +68,8 @@ def slug(device: torch.device) -> str:
         flags = _cpuinfo("flags").split()
         best = next((f for f in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if f in flags), "")
         cpu = _cpuinfo("model name") or platform.machine()
-        name = f"{cpu} {best} {torch.get_num_threads()}threads"
+        limited = "limited" if "ONEDNN_MAX_CPU_ISA" in os.environ else ""
+        name = f"{cpu} {best} {limited} {torch.get_num_threads()}threads"
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 

@@ -44,6 +44,8 @@ def render(results: list[dict[str, Any]]) -> str:
     """Return the page for results in the order given; those of other kinds are passed over."""
     shown = [result for result in results if result.get("kind") in _SECTIONS]
     sections = [_INTRODUCTION, *(_SECTIONS[result["kind"]](result) for result in shown)]
+    if int8 := [result for result in results if result.get("kind") == "int8"]:
+        sections.append(command_sections.int8(int8))
     if not shown:
         sections.append("No result has been committed yet.\n")
     return "\n".join(sections)

@@ -1,7 +1,7 @@
 // An exported model: the manifest in its own bytes, and a session of ONNX Runtime Web.
 // ONNX Runtime Web has no call for a model's metadata (its issue 16547), so it is read here.
 
-const SCHEMAS = [4, 5]; // of src/alexnet_cli/manifest.py
+const SCHEMAS = [6]; // of src/alexnet_cli/manifest.py
 const METADATA_PROPS = 14; // of ModelProto in onnx.proto
 const NOT_ONNX = "it is cut short, or no ONNX file";
 

@@ -146,6 +146,8 @@ def _row(name: str, manifest: Manifest) -> str:
     )
     if parity.top1_change is not None:
         compared += f", top-1 {100 * parity.top1_change:+.2f} points"
+    if parity.processor:
+        compared += f"; on {parity.processor}"
     precision = deployment.precision.value
     if deployment.precision is Precision.INT8:
         precision += f", ranges from {deployment.num_calibration_images:,} training images"

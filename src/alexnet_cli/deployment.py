@@ -40,6 +40,7 @@ class Parity:
         num_top1_different: Images with another top class, near ties left out.
         num_right: Images that the file classifies right; none where the classes are not known.
         num_right_trained: Images that the trained network classifies right.
+        processor: Kind of processor on which they were compared, as `processor_kind` names it.
     """
 
     num_images: int
@@ -48,6 +49,7 @@ class Parity:
     images: str = "images"
     num_right: int | None = None
     num_right_trained: int | None = None
+    processor: str = ""
 
     @property
     def agreement(self) -> float:
@@ -120,6 +122,7 @@ def _parity(raw: Any) -> Parity | None:
         images=text(raw["images"]),
         num_right=None if right is None else integer(right),
         num_right_trained=None if trained is None else integer(trained),
+        processor=text(raw["processor"]),
     )
     if parity.num_images < 1:
         raise ValueError("compared on no image")

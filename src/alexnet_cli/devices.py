@@ -11,6 +11,15 @@ BF16_CPU_FLAGS = ("avx512_bf16", "amx_bf16")
 BF16_CAPABILITY = (8, 0)
 """CUDA's compute capability from which the same is true of a GPU."""
 
+_INTEGER_FLAGS = {
+    "amx_int8": "AMX",
+    "avx512_vnni": "AVX512-VNNI",
+    "avx_vnni": "AVX-VNNI",
+    "avx512bw": "AVX-512",
+    "avx2": "AVX2",
+}
+"""Linux's names of the instructions that multiply 8-bit integers, the widest first."""
+
 _CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -66,6 +75,22 @@ def cpu_facts(cpuinfo: Path = _CPUINFO) -> dict[str, str]:
 def cpu_flags(facts: dict[str, str]) -> frozenset[str]:
     """Return the names of the processor's instruction sets: `flags` on x86, `Features` on Arm."""
     return frozenset(facts.get("flags", facts.get("Features", "")).split())
+
+
+def processor_kind(facts: dict[str, str] | None = None) -> str:
+    """Name the kind of processor: its architecture, and on x86 the widest integer instructions.
+
+    Args:
+        facts: Of `cpu_facts`; this machine's by default.
+
+    Returns:
+        Such as `x86_64 with AVX512-VNNI`, or `aarch64`.
+    """
+    import platform  # a few milliseconds that `predict` need not spend
+
+    flags = cpu_flags(cpu_facts() if facts is None else facts)
+    widest = next((name for flag, name in _INTEGER_FLAGS.items() if flag in flags), None)
+    return platform.machine() + (f" with {widest}" if widest else "")
 
 
 def num_cores() -> int:

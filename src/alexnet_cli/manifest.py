@@ -23,10 +23,9 @@ from alexnet_cli.json_values import (
     truth,
 )
 
-SCHEMA_VERSION = 5
-_WITHOUT_KERNELS = 4  # the same but for `kernels`, which were all
-_WITHOUT_DEPLOYMENT = 3  # and but for `deployment`: checkpoints and weights are still read
-_READ = (SCHEMA_VERSION, _WITHOUT_KERNELS, _WITHOUT_DEPLOYMENT)
+SCHEMA_VERSION = 6
+_EARLIER_EXPORTS = 5  # int8 had weights of 8 bits; checkpoints and weights are still read
+_READ = (SCHEMA_VERSION, _EARLIER_EXPORTS)
 NAMED_DATA = ("cifar10", "cifar100", "cifar10.1", "shapes")  # any other dataset is a folder
 METADATA_KEY = "alexnet.manifest"
 WEIGHTS_HASH_KEY = "alexnet.sha256"
@@ -224,7 +223,7 @@ def _parse(raw: Any) -> Manifest:
             lrn=truth(network["lrn"]),
             pool=Pool(network["pool"]),
             groups=integer(network["groups"]),
-            kernels=Kernels(network["kernels"]) if schema > _WITHOUT_KERNELS else Kernels.ALL,
+            kernels=Kernels(network["kernels"]),
         ),
         input=InputSpec(
             image_size_px=integer(image["image_size_px"]),
@@ -233,7 +232,7 @@ def _parse(raw: Any) -> Manifest:
             shift=three_numbers(image["shift"]),
         ),
         classes=texts(raw["classes"]),
-        deployment=parse_deployment(raw["deployment"]) if schema > _WITHOUT_DEPLOYMENT else None,
+        deployment=parse_deployment(raw["deployment"]) if schema == SCHEMA_VERSION else None,
         provenance=Provenance(
             data=text(origin["data"]),
             seed=integer(origin["seed"]),

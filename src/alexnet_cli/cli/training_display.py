@@ -38,7 +38,7 @@ class TrainingDisplay(Reporter):
     def __init__(self, num_epochs: int, *, quiet: bool) -> None:
         self._console, self._num_epochs, self._quiet = stderr_console(), num_epochs, quiet
         self._epoch = self._done = self._total = self._first = 0
-        self._begin = 0.0
+        self._begin, self._has_estimated = 0.0, False
         self._means: tuple[str, ...] = ()  # of this epoch
         self._rate = ""
         self._history: tuple[EpochRow, ...] = ()
@@ -100,9 +100,18 @@ class TrainingDisplay(Reporter):
         self._done, self._total = images_done, images_total
 
     def on_look(self, *, loss: float, top1: float, learning_rate: float) -> None:
-        """Show the means so far."""
+        """Show the means so far, and once the time that the run will take at this speed."""
         self._means = (f"loss {loss:.3f}", f"top-1 {top1:.1%}")
         self._rate = f"rate {learning_rate:.2g}"
+        speed = self._images_per_second()
+        if self._has_estimated or self._quiet or not speed or self._done == self._total:
+            return
+        self._has_estimated = True
+        epoch = duration(self._total / speed)
+        rest = duration(self._seconds_left(speed))
+        self._console.print(
+            f"about {speed:,.0f} images/s: {epoch} an epoch, {rest} to the end", soft_wrap=True
+        )
 
     def on_epoch(self, row: "EpochRow", *, is_best: bool) -> None:
         """Print the epoch's line."""

@@ -1,6 +1,6 @@
 """Does the exported file answer as the trained network does?"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from alexnet_cli.deployment import Parity, Precision
+from alexnet_cli.devices import processor_kind
 from alexnet_cli.errors import ExportError
 from alexnet_cli.inference.session import Model
 
@@ -74,11 +75,13 @@ def compare(network: nn.Module, model: Model, images: Compared, *, batch_size: i
         is_tie = best_two[:, -1] - best_two[:, 0] <= TIE if expected.shape[1] > 1 else False
         tops.append(np.stack([expected.argmax(1), found.argmax(1)]))
         different += int(((tops[-1][0] != tops[-1][1]) & ~is_tie).sum())
-    parity = Parity(len(images.squares_BIIC), largest, different, images.name)
+    parity = Parity(
+        len(images.squares_BIIC), largest, different, images.name, processor=processor_kind()
+    )
     if images.labels_B is None:
         return parity
     trained, right = (np.concatenate(tops, axis=1) == images.labels_B).sum(axis=1)
-    return Parity(parity.num_images, largest, different, images.name, int(right), int(trained))
+    return replace(parity, num_right=int(right), num_right_trained=int(trained))
 
 
 def require_parity(parity: Parity, *, name: str, precision: Precision = Precision.FP32) -> None:

@@ -1,5 +1,9 @@
 """Eight-bit graphs: weights per channel in int8, activations in uint8 with measured ranges.
 
+Weights take 7 of the 8 bits, −64 to 64. Processors without VNNI (AVX2) add the products of two
+neighbours in 16 bits, which saturates from 128 on: 255 · 128 · 2 is more than 32,767. So every
+processor gets the same sums, in any program that runs the file.
+
 Convolutions and fully connected layers are quantised (QDQ form), and in local response
 normalisation the sum over channels: its squares are added to k = 2 after a factor of 2·10⁻⁵, so
 that their rounding is lost beside that of the activations. Its roots and its division, the input
@@ -48,9 +52,7 @@ class _Batches(CalibrationDataReader):  # type: ignore[misc] # onnxruntime has n
 def to_int8(graph: onnx.ModelProto, calibration_BSSC: NDArray[np.uint8]) -> onnx.ModelProto:
     """Return a graph whose convolutions and matrix layers are quantised.
 
-    The ranges are the smallest and largest activation seen. uint8 activations with int8 weights
-    (U8S8) need a processor with VNNI or its like for their full precision; others saturate sums
-    of two products, which costs accuracy there.
+    The ranges are the smallest and largest activation seen.
 
     Args:
         graph: A float32 graph.
@@ -67,6 +69,7 @@ def to_int8(graph: onnx.ModelProto, calibration_BSSC: NDArray[np.uint8]) -> onnx
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=_QUANTISED,
             per_channel=True,
+            reduce_range=True,  # of the weights
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,

@@ -13,6 +13,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from alexnet_cli.deployment import Precision
 from alexnet_cli.errors import ModelFileError
 from alexnet_cli.inference.providers import (
     Providers,
@@ -95,7 +96,8 @@ def load_model(path: Path, *, device: str = "auto", for_many: bool = True) -> Mo
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `tensorrt`.
         for_many: Whether many batches will follow. Otherwise the session is made for the
             soonest first answer: basic graph optimisations, weights not repacked, and those in a
-            safetensors file not compared with their hash.
+            safetensors file not compared with their hash. An int8 file is opened the same way
+            for one image as for many, so that its answers are the same.
 
     Raises:
         ModelFileError: Missing, damaged, or not one of ours.
@@ -108,14 +110,43 @@ def load_model(path: Path, *, device: str = "auto", for_many: bool = True) -> Mo
             code="model_missing",
         )
     providers = choose_providers(device)
+    session = _open(path, providers, for_many=for_many)
+    try:
+        text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    except UnicodeDecodeError as error:
+        raise _unusable(path, f"ONNX Runtime: {first_line(error)}") from error
+    if text is None:
+        raise _unusable(path, "it has no alexnet manifest", code="manifest_invalid")
+    manifest = _manifest(text, path)
+    if manifest.deployment is None:
+        reason = "it was exported by an earlier version, whose graphs were others"
+        raise _unusable(path, reason, code="manifest_outdated")
+    if manifest.deployment.precision is Precision.INT8 and not for_many:
+        # With basic optimisations its layers would run in float32, and answer a little differently.
+        session = _open(path, providers, for_many=True)
+    note = check_provider(session, providers)
+    try:
+        weights = path if path.suffix == ".safetensors" else _check_shared_weights(session, path)
+        _check_interface(session, manifest, path)
+    except UnicodeDecodeError as error:
+        raise _unusable(path, "its names are not UTF-8") from error
+    if for_many and weights is not None:
+        _check_hash(weights)
+    return Model(session, manifest, path, note)
+
+
+def _open(path: Path, providers: Providers, *, for_many: bool) -> Any:
+    """Open a session on a file.
+
+    Raises:
+        ModelFileError: ONNX Runtime refuses it.
+        DeviceError: The device that was asked for does not start.
+    """
     options = _session_options(for_many=for_many)
     try:
         if path.suffix == ".safetensors":
-            session = _session_from_safetensors(path, options, providers)
-        else:
-            session = open_session(str(path), options, providers)
-        text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-        providers_note = check_provider(session, providers)
+            return _session_from_safetensors(path, options, providers)
+        return open_session(str(path), options, providers)
     except (*_ORT_ERRORS, UnicodeDecodeError) as error:
         # Of a graph beside shorter weights than its own, before the two can be compared.
         is_short = path.suffix == ".onnx" and "out of bounds" in str(error)
@@ -125,20 +156,6 @@ def load_model(path: Path, *, device: str = "auto", for_many: bool = True) -> Mo
             else f"ONNX Runtime: {first_line(error)}"
         )
         raise _unusable(path, reason) from error
-    if text is None:
-        raise _unusable(path, "it has no alexnet manifest", code="manifest_invalid")
-    manifest = _manifest(text, path)
-    if manifest.deployment is None:
-        reason = "it was exported by an earlier version, whose manifest has no precision and views"
-        raise _unusable(path, reason, code="manifest_outdated")
-    try:
-        weights = path if path.suffix == ".safetensors" else _check_shared_weights(session, path)
-        _check_interface(session, manifest, path)
-    except UnicodeDecodeError as error:
-        raise _unusable(path, "its names are not UTF-8") from error
-    if for_many and weights is not None:
-        _check_hash(weights)
-    return Model(session, manifest, path, providers_note)
 
 
 def _unusable(path: Path, reason: str, code: str | None = None) -> ModelFileError:

@@ -67,6 +67,20 @@ def test_before_the_first_validation_there_is_no_curve(monkeypatch):
     assert "val" not in shown(monkeypatch, width=80, done=0)[1]
 
 
+def test_the_first_lines_say_how_long_it_will_take(monkeypatch):
+    stream, now = io.StringIO(), [0.0]
+    monkeypatch.setattr(training_display, "stderr_console", lambda: Console(file=stream))
+    monkeypatch.setattr(training_display.time, "perf_counter", lambda: now[0])
+    display = TrainingDisplay(90, quiet=False)
+    for step in range(1, 61):
+        display.on_step(1, 128 * step, 45_000)
+        if step % 20 == 0:
+            display.on_look(loss=2.0, top1=0.2, learning_rate=0.01)
+        now[0] += 1.28
+    lines = stream.getvalue().splitlines()
+    assert lines == ["about 100 images/s: 7:30 an epoch, 11:14:34 to the end"]
+
+
 @pytest.mark.parametrize(
     ("values", "line"),
     [([0.1, 0.2, 0.8], "▁▂█"), ([0.5], "▁"), ([0.5, 0.5], "▁▁"), ([0.0, 1.0], "▁█")],

@@ -170,7 +170,7 @@ def test_onnx_without_a_valid_manifest(exported, tmp_path, manifest):
 def test_an_export_of_an_earlier_version(exported, tmp_path):
     raw = json.loads(exported.manifest.to_json())
     del raw["deployment"]
-    path = rewritten(exported, tmp_path / ONNX, manifest=json.dumps(raw | {"schema": 3}))
+    path = rewritten(exported, tmp_path / ONNX, manifest=json.dumps(raw | {"schema": 5}))
     error = refuse(path)
     assert error.code == "manifest_outdated"
     assert "earlier version" in error.message

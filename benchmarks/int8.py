@@ -1,0 +1,205 @@
+"""Eight-bit files beside float32 on this processor: how far off, how fast, in which company.
+
+`python -m benchmarks.int8 RUN` takes a trained run, exports it in several eight-bit forms that are
+calibrated on training images, and compares their logits with those of the float32 file on the test
+images: all at once, and one image alone as `predict` opens a file for it. The forms that are not
+exported are those that were weighed: weights of 8 bits, as before, with and without ONNX Runtime's
+`session.x64quantprecision`, and signed activations (S8S8).
+
+It writes `benchmarks/results/int8-PROCESSOR.json`. `python -m benchmarks.avx2 -m benchmarks.int8
+RUN` does the same as on a processor with AVX2 alone. Rounds alternate between the forms.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+if not __package__:  # run as a file: let it find its siblings as `-m` does
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import numpy as np
+import onnxruntime as ort
+import torch
+from onnxruntime.quantization import QuantType
+
+from alexnet_cli.cli.export_images import ExportSources
+from alexnet_cli.cli.model_source import open_trained
+from alexnet_cli.data.catalog import Split, find_dataset, load_split
+from alexnet_cli.deployment import Precision
+from alexnet_cli.devices import processor_kind
+from alexnet_cli.export import quantise
+from alexnet_cli.export.deploy import deploy, plan_deployment
+from alexnet_cli.export.settings import ExportSettings
+from alexnet_cli.files import atomic_write
+from alexnet_cli.image import crop_centre
+from benchmarks import machine
+from benchmarks.figures import summarise
+
+RESULTS = Path(__file__).resolve().parent / "results"
+_NUM_ALONE = 200
+_CHUNK = 250
+
+
+@dataclass(frozen=True)
+class Form:
+    """A way to write and to run a file.
+
+    Attributes:
+        name: In the result.
+        options: Of the quantiser, where they differ from the export's; None for float32.
+        precise: Whether ONNX Runtime is asked for precision on processors without VNNI.
+        basic_alone: Whether one image alone is run with basic optimisations, as float32 is.
+    """
+
+    name: str
+    options: dict[str, Any] | None
+    precise: bool = False
+    basic_alone: bool = False
+
+
+FORMS = (
+    Form("fp32", None),
+    Form("8-bit weights (before)", {"reduce_range": False}, basic_alone=True),
+    Form("8-bit weights, x64quantprecision", {"reduce_range": False}, precise=True),
+    Form("S8S8", {"reduce_range": False, "activation_type": QuantType.QInt8}),
+    Form("int8 (as exported)", {}),
+)
+
+
+def build(run: Path, folder: Path, num_calibration: int) -> dict[str, Path]:
+    """Write a file of each form."""
+    trained = open_trained(run, data=None)
+    sources = ExportSources(trained.manifest, run, None, calibrates=True)
+    calibration = sources.calibration(num_calibration)
+    if calibration is None:
+        raise SystemExit(f"the images that {run} was trained on are not at hand")
+    core = trained.network.to("cpu", torch.float32).eval()
+    as_exported, files = quantise.quantize_static, {}
+    for number, form in enumerate(FORMS):
+        precision = Precision.FP32 if form.options is None else Precision.INT8
+        settings = ExportSettings(precision=precision)
+        deployment = plan_deployment(core, settings, len(calibration))
+        manifest = replace(trained.manifest, deployment=deployment)
+        quantise.quantize_static = _with(as_exported, form.options or {})
+        crops = crop_centre(calibration, manifest.input_side_px)
+        files[form.name] = folder / f"{number}.onnx"
+        files[form.name].write_bytes(deploy(core, manifest, deployment, crops).SerializeToString())
+    quantise.quantize_static = as_exported
+    return files
+
+
+def _with(quantize: Any, options: dict[str, Any]) -> Any:
+    return lambda *positional, **given: quantize(*positional, **{**given, **options})
+
+
+def open_file(path: Path, form: Form, *, threads: int, alone: bool = False) -> Any:
+    """Open a session as `load_model` does, for many images or for one alone."""
+    options = ort.SessionOptions()
+    options.log_severity_level, options.intra_op_num_threads = 4, threads
+    if form.precise:
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    if alone and form.basic_alone:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def logits_of(session: Any, images_BSSC: Any, batch: int) -> Any:
+    """Return logits (B, K)."""
+    starts = range(0, len(images_BSSC), batch)
+    parts = [session.run(["logits"], {"images": images_BSSC[i : i + batch]})[0] for i in starts]
+    return np.concatenate(parts)
+
+
+def errors(files: dict[str, Path], images_BSSC: Any, labels_B: Any) -> dict[str, dict[str, float]]:
+    """Compare each form with float32, among many images and alone."""
+    found: dict[str, dict[str, float]] = {}
+    expected: Any = None
+    for form in FORMS:
+        path = files[form.name]
+        many = logits_of(open_file(path, form, threads=2), images_BSSC, _CHUNK)
+        alone = logits_of(open_file(path, form, threads=2, alone=True), images_BSSC[:_NUM_ALONE], 1)
+        expected = many if expected is None else expected
+        error, error_alone = np.abs(many - expected), np.abs(alone - expected[:_NUM_ALONE])
+        found[form.name] = {
+            "top1": float((many.argmax(1) == labels_B).mean()),
+            "other_top_class": float((many.argmax(1) != expected.argmax(1)).mean()),
+            "error_mean": float(error.mean()),
+            "error_max": float(error.max()),
+            "error_alone_mean": float(error_alone.mean()),
+            "error_alone_max": float(error_alone.max()),
+            "alone_against_many_max": float(np.abs(alone - many[:_NUM_ALONE]).max()),
+        }
+        print(f"{form.name:<34}", {key: round(v, 4) for key, v in found[form.name].items()})
+    found["fp32"]["logits_std"] = float(expected.std())
+    return found
+
+
+def speeds(files: dict[str, Path], images_BSSC: Any, *, repeats: int) -> list[dict[str, Any]]:
+    """Time the forms in turns, at batch 1 and 64, with one thread and two."""
+    rows = []
+    for threads in (1, 2):
+        sessions = {f.name: open_file(files[f.name], f, threads=threads) for f in FORMS}
+        for batch in (1, 64):
+            images = np.ascontiguousarray(images_BSSC[:batch])
+            samples: dict[str, list[float]] = {name: [] for name in sessions}
+            for turn in range(1 + (repeats if batch == 1 else max(5, repeats // 6))):
+                for name, session in sessions.items():
+                    begin = time.perf_counter()
+                    session.run(["logits"], {"images": images})
+                    if turn:  # the first warms up
+                        samples[name].append(1e3 * (time.perf_counter() - begin))
+            row = {"threads": threads, "batch": batch}
+            rows.append({**row, "ms": {name: summarise(ms) for name, ms in samples.items()}})
+            fp32 = statistics.median(samples["fp32"])
+            ratios = {name: round(fp32 / statistics.median(ms), 2) for name, ms in samples.items()}
+            print(row, ratios, flush=True)
+    return rows
+
+
+def main() -> None:
+    """Read the command line, measure, print and keep the result."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path, help="folder of a trained run")
+    parser.add_argument("--calibration-images", type=int, default=500)
+    parser.add_argument("--repeats", type=int, default=60, help="rounds at batch 1")
+    parser.add_argument("--out", type=Path, help="file for the result")
+    given = parser.parse_args()
+    cpu = torch.device("cpu")
+    load_before = os.getloadavg()
+    with tempfile.TemporaryDirectory() as folder:
+        files = build(given.run, Path(folder), given.calibration_images)
+        manifest = open_trained(given.run, data=None).manifest
+        origin, spec = manifest.provenance, manifest.input
+        test = load_split(
+            find_dataset(origin.data), Split.TEST, val_size=origin.val_size, seed=origin.seed
+        )
+        squares = test.take(np.arange(len(test))).squares(spec.image_size_px)
+        images = np.ascontiguousarray(crop_centre(squares, spec.crop_size_px))
+        labels = test.take(np.arange(len(test))).labels_N
+        result = {
+            "kind": "int8",
+            **machine.provenance(),
+            "versions": {**machine.versions(), "onnxruntime": ort.__version__},
+            "machine": {**machine.describe(cpu), "load_before": [round(x, 2) for x in load_before]},
+            "processor": processor_kind(),
+            "network": manifest.network.name,
+            "num_images": len(images),
+            "num_alone": _NUM_ALONE,
+            "errors": errors(files, images, labels),
+            "speeds": speeds(files, images, repeats=given.repeats),
+        }
+    kind = processor_kind().partition(" with ")[2].lower() or "other"
+    out = given.out or RESULTS / f"int8-{kind}.json"
+    atomic_write(out, (json.dumps(result, indent=1) + "\n").encode())
+    print(out, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""Eight-bit files: right, and the same answers on every processor and in every company."""
+
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from alexnet_cli.deployment import Precision
+from alexnet_cli.devices import processor_kind
+from alexnet_cli.export.parity import Compared
+from alexnet_cli.export.settings import ExportSettings
+from alexnet_cli.export.write import export_model
+from alexnet_cli.image import crop_centre
+from alexnet_cli.inference.session import load_model
+from benchmarks import avx2
+
+
+@pytest.fixture(scope="session", params=[1, 10], ids=["one view", "ten views"])
+def files(request, learnt, tmp_path_factory):
+    """Exports of the same network by precision, and the unseen images as they take them."""
+    compared = Compared(learnt.unseen_NIIC[:100], learnt.labels_N[:100])
+    paths = {}
+    for precision in (Precision.FP32, Precision.INT8):
+        (written,) = export_model(
+            learnt.core, learnt.manifest, tmp_path_factory.mktemp(precision),
+            ExportSettings(precision=precision, num_views=request.param), compared,
+            learnt.trained_NIIC[:100],
+        )  # fmt: skip
+        paths[precision] = written.path
+    return paths, crop_centre(learnt.unseen_NIIC, written.manifest.input_side_px)
+
+
+def test_the_layers_are_eight_bit_and_the_logits_are_not(files):
+    path = files[0][Precision.INT8]
+    graph = onnx.load(path).graph
+    kinds = Counter(tensor.data_type for tensor in graph.initializer)
+    assert kinds[onnx.TensorProto.INT8] >= 8
+    producers = {output: node.op_type for node in graph.node for output in node.output}
+    last = [node for node in graph.node if node.op_type == "Gemm"][-1]
+    assert "QuantizeLinear" not in {n.op_type for n in graph.node if last.output[0] in n.input}
+    # The sums of the LRN are products of int8 whose results are not rounded.
+    products = [node for node in graph.node if node.op_type == "MatMul"]
+    assert {producers[name] for node in products for name in node.input} == {"DequantizeLinear"}
+    assert {n.op_type for p in products for n in graph.node if p.output[0] in n.input} == {"Add"}
+    read = {name for node in graph.node for name in node.input}
+    assert {tensor.name for tensor in graph.initializer} <= read
+    assert {entry.domain for entry in onnx.load(path).opset_import} == {""}
+
+
+def test_the_logits_are_near_those_of_float32(files, learnt):
+    paths, images = files
+    expected, found = (
+        load_model(paths[precision], device="cpu").logits(images)
+        for precision in (Precision.FP32, Precision.INT8)
+    )
+    error = np.abs(found - expected) / expected.std()
+    assert error.mean() < 0.02
+    assert error.max() < 0.2
+    before, after = ((logits.argmax(1) == learnt.labels_N).mean() for logits in (expected, found))
+    assert before > 0.9  # it has learnt
+    assert after > before - 0.01
+
+
+def test_an_answer_is_the_same_alone_and_among_many(files):
+    path, images = files[0][Precision.INT8], files[1]
+    many = load_model(path, device="cpu")
+    alone = load_model(path, device="cpu", for_many=False)
+    together = many.logits(images[:40])
+    each = np.concatenate([alone.logits(images[i : i + 1]) for i in range(40)])
+    np.testing.assert_allclose(each, together, rtol=0, atol=1e-5 * together.std())
+
+
+def _avx2_sums(activations_NK, weights_KC):
+    """Add products as AVX2's VPMADDUBSW does: those of two neighbours in 16 bits, saturating."""
+    products_NKC = activations_NK[:, :, None].astype(np.int32) * weights_KC
+    pairs = products_NKC[:, 0::2] + products_NKC[:, 1::2]
+    return pairs.clip(-32768, 32767).sum(axis=1)
+
+
+@pytest.mark.parametrize("largest", [64, 127])
+def test_seven_bits_never_saturate_in_16_bits_and_eight_do(largest):
+    draw = np.random.default_rng(0)
+    weights = draw.integers(-largest, largest + 1, (64, 30))
+    weights[:2] = largest
+    activations = np.concatenate([draw.integers(0, 256, (40, 64)), np.full((1, 64), 255)])
+    is_exact = np.array_equal(_avx2_sums(activations, weights), activations @ weights)
+    assert is_exact == (largest == 64)
+
+
+def test_the_sums_of_a_file_are_the_same_on_every_processor(files):
+    path = files[0][Precision.INT8]
+    graph = onnx.load(path).graph
+    weights = [
+        numpy_helper.to_array(tensor).astype(np.int64)
+        for tensor in graph.initializer
+        if tensor.data_type == onnx.TensorProto.INT8 and tensor.dims and len(tensor.dims) > 1
+    ]
+    assert len(weights) == 10  # five convolutions, three matrix layers, two sums of the LRN
+    for tensor in weights:
+        assert np.abs(tensor).max() == 64
+    matrix_KC = weights[-1].T if weights[-1].shape[0] < weights[-1].shape[1] else weights[-1]
+    full = np.full((1, len(matrix_KC)), 255)
+    np.testing.assert_array_equal(_avx2_sums(full, matrix_KC), full @ matrix_KC)
+
+
+def test_the_manifest_and_the_card_name_the_processor(files):
+    path = files[0][Precision.INT8]
+    parity = load_model(path, device="cpu").manifest.deployment.parity
+    assert parity.processor == processor_kind()
+    assert f"; on {processor_kind()} |" in path.with_name("README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("flags", "kind"),
+    [
+        ("fpu avx2 avx512bw avx512_vnni amx_int8", "AMX"),
+        ("avx2 avx512bw avx512_vnni", "AVX512-VNNI"),
+        ("avx2 avx_vnni", "AVX-VNNI"),
+        ("avx2 avx512bw", "AVX-512"),
+        ("fpu avx2 fma", "AVX2"),
+    ],
+)
+def test_kinds_of_processors(flags, kind):
+    assert processor_kind({"flags": flags}).endswith(f" with {kind}")
+    assert " with " not in processor_kind({"Features": "asimd"})
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not avx2.is_possible(), reason="needs Linux on x86-64, cc, objdump, readelf")
+def test_all_this_holds_on_a_processor_with_avx2_alone():
+    def run(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "benchmarks.avx2", *arguments],
+            capture_output=True, text=True, check=False, cwd=Path(__file__).parents[3],
+        )  # fmt: skip
+
+    named = run("-c", "import alexnet_cli.devices as d; print(d.processor_kind())")
+    assert named.stdout == "x86_64 with AVX2\n", named.stderr
+    again = run("-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider", __file__)
+    assert again.returncode == 0, again.stdout
