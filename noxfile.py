@@ -5,6 +5,9 @@ import nox
 nox.options.sessions = ["lint", "types", "tests"]
 nox.options.reuse_existing_virtualenvs = True
 
+_EACH_CORE = ("-n", "auto", "--dist", "loadfile")
+_ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # of each process; the tests' tensors are small
+
 
 def _install(session: nox.Session) -> None:
     """Install the project, unless the session runs in an environment that has it (--no-venv)."""
@@ -30,14 +33,24 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests and print the coverage."""
+    """Run the quick tests; `full` runs the others too."""
     _install(session)
+    session.run("pytest", *_EACH_CORE, "-m", "not slow and not alone", *session.posargs,
+                env=_ONE_THREAD)  # fmt: skip
+    if not session.posargs:
+        session.run("pytest", "tests/architecture/test_startup.py", "-m", "alone")
+
+
+@nox.session
+def full(session: nox.Session) -> None:
+    """Run every test, the fault suite in its short form among them, and print the coverage."""
+    _install(session)
+    coverage = ("--cov", "--cov-append", "--cov-report=")
     session.run("coverage", "erase")
-    one_thread = {"OMP_NUM_THREADS": "1"}  # a process of each core; the tests' tensors are small
-    session.run("pytest", "-n", "auto", "--dist", "loadfile", "-m", "not alone",
-                "--cov", "--cov-report=", *session.posargs, env=one_thread)  # fmt: skip
-    session.run("pytest", "-m", "alone", "--cov", "--cov-append", "--cov-report=term",
-                *session.posargs)  # fmt: skip
+    session.run("pytest", *_EACH_CORE, "-m", "not alone", *coverage, *session.posargs,
+                env=_ONE_THREAD)  # fmt: skip
+    session.run("pytest", "-m", "alone", *coverage, *session.posargs)
+    session.run("coverage", "report")
 
 
 @nox.session
@@ -94,7 +107,7 @@ def soak(session: nox.Session) -> None:
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Run the demo in an empty folder (`tests` runs it too)."""
+    """Run the demo in an empty folder (`full` runs it too)."""
     _install(session)
     with session.chdir(session.create_tmp()):
         session.run("alexnet", "demo")

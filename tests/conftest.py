@@ -1,24 +1,47 @@
-"""Fixtures for every test: isolated folders, the command in a process, small archives."""
+"""Fixtures for every test: isolated folders, the command, small archives, small models."""
 
+import contextlib
+import ctypes
+import gc
 import io
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
+import hypothesis
 import numpy as np
 import pytest
+from filelock import FileLock
 
-from alexnet_cli.manifest import InputSpec, Manifest, Network, NetworkSpec, Provenance
+from alexnet_cli import inference  # noqa: F401 - sets a variable for good
+from alexnet_cli.manifest import (
+    InputSpec,
+    Manifest,
+    Network,
+    NetworkSpec,
+    Provenance,
+    manifest_from_json,
+)
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
-# Tiny on purpose: an epoch of 1,000 images of 8 px takes about a second.
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("alexnet", deadline=None)
+hypothesis.settings.load_profile("alexnet")
+
+# For tests of `--data shapes` itself: 10,000 images are drawn, and 9,000 validated on.
 TINY = ("--data", "shapes", "--image-size", "12", "--crop-size", "8", "--val-size", "9000")
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 REAL_ARCHIVE_SHA256 = "4126b3259271dd93052fcf0397a2136ea3abea03075fc6ee59458f7b52273d84"
 
@@ -28,6 +51,12 @@ def interruptible() -> None:
     """Let SIGINT through: a runner started in the background ignores it, and its children too."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_home(every_worker: Path) -> None:
+    """Keep what session fixtures run out of the user's cache folder."""
+    os.environ["ALEXNET_HOME"] = str(every_worker / "cache")
 
 
 @pytest.fixture(autouse=True)
@@ -44,9 +73,39 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return work
 
 
+@pytest.fixture(autouse=True)
+def memory_goes_back() -> Iterator[None]:
+    """Undo `keep_freed_memory`, which a training sets for its whole process: workers grow by it."""
+    yield
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):  # only glibc has it
+        libc.mallopt(_M_MMAP_MAX, 65_536)
+        libc.mallopt(_M_TRIM_THRESHOLD, 128 << 10)
+        libc.malloc_trim(0)
+
+
+@pytest.fixture(scope="session")
+def every_worker(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of all processes that run tests in this session."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+def made_once(folder: Path, make: Callable[[Path], object]) -> Path:
+    """Return a folder that the first process to want it has made; the others wait for it."""
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            begun = folder.with_name(f"{folder.name}-begun")
+            shutil.rmtree(begun, ignore_errors=True)
+            begun.mkdir(parents=True)
+            make(begun)
+            begun.rename(folder)
+    return folder
+
+
 @pytest.fixture
-def alexnet() -> Run:
-    """Run `alexnet` with these arguments in the current folder."""
+def alexnet_process() -> Run:
+    """Run `alexnet` in a process of its own: for what only a process shows."""
 
     def run(
         *arguments: str | Path,
@@ -66,28 +125,73 @@ def alexnet() -> Run:
 
 
 @pytest.fixture
-def alexnet_here(capfd: pytest.CaptureFixture[str]) -> Run:
-    """Run `alexnet` in this process: for tests of many commands, which need not start Python."""
-    from alexnet_cli.cli.app import main
+def alexnet(capfd: pytest.CaptureFixture[str]) -> Run:
+    """Run `alexnet` with these arguments in this process and the current folder.
+
+    It leaves behind what it imported, and what that keeps; see `_as_it_was`.
+    """
 
     def run(
-        *arguments: str | Path,
-        env: dict[str, str] | None = None,
-        timeout_seconds: float = 200,
+        *arguments: str | Path, env: dict[str, str] | None = None, stdin: bytes = b""
     ) -> subprocess.CompletedProcess[str]:
-        words, handlers = list(map(str, arguments)), [signal.getsignal(n) for n in _SIGNALS]
+        words = list(map(str, arguments))
         capfd.readouterr()
-        try:
-            main(words)
-        except SystemExit as error:
-            status = int(error.code or 0)
-        finally:
-            for number, handler in zip(_SIGNALS, handlers, strict=True):
-                signal.signal(number, handler)
+        with tempfile.TemporaryFile("w+") as file:
+            file.buffer.write(stdin)
+            file.seek(0)
+            status = _status_of(words, env or {}, file)
         output = capfd.readouterr()
         return subprocess.CompletedProcess(words, status, output.out, output.err)
 
     return run
+
+
+def run_here(*words: str) -> None:
+    """Run `alexnet`, which must succeed, for fixtures of a session."""
+    with Path(os.devnull).open() as nothing:
+        assert _status_of(list(words), {}, nothing) == 0
+
+
+def _status_of(words: list[str], env: dict[str, str], stdin: TextIO) -> int:
+    """Run the command line; what leaves it ends as it would end the process."""
+    from alexnet_cli.cli.app import main
+
+    with _as_it_was():
+        os.environ.update({"COLUMNS": "120", **env})
+        sys.argv, sys.stdin = ["alexnet", *words], stdin
+        try:
+            main(words)
+        except SystemExit as error:
+            return int(error.code or 0)
+        except Exception:
+            traceback.print_exc()
+    return 1
+
+
+@contextlib.contextmanager
+def _as_it_was() -> Iterator[None]:
+    """Give back what a command may change in its process."""
+    environment, argv, stdin = dict(os.environ), sys.argv, sys.stdin
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    numbers, torch = (random.getstate(), np.random.get_state()), sys.modules.get("torch")  # noqa: NPY002
+    if torch is not None:
+        tensors, threads = torch.get_rng_state(), torch.get_num_threads()
+        is_exact = torch.are_deterministic_algorithms_enabled()
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(environment)
+        sys.argv, sys.stdin = argv, stdin
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        gc.enable()
+        random.setstate(numbers[0])
+        np.random.set_state(numbers[1])  # noqa: NPY002
+        if torch is not None:
+            torch.set_rng_state(tensors)
+            torch.set_num_threads(threads)
+            torch.use_deterministic_algorithms(is_exact)
 
 
 @pytest.fixture(scope="session")
@@ -152,7 +256,7 @@ class ExportedNetwork:
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> ExportedNetwork:
+def exported(every_worker: Path) -> ExportedNetwork:
     """`whole` holds independent files, `shared` a graph that refers to the weights beside it."""
     import torch
 
@@ -180,8 +284,15 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> ExportedNetwork:
         core.classifier[7].weight.mul_(30)  # far from ties
         pixels = PixelNetwork(core, manifest.input).eval()
         core.classifier[7].bias.sub_(pixels(torch.from_numpy(images)).mean(dim=0))
-    folders = [tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("shared")]
-    for folder in folders:
-        settings = ExportSettings(Format.ALL, shared_weights=folder is folders[1])
-        written = export_model(core, manifest, folder, settings, Compared(images))
-    return ExportedNetwork(core, pixels, written[0].manifest, images, *folders)
+
+    def make(folder: Path) -> None:
+        for name in ("whole", "shared"):
+            (folder / name).mkdir()
+            settings = ExportSettings(Format.ALL, shared_weights=name == "shared")
+            written = export_model(core, manifest, folder / name, settings, Compared(images))
+            if name == "whole":
+                (folder / "manifest.json").write_text(written[0].manifest.to_json())
+
+    folder = made_once(every_worker / "exported", make)
+    described = manifest_from_json((folder / "manifest.json").read_text(), source="")
+    return ExportedNetwork(core, pixels, described, images, folder / "whole", folder / "shared")

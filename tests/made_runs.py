@@ -1,12 +1,15 @@
 """Runs without training: a network with drawn weights, beside a folder of small images."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from alexnet_cli.config import TrainConfig
+from alexnet_cli.data import shapes
 from alexnet_cli.data.catalog import find_dataset, load_training
 from alexnet_cli.data.split import describe_split
 from alexnet_cli.manifest import InputSpec, Manifest, Network, NetworkSpec, Provenance
@@ -35,6 +38,36 @@ def make_images(folder: Path, classes, *, per_class=6, side=12) -> Path:
             pixels = draw.integers(0, 256, (side, side, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / name / f"{number}.png")
     return folder
+
+
+def draw_tinted(num_images: int, *, seed: int):
+    """Draw shapes whose colour gives the class away: a network learns them in a second."""
+    corners = [(r, g, b) for r in (0, 255) for g in (0, 127, 255) for b in (0, 255)]
+    tints = np.random.default_rng(0).permutation(np.array(corners))[: len(shapes.CLASSES)]
+    images, labels = shapes.draw_shapes(num_images, seed=seed)
+    return ((images + 3.0 * tints[labels][:, None, None]) / 4).astype(np.uint8), labels
+
+
+def make_tinted(folder: Path) -> Path:
+    """Fill a folder with PNG files of ten classes: 100 to train on, 60 to test."""
+    for split, num_images, seed in (("train", 100, 1), ("test", 60, 2)):
+        drawn = zip(*draw_tinted(num_images, seed=seed), strict=True)
+        for number, (image, label) in enumerate(drawn):
+            home = folder / split / shapes.CLASSES[label]
+            home.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(home / f"{number:03}.png")
+    return folder
+
+
+def copy_run(source: Path, target: Path) -> Path:
+    """Copy a folder with runs; its large files, which are only ever replaced, are linked."""
+
+    def copy(file: str, to: str) -> None:
+        is_large = file.endswith((".safetensors", ".onnx"))
+        (os.link if is_large else shutil.copy2)(file, to)
+
+    shutil.copytree(source, target, dirs_exist_ok=True, copy_function=copy)
+    return target
 
 
 def make_run(

@@ -29,8 +29,8 @@ def test_the_schema_is_fresh() -> None:
     )
 
 
-def test_a_process_prints_the_same_help_at_80_columns(alexnet: Any) -> None:
-    result = alexnet("train", "--help", env={"COLUMNS": "80"})
+def test_a_process_prints_the_same_help_at_80_columns(alexnet_process: Any) -> None:
+    result = alexnet_process("train", "--help", env={"COLUMNS": "80"})
     assert result.stdout == _PAGES["alexnet train"][1] + "\n"
 
 

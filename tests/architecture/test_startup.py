@@ -1,5 +1,7 @@
 """What a user waits on never loads PyTorch."""
 
+import json
+import os
 import statistics
 import subprocess
 import sys
@@ -10,42 +12,59 @@ import pytest
 _HEAVY = ("torch", "torchvision", "onnx", "onnxruntime", "matplotlib", "jinja2")
 
 
-def _modules_after(*arguments: str) -> set[str]:
-    """Run a command in a new process and return the modules it had loaded at the end."""
-    script = (
-        "import sys\n"
-        "from alexnet_cli.cli.app import main\n"
-        "try:\n    main(sys.argv[1:])\n"
-        "finally:\n    print('\\n'.join(['MODULES', *sys.modules]), file=sys.stderr)\n"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True
-    )
-    return set(result.stderr.partition("MODULES\n")[2].split())
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("--help",),
-        ("--version",),
-        ("train", "--help"),
-        ("predict", "--help"),
-        ("config",),
-        ("config", "--schema"),
-        ("config", "--toml"),
-        ("report", "--help"),
-        ("download", "--data", "shapes"),
-        ("data",),
-        ("data", "--help"),
-        ("data", "verify"),
-        ("data", "show", "--data", "shapes", "--count", "1"),
-    ],
+_COMMANDS = (
+    "--help",
+    "--version",
+    "train --help",
+    "predict --help",
+    "config",
+    "config --schema",
+    "config --toml",
+    "report --help",
+    "download --data shapes",
+    "data",
+    "data --help",
+    "data verify",
+    "data show --data shapes --count 1",
 )
-def test_heavy_libraries_stay_out(arguments: tuple[str, ...]) -> None:
-    loaded = _modules_after(*arguments)
-    assert "alexnet_cli.cli.app" in loaded
-    assert loaded.isdisjoint(_HEAVY)
+# Each command in a fork of a process that has nothing but the beginning of each.
+_SCRIPT = """
+import json, os, sys
+from pathlib import Path
+from alexnet_cli.cli.app import main
+for number, words in enumerate(sys.argv[1:]):
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            main(words.split())
+            status = 0
+        except SystemExit as end:
+            status = end.code or 0
+        finally:
+            Path(f"{number}.json").write_text(json.dumps(list(sys.modules)))
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0, words
+"""
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
+    """The modules that each command has loaded at its end."""
+    folder = tmp_path_factory.mktemp("modules")
+    environment = {**os.environ, "ALEXNET_HOME": str(folder / "cache")}
+    subprocess.run([sys.executable, "-c", _SCRIPT, *_COMMANDS], cwd=folder, env=environment,
+                   capture_output=True, check=True)  # fmt: skip
+    return {
+        words: set(json.loads((folder / f"{number}.json").read_text()))
+        for number, words in enumerate(_COMMANDS)
+    }
+
+
+@pytest.mark.parametrize("words", _COMMANDS)
+def test_heavy_libraries_stay_out(words: str, loaded: dict[str, set[str]]) -> None:
+    assert "alexnet_cli.cli.app" in loaded[words]
+    assert loaded[words].isdisjoint(_HEAVY)
 
 
 @pytest.mark.alone

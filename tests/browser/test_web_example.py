@@ -129,8 +129,8 @@ def seen(page):
     return np.array(rgba, np.uint8).reshape(side, side, 4)[..., :3]
 
 
-def predicted(alexnet_here, exported, path):
-    result = alexnet_here(
+def predicted(alexnet, exported, path):
+    result = alexnet(
         "predict", path, "--model", exported.whole / "model.onnx", "--json", "--device", "cpu"
     )
     assert result.returncode == 0, result.stderr
@@ -149,7 +149,7 @@ def photograph(width, height):
     ("width", "height"), [(12, 12), (8, 8), (5, 9), (37, 12), (101, 70), (640, 481), (900, 1203)]
 )
 def test_the_same_pixels_and_answers_as_predict(
-    open_page, exported, alexnet_here, tmp_path, width, height
+    open_page, exported, alexnet, tmp_path, width, height
 ):
     path = tmp_path / f"{width}.png"
     photograph(width, height).save(path)
@@ -158,11 +158,11 @@ def test_the_same_pixels_and_answers_as_predict(
     wait_for(page, path)
     expected = prepare_image(path, image_size_px=12, crop_size_px=8)
     np.testing.assert_array_equal(seen(page), expected)
-    assert answers(page) == pytest.approx(predicted(alexnet_here, exported, path), abs=1e-4)
+    assert answers(page) == pytest.approx(predicted(alexnet, exported, path), abs=1e-4)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation(open_page, exported, alexnet_here, tmp_path, orientation):
+def test_exif_orientation(open_page, exported, alexnet, tmp_path, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = tmp_path / f"{orientation}.png"
@@ -197,7 +197,7 @@ def test_where_it_differs_it_differs_little(open_page, tmp_path, name, side, lev
     assert difference.max() <= levels
 
 
-def test_drop_choose_and_paste(open_page, exported, alexnet_here, tmp_path):
+def test_drop_choose_and_paste(open_page, exported, alexnet, tmp_path):
     page = open_page()
     seen_so_far = []
     for number, way in enumerate(("drop", "choose", "paste")):
@@ -208,7 +208,7 @@ def test_drop_choose_and_paste(open_page, exported, alexnet_here, tmp_path):
         else:
             hand_over(page, path, event=way)
         wait_for(page, path)
-        expected = predicted(alexnet_here, exported, path)
+        expected = predicted(alexnet, exported, path)
         assert answers(page) == pytest.approx(expected, abs=1e-4)
         best = max(expected, key=expected.__getitem__)
         status = page.get_by_role("status").text_content()
@@ -218,7 +218,7 @@ def test_drop_choose_and_paste(open_page, exported, alexnet_here, tmp_path):
     assert "Ran on wasm in" in page.locator("#ran").text_content()
 
 
-def test_webgpu_gives_the_same_answers_or_says_why_not(open_page, exported, alexnet_here, tmp_path):
+def test_webgpu_gives_the_same_answers_or_says_why_not(open_page, exported, alexnet, tmp_path):
     path = tmp_path / "image.png"
     photograph(64, 48).save(path)
     page = open_page()
@@ -228,7 +228,7 @@ def test_webgpu_gives_the_same_answers_or_says_why_not(open_page, exported, alex
     page.select_option("#device", "webgpu")
     hand_over(page, path, event="drop")
     page.get_by_text("Ran on webgpu in").wait_for()
-    assert answers(page) == pytest.approx(predicted(alexnet_here, exported, path), abs=1e-3)
+    assert answers(page) == pytest.approx(predicted(alexnet, exported, path), abs=1e-3)
 
 
 def test_by_keyboard_alone(open_page, tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 LONGEST_SECONDS = 5.0
-_GIVE_UP_SECONDS = 60.0  # a busy machine is slow, a hang lasts
+_GIVE_UP_SECONDS = 100.0  # a busy machine is slow, a hang lasts
 
 
 class FileReader:

@@ -6,6 +6,7 @@ what is sent is counted by it. The behaviours are in `http_behaviours`.
 
 import contextlib
 import fcntl
+import functools
 import http.server
 import socket
 import ssl
@@ -103,7 +104,7 @@ class FaultServer(http.server.ThreadingHTTPServer):
     ) -> None:
         super().__init__(("127.0.0.1", 0), Answer)
         self.right = version_of(content, 1)
-        self.other = version_of(bytes(255 - byte for byte in content), 2)
+        self.other = version_of(content.translate(bytes(range(255, -1, -1))), 2)
         self.behaviours, self.ledger, self.stopping = behaviours, ledger, threading.Event()
         self.url = f"http://127.0.0.1:{self.server_port}"
         if tls is not None:
@@ -272,6 +273,13 @@ class Servers:
     ledger: Ledger
 
 
+@functools.cache
+def _authority_and_certificate() -> tuple[trustme.CA, trustme.LeafCert]:
+    """Make keys once: they take longer than a download."""
+    authority = trustme.CA()
+    return authority, authority.issue_cert("localhost")
+
+
 @contextlib.contextmanager
 def serve(content: bytes, behaviours: Mapping[str, Behaviour], folder: Path) -> Iterator[Servers]:
     """Run both servers.
@@ -281,11 +289,11 @@ def serve(content: bytes, behaviours: Mapping[str, Behaviour], folder: Path) -> 
         behaviours: By first part of the path.
         folder: For the certificate.
     """
-    authority = trustme.CA()
+    authority, certificate = _authority_and_certificate()
     bundle = folder / "authority.pem"
     authority.cert_pem.write_to_path(str(bundle))
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(tls)
+    certificate.configure_cert(tls)
     ledger = Ledger()
     with (
         FaultServer(content, behaviours, ledger).running() as plain,

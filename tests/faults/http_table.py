@@ -39,10 +39,10 @@ SHORT = Patience(
 )  # fmt: skip
 _TIMED = frozenset({"silent", "silent-midway", "drip", "drip-header", "drip-chunk-head"})
 # What does not wait for a silent server must not fail on a busy machine.
-_LONG = replace(SHORT, read_seconds=20, stall_seconds=20)
+LONG = replace(SHORT, read_seconds=20, stall_seconds=20)
 _TOO_MANY_BYTES = 1_000
 _THREADS = 32
-_LONGEST_SECONDS = 30
+_LONGEST_SECONDS = 100
 
 
 class State(StrEnum):
@@ -124,7 +124,7 @@ def fill(servers: Servers, behaviour: str, state: State) -> Cell:
     file = file_at(servers, behaviour, name)
     prepare(servers, file, behaviour, state)
     begin = time.monotonic()
-    outcome, cause, fetched = _download(file, SHORT if behaviour in _TIMED else _LONG)
+    outcome, cause, fetched = _download(file, SHORT if behaviour in _TIMED else LONG)
     seconds = time.monotonic() - begin
     found = file.path.read_bytes() if file.path.exists() else None
     if outcome is not Outcome.HANGS and found != (CONTENT if outcome is Outcome.RIGHT else None):

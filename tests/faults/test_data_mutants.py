@@ -21,14 +21,12 @@ from alexnet_cli.data.cifar10_1 import read_images, read_labels
 from alexnet_cli.data.cifar_layouts import CIFAR10, CIFAR100, CifarLayout
 from alexnet_cli.errors import DataError
 from tests.conftest import write_tar
-from tests.faults.conftest import IS_LONG
+from tests.faults.conftest import IS_LONG, few_or
 from tests.faults.mutants import mutate
 from tests.fuzz.targets import TARGETS
 from tests.tiny_archives import binary_members, in_cache, python_members
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3_600 if IS_LONG else 300)]
-
-_MUTANTS = 20_000 if IS_LONG else 500
+counted = pytest.mark.parametrize("num_mutants", few_or(500, few=60, long=20_000))
 _LAYOUTS = (
     dataclasses.replace(CIFAR10, train_images=1, test_images=2),
     dataclasses.replace(CIFAR100, train_images=3, test_images=1),
@@ -81,14 +79,15 @@ def _headers(tar: bytes) -> tuple[range, ...]:
     return tuple(range(at, at + 512) for at in places if tar[at + 257 : at + 262] == b"ustar")
 
 
+@counted
 @pytest.mark.parametrize("layout", _LAYOUTS, ids=lambda layout: layout.name)
 def test_the_bytes_of_an_archive(
-    layout: CifarLayout, tmp_path: Path, report: Callable[[str], None]
+    layout: CifarLayout, num_mutants: int, tmp_path: Path, report: Callable[[str], None]
 ) -> None:
     random, tally = np.random.default_rng(1), _Tally()
     path = write_tar(tmp_path / "a.tar.gz", binary_members(layout))
     whole, expected = path.read_bytes(), read_archive(path, layout)
-    for _ in range(_MUTANTS // 4):
+    for _ in range(num_mutants // 4):
         path.write_bytes(mutate(whole, random, hot=(range(20), range(len(whole) - 8, len(whole)))))
         with tally.expecting_nothing_else():
             for found, right in zip(read_archive(path, layout), expected, strict=True):
@@ -96,29 +95,31 @@ def test_the_bytes_of_an_archive(
     report(str(tally))
 
 
+@counted
 @pytest.mark.parametrize("layout", _LAYOUTS, ids=lambda layout: layout.name)
 def test_the_tar_inside_an_archive(
-    layout: CifarLayout, tmp_path: Path, report: Callable[[str], None]
+    layout: CifarLayout, num_mutants: int, tmp_path: Path, report: Callable[[str], None]
 ) -> None:
     random, tally = np.random.default_rng(2), _Tally()
     path = write_tar(tmp_path / "a.tar.gz", binary_members(layout))
     tar = gzip.decompress(path.read_bytes())
     hot = _headers(tar)
     assert len(hot) == len(layout.binary.all)
-    for _ in range(_MUTANTS // 4):
+    for _ in range(num_mutants // 4):
         path.write_bytes(gzip.compress(mutate(tar, random, hot=hot), compresslevel=0))
         with tally.expecting_nothing_else():
             _read_plausibly(path, layout)
     report(str(tally))
 
 
+@counted
 @pytest.mark.parametrize("layout", _LAYOUTS, ids=lambda layout: layout.name)
 def test_a_pickled_batch(
-    layout: CifarLayout, tmp_path: Path, report: Callable[[str], None]
+    layout: CifarLayout, num_mutants: int, tmp_path: Path, report: Callable[[str], None]
 ) -> None:
     random, tally = np.random.default_rng(3), _Tally()
     members, path = python_members(layout), tmp_path / "a.tar.gz"
-    for _ in range(_MUTANTS // 2):
+    for _ in range(num_mutants // 2):
         name = layout.python.all[random.integers(len(members))]
         content = members[name]
         hot = (range(150), range(len(content) - 300, len(content)))
@@ -128,7 +129,10 @@ def test_a_pickled_batch(
     report(str(tally))
 
 
-def test_the_npy_files_of_cifar10_1(tmp_path: Path, report: Callable[[str], None]) -> None:
+@counted
+def test_the_npy_files_of_cifar10_1(
+    num_mutants: int, tmp_path: Path, report: Callable[[str], None]
+) -> None:
     random, tally, path = np.random.default_rng(4), _Tally(), tmp_path / "a.npy"
     whole = {}
     for kind, array in (
@@ -138,7 +142,7 @@ def test_the_npy_files_of_cifar10_1(tmp_path: Path, report: Callable[[str], None
         file = io.BytesIO()
         np.save(file, array)
         whole[kind] = file.getvalue()
-    for number in range(_MUTANTS):
+    for number in range(num_mutants):
         kind = "images" if number % 2 else "labels"
         path.write_bytes(mutate(whole[kind], random, hot=(range(128),)))
         with tally.expecting_nothing_else():
@@ -153,7 +157,8 @@ def test_the_npy_files_of_cifar10_1(tmp_path: Path, report: Callable[[str], None
     report(str(tally))
 
 
-def test_the_array_cache(report: Callable[[str], None]) -> None:
+@counted
+def test_the_array_cache(num_mutants: int, report: Callable[[str], None]) -> None:
     random, tally, layout = np.random.default_rng(5), _Tally(), _LAYOUTS[0]
     archive = in_cache(layout)
     expected = dict(zip((TRAIN, TEST), read_archive(archive.path, layout), strict=True))
@@ -164,7 +169,7 @@ def test_the_array_cache(report: Callable[[str], None]) -> None:
         for path in (array_path(layout, split), record_path(layout, split))
     }
     hidden = archive.path.with_suffix(".hidden")
-    for number in range(_MUTANTS):
+    for number in range(num_mutants):
         split = TRAIN if number % 2 else TEST
         path = (array_path, record_path)[number // 2 % 2](layout, split)
         is_there = number % 10 == 0  # else the damage cannot be repaired
@@ -178,7 +183,7 @@ def test_the_array_cache(report: Callable[[str], None]) -> None:
             _assert_same(load_arrays(archive, layout, split), expected[split])
         hidden.rename(archive.path)
         path.write_bytes(whole[path])
-    assert tally.read >= _MUTANTS // 10
+    assert tally.read >= num_mutants // 10
     report(str(tally))
 
 
@@ -204,7 +209,6 @@ _batches = st.fixed_dictionaries(
 
 @settings(
     max_examples=2_000 if IS_LONG else 100,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(batch=_batches, protocol=st.integers(0, 5), num_images=st.integers(1, 3))

@@ -11,13 +11,17 @@ import pytest
 
 from alexnet_cli.training.checkpoint import read_checkpoint
 from alexnet_cli.training.retention import newest_checkpoint, saved_steps
-from tests.conftest import TINY, Run
+from tests.conftest import Run
 from tests.faults.checkpoints import files_of
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.usefixtures("compiled")
 
-_RUN = Path("alexnet-cifar-shapes")
-_TRAIN = ("train", *TINY, "--epochs", "2", "--save-steps", "2", "--save-minutes", "0", "--quiet")
+_NAME, _STEPS = "run", 6
+_TRAIN = (
+    "train", "--model", "cuda-convnet-80sec", "--image-size", "12", "--crop-size", "8",
+    "--val-size", "10", "--batch-size", "10", "--epochs", "2", "--save-steps", "2",
+    "--save-minutes", "0", "--name", _NAME, "--quiet",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -25,7 +29,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk in memory with room for one checkpoint, but not for two."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=60m", "tmpfs", str(folder)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
     if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("tmpfs may not be mounted here")
     yield folder
@@ -33,46 +37,52 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_ends_the_run_and_more_room_lets_it_go_on(
-    small_disk: Path, alexnet: Run, isolated: Path, report: Callable[[str], None]
+    small_disk: Path,
+    few_images: Path,
+    alexnet: Run,
+    isolated: Path,
+    report: Callable[[str], None],
 ) -> None:
-    whole = alexnet(*_TRAIN, "--output", isolated)
+    whole = alexnet(*_TRAIN, "--data", few_images, "--output", isolated)
     assert whole.returncode == 0, whole.stderr
-    full = alexnet(*_TRAIN, "--output", small_disk)
+    full = alexnet(*_TRAIN, "--data", few_images, "--output", small_disk)
     assert full.returncode == 1
     assert full.stderr.startswith("error: no space left on the device while writing ")
     assert full.stderr.count("\n") == 2, full.stderr
-    run = small_disk / _RUN
+    run = small_disk / _NAME
     saved = newest_checkpoint(run.joinpath("checkpoints"))
-    assert saved.state.step < 16
+    assert 0 < saved.state.step < _STEPS
     assert all("part" not in name for name in files_of(run))
     for step in saved_steps(run / "checkpoints"):
         read_checkpoint(run / "checkpoints" / f"step-{step}")  # none is half
-    report(f"no space after step {saved.state.step} of 16")
-    subprocess.run(["mount", "-o", "remount,size=500m", str(small_disk)], check=True)
+    report(f"no space after step {saved.state.step} of {_STEPS}")
+    subprocess.run(["mount", "-o", "remount,size=50m", str(small_disk)], check=True)
     resumed = alexnet("train", "--resume", run, "--quiet")
     assert resumed.returncode == 0, resumed.stderr
     weights = [
         newest_checkpoint(each / "checkpoints").folder / "model.safetensors"
-        for each in (isolated / _RUN, run)
+        for each in (isolated / _NAME, run)
     ]
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
-def test_a_file_that_may_not_grow_is_an_error_in_words(alexnet: Run, isolated: Path) -> None:
-    begun = alexnet(*_TRAIN, "--output", isolated)
+def test_a_file_that_may_not_grow_is_an_error_in_words(
+    few_images: Path, alexnet: Run, isolated: Path
+) -> None:
+    begun = alexnet(*_TRAIN, "--data", few_images, "--output", isolated)
     assert begun.returncode == 0, begun.stderr
-    before = files_of(isolated / _RUN / "checkpoints")
+    before = files_of(isolated / _NAME / "checkpoints")
 
     def forbid_growth() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, resource.RLIM_INFINITY))
 
     result = subprocess.run(
-        [sys.executable, "-m", "alexnet_cli", "train", "--resume", str(isolated / _RUN),
+        [sys.executable, "-m", "alexnet_cli", "train", "--resume", str(isolated / _NAME),
          "--epochs", "3", "--quiet"],
         capture_output=True, text=True, check=False, preexec_fn=forbid_growth,
     )  # fmt: skip
     assert result.returncode == 1
     assert "File too large" in result.stderr
     assert "Traceback" not in result.stderr
-    assert files_of(isolated / _RUN / "checkpoints") == before
-    assert newest_checkpoint(isolated / _RUN / "checkpoints").state.epoch == 2
+    assert files_of(isolated / _NAME / "checkpoints") == before
+    assert newest_checkpoint(isolated / _NAME / "checkpoints").state.epoch == 2

@@ -3,8 +3,6 @@
 import io
 import json
 import re
-import subprocess
-import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -13,14 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import TINY, Run
+from tests.conftest import Run
 from tests.faults.conftest import IS_LONG
 from tests.faults.file_reader import LONGEST_SECONDS, FileReader
 from tests.faults.mutants import mutate
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3_600 if IS_LONG else 300)]
-
 _MUTANTS = 20_000 if IS_LONG else 300
+_FEW = 20
 _AT_ONCE = 100
 _HEADER = range(120)
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
@@ -64,41 +61,48 @@ def with_checksums(png: bytes) -> bytes:
     return bytes(changed)
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A trained and exported run."""
-    folder = tmp_path_factory.mktemp("run")
-    for arguments in (("train", *TINY, "--epochs", "1"), ("export",)):
-        command = [sys.executable, "-m", "alexnet_cli", *arguments]
-        subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    return folder / "runs" / "alexnet-cifar-shapes" / "model.onnx"
+def read_mutants(reader: FileReader, file_format: str, folder: Path, count: int) -> None:
+    """Have whole files of a format read, and so many damaged ones."""
+    random, wholes = np.random.default_rng(8), seeds(file_format)
+    at_once = min(count, _AT_ONCE)
+    paths = [folder / f"{place}.{file_format.lower()}" for place in range(at_once)]
+    for whole, path in zip(wholes, paths, strict=False):
+        path.write_bytes(whole)
+    assert set(reader.read(paths[: len(wholes)])) == {"read"}
+    for begin in range(0, count, at_once):
+        for place, path in enumerate(paths):
+            whole = wholes[(begin + place) % len(wholes)]
+            tail = range(max(0, len(whole) - 120), len(whole))  # where TIFF has its directory
+            mutant = mutate(whole, random, hot=(_HEADER, tail))
+            is_summed = file_format == "PNG" and random.integers(2)
+            path.unlink(missing_ok=True)  # ext4 flushes a file that is written over to disk
+            path.write_bytes(with_checksums(mutant) if is_summed else mutant)
+        reader.read(paths)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(3_600 if IS_LONG else 300)
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_mutants_of_a_format(
     file_format: str, tmp_path: Path, report: Callable[[str], None]
 ) -> None:
-    random, wholes = np.random.default_rng(8), seeds(file_format)
-    paths = [tmp_path / f"{place}.{file_format.lower()}" for place in range(_AT_ONCE)]
     with FileReader("images") as reader:
-        for whole, path in zip(wholes, paths, strict=False):
-            path.write_bytes(whole)
-        assert set(reader.read(paths[: len(wholes)])) == {"read"}
-        for begin in range(0, _MUTANTS, _AT_ONCE):
-            for place, path in enumerate(paths):
-                whole = wholes[(begin + place) % len(wholes)]
-                tail = range(max(0, len(whole) - 120), len(whole))  # where TIFF has its directory
-                mutant = mutate(whole, random, hot=(_HEADER, tail))
-                is_summed = file_format == "PNG" and random.integers(2)
-                path.unlink(missing_ok=True)  # ext4 flushes a file that is written over to disk
-                path.write_bytes(with_checksums(mutant) if is_summed else mutant)
-            reader.read(paths)
+        read_mutants(reader, file_format, tmp_path, _MUTANTS)
     report(str(reader))
     assert set(reader.counts) == {"read", "refused"}
     assert reader.slowest_seconds < LONGEST_SECONDS
 
 
-def test_predict_on_mutants_of_all_formats(model: Path, alexnet: Run, isolated: Path) -> None:
+def test_a_few_mutants_of_each_format(tmp_path: Path) -> None:
+    with FileReader("images") as reader:
+        for file_format in FORMATS:
+            read_mutants(reader, file_format, tmp_path, _FEW)
+    assert set(reader.counts) == {"read", "refused"}
+
+
+def test_predict_on_mutants_of_all_formats(
+    exports: Path, alexnet_process: Run, isolated: Path
+) -> None:
     random, folder = np.random.default_rng(9), isolated / "mutants"
     folder.mkdir()
     for file_format in FORMATS:
@@ -106,7 +110,8 @@ def test_predict_on_mutants_of_all_formats(model: Path, alexnet: Run, isolated: 
             for copy in range(12):
                 path = folder / f"{number}-{copy}.{file_format.lower()}"
                 path.write_bytes(mutate(whole, random, hot=(_HEADER,)))
-    result = alexnet("predict", folder, "--model", model, "--json", "--quiet", "-k", "1")
+    model = exports / "whole" / "model.onnx"
+    result = alexnet_process("predict", folder, "--model", model, "--json", "--quiet", "-k", "1")
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     # What libtiff and libjpeg say, from other threads, may stand before or behind one in its line.

@@ -2,24 +2,62 @@
 
 import json
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from alexnet_cli.training.checkpoint import MODEL_FILE, OPTIMIZER_FILE
+from alexnet_cli.training.retention import newest_checkpoint, saved_steps
 from alexnet_cli.training.verification import KilledRun
 from tests.conftest import Run
-from tests.faults.conftest import IS_LONG
+from tests.faults.conftest import IS_LONG, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3_600 if IS_LONG else 300)]
+pytestmark = [
+    pytest.mark.timeout(3_600 if IS_LONG else 300),
+    pytest.mark.usefixtures("compiled"),
+]
 
 _MOSTLY_VALIDATION = {"val_size": 9_900, "batch_size": 25, "epochs": 60 if IS_LONG else 12}
+_STEPS = 90
+_SMALL = (
+    "train", "--model", "cuda-convnet-80sec", "--image-size", "12", "--crop-size", "8",
+    "--val-size", "10", "--batch-size", "10", "--epochs", str(_STEPS // 3), "--quiet",
+)  # fmt: skip
 
 
-def test_a_killed_run_ends_in_the_same_bytes(alexnet: Run, report: Callable[[str], None]) -> None:
+@pytest.mark.parametrize(("by", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
+def test_a_small_run_ends_in_the_same_bytes(
+    by: signal.Signals, status: int, few_images: Path, alexnet: Run, isolated: Path
+) -> None:
+    train = (*_SMALL, "--data", few_images, "--output", isolated)
+    whole = alexnet(*train, "--name", "whole")
+    assert whole.returncode == 0, whole.stderr
+    command = [sys.executable, "-m", "alexnet_cli", *train, "--name", "killed", "--save-steps", "1"]
+    checkpoints = isolated / "killed" / "checkpoints"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        wait_until(lambda: any(step >= 5 for step in saved_steps(checkpoints)), process)
+        process.send_signal(by)
+        _, stderr = process.communicate(timeout=100)
+    assert process.returncode == status, stderr
+    assert 0 < newest_checkpoint(checkpoints).state.step < _STEPS
+    resumed = alexnet("train", "--resume", isolated / "killed", "--quiet")
+    assert resumed.returncode == 0, resumed.stderr
+    ends = [newest_checkpoint(isolated / name / "checkpoints") for name in ("whole", "killed")]
+    assert [end.state.step for end in ends] == [_STEPS, _STEPS]
+    for file in (MODEL_FILE, OPTIMIZER_FILE):
+        assert len({(end.folder / file).read_bytes() for end in ends}) == 1, file
+
+
+@pytest.mark.slow
+def test_a_killed_run_ends_in_the_same_bytes(
+    alexnet_process: Run, report: Callable[[str], None]
+) -> None:
     """SIGKILL, through the command that shows it."""
     kills, epochs = (100, 30) if IS_LONG else (10, 3)
-    result = alexnet(
+    result = alexnet_process(
         "verify-resume", "--kills", str(kills), "--epochs", str(epochs), "--json",
         timeout_seconds=3_600,
     )  # fmt: skip
@@ -33,6 +71,8 @@ def test_a_killed_run_ends_in_the_same_bytes(alexnet: Run, report: Callable[[str
     assert document["attempts"][-1]["saved_step"] == 125 * epochs
 
 
+@pytest.mark.alone
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, _MOSTLY_VALIDATION], ids=["training", "validation"])
 def test_a_stopped_run_saves_in_time_and_ends_in_the_same_bytes(
     settings: dict[str, int], tmp_path: Path, report: Callable[[str], None]

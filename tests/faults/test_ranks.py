@@ -13,7 +13,7 @@ import pytest
 
 from alexnet_cli.training.retention import newest_checkpoint
 from tests.conftest import TINY, Run
-from tests.faults.conftest import IS_LONG
+from tests.faults.conftest import IS_LONG, wait_until
 
 pytestmark = [
     pytest.mark.alone,
@@ -56,9 +56,7 @@ def after_checkpoint(
     """
     with start(*_TRAIN, "--output", name, *more) as process:
         checkpoints = Path(name, "alexnet-cifar-shapes", "checkpoints")
-        while not any(checkpoints.glob("step-*/state.json")):
-            assert process.poll() is None
-            time.sleep(0.02)
+        wait_until(lambda: any(checkpoints.glob("step-*/state.json")), process)
         act(ranks_of(process))
         begin = time.monotonic()
         _, stderr = process.communicate(timeout=200)
@@ -108,13 +106,13 @@ def test_without_restarts_all_end_within_ten_seconds(report: Callable[[str], Non
 
 
 def test_a_signal_to_one_process_stops_all_and_they_go_on_to_the_same(
-    whole: bytes, alexnet: Run
+    whole: bytes, alexnet_process: Run
 ) -> None:
     for number in range(_SIGNALS):
         name = f"stopped-{number}"
         status, stderr, _ = after_checkpoint(name, signalling((number + 1) % 2, signal.SIGTERM))
         assert status == 143, stderr
-        resumed = alexnet("train", "--resume", f"{name}/alexnet-cifar-shapes", *_TWO)
+        resumed = alexnet_process("train", "--resume", f"{name}/alexnet-cifar-shapes", *_TWO)
         assert resumed.returncode == 0, resumed.stderr
         assert weights_in(name) == whole
 
@@ -132,31 +130,27 @@ def is_running(pid: int) -> bool:
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-def test_without_their_launcher_all_save_and_end(whole: bytes, alexnet: Run) -> None:
+def test_without_their_launcher_all_save_and_end(whole: bytes, alexnet_process: Run) -> None:
     with start(*_TRAIN, "--output", "orphans") as process:
         checkpoints = Path("orphans", "alexnet-cifar-shapes", "checkpoints")
-        while not any(checkpoints.glob("step-*/state.json")):
-            time.sleep(0.02)
+        wait_until(lambda: any(checkpoints.glob("step-*/state.json")), process)
         ranks = ranks_of(process)
         process.kill()
-        deadline = time.monotonic() + 10
-        while any(is_running(pid) for pid in ranks):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-    resumed = alexnet("train", "--resume", "orphans/alexnet-cifar-shapes", *_TWO)
+        wait_until(lambda: not any(is_running(pid) for pid in ranks), seconds=10)
+    resumed = alexnet_process("train", "--resume", "orphans/alexnet-cifar-shapes", *_TWO)
     assert resumed.returncode == 0, resumed.stderr
     assert weights_in("orphans") == whole
 
 
-def test_one_process_does_not_go_on_with_the_run_of_two(alexnet: Run) -> None:
-    begun = alexnet("train", *TINY, "--epochs", "1", *_TWO)
+def test_one_process_does_not_go_on_with_the_run_of_two(alexnet_process: Run) -> None:
+    begun = alexnet_process("train", *TINY, "--epochs", "1", *_TWO)
     assert begun.returncode == 0, begun.stderr
-    refused = alexnet("train", "--resume", "--epochs", "2", "--json")
+    refused = alexnet_process("train", "--resume", "--epochs", "2", "--json")
     assert refused.returncode == 2
     error = json.loads(refused.stderr.splitlines()[-1])["error"]
     assert error["code"] == "environment_differs"
     assert "ranks was 2, is none" in error["message"]
     assert "--allow-drift" in error["hint"]
-    drifting = alexnet("train", "--resume", "--epochs", "2", "--allow-drift")
+    drifting = alexnet_process("train", "--resume", "--epochs", "2", "--allow-drift")
     assert drifting.returncode == 0, drifting.stderr
     assert "will not be bit-identical: ranks was 2" in drifting.stderr

@@ -95,24 +95,24 @@ def test_tensorrt_answers_as_the_cpu_or_says_what_it_lacks(tmp_path: Path) -> No
 
 
 def test_hidden_gpus_are_an_error_for_cuda_and_a_note_for_auto(
-    alexnet: Run, tmp_path: Path
+    alexnet_process: Run, tmp_path: Path
 ) -> None:
     from PIL import Image
 
     path, _ = _export(Network.ALEXNET_CIFAR, tmp_path)
     Image.new("RGB", (32, 32), "red").save("red.png")
     arguments, env = ("predict", "red.png", "-m", path), {"CUDA_VISIBLE_DEVICES": ""}
-    refused = alexnet(*arguments, "--device", "cuda", env=env)
+    refused = alexnet_process(*arguments, "--device", "cuda", env=env)
     assert refused.returncode == 1
     assert "CUDA_VISIBLE_DEVICES" in refused.stderr
-    fallen = alexnet(*arguments, "--json", env=env)
+    fallen = alexnet_process(*arguments, "--json", env=env)
     assert "running on the CPU" in fallen.stderr
     assert json.loads(fallen.stdout)["file"] == "red.png"
-    assert CPU not in alexnet(*arguments, "--device", "cuda").stderr
+    assert CPU not in alexnet_process(*arguments, "--device", "cuda").stderr
 
 
-def test_doctor_runs_on_every_gpu(alexnet: Run) -> None:
-    result = alexnet("doctor", "--deep", "--json")
+def test_doctor_runs_on_every_gpu(alexnet_process: Run) -> None:
+    result = alexnet_process("doctor", "--deep", "--json")
     document = json.loads(result.stdout)
     assert document["training"] == "cuda", document["findings"]
     assert document["prediction"] == CUDA, document["findings"]

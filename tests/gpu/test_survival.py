@@ -24,8 +24,10 @@ pytestmark = [
 ]
 
 
-def test_a_killed_run_ends_in_the_same_bytes_where_kernels_are_deterministic(alexnet: Run) -> None:
-    result = alexnet("verify-resume", "--device", "cuda", "--deterministic", "--json")
+def test_a_killed_run_ends_in_the_same_bytes_where_kernels_are_deterministic(
+    alexnet_process: Run,
+) -> None:
+    result = alexnet_process("verify-resume", "--device", "cuda", "--deterministic", "--json")
     assert result.returncode == 0, result.stderr
     document = json.loads(result.stdout)
     assert all(each["is_same"] for each in document["comparisons"])

@@ -34,10 +34,10 @@ def _members() -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_cifar_100_goes_the_whole_path(tmp_path: Path, isolated: Path, alexnet_here: Run) -> None:
+def test_cifar_100_goes_the_whole_path(tmp_path: Path, isolated: Path, alexnet: Run) -> None:
     path = write_tar(tmp_path / "mine.tar.gz", _members())
     download = ("download", "--data", "cifar100", "--archive", path)
-    refused = alexnet_here(*download)
+    refused = alexnet(*download)
     assert refused.returncode == 1
     assert "--data cifar100" in refused.stderr
     Image.new("RGB", (32, 32), (14, 14, 14)).save("img.png")
@@ -50,7 +50,7 @@ def test_cifar_100_goes_the_whole_path(tmp_path: Path, isolated: Path, alexnet_h
         ("evaluate", "runs/cuda-convnet-80sec-cifar100/model.onnx", "--json"),
         ("predict", "img.png", "--json", "--top-k", "100"),
     ):
-        result = alexnet_here(*arguments)
+        result = alexnet(*arguments)
         assert result.returncode == 0, result.stderr
         documents.append(json.loads(result.stdout))
     taken, _, measured, _, exported, predicted = documents
@@ -62,8 +62,8 @@ def test_cifar_100_goes_the_whole_path(tmp_path: Path, isolated: Path, alexnet_h
     assert {answer["class"] for answer in predicted["top"]} == set(CIFAR100.classes)
 
 
-def test_cifar10_1_is_refused_for_training(isolated: Path, alexnet_here: Run) -> None:
-    result = alexnet_here("train", "--data", "cifar10.1")
+def test_cifar10_1_is_refused_for_training(isolated: Path, alexnet: Run) -> None:
+    result = alexnet("train", "--data", "cifar10.1")
     assert result.returncode == 2
     assert "cifar10.1 has test images only" in result.stderr
     assert "alexnet evaluate --data cifar10.1" in result.stderr
@@ -72,23 +72,23 @@ def test_cifar10_1_is_refused_for_training(isolated: Path, alexnet_here: Run) ->
 
 @pytest.mark.slow
 def test_a_model_of_cifar10_is_measured_on_cifar10_1(
-    synthetic_archive: Path, isolated: Path, alexnet_here: Run
+    synthetic_archive: Path, isolated: Path, alexnet: Run
 ) -> None:
     labels = np.arange(2_000, dtype=np.int32) % 10
     images = np.zeros((2_000, 32, 32, 3), np.uint8) + labels[:, None, None, None].astype(np.uint8)
-    taken = alexnet_here(
+    taken = alexnet(
         "download", "--archive", synthetic_archive, "--sha256", sha256_of(synthetic_archive)
     )
     assert taken.returncode == 0, taken.stderr
-    trained = alexnet_here("train", *_TRAIN)
+    trained = alexnet("train", *_TRAIN)
     assert trained.returncode == 0, trained.stderr
-    missing = alexnet_here("evaluate", "--data", "cifar10.1")
+    missing = alexnet("evaluate", "--data", "cifar10.1")
     assert missing.returncode == 1
     assert "alexnet download --data cifar10.1" in missing.stderr
     for file, array in ((CIFAR10_1_IMAGES, images), (CIFAR10_1_LABELS, labels)):
         np.save(file.path, array)
         file.hash_path.write_text(sha256_of(file.path))
-    result = alexnet_here("evaluate", "--data", "cifar10.1", "--json")
+    result = alexnet("evaluate", "--data", "cifar10.1", "--json")
     assert result.returncode == 0, result.stderr
     document = json.loads(result.stdout)
     assert (document["data"], document["num_images"]) == ("cifar10.1", 2_000)
@@ -133,7 +133,7 @@ def _hostile(canary: Path) -> dict[str, list[tarfile.TarInfo | tuple[str, bytes]
 
 @pytest.mark.parametrize("kind", _hostile(Path()))
 def test_a_hostile_archive_does_nothing(
-    kind: str, tmp_path: Path, isolated: Path, alexnet_here: Run
+    kind: str, tmp_path: Path, isolated: Path, alexnet: Run
 ) -> None:
     canary = tmp_path / "canary"
     path = tmp_path / "hostile.tar.gz"
@@ -146,7 +146,7 @@ def test_a_hostile_archive_does_nothing(
                 info.size = len(member[1])
                 archive.addfile(info, io.BytesIO(member[1]))
     before = {each for each in tmp_path.rglob("*") if "cache" not in each.parts}
-    result = alexnet_here("download", "--archive", path, "--sha256", sha256_of(path))
+    result = alexnet("download", "--archive", path, "--sha256", sha256_of(path))
     assert result.returncode == 1
     assert result.stderr.count("\n") == 2, result.stderr
     assert "is not a CIFAR-10 archive" in result.stderr

@@ -1,53 +1,57 @@
 """The shell's Tab key, by the protocol that the installed scripts speak; PyTorch stays out."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 _SCRIPT = """
-import sys
+import json, os, sys
 from alexnet_cli.cli.app import main
-try:
-    main()
-finally:
-    assert 'torch' not in sys.modules
+for question in json.load(sys.stdin):
+    os.environ.update(question)
+    try:
+        main([])
+    except SystemExit:
+        print(end='\\0')
+assert 'torch' not in sys.modules
 """
 
 
-def _asked(shell: str, line: str) -> str:
-    """Return the answer to Tab at the end of a line."""
-    words = line.split(" ")
-    question = {
-        "bash": {"COMP_WORDS": "\n".join(words), "COMP_CWORD": str(len(words) - 1)},
-        "zsh": {"_TYPER_COMPLETE_ARGS": line},
-    }[shell]
+def _asked(shell: str, lines: list[str]) -> list[str]:
+    """Return the answers to Tab at the end of each line."""
+    questions = []
+    for line in lines:
+        words = line.split(" ")
+        question = {
+            "bash": {"COMP_WORDS": "\n".join(words), "COMP_CWORD": str(len(words) - 1)},
+            "zsh": {"_TYPER_COMPLETE_ARGS": line},
+        }[shell]
+        questions.append({**question, "_ALEXNET_COMPLETE": f"complete_{shell}"})
     result = subprocess.run(
         [sys.executable, "-c", _SCRIPT],
-        capture_output=True, text=True, check=True,
-        env={**os.environ, **question, "_ALEXNET_COMPLETE": f"complete_{shell}"},
+        input=json.dumps(questions), capture_output=True, text=True, check=True,
     )  # fmt: skip
-    return result.stdout
+    *answers, rest = result.stdout.split("\0")
+    assert rest == ""
+    return answers
 
 
-@pytest.mark.parametrize(
-    ("line", "answers"),
-    [
-        ("alexnet tr", ["train"]),
-        ("alexnet train --mo", ["--model", "--momentum", "--momentum-kind"]),
-        ("alexnet data sh", ["show"]),
-        ("alexnet train --schedule in", ["inverse-time"]),
-    ],
-)
-def test_tab_in_bash(line: str, answers: list[str]) -> None:
-    assert _asked("bash", line).split() == answers
+def test_tab_in_bash() -> None:
+    expected = {
+        "alexnet tr": ["train"],
+        "alexnet train --mo": ["--model", "--momentum", "--momentum-kind"],
+        "alexnet data sh": ["show"],
+        "alexnet train --schedule in": ["inverse-time"],
+    }
+    answers = _asked("bash", list(expected))
+    assert [answer.split() for answer in answers] == list(expected.values())
 
 
 def test_tab_in_zsh() -> None:
-    assert '"train":"Train a network' in _asked("zsh", "alexnet tr")
-    answer = _asked("zsh", "alexnet train --mo")
+    command, answer = _asked("zsh", ["alexnet tr", "alexnet train --mo"])
+    assert '"train":"Train a network' in command
     assert all(f'"{flag}":' in answer for flag in ("--model", "--momentum", "--momentum-kind"))
 
 

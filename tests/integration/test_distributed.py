@@ -53,8 +53,8 @@ def test_two_ranks_end_in_the_weights_of_one() -> None:
         assert abs(row["val_loss"] - other["val_loss"]) <= 1e-6  # evaluation rounds to float32
 
 
-def test_processes_make_one_run(alexnet: Run) -> None:
-    result = alexnet("train", *TINY, "--epochs", "1", "--processes", "2")
+def test_processes_make_one_run(alexnet_process: Run) -> None:
+    result = alexnet_process("train", *TINY, "--epochs", "1", "--processes", "2")
     assert result.returncode == 0, result.stderr
     assert result.stdout == f"{_RUN}\n"
     assert result.stderr.count("epoch 1/1") == 1
@@ -62,16 +62,16 @@ def test_processes_make_one_run(alexnet: Run) -> None:
     assert (_RUN / "README.md").is_file()
 
 
-def test_more_processes_than_devices_are_refused(alexnet: Run) -> None:
-    result = alexnet("train", *TINY, "--device", "cpu", "--processes", "9999")
+def test_more_processes_than_devices_are_refused(alexnet_process: Run) -> None:
+    result = alexnet_process("train", *TINY, "--device", "cpu", "--processes", "9999")
     assert result.returncode == 2
     assert result.stderr.startswith("error: --processes 9999")
     assert "hint: use --processes" in result.stderr
     assert not Path("runs").exists()
 
 
-def test_an_error_of_all_processes_is_told_once(alexnet: Run) -> None:
-    result = alexnet("train", *TINY, "--data", "nothing", "--processes", "2")
+def test_an_error_of_all_processes_is_told_once(alexnet_process: Run) -> None:
+    result = alexnet_process("train", *TINY, "--data", "nothing", "--processes", "2")
     assert result.returncode == 2
     assert result.stderr.count("error: ") == 1
     assert "Traceback" not in result.stderr

@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import TINY, Run
+from tests.conftest import Run
+from tests.made_runs import copy_run
 
 
 @pytest.mark.parametrize(
@@ -28,6 +30,7 @@ from tests.conftest import TINY, Run
         (("train", "--resume", "--dry-run"), 2, "--dry-run"),
         (("train", "--data", "shapes", "--val-size", "10000"), 2, "10000"),
         (("train", "--device", "tpu"), 2, "tpu"),
+        (("train", "--device", "cpu", "--processes", "9999"), 2, "--processes 9999"),
         (("train", "--config", "missing.toml"), 2, "missing.toml"),
         (("train", "--resume", "nowhere"), 1, "nowhere"),
         (("train",), 1, "alexnet download"),
@@ -76,35 +79,43 @@ def test_unknown_key_in_config_names_the_nearest(alexnet: Run) -> None:
     assert "'epochs'" in result.stderr
 
 
-def test_cuda_is_a_contract(alexnet: Run) -> None:
+def test_cuda_is_a_contract(small: tuple[str, ...], alexnet: Run) -> None:
     import torch
 
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    result = alexnet("train", *TINY, "--device", "cuda")
+    result = alexnet("train", *small, "--device", "cuda")
     assert result.returncode == 1
     assert "--device cpu" in result.stderr
 
 
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Wait for something that must come, while a process lives."""
+    end = time.monotonic() + 200
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.005)
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_and_the_hint_resumes(
-    number: signal.Signals, status: int, alexnet: Run
+    number: signal.Signals, status: int, small: tuple[str, ...]
 ) -> None:
+    endless = ("--epochs", "10000", "--model", "cuda-convnet-80sec")
     process = subprocess.Popen(
-        [sys.executable, "-m", "alexnet_cli", "train", *TINY, "--epochs", "40"],
-        stderr=subprocess.PIPE,
-        text=True,
-        env=dict(os.environ),
-    )
-    metrics = Path("runs/alexnet-cifar-shapes/metrics.csv")
-    deadline = time.monotonic() + 100
-    while not metrics.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
+        [sys.executable, "-m", "alexnet_cli", "train", *small, *endless],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_until(Path("runs/cuda-convnet-80sec-shapes/metrics.csv").exists, process)
     process.send_signal(number)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=200)
     assert process.returncode == status, stderr
     hint = next(line for line in stderr.splitlines() if line.startswith("hint: "))
     command = hint.partition("alexnet ")[2].split()
+    assert command == ["train", "--resume", "runs/cuda-convnet-80sec-shapes"]
+    if number == signal.SIGINT:
+        return  # once is enough
     resumed = subprocess.Popen(
         [sys.executable, "-m", "alexnet_cli", *command], stderr=subprocess.PIPE, text=True
     )
@@ -133,12 +144,12 @@ def test_resume_of_a_complete_run_says_so(trained_folder: Path, alexnet: Run) ->
 
 
 def test_a_run_that_grows_ends_as_if_it_had_had_all_epochs_from_the_start(
-    trained_folder: Path, alexnet: Run, isolated: Path
+    trained_folder: Path, small: tuple[str, ...], alexnet: Run, isolated: Path
 ) -> None:
-    shutil.copytree(trained_folder / "runs", isolated / "runs")
+    copy_run(trained_folder / "runs", isolated / "runs")
     grown = alexnet("train", "--resume", "--epochs", "3")  # the newest
     assert grown.returncode == 0, grown.stderr
-    whole = alexnet("train", *TINY, "--epochs", "3", "--name", "whole")
+    whole = alexnet("train", *small, "--epochs", "3", "--name", "whole")
     assert whole.returncode == 0, whole.stderr
     runs = [isolated / "runs" / name for name in ("alexnet-cifar-shapes", "whole")]
     for name in ("config.toml", "checkpoints/step-24/model.safetensors"):
@@ -149,7 +160,7 @@ def test_a_run_goes_on_from_one_of_its_checkpoints(
     trained_folder: Path, alexnet: Run, isolated: Path
 ) -> None:
     run = isolated / "runs" / "alexnet-cifar-shapes"
-    shutil.copytree(trained_folder / "runs", isolated / "runs")
+    copy_run(trained_folder / "runs", isolated / "runs")
     expected = (run / "checkpoints" / "step-16" / "model.safetensors").read_bytes()
     resumed = alexnet("train", "--resume", run / "checkpoints" / "step-8")
     assert resumed.returncode == 0, resumed.stderr
@@ -237,7 +248,7 @@ def test_records_lost_to_a_kill_are_written_again(
     trained_folder: Path, alexnet: Run, isolated: Path
 ) -> None:
     run = isolated / "run"
-    shutil.copytree(trained_folder / "runs" / "alexnet-cifar-shapes", run)
+    copy_run(trained_folder / "runs" / "alexnet-cifar-shapes", run)
     (run / "metrics.json").unlink()
     (run / "README.md").unlink()
     alexnet("train", "--resume", run)
@@ -251,7 +262,7 @@ def test_a_second_process_cannot_train_the_same_run(
     from filelock import FileLock
 
     run = isolated / "run"
-    shutil.copytree(trained_folder / "runs" / "alexnet-cifar-shapes", run)
+    copy_run(trained_folder / "runs" / "alexnet-cifar-shapes", run)
     steps = sorted((run / "checkpoints").iterdir(), key=lambda path: int(path.name[5:]))
     shutil.rmtree(steps[-1])  # so that there is something left to train
     with FileLock(run / ".lock"):
@@ -260,25 +271,43 @@ def test_a_second_process_cannot_train_the_same_run(
     assert "another process" in result.stderr
 
 
-@pytest.mark.parametrize("delay_seconds", [0.8, 1.5, 3.0])
-@pytest.mark.parametrize("command", ["evaluate", "export"])
-def test_ctrl_c_at_any_time_is_130_and_leaves_nothing(
-    command: str, delay_seconds: float, trained_folder: Path, isolated: Path
-) -> None:
-    run = trained_folder / "runs" / "alexnet-cifar-shapes"
-    arguments = [command, run, "--json"]
-    arguments += ["--output", isolated / "out"] if command == "export" else []
-    process = subprocess.Popen(
-        [sys.executable, "-m", "alexnet_cli", *map(str, arguments)],
+def start(command: str, run: Path, isolated: Path) -> subprocess.Popen[str]:
+    """Start `evaluate` or `export`; all that it writes is below `isolated`."""
+    output = ["--output", isolated / "out"] if command == "export" else []
+    return subprocess.Popen(
+        [sys.executable, "-m", "alexnet_cli", command, run, "--json", *output],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "TMPDIR": str(isolated)},
     )  # fmt: skip
-    time.sleep(delay_seconds)
-    process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=60)
+
+
+def check_that_nothing_is_left(process: subprocess.Popen[str], isolated: Path) -> None:
+    """Check what a process says that got SIGINT, and the folder that it wrote to."""
+    stdout, stderr = process.communicate(timeout=200)
     if process.returncode == 130:
         assert json.loads(stderr.splitlines()[-1])["error"]["code"] == "interrupted"
         assert [path.name for path in isolated.rglob("*") if path.is_file()] == []
     else:  # it was faster, and may have been on its way out of the interpreter already
         assert process.returncode in (0, -signal.SIGINT)
         assert json.loads(stdout)
+
+
+def test_ctrl_c_while_a_file_is_written_is_130_and_leaves_nothing(
+    trained_folder: Path, isolated: Path
+) -> None:
+    process = start("export", trained_folder / "runs" / "alexnet-cifar-shapes", isolated)
+    wait_until(lambda: any(path.is_file() for path in isolated.rglob("*")), process)
+    process.send_signal(signal.SIGINT)
+    check_that_nothing_is_left(process, isolated)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delay_seconds", [0.8, 1.5, 3.0])
+@pytest.mark.parametrize("command", ["evaluate", "export"])
+def test_ctrl_c_at_any_time_is_130_and_leaves_nothing(
+    command: str, delay_seconds: float, trained_folder: Path, isolated: Path
+) -> None:
+    process = start(command, trained_folder / "runs" / "alexnet-cifar-shapes", isolated)
+    time.sleep(delay_seconds)
+    process.send_signal(signal.SIGINT)
+    check_that_nothing_is_left(process, isolated)

@@ -1,45 +1,38 @@
 """`alexnet evaluate`: several models on the same images, and every form of output."""
 
+import contextlib
 import csv
 import io
 import json
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, log_loss
 
-from tests.conftest import Run
+from tests.conftest import Run, run_here
+from tests.made_runs import copy_run
 
 _FIRST, _SECOND = Path("runs/alexnet-cifar-shapes"), Path("runs/second")
-_NUM_IMAGES = 2_000
+_NUM_IMAGES = 60
 
 
 @pytest.fixture(scope="module")
-def two_runs(trained_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def two_runs(
+    trained_folder: Path, small: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The run of `trained_folder`, exported, and one of other crops and another seed."""
-    folder = tmp_path_factory.mktemp("two") / "runs"
-    shutil.copytree(trained_folder, folder.parent, dirs_exist_ok=True)
-    result = subprocess.run(
-        [
-            sys.executable, "-m", "alexnet_cli", "train", "--data", "shapes", "--image-size", "12",
-            "--crop-size", "10", "--val-size", "9000", "--epochs", "1", "--seed", "3",
-            "--name", "second",
-        ],
-        cwd=folder.parent, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    return folder.parent
+    folder = copy_run(trained_folder, tmp_path_factory.mktemp("two"))
+    with contextlib.chdir(folder):
+        other = ("--crop-size", "10", "--seed", "4", "--epochs", "2", "--name", "second")
+        run_here("train", *small, *other, "--no-plots")
+    return folder
 
 
 @pytest.fixture
 def work(two_runs: Path, isolated: Path) -> Path:
     """A copy as the working folder."""
-    shutil.copytree(two_runs, isolated, dirs_exist_ok=True)
-    return isolated
+    return copy_run(two_runs, isolated)
 
 
 def test_runs_and_exports_are_compared_on_the_same_images(work: Path, alexnet: Run) -> None:
@@ -72,12 +65,12 @@ def test_runs_and_exports_are_compared_on_the_same_images(work: Path, alexnet: R
     assert second["difference"] == pytest.approx(other.mean() - first.mean())
 
 
-def test_words_and_csv_say_the_same(work: Path, alexnet_here: Run) -> None:
-    printed = alexnet_here("evaluate", _FIRST, _SECOND)
+def test_words_and_csv_say_the_same(work: Path, alexnet: Run) -> None:
+    printed = alexnet("evaluate", _FIRST, _SECOND)
     assert printed.returncode == 0, printed.stderr
     assert "only A right: " in printed.stdout
     assert printed.stderr.count("evaluating ") == 2
-    table = alexnet_here("evaluate", _FIRST, _SECOND, "--csv", "--quiet")
+    table = alexnet("evaluate", _FIRST, _SECOND, "--csv", "--quiet")
     first, second = csv.DictReader(io.StringIO(table.stdout))
     assert f"only A right: {int(second['only_first_right']):,};" in printed.stdout
     assert f"{float(first['top1']):.2%}" in printed.stdout
@@ -88,12 +81,12 @@ def test_words_and_csv_say_the_same(work: Path, alexnet_here: Run) -> None:
 
 
 def test_one_model_has_its_classes_as_csv_and_its_answers_as_json_lines(
-    work: Path, alexnet_here: Run
+    work: Path, alexnet: Run
 ) -> None:
     run = ("evaluate", _SECOND / "checkpoints")  # no checkpoint itself
-    assert alexnet_here(*run, "--predictions", "answers.jsonl").returncode == 1
+    assert alexnet(*run, "--predictions", "answers.jsonl").returncode == 1
     assert not Path("answers.jsonl").exists()
-    result = alexnet_here("evaluate", _SECOND, "--csv", "--predictions", "answers.jsonl", "-q")
+    result = alexnet("evaluate", _SECOND, "--csv", "--predictions", "answers.jsonl", "-q")
     assert result.returncode == 0, result.stderr
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
     lines = [json.loads(line) for line in Path("answers.jsonl").read_text().splitlines()]
@@ -122,9 +115,9 @@ def test_one_model_has_its_classes_as_csv_and_its_answers_as_json_lines(
     ids=["csv-json", "all-two", "all-csv", "all-file", "suffix", "folder", "val", "many"],
 )
 def test_what_does_not_go_together_is_refused(
-    arguments: tuple[str, ...], words: str, work: Path, alexnet_here: Run
+    arguments: tuple[str, ...], words: str, work: Path, alexnet: Run
 ) -> None:
-    result = alexnet_here("evaluate", *arguments)
+    result = alexnet("evaluate", *arguments)
     assert result.returncode == 2
     assert words in result.stderr
     assert result.stdout == ""

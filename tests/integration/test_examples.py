@@ -1,9 +1,11 @@
 """Every example runs."""
 
+import contextlib
 import json
 import re
-import subprocess
+import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,28 @@ from alexnet_cli.data import shapes
 from tests.conftest import Run
 
 _EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture
+def example(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[int, str, str]]:
+    """Run an example in this process; return its status, output and errors."""
+
+    def run(name: str, *arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        capfd.readouterr()
+        try:
+            runpy.run_path(str(_EXAMPLES / f"{name}.py"), run_name="__main__")
+            status = 0
+        except SystemExit as error:
+            status = int(error.code or 0)
+        return status, *capfd.readouterr()
+
+    return run
+
+
+Example = Callable[..., tuple[int, str, str]]
 
 
 def test_every_example_has_a_test() -> None:
@@ -32,22 +56,16 @@ def test_every_example_has_a_test() -> None:
 @pytest.mark.parametrize(
     "name", ["own_images", "fine_tune", "predict_with_onnxruntime", "predict_with_torch"]
 )
-def test_without_arguments_an_example_says_what_it_takes(name: str) -> None:
-    result = subprocess.run(
-        [sys.executable, _EXAMPLES / f"{name}.py"], capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 2
-    assert f"python {name}.py" in result.stderr
-    assert "Traceback" not in result.stderr
+def test_without_arguments_an_example_says_what_it_takes(name: str, example: Example) -> None:
+    status, _, stderr = example(name)
+    assert status == 2
+    assert f"python {name}.py" in stderr
 
 
 @pytest.mark.slow
-def test_train_and_export() -> None:
-    result = subprocess.run(
-        [sys.executable, _EXAMPLES / "train_and_export.py", "1"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert "validation top-1" in result.stdout
+def test_train_and_export(example: Example) -> None:
+    _, stdout, _ = example("train_and_export", "1")
+    assert "validation top-1" in stdout
     assert Path("runs/example/model.onnx").is_file()
 
 
@@ -63,24 +81,16 @@ def photos(isolated: Path) -> Path:
     return isolated / "photos"
 
 
-@pytest.mark.slow
-def test_own_images(photos: Path) -> None:
-    result = subprocess.run(
-        [sys.executable, _EXAMPLES / "own_images.py", photos, "1"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert "best validation top-1" in result.stdout
+def test_own_images(photos: Path, example: Example) -> None:
+    _, stdout, _ = example("own_images", photos, "1")
+    assert "best validation top-1" in stdout
     assert Path("runs/own-images/metrics.csv").is_file()
 
 
-@pytest.mark.slow
-def test_fine_tune(photos: Path, trained_folder: Path) -> None:
+def test_fine_tune(photos: Path, trained_folder: Path, example: Example) -> None:
     weights = trained_folder / "runs" / "alexnet-cifar-shapes" / "model.safetensors"
-    result = subprocess.run(
-        [sys.executable, _EXAMPLES / "fine_tune.py", photos, weights, "1"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert "10 classes before, 2 now" in result.stdout
+    _, stdout, _ = example("fine_tune", photos, weights, "1")
+    assert "10 classes before, 2 now" in stdout
     assert Path("runs/fine-tuned/metrics.csv").is_file()
 
 
@@ -92,16 +102,13 @@ def test_fine_tune(photos: Path, trained_folder: Path) -> None:
     ],
 )
 def test_plain_libraries_answer_as_predict_does(
-    name: str, file: str, trained_folder: Path, alexnet: Run
+    name: str, file: str, trained_folder: Path, alexnet: Run, example: Example
 ) -> None:
     model = trained_folder / "runs" / "alexnet-cifar-shapes" / file
     image = trained_folder / "0.png"
-    plain = subprocess.run(
-        [sys.executable, _EXAMPLES / f"{name}.py", model, image],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    _, stdout, _ = example(name, model, image)
     ours = json.loads(alexnet("predict", image, "--model", model, "--json").stdout)
-    theirs = json.loads(plain.stdout)
+    theirs = json.loads(stdout)
     assert theirs["class"] == ours["class"]
     assert theirs["probability"] == pytest.approx(ours["probability"], abs=1e-6)
 
@@ -111,16 +118,17 @@ def test_config_example_is_accepted(alexnet: Run) -> None:
     assert json.loads(result.stdout)["crop_size"] == 8
 
 
-def test_the_python_lines_of_the_readme_run(trained_folder: Path) -> None:
+def test_the_python_lines_of_the_readme_run(
+    trained_folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     readme = (_EXAMPLES.parent / "README.md").read_text()
     (snippet,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
     snippet = snippet.replace("alexnet-cifar-cifar10", "alexnet-cifar-shapes")
     snippet = snippet.replace("img.png", "0.png")
-    result = subprocess.run(
-        [sys.executable, "-c", snippet],
-        cwd=trained_folder, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert re.match(r"\w+ExecutionProvider\n0\.png \w+ 0\.\d+\n", result.stdout)
+    with contextlib.chdir(trained_folder):
+        exec(snippet, {})  # noqa: S102 - as a reader would
+    stdout, _ = capfd.readouterr()
+    assert re.match(r"\w+ExecutionProvider\n0\.png \w+ 0\.\d+\n", stdout)
 
 
 def test_ci_runs_the_test_command_of_the_readme() -> None:

@@ -56,7 +56,6 @@ def photos(drawn: Path, isolated: Path) -> Path:
     return isolated / "photos"
 
 
-@pytest.mark.slow
 def test_the_five_commands(photos: Path, alexnet: Run) -> None:
     trained = alexnet("train", "--data", "photos", *SIZES, "-j", "2")
     assert trained.returncode == 0, trained.stderr

@@ -9,7 +9,7 @@ from alexnet_cli.data.cifar import read_archive
 from alexnet_cli.data.cifar_layouts import CIFAR10
 from tests.conftest import REAL_ARCHIVE_SHA256, Run
 
-pytestmark = pytest.mark.cifar10
+pytestmark = [pytest.mark.cifar10, pytest.mark.slow]
 
 
 def test_real_images_have_the_published_statistics(real_archive: Path) -> None:

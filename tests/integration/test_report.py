@@ -1,13 +1,13 @@
-"""Plots at the end of training, and the report, as processes."""
+"""Plots at the end of training, and the report."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from tests.conftest import TINY, Run
+from tests.conftest import Run
+from tests.made_runs import copy_run
 
 PLOTS = ("metrics.png", "confusion.png", "filters.png")
 
@@ -20,8 +20,7 @@ def trained(trained_folder: Path) -> Path:
 @pytest.fixture
 def run(trained: Path) -> Path:
     """A copy of a finished run, in `runs/` of the working folder."""
-    shutil.copytree(trained, "runs/run")
-    return Path("runs/run")
+    return copy_run(trained, Path("runs/run"))
 
 
 def test_train_leaves_plots(trained: Path) -> None:
@@ -46,12 +45,14 @@ def test_a_report_of_the_newest_run_is_the_same_each_time(alexnet: Run, run: Pat
     assert Path("again.html").read_bytes() == content
 
 
-def test_plots_that_cannot_be_written_do_not_lose_the_run(alexnet_here: Run) -> None:
+def test_plots_that_cannot_be_written_do_not_lose_the_run(
+    small: tuple[str, ...], alexnet: Run
+) -> None:
     blocked = Path("runs/r")
-    trained = alexnet_here("train", *TINY, "--epochs", "1", "--name", "r", "-q")
+    trained = alexnet("train", *small, "--epochs", "1", "--name", "r", "-q")
     assert trained.returncode == 0, trained.stderr
     assert not (blocked / "metrics.png").exists()  # the tests' environment says so
     (blocked / "metrics.png" / "in the way").mkdir(parents=True)
-    again = alexnet_here("train", "--resume", blocked, "--plots", "-q")
+    again = alexnet("train", "--resume", blocked, "--plots", "-q")
     assert (again.returncode, again.stdout) == (0, "runs/r\n")
     assert "the run is complete, but there are no plots of it" in again.stderr

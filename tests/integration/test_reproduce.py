@@ -1,4 +1,4 @@
-"""`alexnet reproduce` as a process: a trial of figure 1 on drawn images, stopped once."""
+"""`alexnet reproduce`: a trial of figure 1 on drawn images, stopped once."""
 
 import json
 import resource
@@ -24,7 +24,9 @@ TRIAL = ("reproduce", "relu", "--data", "shapes", "--seeds", "2", "--epochs", "4
 
 @pytest.mark.alone
 @pytest.mark.slow
-def test_a_trial_of_figure_1_is_stopped_goes_on_and_is_judged_by_its_runs(alexnet: Run) -> None:
+def test_a_trial_of_figure_1_is_stopped_goes_on_and_is_judged_by_its_runs(
+    alexnet_process: Run,
+) -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     stopped = _stop_when_something_is_saved()
     saved = {path.parents[2].name: path.parents[2].stat().st_ino for path in _checkpoints()}
@@ -34,7 +36,7 @@ def test_a_trial_of_figure_1_is_stopped_goes_on_and_is_judged_by_its_runs(alexne
     for name in saved:  # nobody trains on behind our back
         with FileLock(f"reproduction/runs/{name}/.lock", timeout=0):
             pass
-    whole = alexnet(*TRIAL, "--json", env={"ALEXNET_EPOCHS": "1", "ALEXNET_DEBUG": "1"})
+    whole = alexnet_process(*TRIAL, "--json", env={"ALEXNET_EPOCHS": "1", "ALEXNET_DEBUG": "1"})
     assert whole.returncode == 0, whole.stderr
     document = json.loads(whole.stdout)
     assert document == json.loads(RESULT.read_text())
@@ -46,7 +48,7 @@ def test_a_trial_of_figure_1_is_stopped_goes_on_and_is_judged_by_its_runs(alexne
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert busy / 2 < 120, "on two cores it takes more than two minutes"
-    again = alexnet(*TRIAL, "--json", "-q")
+    again = alexnet_process(*TRIAL, "--json", "-q")
     assert json.loads(again.stdout)["runs"] == document["runs"]  # nothing is trained again
     assert again.stderr == ""
 

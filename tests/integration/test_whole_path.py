@@ -2,21 +2,20 @@
 
 import csv
 import json
-import shutil
 import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.conftest import TINY, Run
+from tests.conftest import Run
+from tests.made_runs import copy_run
 
 
 @pytest.fixture
 def work(trained_folder: Path, isolated: Path) -> Path:
     """A copy of the trained folder as the working folder."""
-    shutil.copytree(trained_folder, isolated, dirs_exist_ok=True)
-    return isolated
+    return copy_run(trained_folder, isolated)
 
 
 def test_run_folder_holds_what_it_promises(work: Path) -> None:
@@ -38,8 +37,9 @@ def test_checkpoint_and_exports_agree_to_the_sample(work: Path, alexnet: Run) ->
         result = alexnet("evaluate", *arguments, "--json", "--device", "cpu")
         assert result.returncode == 0, result.stderr
         document = json.loads(result.stdout)
-        assert document["num_images"] == 2_000
-        assert np.sum(document["confusion"]) == 2_000
+        assert document["num_images"] == 60
+        assert np.sum(document["confusion"]) == 60
+        assert np.count_nonzero(np.sum(document["confusion"], axis=0)) > 3, "it answers alike"
         confusions.append(document["confusion"])
     assert confusions[0] == confusions[1] == confusions[2]
 
@@ -48,16 +48,15 @@ def test_validation_split_is_the_one_of_training(work: Path, alexnet: Run) -> No
     result = alexnet("evaluate", "--split", "val", "--json")
     recorded = json.loads(Path("runs/alexnet-cifar-shapes/metrics.json").read_text())
     document = json.loads(result.stdout)
-    assert document["num_images"] == 9_000
-    # Validation in training may run in bfloat16, evaluation runs in float32.
+    assert document["num_images"] == 20
     assert document["top1"] == pytest.approx(recorded["best_val_top1"], abs=0.01)
 
 
-def test_predict_works_where_importing_torch_fails(work: Path, alexnet: Run) -> None:
+def test_predict_works_where_importing_torch_fails(work: Path, alexnet_process: Run) -> None:
     blocker = work / "blocked"
     blocker.mkdir()
     (blocker / "torch.py").write_text("raise ImportError('torch must not be imported')")
-    result = alexnet(
+    result = alexnet_process(
         "predict", "0.png", "1.png", "--json", "--top-k", "3", env={"PYTHONPATH": str(blocker)}
     )
     assert result.returncode == 0, result.stderr
@@ -66,10 +65,11 @@ def test_predict_works_where_importing_torch_fails(work: Path, alexnet: Run) -> 
     assert all(len(line["top"]) == 3 for line in lines)
 
 
-def test_onnx_runtime_reports_nothing(work: Path, alexnet: Run) -> None:
+def test_onnx_runtime_reports_nothing(work: Path, alexnet_process: Run) -> None:
     # Its uploader, when it starts, first leaves an identifier in the folder for temporary files.
     (work / "tmp").mkdir()
-    result = alexnet("predict", "0.png", env={"TMPDIR": str(work / "tmp"), "HOME": str(work / "h")})
+    folders = {"TMPDIR": str(work / "tmp"), "HOME": str(work / "h")}
+    result = alexnet_process("predict", "0.png", env=folders)
     assert result.returncode == 0, result.stderr
     assert list((work / "tmp").iterdir()) == []
     assert not (work / "h").exists()
@@ -133,8 +133,8 @@ def len_then_name(path: Path) -> tuple[int, str]:
     return len(path.name), path.name
 
 
-def test_newest_run_on_a_dataset(work: Path, alexnet: Run) -> None:
-    assert alexnet("predict", "0.png", "--data", "shapes").returncode == 0
+def test_newest_run_on_a_dataset(work: Path, tinted: Path, alexnet: Run) -> None:
+    assert alexnet("predict", "0.png", "--data", tinted).returncode == 0
     other = alexnet("predict", "0.png", "--data", "cifar10")
     assert other.returncode == 1
     assert "alexnet train" in other.stderr
@@ -161,10 +161,12 @@ def test_config_file_repeats_the_run_byte_for_byte(work: Path, alexnet: Run) -> 
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
-def test_a_run_of_a_recipe_repeats_from_its_own_config(isolated: Path, alexnet: Run) -> None:
+def test_a_run_of_a_recipe_repeats_from_its_own_config(
+    small: tuple[str, ...], isolated: Path, alexnet: Run
+) -> None:
     settings = ("--recipe", "fast", "--no-lrn", "--activation", "tanh", "--early-crop-size", "8")
-    settings += ("--ema-decay", "0.9", "--seed", "7", "--save-steps", "5")
-    first = alexnet("train", *TINY, *settings, "--epochs", "2", "--name", "first")
+    settings += ("--ema-decay", "0.9", "--seed", "7", "--save-steps", "5", "--kernels", "half")
+    first = alexnet("train", *small, *settings, "--epochs", "2", "--name", "first")
     assert first.returncode == 0, first.stderr
     config = Path("runs/first/config.toml")
     again = alexnet("train", "--config", config, "--save-steps", "5", "--name", "again")
@@ -210,10 +212,10 @@ def test_archive_of_the_user_goes_through_download(synthetic_archive: Path, alex
 
 
 @pytest.mark.slow
-def test_alexnet_2012_trains_exports_and_predicts(work: Path, alexnet: Run) -> None:
+def test_alexnet_2012_trains_exports_and_predicts(work: Path, tinted: Path, alexnet: Run) -> None:
     trained = alexnet(
-        "train", "--data", "shapes", "--model", "alexnet", "--image-size", "67",
-        "--crop-size", "67", "--val-size", "9900", "--epochs", "1", "--name", "large",
+        "train", "--data", tinted, "--model", "alexnet", "--image-size", "67",
+        "--crop-size", "67", "--val-size", "60", "--epochs", "1", "--name", "large",
     )  # fmt: skip
     assert trained.returncode == 0, trained.stderr
     exported = alexnet("export", "--parity-images", "20")
@@ -222,11 +224,12 @@ def test_alexnet_2012_trains_exports_and_predicts(work: Path, alexnet: Run) -> N
     assert alexnet("predict", "0.png").returncode == 0
 
 
-def test_a_batch_normalised_network_goes_the_whole_path(isolated: Path, alexnet: Run) -> None:
-    train = ("train", "--model", "alexnet-cifar-bn", "--data", "shapes", "--image-size", "8")
-    small = ("--crop-size", "8", "--early-crop-size", "0", "--val-size", "9000", "--epochs", "1")
+def test_a_batch_normalised_network_goes_the_whole_path(
+    small: tuple[str, ...], isolated: Path, alexnet: Run
+) -> None:
+    train = ("train", "--model", "alexnet-cifar-bn", *small, "--early-crop-size", "0")
     for arguments in (
-        (*train, *small, "--recipe", "fast"),
+        (*train, "--recipe", "fast", "--epochs", "1"),
         ("export", "--format", "all", "--shared-weights"),
     ):
         result = alexnet(*arguments)

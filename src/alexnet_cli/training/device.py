@@ -56,14 +56,15 @@ def resolve_precision(precision: Precision, device: torch.device) -> torch.dtype
     Raises:
         DeviceError: bfloat16 was asked for on a GPU that lacks it.
     """
-    fast = _multiplies_bf16_fast(device)
+    fast = multiplies_bf16_fast(device)
     if precision is Precision.BF16 and device.type == "cuda" and not fast:
         raise DeviceError(f"{device} has no bfloat16", hint="use --precision fp32")
     wants_bf16 = fast if precision is Precision.AUTO else precision is Precision.BF16
     return torch.bfloat16 if wants_bf16 else torch.float32
 
 
-def _multiplies_bf16_fast(device: torch.device) -> bool:
+def multiplies_bf16_fast(device: torch.device) -> bool:
+    """Tell whether a device multiplies bfloat16 faster than float32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= BF16_CAPABILITY
     # Linux names the instructions; PyTorch's own functions for this are private.

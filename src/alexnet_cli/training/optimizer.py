@@ -1,5 +1,6 @@
 """The update: SGD as in the paper, and orthogonalised steps for convolutions as an option."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from alexnet_cli.config import MomentumKind, TrainConfig
 from alexnet_cli.models.init import weight_layers
 from alexnet_cli.networks import FACTS
+from alexnet_cli.training.device import multiplies_bf16_fast
 
 MOMENTUM_BUFFER, RATE_FACTOR = "momentum_buffer", "rate_factor"
 _NUM_ITERATIONS = 5
@@ -76,20 +78,26 @@ def _turn(weight: Tensor, *, towards: Tensor, length: float) -> None:
 def orthogonalised(matrix_MN: Tensor) -> Tensor:
     """Return a matrix with the same singular vectors and singular values of about 1 (0.7–1.2).
 
-    Five Newton–Schulz iterations of a quintic, in bfloat16 unless the matrix is float64.
+    Five Newton–Schulz iterations of a quintic: in bfloat16 where the device multiplies it faster
+    than float32, unless the matrix is float64.
 
     Args:
         matrix_MN: Any matrix; zeros stay zeros.
     """
     is_tall = matrix_MN.shape[0] > matrix_MN.shape[1]
     x = matrix_MN.T if is_tall else matrix_MN
-    x = x if x.dtype is torch.float64 else x.bfloat16()
+    x = x if x.dtype is torch.float64 else x.to(_fast_format(x.device))
     x = x / (x.norm() + 1e-7)
     for _ in range(_NUM_ITERATIONS):
         gram = x @ x.T
         x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
     result: Tensor = (x.T if is_tall else x).to(matrix_MN.dtype)
     return result
+
+
+@functools.cache  # a large machine takes milliseconds to say
+def _fast_format(device: torch.device) -> torch.dtype:
+    return torch.bfloat16 if multiplies_bf16_fast(device) else torch.float32
 
 
 def build_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.SGD:

@@ -14,9 +14,9 @@ def file(isolated):
     return "mine.toml"
 
 
-def test_the_table_says_where_each_value_came_from(file, alexnet_here, monkeypatch):
+def test_the_table_says_where_each_value_came_from(file, alexnet, monkeypatch):
     monkeypatch.setenv("ALEXNET_BATCH_SIZE", "64")
-    result = alexnet_here("config", *MINE, "--config", file)
+    result = alexnet("config", *MINE, "--config", file)
     assert (result.returncode, result.stderr) == (0, "")
     lines = result.stdout.splitlines()
     rows = dict(line.split(maxsplit=1) for line in lines)
@@ -34,38 +34,38 @@ def test_the_table_says_where_each_value_came_from(file, alexnet_here, monkeypat
     assert max(map(len, lines)) <= 80
 
 
-def test_json_has_the_values_of_a_dry_run_and_their_origins(file, alexnet_here):
+def test_json_has_the_values_of_a_dry_run_and_their_origins(file, alexnet):
     arguments = (*MINE, "--config", file, "--data", "shapes")
-    shown = json.loads(alexnet_here("config", *arguments, "--json").stdout)
-    dry_run = json.loads(alexnet_here("train", *arguments, "--dry-run").stdout)
+    shown = json.loads(alexnet("config", *arguments, "--json").stdout)
+    dry_run = json.loads(alexnet("train", *arguments, "--dry-run").stdout)
     assert {name: each["value"] for name, each in shown.items()} == dry_run
     assert shown["pad"] == {"value": 2, "origin": "file", "name": "mine.toml"}
     assert shown["epochs"] == {"value": 15, "origin": "recipe", "name": "fast"}
     assert shown["momentum"] == {"value": 0.9, "origin": "default", "name": None}
 
 
-def test_what_toml_prints_config_takes_back(file, alexnet_here):
+def test_what_toml_prints_config_takes_back(file, alexnet):
     arguments = (*MINE, "--config", file)
-    printed = alexnet_here("config", *arguments, "--toml").stdout
+    printed = alexnet("config", *arguments, "--toml").stdout
     Path("again.toml").write_text(printed)
-    assert alexnet_here("config", "--config", "again.toml", "--toml").stdout == printed
-    assert printed != alexnet_here("config", "--toml").stdout
+    assert alexnet("config", "--config", "again.toml", "--toml").stdout == printed
+    assert printed != alexnet("config", "--toml").stdout
 
 
-def test_the_schema_is_printed_as_it_is_published(alexnet_here):
+def test_the_schema_is_printed_as_it_is_published(alexnet):
     published = Path(__file__).parents[3] / "docs" / "config.schema.json"
-    assert alexnet_here("config", "--schema").stdout == published.read_text()
+    assert alexnet("config", "--schema").stdout == published.read_text()
 
 
-def test_forms_exclude_each_other(alexnet_here):
-    result = alexnet_here("config", "--toml", "--json")
+def test_forms_exclude_each_other(alexnet):
+    result = alexnet("config", "--toml", "--json")
     assert result.returncode == 2
     assert "exclude each other" in result.stderr
 
 
-def test_a_misspelt_variable_is_told(alexnet_here, monkeypatch):
+def test_a_misspelt_variable_is_told(alexnet, monkeypatch):
     monkeypatch.setenv("ALEXNET_EPOCH", "3")
-    result = alexnet_here("config")
+    result = alexnet("config")
     assert result.returncode == 0
     assert "did you mean ALEXNET_EPOCHS?" in result.stderr
 
@@ -80,8 +80,8 @@ def test_a_misspelt_variable_is_told(alexnet_here, monkeypatch):
         ("ALEXNET_OFFLINE", "perhaps", "download"),
     ],
 )
-def test_a_wrong_variable_is_named(name, value, command, alexnet_here, monkeypatch):
+def test_a_wrong_variable_is_named(name, value, command, alexnet, monkeypatch):
     monkeypatch.setenv(name, value)
-    result = alexnet_here(command)
+    result = alexnet(command)
     assert result.returncode == 2
     assert result.stderr.startswith(f"error: {name}={value}: ")

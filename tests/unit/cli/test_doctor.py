@@ -29,7 +29,6 @@ def test_json_and_the_exit_code_agree(alexnet):
     assert levels == sorted(levels)  # broken before note
 
 
-@pytest.mark.slow
 def test_deep_runs_a_network(alexnet):
     document = json.loads(alexnet("doctor", "--deep", "--json").stdout)
     assert {t["runtime"] for t in document["trials"]} == {"PyTorch", "ONNX Runtime"}

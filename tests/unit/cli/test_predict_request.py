@@ -71,7 +71,7 @@ _WORDS = st.sampled_from(
 ) | st.text("-=_ak1. ", max_size=6)  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(_WORDS, max_size=6))
 def test_any_arguments_are_read_as_typer_reads_them_or_not_at_all(arguments):
     found = read_plainly(arguments)

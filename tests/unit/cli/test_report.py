@@ -19,34 +19,34 @@ def names(folder):
     return {path.name for path in folder.iterdir()}
 
 
-def test_the_newest_run_gets_a_page_and_plots(alexnet_here, run):
-    result = alexnet_here("report", "--device", "cpu")
+def test_the_newest_run_gets_a_page_and_plots(alexnet, run):
+    result = alexnet("report", "--device", "cpu")
     assert (result.returncode, result.stdout) == (0, "runs/run/report.html\n"), result.stderr
     assert "reporting runs/run/checkpoints/step-2 with cpu" in result.stderr
     assert names(run) >= {"report.html", *PLOTS}
 
 
-def test_elsewhere_it_writes_the_page_alone(alexnet_here, run):
+def test_elsewhere_it_writes_the_page_alone(alexnet, run):
     before = names(run)
-    result = alexnet_here("report", run, "-o", "pages/page.html", "--json", "-q")
+    result = alexnet("report", run, "-o", "pages/page.html", "--json", "-q")
     assert json.loads(result.stdout) == {"path": "pages/page.html", "plots": []}
     assert result.stderr == ""
     assert names(run) == before
 
 
-def test_two_runs_make_one_page(alexnet_here, run):
+def test_two_runs_make_one_page(alexnet, run):
     shutil.copytree(run, "runs/other")
-    result = alexnet_here("report", run, "runs/other", "--quiet")
+    result = alexnet("report", run, "runs/other", "--quiet")
     assert (result.returncode, result.stdout) == (0, "report.html\n"), result.stderr
     assert "2 runs side by side" in Path("report.html").read_text()
     assert names(run).isdisjoint(PLOTS)
 
 
-def test_a_run_that_is_still_training(alexnet_here, run):
+def test_a_run_that_is_still_training(alexnet, run):
     young = make_run(Path("runs/young"), Path("photos"), history=HISTORY[:1])
     (young / "checkpoints" / "step-2").mkdir()  # being written
     (young / "metrics.csv").write_text("epoch,lear")
-    result = alexnet_here("report", young, "-q")
+    result = alexnet("report", young, "-q")
     assert result.returncode == 0, result.stderr
     assert "1 of 3: not finished" in (young / "report.html").read_text()
 
@@ -62,29 +62,29 @@ def test_a_run_that_is_still_training(alexnet_here, run):
         ("cannot write", ["runs/run", "-o", "photos/a/0.png/page.html"]),
     ],
 )
-def test_errors_in_words(alexnet_here, run, words, arguments):
-    result = alexnet_here("report", *arguments)
+def test_errors_in_words(alexnet, run, words, arguments):
+    result = alexnet("report", *arguments)
     assert result.returncode in (1, 2)
     assert words in result.stderr
     assert "\nhint: " in result.stderr
     assert result.stdout == ""
 
 
-def test_images_that_are_gone_or_damaged_are_named(alexnet_here, run):
+def test_images_that_are_gone_or_damaged_are_named(alexnet, run):
     damaged = next(Path("photos/a").glob("*.png"))
     for path in Path("photos").glob("*/*.png"):  # of all, because only some are validated on
         path.write_bytes(path.read_bytes()[:60])
-    result = alexnet_here("report", run)
+    result = alexnet("report", run)
     assert result.returncode == 1
     assert f"photos/{damaged.parent.name}" in result.stderr
     assert "hint: repair or delete" in result.stderr
     shutil.rmtree("photos")
-    result = alexnet_here("report", run)
+    result = alexnet("report", run)
     assert result.returncode == 1
     assert f"there is no folder {Path('photos').absolute()}" in result.stderr
 
 
-def test_no_run_at_all(alexnet_here):
-    result = alexnet_here("report")
+def test_no_run_at_all(alexnet):
+    result = alexnet("report")
     assert result.returncode == 1
     assert "no run found" in result.stderr

@@ -5,6 +5,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 from PIL import Image, ImageFont
+from scipy.ndimage import find_objects
 
 from alexnet_cli.data import contact_sheet
 from alexnet_cli.data.contact_sheet import choose_images, draw_sheet, images_per_class
@@ -27,13 +28,28 @@ def decoded(sheet):
         return np.asarray(image)
 
 
-def box_of(pixels, colour):
-    """Return top, left, height, width of a colour, which must fill its rectangle."""
-    rows, columns = np.nonzero((pixels == colour).all(axis=-1))
-    assert len(rows), f"{colour} is not on the sheet"
-    height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
-    assert len(rows) == height * width
-    return rows.min(), columns.min(), height, width
+def boxes_of(pixels, colours):
+    """Return top, left, height, width of each colour, which must fill its rectangle."""
+    numbers = {code_of(np.array(colour)): number for number, colour in enumerate(colours, 1)}
+    codes, places = np.unique(code_of(pixels), return_inverse=True)
+    marked = np.array([numbers.get(code, 0) for code in codes.tolist()])[places]
+    counts = np.bincount(marked.ravel(), minlength=len(colours) + 1)[1:]
+    boxes = []
+    for colour, found, count in zip(
+        colours, find_objects(marked, len(colours)), counts, strict=True
+    ):
+        assert found is not None, f"{colour} is not on the sheet"
+        rows, columns = found
+        height, width = rows.stop - rows.start, columns.stop - columns.start
+        assert count == height * width
+        boxes.append((rows.start, columns.start, height, width))
+    return boxes
+
+
+def code_of(colour):
+    """Return one number for the three of a colour, or of each pixel."""
+    found = colour.astype(np.int64) @ np.array([65_536, 256, 1])
+    return found if found.ndim else int(found)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +58,7 @@ def box_of(pixels, colour):
 )
 def test_images_are_enlarged_by_whole_numbers_or_reduced(side, drawn):
     sheet = draw_sheet(plain(1, side), np.array([0]), ("a",), title="t")
-    assert box_of(decoded(sheet), colours(1)[0])[2:] == (drawn, drawn)
+    assert boxes_of(decoded(sheet), colours(1))[0][2:] == (drawn, drawn)
 
 
 @pytest.mark.parametrize(("num_classes", "count"), [(1, 1), (1, 37), (3, 10), (20, 4)])
@@ -50,7 +66,7 @@ def test_a_class_has_its_row(num_classes, count):
     labels = np.repeat(np.arange(num_classes), count)
     classes = tuple(f"class {label}" for label in range(num_classes))
     pixels = decoded(draw_sheet(plain(len(labels)), labels, classes, title="t"))
-    boxes = [box_of(pixels, colour) for colour in colours(len(labels))]
+    boxes = boxes_of(pixels, colours(len(labels)))
     assert len(set(boxes)) == len(boxes)
     for label in range(num_classes):
         tops = [top for (top, *_), own in zip(boxes, labels, strict=True) if own == label]
@@ -64,7 +80,7 @@ def test_many_classes_become_a_grid(num_classes):
     labels = np.arange(num_classes)
     classes = tuple(f"a rather long name of class {label}" for label in range(num_classes))
     pixels = decoded(draw_sheet(plain(num_classes), labels, classes, title="t"))
-    boxes = [box_of(pixels, colour) for colour in colours(num_classes)]
+    boxes = boxes_of(pixels, colours(num_classes))
     assert boxes == sorted(boxes)
     for top, left, height, width in boxes:  # each has ink below it, and none beside
         assert (pixels[top + height : top + height + 20, left : left + width] < 100).any()

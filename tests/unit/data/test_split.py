@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from alexnet_cli.data.split import stratified_split
@@ -9,7 +9,6 @@ from alexnet_cli.errors import UsageError
 BALANCED = np.arange(500) % 10
 
 
-@settings(max_examples=100, deadline=None)
 @given(data=st.data(), labels=st.lists(st.integers(0, 6), min_size=2, max_size=200))
 def test_the_parts_are_disjoint_complete_and_in_proportion(data, labels):
     labels = np.array(labels)

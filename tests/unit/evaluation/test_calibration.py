@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from alexnet_cli.evaluation.calibration import calibration
@@ -25,7 +25,6 @@ def by_hand(probabilities, labels, num_bins):
     return expected, bins
 
 
-@settings(deadline=None)
 @given(answers(), st.sampled_from([1, 2, 10, 15]))
 def test_against_the_definition(drawn, num_bins):
     probabilities, labels = drawn

@@ -1,16 +1,14 @@
 import math
-import time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from alexnet_cli.evaluation.comparison import compare, mcnemar_p_value, paired_interval
 
 
-@settings(deadline=None)
 @given(st.integers(0, 400), st.integers(0, 400))
 def test_mcnemar_against_scipy(only_first, only_second):
     total = only_first + only_second
@@ -27,15 +25,11 @@ def test_mcnemar_by_hand(only_first, only_second, expected):
     assert mcnemar_p_value(only_second, only_first) == expected
 
 
-def test_mcnemar_of_a_large_set_takes_no_time():
-    begin = time.perf_counter()
-    assert mcnemar_p_value(12_300, 12_700) == pytest.approx(
-        binomtest(12_300, 25_000).pvalue, rel=1e-9
-    )
-    assert time.perf_counter() - begin < 5
+def test_mcnemar_of_a_large_set():
+    expected = binomtest(12_300, 25_000).pvalue
+    assert mcnemar_p_value(12_300, 12_700) == pytest.approx(expected, rel=1e-9)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 200), st.integers(0, 200), st.integers(0, 400))
 def test_interval_against_the_authors_formula(only_first, only_second, both):
     size = max(1, only_first + only_second + both)

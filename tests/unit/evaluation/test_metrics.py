@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn import metrics as reference
@@ -47,7 +47,6 @@ def test_wilson_interval(right, total, expected):
     assert 0 <= low <= high <= 1
 
 
-@settings(deadline=None)
 @given(st.integers(1, 100_000), st.integers(0, 100_000))
 def test_wilson_interval_against_scipy(total, right):
     right = min(right, total)
@@ -57,7 +56,6 @@ def test_wilson_interval_against_scipy(total, right):
     )
 
 
-@settings(deadline=None)
 @given(answers(), st.integers(1, 12))
 def test_top_k_against_scikit_learn(drawn, k):
     probabilities, labels = drawn
@@ -74,7 +72,6 @@ def test_top_k_against_scikit_learn(drawn, k):
     assert found == pytest.approx(expected, abs=EXACT)
 
 
-@settings(deadline=None)
 @given(answers())
 def test_loss_against_scikit_learn(drawn):
     probabilities, labels = drawn
@@ -88,7 +85,6 @@ def test_loss_against_scikit_learn(drawn):
 
 
 @pytest.mark.filterwarnings("ignore:A single label was found")  # in spite of labels, if K = 1
-@settings(deadline=None)
 @given(answers())
 def test_confusion_and_class_metrics_against_scikit_learn(drawn):
     probabilities, labels = drawn

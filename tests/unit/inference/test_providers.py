@@ -118,23 +118,25 @@ def test_only_the_arithmetic_of_shapes_may_stay_on_the_cpu(on_cpu, is_refused):
 
 @needs_cuda_build
 @needs_no_driver
-def test_a_driver_that_cuda_cannot_use_is_found_out_by_the_session(exported, alexnet, tmp_path):
+def test_a_driver_that_cuda_cannot_use_is_found_out_by_the_session(
+    exported, alexnet_process, tmp_path
+):
     """The whole path: a driver with two GPUs that lacks most of what CUDA calls."""
     from PIL import Image
 
     Image.new("RGB", (20, 20), "red").save(tmp_path / "red.png")
     arguments = ("predict", tmp_path / "red.png", "--model", exported.whole / "model.onnx")
     env = {"LD_LIBRARY_PATH": str(plant_driver(tmp_path / "driver", num_gpus=2))}
-    on_auto = alexnet(*arguments, "--json", env=env)
+    on_auto = alexnet_process(*arguments, "--json", env=env)
     assert on_auto.returncode == 0
     assert "running on the CPU (ONNX Runtime could not start CUDA" in on_auto.stderr
-    assert on_auto.stdout == alexnet(*arguments, "--json", "--device", "cpu").stdout
+    assert on_auto.stdout == alexnet_process(*arguments, "--json", "--device", "cpu").stdout
     for device, words in (
         ("cuda", "could not start CUDA: libonnxruntime_providers_cuda.so: undefined symbol: cu"),
         ("cuda:2", "there is no cuda:2: 2 GPUs are visible"),
         ("tensorrt", "TensorRT provider lacks libnvinfer.so"),
     ):
-        result = alexnet(*arguments, "--device", device, env=env)
+        result = alexnet_process(*arguments, "--device", device, env=env)
         assert (result.returncode, result.stdout) == (1, "")
         assert words in result.stderr
         assert "hint: " in result.stderr

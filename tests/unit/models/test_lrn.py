@@ -73,7 +73,7 @@ def test_equals_torch_forward_and_backward(
     assert_near(dx, expected[1], tolerance)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     channels=st.integers(1, 130),
     height=st.integers(1, 12),

@@ -1,9 +1,13 @@
+from dataclasses import replace
+
 import pytest
 
 from alexnet_cli.errors import UsageError
+from alexnet_cli.manifest import Network
 from alexnet_cli.reproduce.budget import affordable_epochs, epochs_that_fit
 from alexnet_cli.reproduce.catalog import find_experiment
 from alexnet_cli.reproduce.crew import Place
+from alexnet_cli.reproduce.experiment import Arm
 from alexnet_cli.reproduce.plan import Terms
 
 
@@ -21,6 +25,16 @@ from alexnet_cli.reproduce.plan import Terms
 )
 def test_what_fits(lengths, at_once, minutes, most_epochs):
     assert epochs_that_fit(lengths, at_once=at_once, minutes=minutes) == most_epochs
+
+
+@pytest.mark.slow
+def test_a_network_is_timed_here(tmp_path):
+    settings = {"model": Network.CUDA_CONVNET_80SEC, "image_size": 12, "crop_size": 8}
+    small = replace(find_experiment("cifar90"), arms=(Arm("80sec", settings),), claims=())
+    place = Place(tmp_path / "runs", 2, "cpu")
+    terms = Terms(2, data="shapes")
+    assert affordable_epochs(small, terms, place, minutes=1_000_000) == 0
+    assert not place.runs.exists()
 
 
 @pytest.mark.slow
