@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from alexnet_cli.inference import Classifier
 from tests.conftest import Run
 from tests.made_runs import copy_run
 
@@ -109,12 +110,23 @@ def test_a_file_that_makes_its_views_is_measured_and_predicts(work: Path, alexne
 def test_eight_bits_go_the_whole_path(work: Path, alexnet: Run) -> None:
     exported = alexnet("export", "--precision", "int8", "--calibration-images", "40")
     assert exported.returncode == 0, exported.stderr
-    assert (
-        "ranges from 40 training images" in Path("runs/alexnet-cifar-shapes/README.md").read_text()
-    )
-    assert "test set was not used" in Path("runs/alexnet-cifar-shapes/README.md").read_text()
-    predicted = alexnet("predict", "0.png", "--json")
-    assert predicted.returncode == 0, predicted.stderr
+    run = Path("runs/alexnet-cifar-shapes")
+    assert "ranges from 40 training images" in (run / "README.md").read_text()
+    assert "test set was not used" in (run / "README.md").read_text()
+    images = [f"{number}.png" for number in range(12)]
+    for number, image in enumerate(images[3:], 3):
+        Path(image).write_bytes(Path(f"{number % 3}.png").read_bytes())
+    answers = []
+    for names in (images[:1], images):  # more than eight are run another way
+        predicted = alexnet("predict", *names, "--json")
+        assert predicted.returncode == 0, predicted.stderr
+        answers.append([json.loads(line) for line in predicted.stdout.splitlines()])
+    first = {answer["file"]: answer["top"][0] for answer in answers[1]}
+    (prediction,) = Classifier(run / "model.onnx", device="cpu")(["0.png"])
+    assert prediction.best is not None
+    for found in (answers[0][0]["top"][0], first["0.png"], first["3.png"]):
+        assert found["class"] == prediction.best.name
+        assert found["probability"] == pytest.approx(prediction.best.probability, abs=1e-6)
 
 
 def test_a_graph_beside_the_weights_of_another_export_is_refused(work: Path, alexnet: Run) -> None:

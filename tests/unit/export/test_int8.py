@@ -1,6 +1,9 @@
 """Eight-bit files: right, and the same answers on every processor and in every company."""
 
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -14,6 +17,7 @@ from alexnet_cli.export.settings import ExportSettings
 from alexnet_cli.export.write import export_model
 from alexnet_cli.image import crop_centre
 from alexnet_cli.inference.session import load_model
+from benchmarks import avx2
 
 
 @pytest.fixture(scope="session", params=[1, 10], ids=["one view", "ten views"])
@@ -124,3 +128,22 @@ def test_the_manifest_and_the_card_name_the_processor(files):
 def test_kinds_of_processors(flags, kind):
     assert processor_kind({"flags": flags}).endswith(f" with {kind}")
     assert " with " not in processor_kind({"Features": "asimd"})
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not avx2.is_possible(), reason="needs Linux on x86-64, cc, objdump, readelf")
+def test_an_answer_is_the_same_on_a_processor_with_avx2_alone(files, tmp_path):
+    path, images = files[0][Precision.INT8], files[1][:60]
+    np.save(tmp_path / "images.npy", images)
+    code = f"""
+import numpy as np
+from pathlib import Path
+from alexnet_cli.inference.session import load_model
+model = load_model(Path({str(path)!r}), device="cpu")
+np.save({str(tmp_path / "logits.npy")!r}, model.logits(np.load({str(tmp_path / "images.npy")!r})))
+"""
+    command = [sys.executable, "-m", "benchmarks.avx2", "-c", code]
+    subprocess.run(command, check=True, cwd=Path(__file__).parents[3])
+    here = load_model(path, device="cpu").logits(images)
+    there = np.load(tmp_path / "logits.npy")
+    np.testing.assert_allclose(there, here, rtol=0, atol=1e-5 * here.std())
