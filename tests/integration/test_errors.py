@@ -184,6 +184,29 @@ def test_an_ignored_signal_stays_ignored() -> None:
         signals.signal(signals.SIGHUP, before)
 
 
+def test_a_signal_in_the_middle_of_a_write_ends_with_its_code_too() -> None:
+    code = """
+import io, os, signal, sys
+from alexnet_cli.cli.entry import main
+
+class Interrupted(io.RawIOBase):
+    def writable(self):
+        return True
+
+    def write(self, content):
+        os.kill(os.getpid(), signal.SIGINT)
+        return len(content)
+
+sys.stdout = io.TextIOWrapper(io.BufferedWriter(Interrupted()))
+main(["models"])
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 130, ended.stderr
+    assert ended.stderr.startswith("error: interrupted")
+
+
 def test_an_unreadable_path_is_an_error_in_words(alexnet: Run) -> None:
     # Root may read anything, so a name that no file system takes stands in for it.
     result = alexnet("download", "--archive", "x" * 300, "--json")

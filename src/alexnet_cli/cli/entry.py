@@ -3,6 +3,7 @@
 It does not import Typer: a plain `alexnet predict` has answered before Typer would be there.
 """
 
+import contextlib
 import gc
 import os
 import signal
@@ -79,8 +80,11 @@ def _stop_at_once_on_signals() -> None:
     def stop(number: int, _frame: FrameType | None) -> None:
         from alexnet_cli.files import remove_temporaries
 
-        sys.stdout.flush()
-        report_error("interrupted", None, "interrupted", as_json="--json" in sys.argv)
+        # Where the signal came in the middle of a write, Python refuses another to the same stream.
+        with contextlib.suppress(RuntimeError):
+            sys.stdout.flush()
+        with contextlib.suppress(RuntimeError):
+            report_error("interrupted", None, "interrupted", as_json="--json" in sys.argv)
         remove_temporaries()
         os._exit(128 + number)
 
