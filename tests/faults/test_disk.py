@@ -74,7 +74,7 @@ def test_a_file_that_may_not_grow_is_an_error_in_words(
     before = files_of(isolated / _NAME / "checkpoints")
 
     def forbid_growth() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 18, resource.RLIM_INFINITY))
 
     result = subprocess.run(
         [sys.executable, "-m", "alexnet_cli", "train", "--resume", str(isolated / _NAME),
