@@ -8,7 +8,7 @@ import functools
 import tempfile
 from pathlib import Path
 
-from alexnet_cli.config import TrainConfig
+from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.saving import SaveInterval
 from benchmarks import images, ours

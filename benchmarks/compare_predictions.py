@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet_cli.evaluation.comparison import compare
+from alexnet_cli.evaluation.metrics import compare
 
 
 def right(path: Path) -> NDArray[np.bool_]:

@@ -27,8 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from alexnet_cli.data.catalog import find_dataset
-from alexnet_cli.data.published import CIFAR10_ARCHIVE
+from alexnet_cli.data.datasets import CIFAR10_ARCHIVE, find_dataset
 from alexnet_cli.files import sha256_of
 from benchmarks import machine
 from benchmarks.figures import summarise

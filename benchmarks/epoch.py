@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alexnet_cli.config import TrainConfig
+from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.manifest import Manifest
 from benchmarks import images, ours, peers, plain_loop
 from benchmarks.apart import apart

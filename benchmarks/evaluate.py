@@ -4,9 +4,9 @@ import functools
 
 import numpy as np
 
-from alexnet_cli.config import TrainConfig
-from alexnet_cli.evaluation.evaluate import evaluate
-from alexnet_cli.evaluation.torch_model import torch_logits
+from alexnet_cli.config.schema import TrainConfig
+from alexnet_cli.evaluation.measure import evaluate
+from alexnet_cli.models.layers import torch_logits
 from benchmarks import images, ours, plain_loop
 from benchmarks.apart import apart
 from benchmarks.figures import Figure, Goal

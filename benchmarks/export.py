@@ -22,13 +22,12 @@ import numpy as np
 import onnxruntime as ort
 import torch
 
-from alexnet_cli.deployment import LrnForm, Precision
-from alexnet_cli.export.deploy import deploy, plan_deployment
+from alexnet_cli.export.graph import deploy, plan_deployment
 from alexnet_cli.export.settings import ExportSettings
 from alexnet_cli.files import atomic_write
-from alexnet_cli.manifest import InputSpec, Manifest, Network, Provenance
+from alexnet_cli.manifest import InputSpec, LrnForm, Manifest, Precision, Provenance
 from alexnet_cli.models.build import build_network
-from alexnet_cli.networks import network_spec
+from alexnet_cli.networks import Network, network_spec
 from benchmarks import machine
 from benchmarks.figures import Figure, Goal
 

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from alexnet_cli.data.arrays import ImageArrays
-from alexnet_cli.data.catalog import find_dataset
-from alexnet_cli.data.published import CIFAR10_ARCHIVE
-from alexnet_cli.data.store import is_cached
+from alexnet_cli.data.cache import is_cached
+from alexnet_cli.data.datasets import CIFAR10_ARCHIVE, find_dataset
 from benchmarks.plain_loop import write_files
 
 

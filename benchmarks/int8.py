@@ -29,16 +29,16 @@ import onnxruntime as ort
 import torch
 from onnxruntime.quantization import QuantType
 
-from alexnet_cli.cli.export_images import ExportSources
-from alexnet_cli.cli.model_source import open_trained
-from alexnet_cli.data.catalog import Split, find_dataset, load_split
-from alexnet_cli.deployment import Precision
+from alexnet_cli.cli.export import ExportSources
+from alexnet_cli.data.datasets import Split, find_dataset, load_split
 from alexnet_cli.devices import processor_kind
-from alexnet_cli.export import quantise
-from alexnet_cli.export.deploy import deploy, plan_deployment
+from alexnet_cli.export import precision as quantise
+from alexnet_cli.export.graph import deploy, plan_deployment
 from alexnet_cli.export.settings import ExportSettings
 from alexnet_cli.files import atomic_write
 from alexnet_cli.image import crop_centre
+from alexnet_cli.manifest import Precision
+from alexnet_cli.training.open_model import open_trained
 from benchmarks import machine
 from benchmarks.figures import summarise
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from alexnet_cli.models.lrn import LocalResponseNorm
-from alexnet_cli.training.memory import keep_freed_memory
+from alexnet_cli.training.device import keep_freed_memory
 from benchmarks.apart import apart
 from benchmarks.figures import Figure, Goal
 from benchmarks.settings import Settings

@@ -12,7 +12,7 @@ import torch
 
 from alexnet_cli.models.lrn import kernel_name
 from alexnet_cli.training.device import multiplies_bf16_fast
-from alexnet_cli.training.records import library_versions
+from alexnet_cli.training.run_files import library_versions
 from benchmarks import peers
 from benchmarks.figures import summarise
 from benchmarks.timing import alternate

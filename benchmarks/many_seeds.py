@@ -22,12 +22,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
-from alexnet_cli.config import Recipe, TrainConfig
-from alexnet_cli.data.batches import Batch
+from alexnet_cli.config.recipes import recipe_settings
+from alexnet_cli.config.schema import Recipe, TrainConfig
+from alexnet_cli.data.loader import Batch
 from alexnet_cli.devices import num_cores
 from alexnet_cli.files import atomic_write
-from alexnet_cli.manifest import Network
-from alexnet_cli.recipes import recipe_settings
+from alexnet_cli.networks import Network
 from benchmarks import machine, ours
 from benchmarks.figures import Figure
 

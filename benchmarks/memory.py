@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 
-from alexnet_cli.config import TrainConfig
-from alexnet_cli.data.catalog import find_dataset, load_training
+from alexnet_cli.config.schema import TrainConfig
+from alexnet_cli.data.datasets import find_dataset, load_training
 from alexnet_cli.runs import create_run
 from benchmarks import images, ours, plain_loop
 from benchmarks.family import kibibytes, together_mb

@@ -6,18 +6,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from alexnet_cli.config import TrainConfig
+from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.data.arrays import ImageArrays
-from alexnet_cli.data.batches import Batch
-from alexnet_cli.data.catalog import find_dataset
+from alexnet_cli.data.datasets import find_dataset
+from alexnet_cli.data.loader import Batch
 from alexnet_cli.manifest import Manifest
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.checkpoint import TrainState
 from alexnet_cli.training.device import resolve_precision
-from alexnet_cli.training.job import Job
 from alexnet_cli.training.loop import Trainer
-from alexnet_cli.training.prepare import describe_model
-from alexnet_cli.training.reporter import Reporter
+from alexnet_cli.training.reporting import Reporter
+from alexnet_cli.training.setup import Job, describe_model
 
 
 def describe(config: TrainConfig, train: ImageArrays) -> Manifest:

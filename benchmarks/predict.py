@@ -26,7 +26,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from alexnet_cli.deployment import Precision
 from alexnet_cli.devices import num_cores
 from alexnet_cli.export.parity import Compared
 from alexnet_cli.export.settings import ExportSettings, Format
@@ -37,9 +36,9 @@ from alexnet_cli.inference.classify import Choice
 from alexnet_cli.inference.inputs import find_images
 from alexnet_cli.inference.session import load_model
 from alexnet_cli.inference.stream import classify_stream
-from alexnet_cli.manifest import InputSpec, Manifest, Network, Provenance
+from alexnet_cli.manifest import InputSpec, Manifest, Precision, Provenance
 from alexnet_cli.models.build import build_network
-from alexnet_cli.networks import network_spec
+from alexnet_cli.networks import Network, network_spec
 from benchmarks.figures import summarise
 from benchmarks.machine import describe, provenance
 

@@ -31,11 +31,10 @@ from typing import Any
 
 import torch
 
-from alexnet_cli.deployment import Precision
 from alexnet_cli.files import atomic_write
-from alexnet_cli.manifest import Network
+from alexnet_cli.manifest import Precision
 from alexnet_cli.models.build import outline_network
-from alexnet_cli.networks import network_spec
+from alexnet_cli.networks import Network, network_spec
 from benchmarks import machine, peers
 from benchmarks.figures import Figure, Goal
 from benchmarks.operations import multiply_adds

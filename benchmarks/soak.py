@@ -19,7 +19,7 @@ import torch
 
 from alexnet_cli.files import atomic_write
 from alexnet_cli.runs import RunFolder
-from alexnet_cli.training.retention import newest_checkpoint
+from alexnet_cli.training.saving import newest_checkpoint
 from benchmarks.machine import describe, provenance
 
 _TRAIN = ("--data", "shapes", "--image-size", "16", "--val-size", "8000", "--epochs", "100000",

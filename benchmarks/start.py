@@ -18,12 +18,12 @@ from pathlib import Path
 import torch
 import torch._dynamo  # PyTorch does so itself before it makes an optimizer: not ours to save
 
-from alexnet_cli.config import TrainConfig
-from alexnet_cli.data.catalog import find_dataset, load_training
-from alexnet_cli.data.resident import training_statistics
-from alexnet_cli.data.split import describe_split
+from alexnet_cli.config.schema import TrainConfig
+from alexnet_cli.data.arrays import describe_split
+from alexnet_cli.data.datasets import find_dataset, load_training
+from alexnet_cli.data.prefetch import training_statistics
 from alexnet_cli.files import atomic_write, cache_folder
-from alexnet_cli.training.prepare import describe_model, require_fit, resolve_sizes
+from alexnet_cli.training.setup import describe_model, require_fit, resolve_sizes
 from benchmarks.figures import summarise
 from benchmarks.machine import describe, provenance
 

@@ -4,7 +4,7 @@ import functools
 
 import torch
 
-from alexnet_cli.config import TrainConfig
+from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.manifest import Manifest
 from alexnet_cli.models.build import outline_network
 from alexnet_cli.training.device import resolve_precision

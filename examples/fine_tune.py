@@ -8,12 +8,12 @@ owt`), a run folder, or a .safetensors file of `alexnet export`. The command lin
 import sys
 from pathlib import Path
 
-from alexnet_cli.config import Freeze, TrainConfig
+from alexnet_cli.config.schema import Freeze, TrainConfig
 from alexnet_cli.data.folder import list_classes, load_train
-from alexnet_cli.training.job import Conditions
-from alexnet_cli.training.pretrained import open_pretrained, settings_of
-from alexnet_cli.training.reporter import Reporter
-from alexnet_cli.training.start import new_job, train
+from alexnet_cli.training.finetune import open_pretrained, settings_of
+from alexnet_cli.training.reporting import Reporter
+from alexnet_cli.training.run import new_job, train
+from alexnet_cli.training.setup import Conditions
 
 if len(sys.argv) < 2:
     print(__doc__, file=sys.stderr)

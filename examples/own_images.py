@@ -7,11 +7,11 @@ and, if validation images are not to be drawn from the training images, val/CLAS
 import sys
 from pathlib import Path
 
-from alexnet_cli.config import TrainConfig
+from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.data.folder import list_classes, load_train
-from alexnet_cli.training.job import Conditions, describe_job
-from alexnet_cli.training.reporter import Reporter
-from alexnet_cli.training.start import new_job, train
+from alexnet_cli.training.reporting import Reporter
+from alexnet_cli.training.run import new_job, train
+from alexnet_cli.training.setup import Conditions, describe_job
 
 if len(sys.argv) < 2:
     print(__doc__, file=sys.stderr)

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
-from alexnet_cli.config import TrainConfig
-from alexnet_cli.data.catalog import Split, find_dataset, load_split
+from alexnet_cli.config.schema import TrainConfig
+from alexnet_cli.data.datasets import Split, find_dataset, load_split
 from alexnet_cli.export.parity import Compared
 from alexnet_cli.export.settings import ExportSettings
 from alexnet_cli.export.write import export_model
 from alexnet_cli.inference.session import load_model
 from alexnet_cli.models.build import build_network
 from alexnet_cli.training.checkpoint import EpochRow
-from alexnet_cli.training.job import Conditions
-from alexnet_cli.training.reporter import Reporter
-from alexnet_cli.training.retention import best_checkpoint
-from alexnet_cli.training.start import new_job, train
+from alexnet_cli.training.reporting import Reporter
+from alexnet_cli.training.run import new_job, train
+from alexnet_cli.training.saving import best_checkpoint
+from alexnet_cli.training.setup import Conditions
 
 
 class PrintEpochs(Reporter):

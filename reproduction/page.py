@@ -7,14 +7,13 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from alexnet_cli.paper.experiments import EXPERIMENTS, Experiment, find_experiment
+from alexnet_cli.paper.plan import num_epochs_published
+from alexnet_cli.paper.result import Result
+from alexnet_cli.paper.result_file import read_result
+from alexnet_cli.paper.tables import HEADINGS, claim_rows, how, run_headings, run_rows
 from alexnet_cli.report.drawing import draw, save_png, style
 from alexnet_cli.report.experiment import experiment_panel
-from alexnet_cli.reproduce.catalog import EXPERIMENTS, find_experiment
-from alexnet_cli.reproduce.experiment import Experiment
-from alexnet_cli.reproduce.plan import num_epochs_published
-from alexnet_cli.reproduce.result import Result
-from alexnet_cli.reproduce.result_file import read_result
-from alexnet_cli.reproduce.words import HEADINGS, claim_rows, how, run_headings, run_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, PAGE = ROOT / "reproduction" / "results", ROOT / "docs" / "reproduction.md"

@@ -24,14 +24,8 @@ import pytest
 from filelock import FileLock
 
 from alexnet_cli import inference  # noqa: F401 - sets a variable for good
-from alexnet_cli.manifest import (
-    InputSpec,
-    Manifest,
-    Network,
-    NetworkSpec,
-    Provenance,
-    manifest_from_json,
-)
+from alexnet_cli.manifest import InputSpec, Manifest, Provenance, manifest_from_json
+from alexnet_cli.networks import Network, NetworkSpec
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -264,7 +258,7 @@ def exported(every_worker: Path) -> ExportedNetwork:
     from alexnet_cli.export.settings import ExportSettings, Format
     from alexnet_cli.export.write import export_model
     from alexnet_cli.models.build import build_network
-    from alexnet_cli.models.normalise import PixelNetwork
+    from alexnet_cli.models.layers import PixelNetwork
 
     manifest = Manifest(
         network=NetworkSpec(Network.ALEXNET_CIFAR, num_classes=5, crop_size_px=8),

@@ -1,8 +1,8 @@
 """Results as they would come from runs, made by hand."""
 
-from alexnet_cli.reproduce.catalog import find_experiment
-from alexnet_cli.reproduce.plan import Terms, plan_run
-from alexnet_cli.reproduce.result import FinishedRun, TestResult, new_result
+from alexnet_cli.paper.experiments import find_experiment
+from alexnet_cli.paper.plan import Terms, plan_run
+from alexnet_cli.paper.result import FinishedRun, TestResult, new_result
 
 PROVENANCE = {
     "commit": "c0ffee" * 6, "ended_with": "", "date": "2026-01-01", "cpu": "A processor",

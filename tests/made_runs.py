@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from alexnet_cli.config import TrainConfig
+from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.data import shapes
-from alexnet_cli.data.catalog import find_dataset, load_training
-from alexnet_cli.data.split import describe_split
-from alexnet_cli.manifest import InputSpec, Manifest, Network, NetworkSpec, Provenance
+from alexnet_cli.data.arrays import describe_split
+from alexnet_cli.data.datasets import find_dataset, load_training
+from alexnet_cli.manifest import InputSpec, Manifest, Provenance
 from alexnet_cli.models.build import build_network
+from alexnet_cli.networks import Network, NetworkSpec
 from alexnet_cli.training.checkpoint import (
     EpochRow,
     Snapshot,

@@ -6,8 +6,8 @@ import pickle
 
 import numpy as np
 
-from alexnet_cli.data.cifar_layouts import CIFAR10, CIFAR100
-from alexnet_cli.data.published import PublishedFile
+from alexnet_cli.data.cache import PublishedFile
+from alexnet_cli.data.cifar import CIFAR10, CIFAR100
 from tests.conftest import write_tar
 
 TINY_10 = dataclasses.replace(CIFAR10, train_images=4, test_images=6)

@@ -1,6 +1,6 @@
 """`python -m alexnet_cli` is the `alexnet` command."""
 
-from alexnet_cli.cli.entry import start
+from alexnet_cli.cli.main import start
 
 if __name__ == "__main__":
     start()

@@ -1,4 +1,9 @@
-"""What is published of each named network beside its layers: sizes, switches, weights, training.
+"""What a trained model needs in order to be run, as JSON inside every exported file.
+
+The manifest is the only source `predict` has for classes, sizes and preprocessing; nothing is
+guessed. Plain dataclasses, because `predict` starts faster without pydantic.
+
+What is published of each named network beside its layers: sizes, switches, weights, training.
 
 Sources: P, Krizhevsky et al. 2012, the paper; CHM, `computerhistory/AlexNet-Source-Code`; W1, the
 cuda-convnet wiki and the layer definitions in cuda-convnet's `example-layers`; OWT, Krizhevsky
@@ -7,10 +12,73 @@ cuda-convnet wiki and the layer definitions in cuda-convnet's `example-layers`; 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Any
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.manifest import Activation, Kernels, Network, NetworkSpec, Pool
+
+
+class Network(StrEnum):
+    """The networks that can be built by name."""
+
+    ALEXNET = "alexnet"
+    ALEXNET_OWT = "alexnet-owt"
+    ALEXNET_CIFAR = "alexnet-cifar"
+    ALEXNET_CIFAR_BN = "alexnet-cifar-bn"
+    CUDA_CONVNET_80SEC = "cuda-convnet-80sec"
+    CUDA_CONVNET_19PCT = "cuda-convnet-19pct"
+    CUDA_CONVNET_18PCT = "cuda-convnet-18pct"
+    CUDA_CONVNET_13PCT = "cuda-convnet-13pct"
+    CUDA_CONVNET_11PCT = "cuda-convnet-11pct"
+
+
+class Activation(StrEnum):
+    """What follows a hidden layer."""
+
+    RELU = "relu"
+    TANH = "tanh"
+
+
+class Pool(StrEnum):
+    """Windows of the pooling layers: 3×3 or 2×2, at stride 2 both."""
+
+    OVERLAPPING = "overlapping"
+    PLAIN = "plain"
+
+
+class Kernels(StrEnum):
+    """How many kernels the convolutions have before the last: the published number, or half."""
+
+    ALL = "all"
+    HALF = "half"
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """What rebuilds the network.
+
+    Attributes:
+        name: Which network.
+        num_classes: Outputs of the last layer.
+        crop_size_px: Side of the square input.
+        dropout: Probability of zeroing a hidden unit in training.
+        activation: After each hidden layer.
+        lrn: Whether the network has its local response normalisation.
+        pool: Windows of the pooling layers.
+        groups: Towers that the convolutions are divided into.
+        kernels: How many kernels the convolutions have.
+    """
+
+    name: Network
+    num_classes: int
+    crop_size_px: int
+    dropout: float = 0.5
+    activation: Activation = Activation.RELU
+    lrn: bool = True
+    pool: Pool = Pool.OVERLAPPING
+    groups: int = 2
+    kernels: Kernels = Kernels.ALL
+
 
 PRETRAINED = {"owt": Network.ALEXNET_OWT}
 """Names of trained weights that can be downloaded, and their network."""

@@ -10,9 +10,8 @@ from typing import Any
 from typer.main import get_command
 
 from alexnet_cli.cli.app import CONTEXT_SETTINGS, build_app
-from alexnet_cli.cli.config_origins import flag_of
-from alexnet_cli.cli.variables import VARIABLES, variable_of
-from alexnet_cli.config import TrainConfig
+from alexnet_cli.config.schema import TrainConfig
+from alexnet_cli.config.sources import VARIABLES, flag_of, variable_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
 _WIDTH = 78  # of a terminal of 80 columns

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import torch
 
-from alexnet_cli.manifest import Network, NetworkSpec
 from alexnet_cli.models.build import outline_network
+from alexnet_cli.networks import Network, NetworkSpec
 from benchmarks import (
     cells,
     checkpoint,
@@ -169,7 +169,7 @@ def test_operations_are_those_of_the_network() -> None:
 
 
 def test_the_plain_network_is_the_same_network(tmp_path: Path) -> None:
-    from alexnet_cli.config import TrainConfig
+    from alexnet_cli.config.schema import TrainConfig
     from alexnet_cli.models.build import build_network
     from benchmarks import ours
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from alexnet_cli.cli.app import CONTEXT_SETTINGS
-from alexnet_cli.cli.entry import _with_newest
-from alexnet_cli.config import TrainConfig
-from alexnet_cli.config_file import config_schema, config_text
+from alexnet_cli.cli.main import _with_newest
+from alexnet_cli.config.schema import TrainConfig
+from alexnet_cli.config.sources import config_schema, config_text
 from tests.architecture import cli_page
 
 _PAGES = {name: (command, text) for name, command, text in cli_page.pages()}

@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from alexnet_cli.reproduce.result import LOG_COLUMNS
-from alexnet_cli.reproduce.result_file import read_result, write_result
+from alexnet_cli.paper.result import LOG_COLUMNS
+from alexnet_cli.paper.result_file import read_result, write_result
 from reproduction import page
 from tests.made_results import finished, result_of
 

@@ -9,8 +9,7 @@ import threading
 import time
 from pathlib import Path
 
-from alexnet_cli.training.distributed import joined
-from alexnet_cli.training.signals import StopRequest
+from alexnet_cli.training.ranks import StopRequest, joined
 
 with joined() as ranks, StopRequest(once=True) as stop:
     ranks.wait()

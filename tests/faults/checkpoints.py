@@ -4,8 +4,9 @@ from pathlib import Path
 
 import torch
 
-from alexnet_cli.config import TrainConfig
-from alexnet_cli.manifest import InputSpec, Manifest, Network, NetworkSpec, Provenance
+from alexnet_cli.config.schema import TrainConfig
+from alexnet_cli.manifest import InputSpec, Manifest, Provenance
+from alexnet_cli.networks import Network, NetworkSpec
 from alexnet_cli.training.checkpoint import Snapshot, TrainState, serialised, write_checkpoint
 
 _CONFIG = TrainConfig(data="shapes").model_dump(mode="json")

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet_cli.manifest import InputSpec, Manifest, Network, Provenance
-from alexnet_cli.networks import network_spec
+from alexnet_cli.manifest import InputSpec, Manifest, Provenance
+from alexnet_cli.networks import Network, network_spec
 from tests.conftest import made_once
 from tests.made_runs import make_images
 

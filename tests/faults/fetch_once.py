@@ -5,8 +5,8 @@ Prints the bytes fetched.
 
 import sys
 
-from alexnet_cli.data.fetch import FetchOptions, download
-from alexnet_cli.data.published import PublishedFile
+from alexnet_cli.data.cache import PublishedFile
+from alexnet_cli.data.download import FetchOptions, download
 
 
 class Silence:

@@ -22,9 +22,8 @@ from unittest import mock
 
 import numpy as np
 
-from alexnet_cli.data.fetch import FetchOptions, download
-from alexnet_cli.data.published import PublishedFile
-from alexnet_cli.data.transfer import Patience
+from alexnet_cli.data.cache import PublishedFile
+from alexnet_cli.data.download import FetchOptions, Patience, download
 from alexnet_cli.errors import DownloadError
 from tests.faults.fetch_once import Silence
 from tests.faults.http_behaviours import BEHAVIOURS, OVER_TLS, as_told_by

@@ -11,7 +11,7 @@ import pytest
 
 from alexnet_cli.errors import AlexnetError
 from alexnet_cli.training.checkpoint import MODEL_FILE, Snapshot, write_checkpoint
-from alexnet_cli.training.retention import newest_checkpoint, prune_checkpoints
+from alexnet_cli.training.saving import newest_checkpoint, prune_checkpoints
 from tests.faults.checkpoints import files_of, save_steps, snapshot
 from tests.faults.conftest import wait_until
 

@@ -11,14 +11,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from alexnet_cli.config import Precision, TrainConfig
+from alexnet_cli.config.schema import Precision, TrainConfig
 from alexnet_cli.data.arrays import ImageArrays
-from alexnet_cli.data.catalog import find_dataset
+from alexnet_cli.data.datasets import find_dataset
 from alexnet_cli.runs import RunFolder
-from alexnet_cli.training.job import Job
 from alexnet_cli.training.loop import Trainer
-from alexnet_cli.training.prepare import describe_model
-from alexnet_cli.training.reporter import Reporter
+from alexnet_cli.training.reporting import Reporter
+from alexnet_cli.training.setup import Job, describe_model
 
 folder, spare_mib, micro = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 

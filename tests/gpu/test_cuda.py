@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from alexnet_cli.data.arrays import ImageArrays
-from alexnet_cli.data.batches import BatchSettings, TrainingBatches
-from alexnet_cli.manifest import Network, NetworkSpec
+from alexnet_cli.data.augment import BatchSettings
+from alexnet_cli.data.loader import TrainingBatches
 from alexnet_cli.models.build import build_network
 from alexnet_cli.models.lrn import LocalResponseNorm, kernel_name
+from alexnet_cli.networks import Network, NetworkSpec
 
 pytestmark = [
     pytest.mark.gpu,

@@ -8,11 +8,17 @@ import pytest
 import torch
 
 from alexnet_cli.errors import DeviceError
-from alexnet_cli.inference.cuda_driver import read_driver
-from alexnet_cli.inference.obstacles import CPU, CUDA, TENSORRT, Surroundings, tensorrt_obstacles
+from alexnet_cli.inference.gpu_check import (
+    CPU,
+    CUDA,
+    TENSORRT,
+    Surroundings,
+    read_driver,
+    tensorrt_obstacles,
+)
 from alexnet_cli.inference.providers import places
-from alexnet_cli.manifest import InputSpec, Manifest, Network, Provenance
-from alexnet_cli.networks import FACTS, network_spec
+from alexnet_cli.manifest import InputSpec, Manifest, Provenance
+from alexnet_cli.networks import FACTS, Network, network_spec
 from tests.conftest import Run
 
 pytestmark = [

@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet_cli.config import TrainConfig
+from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.data.arrays import ImageArrays
-from alexnet_cli.data.batches import Batch
-from alexnet_cli.data.catalog import find_dataset
+from alexnet_cli.data.datasets import find_dataset
+from alexnet_cli.data.loader import Batch
 from alexnet_cli.runs import RunFolder
-from alexnet_cli.training.job import Job
-from alexnet_cli.training.learner import Learner
-from alexnet_cli.training.prepare import describe_model
+from alexnet_cli.training.loop import Learner
+from alexnet_cli.training.setup import Job, describe_model
 from tests.conftest import Run
 
 pytestmark = [

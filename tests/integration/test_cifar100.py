@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet_cli.data.cifar_layouts import CIFAR10, CIFAR100
-from alexnet_cli.data.published import CIFAR10_1_IMAGES, CIFAR10_1_LABELS
+from alexnet_cli.data.cifar import CIFAR10, CIFAR100
+from alexnet_cli.data.datasets import CIFAR10_1_IMAGES, CIFAR10_1_LABELS
 from alexnet_cli.files import sha256_of
 from tests.conftest import Run, write_tar
 

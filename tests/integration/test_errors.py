@@ -171,7 +171,7 @@ def test_a_run_goes_on_from_one_of_its_checkpoints(
 def test_an_ignored_signal_stays_ignored() -> None:
     import signal as signals
 
-    from alexnet_cli.training.signals import StopRequest
+    from alexnet_cli.training.ranks import StopRequest
 
     before = signals.signal(signals.SIGHUP, signals.SIG_IGN)  # as nohup does
     try:
@@ -187,7 +187,7 @@ def test_an_ignored_signal_stays_ignored() -> None:
 def test_a_signal_in_the_middle_of_a_write_ends_with_its_code_too() -> None:
     code = """
 import io, os, signal, sys
-from alexnet_cli.cli.entry import main
+from alexnet_cli.cli.main import main
 
 class Interrupted(io.RawIOBase):
     def writable(self):

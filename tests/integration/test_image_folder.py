@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet_cli.config import TrainConfig
+from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.data import shapes
 from alexnet_cli.data.arrays import ImageArrays
-from alexnet_cli.data.catalog import find_dataset, load_training
+from alexnet_cli.data.datasets import find_dataset, load_training
 from alexnet_cli.data.folder import ImageFolder
 from alexnet_cli.errors import DataError, Interrupted
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.checkpoint import MODEL_FILE
-from alexnet_cli.training.job import Conditions, Job
 from alexnet_cli.training.loop import Trainer
-from alexnet_cli.training.reporter import Reporter
-from alexnet_cli.training.retention import newest_checkpoint
-from alexnet_cli.training.signals import StopRequest
-from alexnet_cli.training.start import new_job
+from alexnet_cli.training.ranks import StopRequest
+from alexnet_cli.training.reporting import Reporter
+from alexnet_cli.training.run import new_job
+from alexnet_cli.training.saving import newest_checkpoint
+from alexnet_cli.training.setup import Conditions, Job
 from tests.conftest import Run
 
 SIZES = ("--image-size", "16", "--crop-size", "14", "--val-size", "20", "--epochs", "1")

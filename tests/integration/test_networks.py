@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from alexnet_cli.data import shapes
-from alexnet_cli.manifest import Network
+from alexnet_cli.networks import Network
 from tests.conftest import Run
 
 LARGE = ("--data", "photos", "--image-size", "72", "--crop-size", "67", "--val-size", "4")

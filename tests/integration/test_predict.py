@@ -258,7 +258,7 @@ def test_the_count_is_shown_where_the_answers_are_not(photos: Path, model: Path)
 
 def test_torch_and_typer_stay_out_of_a_plain_prediction(photos: Path, model: Path) -> None:
     script = (
-        "import sys\nfrom alexnet_cli.cli.entry import run\n"
+        "import sys\nfrom alexnet_cli.cli.main import run\n"
         "run(sys.argv[1:])\nprint('MODULES', *sys.modules)"
     )
     result = subprocess.run(

@@ -8,7 +8,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from PIL import Image
 
-from alexnet_cli.inference.wheels import onnxruntime_wheels
+from alexnet_cli.inference.gpu_check import onnxruntime_wheels
 
 _SRC = Path(__file__).parents[2] / "src"
 _INSTALLED = ("numpy", "pillow", "platformdirs", "rich", "typer")

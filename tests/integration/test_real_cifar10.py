@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from alexnet_cli.data.cifar import read_archive
-from alexnet_cli.data.cifar_layouts import CIFAR10
+from alexnet_cli.data.cifar import CIFAR10, read_archive
 from tests.conftest import REAL_ARCHIVE_SHA256, Run
 
 pytestmark = [pytest.mark.cifar10, pytest.mark.slow]

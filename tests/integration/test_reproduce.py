@@ -14,7 +14,7 @@ import pytest
 from filelock import FileLock
 from scipy import stats
 
-from alexnet_cli.reproduce.result_file import write_result
+from alexnet_cli.paper.result_file import write_result
 from tests.conftest import Run
 from tests.made_results import finished, result_of
 

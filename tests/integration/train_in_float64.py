@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from alexnet_cli.config import Precision, TrainConfig
+from alexnet_cli.config.schema import Precision, TrainConfig
 from alexnet_cli.data.arrays import ImageArrays
-from alexnet_cli.manifest import InputSpec, Manifest, Network, NetworkSpec, Provenance
+from alexnet_cli.manifest import InputSpec, Manifest, Provenance
+from alexnet_cli.networks import Network, NetworkSpec
 from alexnet_cli.runs import RunFolder
-from alexnet_cli.training.distributed import joined
-from alexnet_cli.training.job import Job
 from alexnet_cli.training.loop import Trainer
-from alexnet_cli.training.reporter import Reporter
+from alexnet_cli.training.ranks import joined
+from alexnet_cli.training.reporting import Reporter
+from alexnet_cli.training.setup import Job
 
 CLASSES = ("ant", "bee", "cat", "dog")
 CONFIG = TrainConfig(

@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from alexnet_cli.card import write_card
-from alexnet_cli.deployment import Deployment, LrnForm, Parity, Precision
+from alexnet_cli.export.model_card import write_card
+from alexnet_cli.manifest import Deployment, LrnForm, Parity, Precision
 from tests.unit.test_manifest import MANIFEST
 
 PARITY = Parity(1000, 7.6e-6, 20, "validation images", 770, 780)

@@ -1,10 +1,9 @@
 import pytest
 from pydantic import ValidationError
 
-from alexnet_cli.config import Recipe, Schedule, TrainConfig
-from alexnet_cli.manifest import Network
-from alexnet_cli.networks import FACTS
-from alexnet_cli.recipes import demo_config, recipe_settings
+from alexnet_cli.config.recipes import demo_config, recipe_settings
+from alexnet_cli.config.schema import Recipe, Schedule, TrainConfig
+from alexnet_cli.networks import FACTS, Network
 
 # One legal value per field, other than its default.
 OTHER = {

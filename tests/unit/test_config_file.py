@@ -5,11 +5,11 @@ import pytest
 from jsonschema import Draft7Validator
 from pydantic import ValidationError
 
-from alexnet_cli.config import Recipe, TrainConfig
-from alexnet_cli.config_file import config_schema, config_text, read_config
+from alexnet_cli.config.recipes import demo_config, recipe_settings
+from alexnet_cli.config.schema import Recipe, TrainConfig
+from alexnet_cli.config.sources import config_schema, config_text, read_config
 from alexnet_cli.errors import UsageError
-from alexnet_cli.manifest import Network
-from alexnet_cli.recipes import demo_config, recipe_settings
+from alexnet_cli.networks import Network
 
 VALIDATOR = Draft7Validator(config_schema())
 

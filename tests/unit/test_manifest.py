@@ -6,16 +6,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alexnet_cli.deployment import Deployment, LrnForm, Parity, Precision
 from alexnet_cli.errors import ModelFileError
 from alexnet_cli.manifest import (
+    Deployment,
     InputSpec,
+    LrnForm,
     Manifest,
-    Network,
-    NetworkSpec,
+    Parity,
+    Precision,
     Provenance,
     manifest_from_json,
 )
+from alexnet_cli.networks import Network, NetworkSpec
 
 MANIFEST = Manifest(
     network=NetworkSpec(Network.ALEXNET_CIFAR, num_classes=3, crop_size_px=28, dropout=0.25),

@@ -1,10 +1,17 @@
 import pytest
 
-from alexnet_cli.config import Recipe, TrainConfig
+from alexnet_cli.config.recipes import adapted, recipe_settings
+from alexnet_cli.config.schema import Recipe, TrainConfig
 from alexnet_cli.errors import UsageError
-from alexnet_cli.manifest import Activation, Network, NetworkSpec, Pool
-from alexnet_cli.networks import FACTS, SWITCHES, network_spec
-from alexnet_cli.recipes import adapted, recipe_settings
+from alexnet_cli.networks import (
+    FACTS,
+    SWITCHES,
+    Activation,
+    Network,
+    NetworkSpec,
+    Pool,
+    network_spec,
+)
 
 
 def test_every_network_has_facts():

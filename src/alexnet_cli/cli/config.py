@@ -6,11 +6,10 @@ from typing import Annotated
 
 import typer
 
-from alexnet_cli.cli.config_flags import with_config_flags
-from alexnet_cli.cli.config_origins import Origin
-from alexnet_cli.cli.console import print_json, printable
-from alexnet_cli.cli.options import Json
-from alexnet_cli.config import TrainConfig
+from alexnet_cli.cli.options import Json, with_config_flags
+from alexnet_cli.config.schema import TrainConfig
+from alexnet_cli.config.sources import Origin
+from alexnet_cli.console import print_json, printable
 from alexnet_cli.errors import UsageError
 
 EXAMPLES = (
@@ -44,7 +43,7 @@ def command(
     if toml + schema + json > 1:
         raise UsageError("--toml, --schema and --json exclude each other", hint="choose one")
     if toml or schema:
-        from alexnet_cli.config_file import config_schema, config_text
+        from alexnet_cli.config.sources import config_schema, config_text
 
         text = config_text(config) if toml else json_text.dumps(config_schema(), indent=2) + "\n"
         print(text, end="")

@@ -7,21 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from alexnet_cli.cli.config_flags import with_config_flags
-from alexnet_cli.cli.console import (
-    ByteProgress,
-    note,
-    print_json,
-    printable,
-    stdout_console,
-)
-from alexnet_cli.cli.help_page import HelpCommand, examples_text
-from alexnet_cli.cli.options import Json, Quiet
-from alexnet_cli.config import TrainConfig
+from alexnet_cli.cli.app import HelpCommand, examples_text
+from alexnet_cli.cli.options import Json, Quiet, with_config_flags
+from alexnet_cli.config.schema import TrainConfig
+from alexnet_cli.console import ByteProgress, note, print_json, printable, stdout_console
 from alexnet_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from alexnet_cli.data.catalog import Dataset
+    from alexnet_cli.data.datasets import Dataset
     from alexnet_cli.data.inventory import Entry
 
 EXAMPLES = (
@@ -163,8 +156,8 @@ def show(
     The images as they are, or their largest central square; with --augmented what
     training would deal out with these settings, which are those of alexnet train.
     """
-    from alexnet_cli.data.catalog import find_dataset
     from alexnet_cli.data.contact_sheet import draw_sheet, images_per_class
+    from alexnet_cli.data.datasets import find_dataset
     from alexnet_cli.files import atomic_write
 
     _require_shown(split, augmented=augmented, output=output)
@@ -261,8 +254,8 @@ def _as_they_are(
     config: TrainConfig, dataset: "Dataset", labels: list[int], count: int, split: str
 ) -> tuple[Any, Any, str]:
     """Return images, labels and what they are."""
-    from alexnet_cli.data.catalog import load_training
     from alexnet_cli.data.contact_sheet import CELL_PX, choose_images
+    from alexnet_cli.data.datasets import load_training
 
     train, val = load_training(dataset, val_size=config.val_size, seed=config.seed)
     source = train if split == "train" else val

@@ -4,8 +4,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alexnet_cli.cli.console import note
 from alexnet_cli.cli.options import Device, Quiet
+from alexnet_cli.console import note
 
 if TYPE_CHECKING:
     from alexnet_cli.data.arrays import ImageSource
@@ -25,16 +25,15 @@ def command(device: Device = "auto", quiet: Quiet = False) -> None:
     predicts from PNG files, in about a minute on a two-core CPU.
     """
     from alexnet_cli.cli import export, predict
-    from alexnet_cli.cli.evaluation_output import print_evaluation
-    from alexnet_cli.cli.measuring import measure
-    from alexnet_cli.cli.model_source import open_model
-    from alexnet_cli.cli.training_display import TrainingDisplay
-    from alexnet_cli.data.catalog import Split, find_dataset, load_split
+    from alexnet_cli.config.recipes import demo_config
+    from alexnet_cli.data.datasets import Split, find_dataset, load_split
     from alexnet_cli.errors import TrainingError
-    from alexnet_cli.recipes import demo_config
+    from alexnet_cli.evaluation.output import measure, print_evaluation
     from alexnet_cli.runs import RUNS_FOLDER
-    from alexnet_cli.training import start
-    from alexnet_cli.training.job import Conditions, describe_job
+    from alexnet_cli.training import run as start
+    from alexnet_cli.training.open_model import open_model
+    from alexnet_cli.training.reporting import TrainingDisplay
+    from alexnet_cli.training.setup import Conditions, describe_job
 
     begin, config = time.perf_counter(), demo_config()
     job = start.new_job(config, Conditions(device), name="demo", parent=RUNS_FOLDER)

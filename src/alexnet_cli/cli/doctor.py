@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from alexnet_cli.cli.console import note, print_json, printable, stdout_console
 from alexnet_cli.cli.options import Json, Quiet
-from alexnet_cli.cli.variables import known_variables
+from alexnet_cli.config.sources import known_variables
+from alexnet_cli.console import note, print_json, printable, stdout_console
 
 if TYPE_CHECKING:
-    from alexnet_cli.diagnosis.examine import Diagnosis
-    from alexnet_cli.diagnosis.findings import Finding
-    from alexnet_cli.diagnosis.trial import Trial
+    from alexnet_cli.doctor.diagnose import Diagnosis
+    from alexnet_cli.doctor.machine import Finding
+    from alexnet_cli.doctor.trial import Trial
 
 EXAMPLES = (
     "alexnet doctor",
@@ -39,7 +39,7 @@ def command(
 
     Exit code 1 if something is broken; a mere note, such as a machine without a GPU, is none.
     """
-    from alexnet_cli.diagnosis.examine import examine
+    from alexnet_cli.doctor.diagnose import examine
 
     begin = time.perf_counter()
     diagnosis = examine(known_variables())
@@ -60,12 +60,12 @@ def command(
 
 
 def _run_trials(diagnosis: "Diagnosis") -> "tuple[list[Trial], list[Finding]]":
-    from alexnet_cli.diagnosis.installation import torch_import_findings
+    from alexnet_cli.doctor.installation import torch_import_findings
 
     found = torch_import_findings()
     if found:
         return [], found
-    from alexnet_cli.diagnosis.trial import run_trials, trial_findings
+    from alexnet_cli.doctor.trial import run_trials, trial_findings
 
     devices = ["cpu", *(f"cuda:{gpu.index}" for gpu in diagnosis.driver.gpus)]
     has_tensorrt = len(devices) > 1 and all(f.subject != "TensorRT" for f in diagnosis.findings)

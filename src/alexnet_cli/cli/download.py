@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from alexnet_cli.cli.console import ByteProgress, note, print_json
 from alexnet_cli.cli.options import Json, Quiet
+from alexnet_cli.console import ByteProgress, note, print_json
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
 
-    from alexnet_cli.data.catalog import Dataset
-    from alexnet_cli.data.fetch import FetchOptions
-    from alexnet_cli.data.published import PublishedFile
-    from alexnet_cli.data.transfer import Transfer
+    from alexnet_cli.data.cache import PublishedFile
+    from alexnet_cli.data.datasets import Dataset
+    from alexnet_cli.data.download import FetchOptions, Transfer
 
 EXAMPLES = (
     "alexnet download",
@@ -71,8 +70,8 @@ def command(
     """Fetch a dataset into the cache folder, its hash checked before it is opened."""
     from dataclasses import asdict
 
-    from alexnet_cli.data.catalog import find_dataset
-    from alexnet_cli.data.fetch import FetchOptions
+    from alexnet_cli.data.datasets import find_dataset
+    from alexnet_cli.data.download import FetchOptions
     from alexnet_cli.errors import UsageError
 
     if weights is not None:
@@ -126,8 +125,8 @@ def _take(
     quiet: bool,
 ) -> "Transfer":
     """Take a file that the user names."""
-    from alexnet_cli.data.store import take_file
-    from alexnet_cli.data.transfer import Transfer
+    from alexnet_cli.data.cache import take_file
+    from alexnet_cli.data.download import Transfer
 
     bar = ByteProgress("checking", total=1, quiet=quiet)
     take_file(file, source, sha256=sha256, check=check, progress=bar)
@@ -136,9 +135,8 @@ def _take(
 
 def _fetch(file: "PublishedFile", options: "FetchOptions", *, quiet: bool) -> "Transfer":
     """Fetch a file, unless it is there already, or the user put it into the working folder."""
-    from alexnet_cli.data.fetch import download
-    from alexnet_cli.data.store import is_cached, take_by_hand
-    from alexnet_cli.data.transfer import Transfer
+    from alexnet_cli.data.cache import is_cached, take_by_hand
+    from alexnet_cli.data.download import Transfer, download
 
     if not (options.force or options.sha256):
         if is_cached(file):
@@ -189,8 +187,8 @@ def convert_weights(entry: "WeightsEnum", folder: Path, *, quiet: bool) -> None:
     """Fetch torchvision's weights and write them into a folder."""
     import sys
 
-    from alexnet_cli.cli.model_source import drawn_crops
-    from alexnet_cli.export.pretrained import convert, fetch_state_dict
+    from alexnet_cli.export.torchvision_weights import convert, fetch_state_dict
+    from alexnet_cli.training.open_model import drawn_crops
 
     state = fetch_state_dict(entry, show_progress=not quiet and sys.stderr.isatty())
     images = drawn_crops(16, image_size_px=256, crop_size_px=224)

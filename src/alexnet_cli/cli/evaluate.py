@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from alexnet_cli.cli.console import note, print_json
 from alexnet_cli.cli.options import Device, Json, Quiet
+from alexnet_cli.console import note, print_json
 
 if TYPE_CHECKING:
-    from alexnet_cli.cli.measuring import Measured
-    from alexnet_cli.cli.model_source import OpenedModel
     from alexnet_cli.data.arrays import ImageSource
+    from alexnet_cli.evaluation.measure import OpenedModel
+    from alexnet_cli.evaluation.output import Measured
 
 EXAMPLES = (
     "alexnet evaluate",
@@ -87,11 +87,10 @@ def command(
 
     Several models are compared: McNemar's exact test says whether a difference is more than chance.
     """
-    from alexnet_cli.cli.corruptions import report_corruptions
-    from alexnet_cli.cli.measuring import measure, measure_corrupted
-    from alexnet_cli.cli.model_source import open_model
-    from alexnet_cli.cli.predictions_file import require_writable, write_predictions
     from alexnet_cli.data.corruption import corrupted, parse_corruption
+    from alexnet_cli.evaluation.output import measure, measure_corrupted, report_corruptions
+    from alexnet_cli.evaluation.predictions_file import require_writable, write_predictions
+    from alexnet_cli.training.open_model import open_model
 
     names: list[Path | None] = [*models] if models else [None]
     _require_possible(
@@ -141,7 +140,7 @@ def _require_possible(
     file: Path | None,
 ) -> None:
     """Refuse flags that exclude each other, before anything is read."""
-    from alexnet_cli.data.catalog import Split
+    from alexnet_cli.data.datasets import Split
     from alexnet_cli.errors import UsageError
 
     if split not in tuple(Split):
@@ -171,10 +170,10 @@ def _find_images(
     opened: "Sequence[OpenedModel]", names: Sequence[Path | None], data: str | None, split: str
 ) -> "tuple[str, ImageSource]":
     """Return the dataset's name and its images; the hint of an error names the same models."""
-    from alexnet_cli.cli.common_images import common_data, load_images
-    from alexnet_cli.data.catalog import Split
+    from alexnet_cli.data.datasets import Split
     from alexnet_cli.errors import DataError
     from alexnet_cli.manifest import data_name
+    from alexnet_cli.training.open_model import common_data, load_images
 
     name = data_name(data) if data else common_data(opened)
     try:
@@ -220,8 +219,8 @@ def _print_result(
     json: bool,
 ) -> None:
     """Print the figures of one model, or of several compared with the first."""
-    from alexnet_cli.cli import evaluation_output as output
-    from alexnet_cli.cli.measuring import compare_with_first
+    from alexnet_cli.evaluation import output
+    from alexnet_cli.evaluation.output import compare_with_first
 
     first, several = measured[0], len(measured) > 1
     corruption = where["corruption"]

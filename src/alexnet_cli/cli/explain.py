@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from alexnet_cli.cli.console import print_json, stdout_console
 from alexnet_cli.cli.options import Json
-from alexnet_cli.manifest import Activation, Kernels, Network, NetworkSpec, Pool
+from alexnet_cli.console import print_json, stdout_console
+from alexnet_cli.networks import Activation, Kernels, Network, NetworkSpec, Pool
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from alexnet_cli.models.explain import LayerRow
+    from alexnet_cli.models.describe import LayerRow
 
 EXAMPLES = (
     "alexnet explain alexnet",
@@ -29,16 +29,16 @@ _DISPENSABLE = ("memory", "sees")  # on a narrow console, the first one first
 # Where the code says how training differs from the paper's: any, with crops, with cuda-convnet's
 # protocol, with a warm-up, on CIFAR-10, as the paper's otherwise.
 _ANY = (
-    ("alexnet_cli.training.prepare", "_scaling"),
+    ("alexnet_cli.training.setup", "_scaling"),
     ("alexnet_cli.training.optimizer", "set_rate"),
 )
-_CROPS = (("alexnet_cli.data.batches", "TrainingBatches"),)
+_CROPS = (("alexnet_cli.data.loader", "TrainingBatches"),)
 _PROTOCOL = (("alexnet_cli.networks", "_protocol"),)
 _WARM_UP = (("alexnet_cli.networks", "_warm_up"),)
-_ON_CIFAR10 = (("alexnet_cli.recipes", "on_cifar10"),)
+_ON_CIFAR10 = (("alexnet_cli.config.recipes", "on_cifar10"),)
 _PAPER = (
-    ("alexnet_cli.models.init", "init_he"),
-    ("alexnet_cli.data.batches", "EpochDraw"),
+    ("alexnet_cli.models.build", "init_he"),
+    ("alexnet_cli.data.augment", "EpochDraw"),
     ("alexnet_cli.training.schedule", "count_drops"),
 )
 
@@ -74,7 +74,7 @@ def command(
     """
     from alexnet_cli.errors import UsageError
     from alexnet_cli.models.build import CLASSES
-    from alexnet_cli.models.explain import layer_table, paper_notes, switch_notes
+    from alexnet_cli.models.describe import layer_table, paper_notes, switch_notes
     from alexnet_cli.models.lrn import LocalResponseNorm
     from alexnet_cli.networks import FACTS, network_spec
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from alexnet_cli.cli.console import print_json, stdout_console
 from alexnet_cli.cli.options import Json
-from alexnet_cli.manifest import Network
+from alexnet_cli.console import print_json, stdout_console
+from alexnet_cli.networks import Network
 
 EXAMPLES = (
     "alexnet models",
@@ -36,7 +36,7 @@ def command(json: Json = False) -> None:
 
 
 def _entry(name: Network) -> dict[str, Any]:
-    from alexnet_cli.models.explain import layer_table
+    from alexnet_cli.models.describe import layer_table
     from alexnet_cli.networks import FACTS, network_spec
 
     facts = FACTS[name]

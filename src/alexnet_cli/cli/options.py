@@ -1,9 +1,26 @@
-"""Options that several commands share."""
+"""Options that several commands share.
 
+One flag for each field of a configuration: name, type, default and help come from the field.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from pydantic.fields import FieldInfo
+
+from alexnet_cli.config.schema import TrainConfig
+from alexnet_cli.config.sources import (
+    flag_of,
+    given_origin,
+    require_fields,
+    settle,
+    variable_of,
+    warn_of_unknown_variables,
+)
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the result.")]
@@ -35,3 +52,127 @@ ModelPath = Annotated[
         show_default=False,
     ),
 ]
+
+
+_OTHER_NAMES = {
+    "model": "-m",
+    "batch_size": "-b",
+    "learning_rate": "--lr",
+    "from_weights": "--from",
+    "colour_noise": "--color-noise",
+}
+GROUPS = {
+    "What to train": ("data", "model", "recipe", "epochs", "seed", "precision"),
+    "Batches and optimiser": (
+        "batch_size", "micro_batch_size", "learning_rate", "momentum", "momentum_kind",
+        "muon_rate", "weight_decay", "bias_rate_factor", "bias_decay", "label_smoothing",
+        "ema_decay",
+    ),
+    "Learning rate over time": (
+        "schedule", "warmup_epochs", "patience", "max_drops", "drop_epochs",
+    ),
+    "Network": ("activation", "lrn", "pool", "groups", "kernels", "dropout"),
+    "Initial weights": ("init", "input_scaling", "from_weights", "freeze"),
+    "Images": (
+        "val_size", "image_size", "crop_size", "early_crop_size", "pad", "flip", "colour_noise",
+    ),
+}  # fmt: skip
+"""The fields by heading of the help."""
+
+_SETTLED = ("config", "origins", "given")
+
+
+def with_config_flags(
+    command: Callable[..., None], *, names: tuple[str, ...] = tuple(TrainConfig.model_fields)
+) -> Callable[..., None]:
+    """Give a command flags of `TrainConfig` and `--config`.
+
+    The command takes keyword arguments of these names instead, as many as it has use for: `config`;
+    `origins`, where each value came from; and `given`, the values that the user set by flag,
+    environment or file. Its other parameters stay as they are.
+
+    Args:
+        command: The command.
+        names: The fields that become flags; the others keep their defaults, or the recipe's.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    own = [p for p in signature.parameters.values() if p.name not in _SETTLED]
+    fields = TrainConfig.model_fields
+    headings = {name: heading for heading, group in GROUPS.items() for name in group}
+    ordered = sorted(names, key=list(headings).index)
+    flags = [_flag(name, fields[name], headings[name]) for name in ordered]
+
+    @functools.wraps(command)
+    def wrapped(context: typer.Context, **values: Any) -> None:
+        warn_of_unknown_variables()
+        path = values.pop("config_file")
+        settings = {name: field.default for name, field in fields.items()}
+        settings |= {name: values.pop(name) for name in names}
+        found = {name: given_origin(context, name, path) for name in names}
+        origins = {name: origin for name, origin in found.items() if origin is not None}
+        weights = {}
+        if name := settings["from_weights"]:
+            from alexnet_cli.training.finetune import settings_of
+
+            weights = settings_of(name)
+        effective = settle(settings, origins, weights=weights)
+        given = {name: getattr(effective.config, name) for name in origins}
+        settled = dict(zip(_SETTLED, (effective.config, effective.origins, given), strict=True))
+        command(**{k: v for k, v in settled.items() if k in signature.parameters}, **values)
+
+    parameters = [_CONTEXT, *flags, _CONFIG_FILE, *own]
+    wrapped.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
+    return wrapped
+
+
+_CONTEXT = inspect.Parameter(
+    "context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context
+)
+
+
+def _flag(name: str, field: FieldInfo, heading: str) -> inspect.Parameter:
+    long = flag_of(name)
+    is_switch = field.annotation in (bool, bool | None)
+    spellings = [f"{long}/--no-{name.replace('_', '-')}"] if is_switch else [long]
+    spellings += [_OTHER_NAMES[name]] if name in _OTHER_NAMES else []
+    option = typer.Option(
+        *spellings,
+        help=field.description,
+        envvar=variable_of(name),
+        show_envvar=False,
+        metavar="NAME" if name == "model" else None,  # a dozen names would fill the column
+        rich_help_panel=heading,
+    )
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=field.default,
+        annotation=Annotated[field.annotation, option],
+    )
+
+
+def _read_config_file(context: typer.Context, path: Path | None) -> Path | None:
+    """Make the file's values the defaults of the other options."""
+    if path is None:
+        return None
+    from alexnet_cli.config.sources import read_config
+
+    values = read_config(path)
+    require_fields(values, path)
+    context.default_map = values
+    return path
+
+
+_CONFIG_FILE = inspect.Parameter(
+    "config_file",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=None,
+    annotation=Annotated[
+        Path | None,
+        typer.Option(
+            "--config", "-c", help="TOML file with defaults for these options, as in a run folder.",
+            callback=_read_config_file, is_eager=True, show_default=False,
+        ),
+    ],
+)  # fmt: skip

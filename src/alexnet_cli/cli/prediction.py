@@ -6,17 +6,17 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alexnet_cli.cli.answers import choose_answers
-from alexnet_cli.cli.console import ImageCount, note, report_error
 from alexnet_cli.cli.predict_request import PredictRequest
+from alexnet_cli.console import ImageCount, note, report_error
 from alexnet_cli.errors import DataError, UsageError
 from alexnet_cli.image import ignore_odd_metadata
+from alexnet_cli.inference.answers import choose_answers
 from alexnet_cli.inference.classify import Choice, Prediction, classify_one
 from alexnet_cli.inference.inputs import STDIN, Source, find_images, listed_images
 from alexnet_cli.inference.session import Model, load_model
 
 if TYPE_CHECKING:
-    from alexnet_cli.cli.class_folders import ClassFolders
+    from alexnet_cli.inference.answers import ClassFolders
 
 FEW = 8
 """Up to so many images the session is the one that starts soonest.
@@ -117,7 +117,7 @@ def _report(
     answers = choose_answers(classes, as_json=request.json, as_csv=request.csv)
     folders = None
     if request.copy_to:
-        from alexnet_cli.cli.class_folders import ClassFolders
+        from alexnet_cli.inference.answers import ClassFolders
 
         folders = ClassFolders(request.copy_to, classes)
     for prediction in predictions:

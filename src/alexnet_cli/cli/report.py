@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from alexnet_cli.cli.console import note, print_json, stderr_console
 from alexnet_cli.cli.options import Device, Json, Quiet
+from alexnet_cli.console import note, print_json, stderr_console
 
 if TYPE_CHECKING:
-    from alexnet_cli.report.write import Told
+    from alexnet_cli.report.page import Told
 
 EXAMPLES = (
     "alexnet report",
@@ -53,10 +53,9 @@ def command(
     images as their nearest neighbours; the test set is not touched.
     """
     from alexnet_cli.errors import UsageError
-    from alexnet_cli.report.page import MOST_RUNS
-    from alexnet_cli.report.record import read_run
-    from alexnet_cli.report.write import examine_run, write_page, write_plots
-    from alexnet_cli.reproduce.result_file import read_result
+    from alexnet_cli.paper.result_file import read_result
+    from alexnet_cli.report.examine import read_run
+    from alexnet_cli.report.page import MOST_RUNS, examine_run, write_page, write_plots
     from alexnet_cli.runs import newest_run
     from alexnet_cli.training.device import describe_device, resolve_device
 

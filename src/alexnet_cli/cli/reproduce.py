@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from alexnet_cli.cli.console import note, print_json
 from alexnet_cli.cli.options import Device, Json, Quiet
+from alexnet_cli.console import note, print_json
 
 if TYPE_CHECKING:
-    from alexnet_cli.reproduce.crew import Place
-    from alexnet_cli.reproduce.experiment import Experiment
-    from alexnet_cli.reproduce.plan import Terms
+    from alexnet_cli.paper.experiments import Experiment
+    from alexnet_cli.paper.plan import Terms
+    from alexnet_cli.paper.scheduler import Place
 
 EXAMPLES = (
     "alexnet reproduce --list",
@@ -99,9 +99,9 @@ def command(
         raise UsageError(
             "--budget and --epochs both say how long the training is", hint="leave one out"
         )
-    from alexnet_cli.reproduce.catalog import find_experiment
-    from alexnet_cli.reproduce.plan import DATA, Terms
-    from alexnet_cli.reproduce.result_file import alone_in
+    from alexnet_cli.paper.experiments import find_experiment
+    from alexnet_cli.paper.plan import DATA, Terms
+    from alexnet_cli.paper.result_file import alone_in
 
     if data not in DATA:
         raise UsageError(
@@ -120,7 +120,7 @@ def command(
 
 def _place(output: Path, jobs: int | None, device: str) -> "Place":
     from alexnet_cli.devices import num_cores
-    from alexnet_cli.reproduce.crew import Place
+    from alexnet_cli.paper.scheduler import Place
     from alexnet_cli.training.device import resolve_device
 
     is_gpu = resolve_device(device).type == "cuda"
@@ -139,11 +139,9 @@ def _carry_out(
     """Do what is missing, and keep the result after each run."""
     from dataclasses import replace
 
-    from alexnet_cli.reproduce.budget import affordable_epochs
-    from alexnet_cli.reproduce.carry_out import carry_out
-    from alexnet_cli.reproduce.crew import Crew
-    from alexnet_cli.reproduce.result import go_on_with, new_result
-    from alexnet_cli.reproduce.result_file import read_result, write_result
+    from alexnet_cli.paper.result import go_on_with, new_result
+    from alexnet_cli.paper.result_file import read_result, write_result
+    from alexnet_cli.paper.scheduler import Crew, affordable_epochs, carry_out
 
     earlier = read_result(path) if path.exists() else None
     if budget is not None and earlier is not None:
@@ -166,9 +164,9 @@ def _carry_out(
 
 def _print(path: Path, *, as_json: bool) -> None:
     """Print the result as a table of claims, or as JSON."""
-    from alexnet_cli.reproduce.catalog import find_experiment
-    from alexnet_cli.reproduce.result_file import read_result, to_document
-    from alexnet_cli.reproduce.words import HEADINGS, claim_rows, how
+    from alexnet_cli.paper.experiments import find_experiment
+    from alexnet_cli.paper.result_file import read_result, to_document
+    from alexnet_cli.paper.tables import HEADINGS, claim_rows, how
 
     result = read_result(path)
     if as_json:
@@ -176,7 +174,7 @@ def _print(path: Path, *, as_json: bool) -> None:
         return
     from rich.table import Table
 
-    from alexnet_cli.cli.console import stdout_console
+    from alexnet_cli.console import stdout_console
 
     experiment = find_experiment(result.experiment)
     table = Table(
@@ -193,14 +191,14 @@ def _print(path: Path, *, as_json: bool) -> None:
 
 def _list(*, as_json: bool) -> None:
     """Describe the experiments."""
-    from alexnet_cli.reproduce.catalog import EXPERIMENTS
+    from alexnet_cli.paper.experiments import EXPERIMENTS
 
     if as_json:
         print_json([_entry(each) for each in EXPERIMENTS.values()])
         return
     from rich.table import Table
 
-    from alexnet_cli.cli.console import stdout_console
+    from alexnet_cli.console import stdout_console
 
     table = Table(caption="networks: with the epochs of the whole training, once for each seed")
     for heading in ("name", "question", "source", "networks", "seeds"):
@@ -212,7 +210,7 @@ def _list(*, as_json: bool) -> None:
 
 
 def _entry(experiment: "Experiment") -> dict[str, Any]:
-    from alexnet_cli.reproduce.plan import num_epochs_published
+    from alexnet_cli.paper.plan import num_epochs_published
 
     return {
         "name": experiment.name,

@@ -4,12 +4,12 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from alexnet_cli.cli.console import note
+from alexnet_cli.console import note
 
 if TYPE_CHECKING:
     from alexnet_cli.tracking.reporting import TrackingReporter
     from alexnet_cli.tracking.tracker import TrackerName
-    from alexnet_cli.training.job import Job
+    from alexnet_cli.training.setup import Job
 
 
 def chosen_trackers(switches: dict[str, bool]) -> "list[TrackerName]":

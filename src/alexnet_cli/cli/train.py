@@ -6,19 +6,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from alexnet_cli.cli.config_flags import with_config_flags
-from alexnet_cli.cli.console import note, print_json
-from alexnet_cli.cli.options import Deterministic, Device, Json, Quiet
+from alexnet_cli.cli.options import Deterministic, Device, Json, Quiet, with_config_flags
 from alexnet_cli.cli.trackers import chosen_trackers, tracking
-from alexnet_cli.config import TrainConfig
+from alexnet_cli.config.schema import TrainConfig
+from alexnet_cli.console import note, print_json
 from alexnet_cli.errors import AlexnetError, UsageError
 from alexnet_cli.runs import NEWEST, RUNS_FOLDER, SAVE_MINUTES, newest_run
 
 if TYPE_CHECKING:
     from alexnet_cli.tracking.tracker import TrackerName
     from alexnet_cli.training.checkpoint import Checkpoint
-    from alexnet_cli.training.distributed import Ranks
-    from alexnet_cli.training.job import Job
+    from alexnet_cli.training.ranks import Ranks
+    from alexnet_cli.training.setup import Job
 
 EXAMPLES = (
     "alexnet train",
@@ -169,7 +168,7 @@ def command(
         flag = "--dry-run" if dry_run else "--name"
         raise UsageError(f"{flag} is for new runs", hint="leave it out with --resume")
     if dry_run:
-        from alexnet_cli.training.plan import plan_run
+        from alexnet_cli.training.setup import plan_run
 
         plan_run(config, num_ranks=processes)
         print_json(config.model_dump(mode="json"))
@@ -177,10 +176,10 @@ def command(
     chosen = chosen_trackers({"tensorboard": tensorboard, "wandb": wandb, "mlflow": mlflow})
     if _is_launched(processes, device=device, max_restarts=max_restarts):
         return
-    from alexnet_cli.training.distributed import Ranks, ToldElsewhereError, joined
-    from alexnet_cli.training.job import Conditions
+    from alexnet_cli.training.ranks import Ranks, ToldElsewhereError, joined
+    from alexnet_cli.training.run import new_job, resume_job
     from alexnet_cli.training.saving import SaveInterval
-    from alexnet_cli.training.start import new_job, resume_job
+    from alexnet_cli.training.setup import Conditions
 
     def prepare(ranks: Ranks) -> "tuple[Job, Checkpoint | None]":
         interval = SaveInterval(save_minutes, save_steps)
@@ -205,7 +204,7 @@ def command(
 
 def _begun(ranks: "Ranks", parent: Path) -> Path | None:
     """Return the run that these processes had begun when one of them died, if it has saved."""
-    from alexnet_cli.training.restarts import begun_run
+    from alexnet_cli.training.resume import begun_run
 
     run = begun_run(ranks, parent)
     return run.path if run is not None and run.has_checkpoint() else None
@@ -217,8 +216,8 @@ def _is_launched(processes: int, *, device: str, max_restarts: int) -> bool:
         if max_restarts:
             raise UsageError("--max-restarts is for several processes", hint="use --processes 2")
         return False
-    from alexnet_cli.training.distributed import named_ranks
     from alexnet_cli.training.launch import launch, require_devices
+    from alexnet_cli.training.ranks import named_ranks
 
     ranks = named_ranks()
     if not ranks.is_alone:
@@ -243,10 +242,9 @@ def _train(
     job: "Job", checkpoint: "Checkpoint | None", *, trackers: "list[TrackerName]", quiet: bool
 ) -> None:
     """Train and tell how it goes; only the first of several processes speaks."""
-    from alexnet_cli.cli.training_display import TrainingDisplay
-    from alexnet_cli.training import start
-    from alexnet_cli.training.job import describe_job
-    from alexnet_cli.training.reporter import Reporters
+    from alexnet_cli.training import run as start
+    from alexnet_cli.training.reporting import Reporters, TrainingDisplay
+    from alexnet_cli.training.setup import describe_job
 
     quiet = quiet or not job.ranks.is_first
     if checkpoint is not None:
@@ -265,10 +263,10 @@ def _train(
 
 def _finish(job: "Job", *, plots: bool, as_json: bool) -> None:
     """Draw the plots of a run that is whole already, and print the result."""
-    from alexnet_cli.training import records
+    from alexnet_cli.training import run_files as records
 
     if plots:
-        from alexnet_cli.report.write import plot_trained
+        from alexnet_cli.report.page import plot_trained
 
         try:
             plot_trained(job.run, job.val, device=job.device)

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from alexnet_cli.cli.config_flags import with_config_flags
-from alexnet_cli.cli.console import note, print_json
-from alexnet_cli.cli.options import Deterministic, Device, Json, Quiet
+from alexnet_cli.cli.options import Deterministic, Device, Json, Quiet, with_config_flags
+from alexnet_cli.console import note, print_json
 from alexnet_cli.errors import TrainingError
 
 if TYPE_CHECKING:

@@ -1,7 +1,18 @@
-"""Reading the official CIFAR archives without unpacking them.
+"""What is inside the official CIFAR archives, as data for the one reader in `cifar`.
+
+Source: Krizhevsky 2009, "Learning Multiple Layers of Features from Tiny Images"; file layouts and
+class names from the datasets' page at the University of Toronto.
+
+Reading the official CIFAR archives without unpacking them.
 
 Members are found by their exact name and read in memory, bounded in size; nothing an archive names
 is ever written to the disk, and no general unpickling takes place.
+
+Reading CIFAR-10.1: 2,000 new test images of CIFAR-10's classes, two npy files.
+
+Source: Recht, Roelofs, Schmidt and Shankar 2019, "Do ImageNet Classifiers Generalize to
+ImageNet?", and 2018, "Do CIFAR-10 Classifiers Generalize to CIFAR-10?"; version 6 of
+https://github.com/modestyachts/CIFAR-10.1.
 """
 
 import gzip
@@ -9,7 +20,9 @@ import io
 import pickle
 import pickletools
 import tarfile
+import warnings
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -17,8 +30,129 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet_cli.data.arrays import ImageArrays
-from alexnet_cli.data.cifar_layouts import CIFAR10, IMAGE_SIZE, PIXEL_BYTES, CifarLayout
 from alexnet_cli.errors import DataError
+
+IMAGE_SIZE = 32
+PIXEL_BYTES = 3 * IMAGE_SIZE * IMAGE_SIZE
+_TEXT_BYTES = 100  # of a pickle, for each image: its label and its file name
+
+
+@dataclass(frozen=True)
+class Members:
+    """The files of one archive, by their exact names.
+
+    Attributes:
+        train: Training images, in order.
+        test: Test images.
+    """
+
+    train: tuple[str, ...]
+    test: str
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Training files, then the test file."""
+        return (*self.train, self.test)
+
+
+@dataclass(frozen=True)
+class CifarLayout:
+    """A dataset that is published as a binary and as a Python archive.
+
+    Attributes:
+        name: What --data calls it.
+        title: What people call it.
+        classes: Class names in label order.
+        binary: Files of records: label bytes, then a red, a green and a blue plane.
+        python: Files that are pickled dictionaries.
+        train_images: Images in each training file.
+        test_images: Images in the test file.
+        label_bytes: Label bytes of a record.
+        label_place: Which of them is the class.
+        label_key: Where the dictionaries hold the classes.
+    """
+
+    name: str
+    title: str
+    classes: tuple[str, ...]
+    binary: Members
+    python: Members
+    train_images: int
+    test_images: int
+    label_bytes: int = 1
+    label_place: int = 0
+    label_key: bytes = b"labels"
+
+    @property
+    def record_bytes(self) -> int:
+        """Bytes of one image in a binary file, its labels included."""
+        return self.label_bytes + PIXEL_BYTES
+
+    @property
+    def num_train(self) -> int:
+        """Training images in all."""
+        return self.train_images * len(self.binary.train)
+
+    def num_images(self, name: str) -> int:
+        """Return how many images the file of that name holds."""
+        return self.test_images if name in (self.binary.test, self.python.test) else (
+            self.train_images
+        )  # fmt: skip
+
+    def member_limit_bytes(self, name: str) -> int:
+        """Return the most bytes that a file may have: pixels, pickled anew by Python 3, double."""
+        return (2 * PIXEL_BYTES + _TEXT_BYTES) * self.num_images(name) + (1 << 16)
+
+    @property
+    def archive_limit_bytes(self) -> int:
+        """The most bytes that an archive may unpack to."""
+        return sum(map(self.member_limit_bytes, self.python.all)) + (1 << 20)
+
+
+CIFAR10 = CifarLayout(
+    "cifar10",
+    "CIFAR-10",
+    (
+        "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+    ),
+    binary=Members(
+        tuple(f"cifar-10-batches-bin/data_batch_{i}.bin" for i in range(1, 6)),
+        "cifar-10-batches-bin/test_batch.bin",
+    ),
+    python=Members(
+        tuple(f"cifar-10-batches-py/data_batch_{i}" for i in range(1, 6)),
+        "cifar-10-batches-py/test_batch",
+    ),
+    train_images=10_000,
+    test_images=10_000,
+)  # fmt: skip
+
+CIFAR100 = CifarLayout(
+    "cifar100",
+    "CIFAR-100",
+    (
+        "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle",
+        "bottle", "bowl", "boy", "bridge", "bus", "butterfly", "camel", "can", "castle",
+        "caterpillar", "cattle", "chair", "chimpanzee", "clock", "cloud", "cockroach", "couch",
+        "crab", "crocodile", "cup", "dinosaur", "dolphin", "elephant", "flatfish", "forest", "fox",
+        "girl", "hamster", "house", "kangaroo", "keyboard", "lamp", "lawn_mower", "leopard",
+        "lion", "lizard", "lobster", "man", "maple_tree", "motorcycle", "mountain", "mouse",
+        "mushroom", "oak_tree", "orange", "orchid", "otter", "palm_tree", "pear", "pickup_truck",
+        "pine_tree", "plain", "plate", "poppy", "porcupine", "possum", "rabbit", "raccoon", "ray",
+        "road", "rocket", "rose", "sea", "seal", "shark", "shrew", "skunk", "skyscraper", "snail",
+        "snake", "spider", "squirrel", "streetcar", "sunflower", "sweet_pepper", "table", "tank",
+        "telephone", "television", "tiger", "tractor", "train", "trout", "tulip", "turtle",
+        "wardrobe", "whale", "willow_tree", "wolf", "woman", "worm",
+    ),
+    binary=Members(("cifar-100-binary/train.bin",), "cifar-100-binary/test.bin"),
+    python=Members(("cifar-100-python/train",), "cifar-100-python/test"),
+    train_images=50_000,
+    test_images=10_000,
+    label_bytes=2,  # the coarse label, one of 20 superclasses, then the fine one
+    label_place=1,
+    label_key=b"fine_labels",
+)  # fmt: skip
+
 
 _BLOCK_BYTES = 1 << 18
 _MOST_TUPLES = 100  # of a pickle; a batch has about five
@@ -209,4 +343,92 @@ def _join(parts: list[ImageArrays]) -> ImageArrays:
     return ImageArrays(
         np.concatenate([part.images_NHWC for part in parts]),
         np.concatenate([part.labels_N for part in parts]),
+    )
+
+
+NUM_IMAGES = 2_000
+_HEADER_LIMIT_BYTES = 1 << 12
+
+
+def read_images(path: Path, *, num_images: int = NUM_IMAGES) -> NDArray[np.uint8]:
+    """Read the images, uint8 (`num_images`, 32, 32, 3).
+
+    Args:
+        path: An npy file whose hash has been checked already.
+        num_images: How many it must hold.
+
+    Raises:
+        DataError: It does not hold that.
+    """
+    return _read_npy(
+        path, kinds="u", shape=(num_images, IMAGE_SIZE, IMAGE_SIZE, 3), item_bytes=(1,)
+    )
+
+
+def read_labels(path: Path, *, num_images: int = NUM_IMAGES) -> NDArray[np.int64]:
+    """Read the labels, int64 (`num_images`,), 0–9.
+
+    Args:
+        path: An npy file whose hash has been checked already.
+        num_images: How many it must hold.
+
+    Raises:
+        DataError: It does not hold that.
+    """
+    labels_N = _read_npy(path, kinds="iu", shape=(num_images,), item_bytes=(1, 2, 4, 8))
+    if labels_N.min() < 0 or labels_N.max() >= len(CIFAR10.classes):
+        raise _broken_npy(path, f"it has labels outside 0–{len(CIFAR10.classes) - 1}")
+    return labels_N.astype(np.int64)
+
+
+def read_test(images: Path, labels: Path) -> ImageArrays:
+    """Read both files.
+
+    Raises:
+        DataError: One of them does not hold what it should.
+    """
+    return ImageArrays(read_images(images), read_labels(labels))
+
+
+def _read_npy(
+    path: Path, *, kinds: str, shape: tuple[int, ...], item_bytes: tuple[int, ...]
+) -> NDArray[Any]:
+    """Read an npy file of a known shape; nothing is allocated for what its header declares."""
+    num_items = int(np.prod(shape))
+    try:
+        with path.open("rb") as file:
+            content = file.read(_HEADER_LIMIT_BYTES + num_items * max(item_bytes) + 1)
+    except OSError as error:
+        raise _broken_npy(path, str(error)) from error
+    try:
+        dtype, found, is_fortran, offset = _read_header(content)
+    except Exception as error:
+        # The header is a Python literal: a damaged one can fail in many ways.
+        raise _broken_npy(path, f"its header cannot be read: {error}") from error
+    if found != shape or is_fortran or dtype.kind not in kinds or dtype.itemsize not in item_bytes:
+        raise _broken_npy(path, f"it holds {dtype} of shape {found}, expected {shape}")
+    if len(content) != offset + num_items * dtype.itemsize:
+        raise _broken_npy(path, "it ends too early or too late")
+    return np.frombuffer(content, dtype, offset=offset).reshape(shape).copy()
+
+
+def _read_header(content: bytes) -> tuple[np.dtype[Any], tuple[int, ...], bool, int]:
+    """Return number format, shape, whether columns come first, and where the numbers begin."""
+    file = io.BytesIO(content)
+    version = np.lib.format.read_magic(file)
+    if version != (1, 0):
+        raise ValueError(f"version {version} of the format")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of headers by Python 2, which numpy repairs
+        shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(
+            file, max_header_size=_HEADER_LIMIT_BYTES
+        )
+    return dtype, shape, is_fortran, file.tell()
+
+
+def _broken_npy(path: Path, reason: str) -> DataError:
+    return DataError(
+        f"{path} is not of CIFAR-10.1 ({reason})",
+        hint="fetch it again with: alexnet download --data cifar10.1 --force",
+        code="data_corrupt",
     )

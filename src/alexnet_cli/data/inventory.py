@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from alexnet_cli.data.catalog import DATASETS
-from alexnet_cli.data.store import recorded_hash
+from alexnet_cli.data.cache import recorded_hash
+from alexnet_cli.data.datasets import DATASETS
 from alexnet_cli.files import cache_folder, sha256_of
-from alexnet_cli.integrity import are_intact
+from alexnet_cli.manifest import are_intact
 from alexnet_cli.networks import PRETRAINED
 from alexnet_cli.runs import SAFETENSORS_NAME, pretrained_folder
 

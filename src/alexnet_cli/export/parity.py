@@ -7,10 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from alexnet_cli.deployment import Parity, Precision
 from alexnet_cli.devices import processor_kind
 from alexnet_cli.errors import ExportError
 from alexnet_cli.inference.session import Model
+from alexnet_cli.manifest import Parity, Precision
 
 MAX_LOGIT_DIFFERENCE = 1e-4
 TIE = 1e-5  # top-1 may differ where the two best logits are this close

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from alexnet_cli.deployment import VIEW_COUNTS, LrnForm, Precision
 from alexnet_cli.errors import UsageError
+from alexnet_cli.manifest import VIEW_COUNTS, LrnForm, Precision
 
 OPSET_VERSION = 20
 OPSET_VERSIONS = range(18, 22)  # from what PyTorch writes to what ONNX Runtime 1.20 reads

@@ -1,4 +1,8 @@
-"""Which hardware ONNX Runtime uses. What was asked for is what runs, or an error says why not.
+"""What ONNX Runtime says when something fails, in words for people.
+
+Needed after a failure only, so what it imports is imported when it is called.
+
+Which hardware ONNX Runtime uses. What was asked for is what runs, or an error says why not.
 
 Being listed by ONNX Runtime proves nothing: it falls back to the CPU silently when a library is
 missing. So the causes known are looked for first, the session is asked what it runs on, and each
@@ -17,7 +21,7 @@ import onnxruntime as ort
 from alexnet_cli.devices import parse_device
 from alexnet_cli.errors import AlexnetError, DeviceError
 from alexnet_cli.files import cache_folder
-from alexnet_cli.inference.obstacles import (
+from alexnet_cli.inference.gpu_check import (
     CPU,
     CUDA,
     TENSORRT,
@@ -27,7 +31,24 @@ from alexnet_cli.inference.obstacles import (
     load_failure,
     tensorrt_obstacles,
 )
-from alexnet_cli.inference.runtime_errors import first_line
+
+_NOISE = (
+    r"\[ONNXRuntimeError\] : \d+ : \w+ : "
+    # file:line, then a function with or without its signature
+    r"|(?:/[\w./+-]*/)?\w+\.(?:cc|cpp|h):\d+ (?:[\w:<>*&~ ]*[\w>]\([^)]*\)|\w+)"
+)
+_MAX_CHARACTERS = 200
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error, without error codes and places in its source."""
+    import re
+    import textwrap
+
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    words = re.sub(_NOISE, " ", line).removesuffix(".").split()
+    return textwrap.shorten(" ".join(words), _MAX_CHARACTERS, placeholder=" …")
+
 
 _NAMES = {CPU: "CPU", CUDA: "CUDA", TENSORRT: "TensorRT"}
 _RECORD_PLACES = "session.record_ep_graph_assignment_info"

@@ -13,16 +13,15 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from alexnet_cli.deployment import Precision
 from alexnet_cli.errors import ModelFileError
 from alexnet_cli.inference.providers import (
     Providers,
     check_provider,
     choose_providers,
+    first_line,
     open_session,
 )
-from alexnet_cli.inference.runtime_errors import first_line
-from alexnet_cli.manifest import METADATA_KEY, Manifest, manifest_from_json
+from alexnet_cli.manifest import METADATA_KEY, Manifest, Precision, manifest_from_json
 
 GRAPH_KEY = "alexnet.graph"
 """Metadata of a safetensors export: the ONNX graph without weights, zlib, base64."""
@@ -231,7 +230,7 @@ def _session_from_safetensors(path: Path, options: Any, providers: Providers) ->
 
 
 def _check_hash(weights: Path) -> None:
-    from alexnet_cli.integrity import are_intact
+    from alexnet_cli.manifest import are_intact
 
     if not are_intact(weights):
         raise _unusable(weights, "its weights are damaged: their sha256 differs")

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.manifest import NetworkSpec
-from alexnet_cli.models.switches import activation, kernels, lrn, max_pool
+from alexnet_cli.models.layers import activation, kernels, lrn, max_pool
+from alexnet_cli.networks import NetworkSpec
 
 MIN_CROP_PX = 36  # the smallest input that leaves a pixel after the last pooling
 

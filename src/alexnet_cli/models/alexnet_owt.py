@@ -6,7 +6,7 @@ Shape letters: N batch, C channels, H height, W width, K classes.
 from torch import Tensor, nn
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.manifest import NetworkSpec
+from alexnet_cli.networks import NetworkSpec
 
 MIN_CROP_PX = 63  # the smallest input that leaves a pixel after the last pooling
 

@@ -14,10 +14,8 @@ Shape letters: N batch, C channels, H height, W width, K classes.
 from torch import Tensor, nn
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.manifest import NetworkSpec
-from alexnet_cli.models.locally_connected import LocallyConnected
-from alexnet_cli.models.same_map_norm import SameMapNorm
-from alexnet_cli.models.switches import activation, lrn, max_pool
+from alexnet_cli.models.layers import LocallyConnected, SameMapNorm, activation, lrn, max_pool
+from alexnet_cli.networks import NetworkSpec
 
 MIN_CROP_PX, MAX_CROP_PX = 8, 96
 

@@ -6,13 +6,20 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from alexnet_cli.paper.experiments import (
+    TRAIN_ERROR,
+    Claim,
+    Experiment,
+    Form,
+    Measure,
+    Side,
+    find_experiment,
+)
+from alexnet_cli.paper.result import LOG_COLUMNS, FinishedRun, Result
+from alexnet_cli.paper.tables import HEADINGS, claim_rows, how, run_headings, run_rows
+from alexnet_cli.paper.verdict import mean_interval
 from alexnet_cli.report.drawing import FAINT, INK, SERIES, Panel, draw, style, to_svg
 from alexnet_cli.report.views import Drawing
-from alexnet_cli.reproduce.catalog import find_experiment
-from alexnet_cli.reproduce.experiment import TRAIN_ERROR, Claim, Experiment, Form, Measure, Side
-from alexnet_cli.reproduce.result import LOG_COLUMNS, FinishedRun, Result
-from alexnet_cli.reproduce.verdict import mean_interval
-from alexnet_cli.reproduce.words import HEADINGS, claim_rows, how, run_headings, run_rows
 
 _DASHES = ("-", "--", ":", "-.")
 

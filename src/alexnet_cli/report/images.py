@@ -13,15 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from alexnet_cli.data.arrays import ImageSource
-from alexnet_cli.data.catalog import DATASETS, find_dataset, load_training
+from alexnet_cli.data.arrays import ImageSource, describe_split
+from alexnet_cli.data.datasets import DATASETS, find_dataset, load_training
 from alexnet_cli.data.folder import ImageFolder
 from alexnet_cli.data.prefetch import squares_in_order
-from alexnet_cli.data.split import describe_split
 from alexnet_cli.errors import DataError, UsageError
 from alexnet_cli.report.drawing import shortened
-from alexnet_cli.report.examine import Examination
-from alexnet_cli.report.record import RunRecord
+from alexnet_cli.report.examine import Examination, RunRecord
 
 MOST_PER_CELL = 12
 _MOST_FILE_LETTERS = 60

@@ -1,8 +1,15 @@
-"""What the page's template is handed: every word and number of a run, ready to be shown."""
+"""What the page's template is handed: every word and number of a run, ready to be shown.
+
+A run in a few words and numbers.
+
+Several runs side by side.
+"""
 
 import itertools
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from markupsafe import Markup
@@ -10,17 +17,22 @@ from numpy.typing import NDArray
 
 from alexnet_cli.data.arrays import ImageSource
 from alexnet_cli.evaluation.metrics import ClassMetrics
-from alexnet_cli.models.explain import LayerRow, layer_table
+from alexnet_cli.models.describe import LayerRow, layer_table
 from alexnet_cli.report import images
-from alexnet_cli.report.class_plots import calibration_figure, class_figure
-from alexnet_cli.report.confusions import MOST_CLASSES, confused_pairs, shades
-from alexnet_cli.report.curves import curve_panels
 from alexnet_cli.report.drawing import draw, shortened, style, to_svg
-from alexnet_cli.report.examine import NUM_EXAMPLES, Examination, Neighbours, drawn
-from alexnet_cli.report.facts import commands
-from alexnet_cli.report.filters import filters_figure
+from alexnet_cli.report.examine import NUM_EXAMPLES, Examination, Neighbours, RunRecord, drawn
 from alexnet_cli.report.images import Shown, Sizes
-from alexnet_cli.report.record import RunRecord
+from alexnet_cli.report.plots import (
+    MOST_CLASSES,
+    best_of,
+    calibration_figure,
+    class_figure,
+    compared_panels,
+    confused_pairs,
+    curve_panels,
+    filters_figure,
+    shades,
+)
 
 NUM_MISTAKES = 24
 _NUM_BARS = 5
@@ -262,3 +274,120 @@ def _neighbours(examined: Examined, most_px: int) -> list[tuple[Shown, list[tupl
         (query, [(next(near), distance) for distance in row])
         for query, row in zip(queries, found.distances_QM.tolist(), strict=True)
     ]
+
+
+def commands(record: RunRecord) -> list[str]:
+    """Return what trains, measures and reports it again."""
+    path = str(record.run.path)
+    began = record.environment.get("command")
+    return [
+        *([shlex.join(began)] if began else []),
+        shlex.join(["alexnet", "train", "--config", str(record.run.config)]),
+        shlex.join(["alexnet", "evaluate", path, "--split", "val"]),
+        shlex.join(["alexnet", "report", path]),
+    ]
+
+
+def headline(examined: Examined) -> list[tuple[str, str]]:
+    """Return what to know of a run first, as names and values."""
+    record, summary = examined.record, examined.examination.summary
+    history, best = record.history, best_of(record.history)
+    low, high = summary.top1_interval
+    done, planned = len(history), record.num_epochs_planned
+    environment = record.best.environment
+    num_parameters = sum(row.num_parameters for row in layer_table(record.manifest.network))
+    return [
+        ("best validation top-1",
+         f"{summary.top1:.2%} (95 %: {low:.2%} to {high:.2%}) of {summary.num_images:,} images"),
+        ("network", f"{record.manifest.network.name}, {num_parameters:,} parameters"),
+        ("data", f"{record.manifest.provenance.data}: {len(examined.train):,} images to train on, "
+                 f"{len(examined.classes):,} classes"),
+        ("epochs", f"{done} of {planned}: not finished" if done < planned else f"{done}"),
+        ("best epoch", f"{best.epoch}, {best.val_top1:.2%} when it was trained "
+                       f"({environment.get('precision', 'precision not recorded')})"),
+        ("time", duration(record.seconds)),
+        ("speed", f"{history[-1].images_per_second:,.0f} images/s in the last epoch"),
+        ("hardware", environment.get("device", "not recorded")),
+    ]  # fmt: skip
+
+
+def duration(seconds: float) -> str:
+    """Say how long something took."""
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting that differs, with its value in each run."""
+
+    name: str
+    values: list[str]
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """A run in the table of results."""
+
+    label: str
+    key: str
+    name: str
+    cells: list[str]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What to show of several runs together.
+
+    Attributes:
+        have_same_images: Whether all were validated on the same images.
+    """
+
+    rows: list[RunRow]
+    curves: list[Drawing]
+    settings: list[Setting]
+    environment: list[Setting]
+    have_same_images: bool
+
+
+def compare(runs: Sequence[Examined]) -> Comparison:
+    """Lay runs side by side."""
+    histories = {run.label: run.record.history for run in runs}
+    curves = []
+    with style():
+        for name, panel in compared_panels(histories).items():
+            figure, words = draw(panel)
+            svg = to_svg(figure, name=f"all-{name}", words=words)
+            curves.append(Drawing(svg, words))
+    images = {
+        (run.record.manifest.provenance.data, run.record.manifest.provenance.images) for run in runs
+    }
+    return Comparison(
+        [RunRow(run.label, run.key, run.record.name, _run_cells(run)) for run in runs],
+        curves,
+        _differing([run.record.best.config for run in runs]),
+        _differing([run.record.best.environment for run in runs]),
+        len(images) == 1,
+    )
+
+
+def _run_cells(run: Examined) -> list[str]:
+    summary, history = run.examination.summary, run.record.history
+    low, high = summary.top1_interval
+    return [
+        run.record.manifest.network.name,
+        run.record.manifest.provenance.data,
+        f"{summary.top1:.2%} ({low:.2%} to {high:.2%})",
+        f"{best_of(history).epoch} of {len(history)}",
+        duration(run.record.seconds),
+        f"{history[-1].images_per_second:,.0f}",
+    ]
+
+
+def _differing(documents: list[dict[str, Any]]) -> list[Setting]:
+    """Return what is not the same in all, in the order of the first."""
+    names = dict.fromkeys(name for document in documents for name in document)
+    rows = [Setting(name, [str(each.get(name, "–")) for each in documents]) for name in names]
+    return [row for row in rows if len(set(row.values)) > 1]

@@ -13,11 +13,11 @@ from torch import nn
 from torchvision.utils import make_grid
 
 from alexnet_cli.image import crop_centre
-from alexnet_cli.models.filters import first_filters, normalised
+from alexnet_cli.models.layers import first_filters, normalised
 from alexnet_cli.tracking.tracker import Tracker
 from alexnet_cli.training.checkpoint import EpochRow
-from alexnet_cli.training.job import Job
-from alexnet_cli.training.reporter import Reporter
+from alexnet_cli.training.reporting import Reporter
+from alexnet_cli.training.setup import Job
 
 _NUM_IMAGES = 32  # validation images that are shown
 _GROUPS = {"train_loss": "train/loss", "train_top1": "train/top1", "val_loss": "val/loss",

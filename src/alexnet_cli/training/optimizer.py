@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from alexnet_cli.config import MomentumKind, TrainConfig
-from alexnet_cli.models.init import weight_layers
+from alexnet_cli.config.schema import MomentumKind, TrainConfig
+from alexnet_cli.models.build import weight_layers
 from alexnet_cli.networks import FACTS
 from alexnet_cli.training.device import multiplies_bf16_fast
 

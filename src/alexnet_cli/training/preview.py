@@ -10,14 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from alexnet_cli.config import TrainConfig
-from alexnet_cli.data.batches import Batch
-from alexnet_cli.data.catalog import Dataset, load_training
-from alexnet_cli.data.resident import read_if_small, training_statistics
-from alexnet_cli.data.streaming import make_batches
+from alexnet_cli.config.schema import TrainConfig
+from alexnet_cli.data.datasets import Dataset, load_training
+from alexnet_cli.data.loader import Batch, make_batches
+from alexnet_cli.data.prefetch import read_if_small, training_statistics
 from alexnet_cli.training.checkpoint import ColourAxes
-from alexnet_cli.training.prepare import batch_settings, resolve_sizes
 from alexnet_cli.training.schedule import crop_size_px
+from alexnet_cli.training.setup import batch_settings, resolve_sizes
 
 _CPU = torch.device("cpu")
 

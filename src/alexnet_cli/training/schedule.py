@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from alexnet_cli.config import Schedule, TrainConfig
+from alexnet_cli.config.schema import Schedule, TrainConfig
 
 DROP_FACTOR = 0.1
 _INVERSE_TIME_STEPS, _INVERSE_TIME_RATE = 100_000, 0.95

@@ -19,11 +19,11 @@ from typing import IO, Any, cast
 import numpy as np
 import tomli_w
 
-from alexnet_cli.config import TrainConfig
+from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.errors import TrainingError
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.checkpoint import MODEL_FILE, OPTIMIZER_FILE
-from alexnet_cli.training.retention import best_checkpoint, newest_checkpoint, saved_steps
+from alexnet_cli.training.saving import best_checkpoint, newest_checkpoint, saved_steps
 
 SHORT: dict[str, Any] = {
     "data": "shapes", "image_size": 12, "crop_size": 8, "val_size": 8_000, "epochs": 3,

@@ -3,11 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from alexnet_cli.cli.common_images import common_data, load_images
-from alexnet_cli.cli.model_source import open_model
 from alexnet_cli.data import shapes
-from alexnet_cli.data.catalog import Split
+from alexnet_cli.data.datasets import Split
 from alexnet_cli.errors import UsageError
+from alexnet_cli.training.open_model import common_data, load_images, open_model
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from alexnet_cli.config import TrainConfig
+from alexnet_cli.config.schema import TrainConfig
 
 MINE = ("--recipe", "fast", "--no-lrn", "--seed", "7")
 

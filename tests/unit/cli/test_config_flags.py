@@ -1,5 +1,5 @@
-from alexnet_cli.cli.config_flags import GROUPS
-from alexnet_cli.config import TrainConfig
+from alexnet_cli.cli.options import GROUPS
+from alexnet_cli.config.schema import TrainConfig
 
 
 def test_each_field_has_one_heading():

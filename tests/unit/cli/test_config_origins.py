@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from alexnet_cli.cli.config_origins import Origin, OriginKind, require_fields, settle
-from alexnet_cli.config import TrainConfig
+from alexnet_cli.config.schema import TrainConfig
+from alexnet_cli.config.sources import Origin, OriginKind, require_fields, settle
 from alexnet_cli.errors import UsageError
 
 FLAG = Origin(OriginKind.FLAG, "--epochs")

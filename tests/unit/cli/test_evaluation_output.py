@@ -5,15 +5,16 @@ import json
 import numpy as np
 import pytest
 
-from alexnet_cli.cli.evaluation_output import (
+from alexnet_cli.evaluation.measure import summarise
+from alexnet_cli.evaluation.output import (
+    Measured,
+    compare_with_first,
     comparison_document,
     print_class_rows,
     print_comparison,
     print_evaluation,
     print_model_rows,
 )
-from alexnet_cli.cli.measuring import Measured, compare_with_first
-from alexnet_cli.evaluation.evaluate import summarise
 
 NUM_IMAGES = 200
 LABELS = np.arange(NUM_IMAGES) % 2

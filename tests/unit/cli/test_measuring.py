@@ -3,9 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from alexnet_cli.cli.measuring import compare_with_first, measure
-from alexnet_cli.cli.model_source import open_model
 from alexnet_cli.data.arrays import ImageArrays
+from alexnet_cli.evaluation.output import compare_with_first, measure
+from alexnet_cli.training.open_model import open_model
 
 LABELS = np.arange(40) % 5
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from alexnet_cli.cli.measuring import Measured
-from alexnet_cli.cli.predictions_file import require_writable, write_predictions
 from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.data.folder import ImageFolder
 from alexnet_cli.errors import AlexnetError, UsageError
-from alexnet_cli.evaluation.evaluate import summarise
+from alexnet_cli.evaluation.measure import summarise
+from alexnet_cli.evaluation.output import Measured
+from alexnet_cli.evaluation.predictions_file import require_writable, write_predictions
 
 CLASSES = ("cat", 'dog, "x"', "élan")
 LABELS = np.array([0, 2, 1])

@@ -4,9 +4,9 @@ import math
 import pytest
 from rich.console import Console
 
-from alexnet_cli.cli import training_display
-from alexnet_cli.cli.training_display import TrainingDisplay, duration, sparkline
+from alexnet_cli.training import reporting as training_display
 from alexnet_cli.training.checkpoint import EpochRow
+from alexnet_cli.training.reporting import TrainingDisplay, duration, sparkline
 
 
 def rows(count):

@@ -2,7 +2,7 @@ import pytest
 from typer.main import get_command
 
 from alexnet_cli.cli.app import build_app
-from alexnet_cli.cli.variables import VARIABLES, known_variables, warn_of_unknown_variables
+from alexnet_cli.config.sources import VARIABLES, known_variables, warn_of_unknown_variables
 
 
 def _read_by(command):

@@ -8,16 +8,8 @@ import subprocess
 import numpy as np
 import pytest
 
-from alexnet_cli.data.array_cache import (
-    RECORD,
-    SCHEMA,
-    TEST,
-    TRAIN,
-    array_path,
-    load_arrays,
-    record_path,
-)
 from alexnet_cli.data.arrays import colour_sums
+from alexnet_cli.data.cache import RECORD, SCHEMA, TEST, TRAIN, array_path, load_arrays, record_path
 from alexnet_cli.data.cifar import read_archive
 from alexnet_cli.errors import DataError
 from alexnet_cli.files import atomic_write, cache_folder

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from alexnet_cli.data.arrays import ImageArrays
-from alexnet_cli.data.batches import BatchSettings, TrainingBatches, crop_and_flip
+from alexnet_cli.data.augment import BatchSettings, crop_and_flip
+from alexnet_cli.data.loader import TrainingBatches
 from alexnet_cli.image import resize_all, resize_square
 
 CPU = torch.device("cpu")

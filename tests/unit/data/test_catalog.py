@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 from alexnet_cli.data.arrays import ImageArrays
-from alexnet_cli.data.catalog import (
+from alexnet_cli.data.datasets import (
+    CIFAR10_1_IMAGES,
+    CIFAR10_1_LABELS,
+    CIFAR10_ARCHIVE,
     DATASETS,
     Dataset,
     Split,
@@ -15,7 +18,6 @@ from alexnet_cli.data.catalog import (
     load_split,
     load_training,
 )
-from alexnet_cli.data.published import CIFAR10_1_IMAGES, CIFAR10_1_LABELS, CIFAR10_ARCHIVE
 from alexnet_cli.errors import DataError, UsageError
 from alexnet_cli.manifest import NAMED_DATA
 

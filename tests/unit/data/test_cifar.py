@@ -10,8 +10,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from alexnet_cli.data.cifar import read_archive
-from alexnet_cli.data.cifar_layouts import CIFAR10, CIFAR100
+from alexnet_cli.data.cifar import CIFAR10, CIFAR100, read_archive
 from alexnet_cli.errors import DataError
 
 BINARY = [*(f"cifar-10-batches-bin/data_batch_{i}.bin" for i in range(1, 6))]

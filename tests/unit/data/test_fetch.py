@@ -9,10 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from alexnet_cli.data.fetch import FetchOptions, download
-from alexnet_cli.data.published import CIFAR10_ARCHIVE, PublishedFile
-from alexnet_cli.data.store import find_file, is_cached
-from alexnet_cli.data.transfer import Patience
+from alexnet_cli.data.cache import PublishedFile, find_file, is_cached
+from alexnet_cli.data.datasets import CIFAR10_ARCHIVE
+from alexnet_cli.data.download import FetchOptions, Patience, download
 from alexnet_cli.errors import AlexnetError, DataError, DownloadError
 
 CONTENT = bytes(range(256)) * 400
@@ -256,8 +255,8 @@ def test_a_cache_folder_that_is_a_file_is_an_error_in_words(
 
 def downloading_program(archive):
     return (
-        "from alexnet_cli.data.fetch import FetchOptions, download\n"
-        "from alexnet_cli.data.published import PublishedFile\n"
+        "from alexnet_cli.data.download import FetchOptions, download\n"
+        "from alexnet_cli.data.cache import PublishedFile\n"
         "class Bar:\n"
         "    def start_at(self, n): pass\n"
         "    def update(self, n): pass\n"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet_cli.data.catalog import Split, find_dataset, load_split, load_training
+from alexnet_cli.data.datasets import Split, find_dataset, load_split, load_training
 from alexnet_cli.data.folder import list_classes, load_test, load_train
 from alexnet_cli.errors import DataError
 from alexnet_cli.image import prepare_image

@@ -7,8 +7,8 @@ import shutil
 import numpy as np
 import pytest
 
+from alexnet_cli.data.datasets import CIFAR10_ARCHIVE
 from alexnet_cli.data.inventory import Kind, State, list_cache, verify_cache
-from alexnet_cli.data.published import CIFAR10_ARCHIVE
 from alexnet_cli.files import cache_folder
 from alexnet_cli.runs import SAFETENSORS_NAME, pretrained_folder
 

@@ -6,11 +6,7 @@ import pytest
 
 from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.data.folder import load_train
-from alexnet_cli.data.prefetch import (
-    BATCHES_IN_FLIGHT,
-    prefetched,
-    squares_in_order,
-)
+from alexnet_cli.data.prefetch import BATCHES_IN_FLIGHT, prefetched, squares_in_order
 from alexnet_cli.devices import num_cores
 
 

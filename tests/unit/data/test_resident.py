@@ -2,7 +2,7 @@ import numpy as np
 
 from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.data.folder import load_train
-from alexnet_cli.data.resident import (
+from alexnet_cli.data.prefetch import (
     RESIDENT_BYTES,
     fits_in_memory,
     read_if_small,

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alexnet_cli.data.split import stratified_split
+from alexnet_cli.data.arrays import stratified_split
 from alexnet_cli.errors import UsageError
 
 BALANCED = np.arange(500) % 10

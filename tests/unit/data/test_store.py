@@ -2,8 +2,7 @@ import hashlib
 
 import pytest
 
-from alexnet_cli.data.published import PublishedFile
-from alexnet_cli.data.store import find_file, is_cached, take_by_hand, take_file
+from alexnet_cli.data.cache import PublishedFile, find_file, is_cached, take_by_hand, take_file
 from alexnet_cli.errors import AlexnetError, DataError
 
 CONTENT = bytes(range(256)) * 400

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from alexnet_cli.data.arrays import ImageArrays
-from alexnet_cli.data.batches import BatchSettings, TrainingBatches
+from alexnet_cli.data.augment import BatchSettings
 from alexnet_cli.data.folder import load_train
-from alexnet_cli.data.resident import RESIDENT_BYTES
-from alexnet_cli.data.streaming import StreamingBatches, make_batches
+from alexnet_cli.data.loader import StreamingBatches, TrainingBatches, make_batches
+from alexnet_cli.data.prefetch import RESIDENT_BYTES
 from alexnet_cli.errors import DataError
 
 CPU = torch.device("cpu")

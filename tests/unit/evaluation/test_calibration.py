@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alexnet_cli.evaluation.calibration import calibration
+from alexnet_cli.evaluation.metrics import calibration
 from tests.answers import answers
 
 

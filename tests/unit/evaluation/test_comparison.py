@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from alexnet_cli.evaluation.comparison import compare, mcnemar_p_value, paired_interval
+from alexnet_cli.evaluation.metrics import compare, mcnemar_p_value, paired_interval
 
 
 @given(st.integers(0, 400), st.integers(0, 400))

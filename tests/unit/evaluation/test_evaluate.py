@@ -4,11 +4,11 @@ import torch
 from torch import nn
 
 from alexnet_cli.data.arrays import ImageArrays
-from alexnet_cli.evaluation.evaluate import evaluate
+from alexnet_cli.evaluation.measure import evaluate
 from alexnet_cli.evaluation.metrics import softmax
-from alexnet_cli.evaluation.torch_model import torch_logits
 from alexnet_cli.image import crop_centre, resize_square
 from alexnet_cli.manifest import InputSpec
+from alexnet_cli.models.layers import torch_logits
 
 CLASSES = ("a", "b", "c")
 SPEC = InputSpec(12, 8, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.evaluation.views import views_of
+from alexnet_cli.evaluation.measure import views_of
 
 
 @pytest.fixture

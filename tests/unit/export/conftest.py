@@ -6,16 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet_cli.manifest import (
-    InputSpec,
-    Kernels,
-    Manifest,
-    Network,
-    NetworkSpec,
-    Provenance,
-)
+from alexnet_cli.manifest import InputSpec, Manifest, Provenance
 from alexnet_cli.models.build import build_network
-from alexnet_cli.models.normalise import PixelNetwork
+from alexnet_cli.models.layers import PixelNetwork
+from alexnet_cli.networks import Kernels, Network, NetworkSpec
 
 NUM_CLASSES, IMAGE_PX, CROP_PX = 5, 12, 8
 

@@ -7,15 +7,15 @@ import onnx
 import pytest
 import torch
 
-from alexnet_cli.deployment import LrnForm, Parity, Precision
 from alexnet_cli.errors import ExportError, UsageError
+from alexnet_cli.evaluation.measure import views_of
 from alexnet_cli.evaluation.metrics import softmax
-from alexnet_cli.evaluation.views import views_of
-from alexnet_cli.export.lrn_forms import WindowConvolution
+from alexnet_cli.export.graph import WindowConvolution
 from alexnet_cli.export.parity import Compared, require_parity
 from alexnet_cli.export.settings import OPSET_VERSIONS, ExportSettings, Format
 from alexnet_cli.export.write import export_model
 from alexnet_cli.inference.session import load_model
+from alexnet_cli.manifest import LrnForm, Parity, Precision
 from alexnet_cli.models.lrn import LocalResponseNorm
 
 ONNX = "model.onnx"

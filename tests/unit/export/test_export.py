@@ -12,13 +12,12 @@ import torch
 from onnx import numpy_helper
 from safetensors import safe_open
 
-from alexnet_cli.deployment import Parity
 from alexnet_cli.errors import ExportError, ModelFileError
 from alexnet_cli.export.parity import MAX_LOGIT_DIFFERENCE, Compared, compare, require_parity
 from alexnet_cli.export.settings import ExportSettings, Format
 from alexnet_cli.export.write import export_model
 from alexnet_cli.inference.session import GRAPH_KEY, load_model
-from alexnet_cli.manifest import METADATA_KEY, manifest_from_json
+from alexnet_cli.manifest import METADATA_KEY, Parity, manifest_from_json
 from alexnet_cli.models.build import build_network
 
 ONNX, SAFETENSORS = "model.onnx", "model.safetensors"

@@ -10,13 +10,13 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from alexnet_cli.deployment import Precision
 from alexnet_cli.devices import processor_kind
 from alexnet_cli.export.parity import Compared
 from alexnet_cli.export.settings import ExportSettings
 from alexnet_cli.export.write import export_model
 from alexnet_cli.image import crop_centre
 from alexnet_cli.inference.session import load_model
+from alexnet_cli.manifest import Precision
 from benchmarks import avx2
 
 

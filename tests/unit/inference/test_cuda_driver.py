@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from alexnet_cli.inference.cuda_driver import Gpu, read_driver
+from alexnet_cli.inference.gpu_check import Gpu, read_driver
 from tests.planted import plant_driver
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="libcuda.so.1 is Linux's name")

@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from alexnet_cli.inference.obstacles import (
+from alexnet_cli.inference.gpu_check import (
     CPU,
     CUDA,
     TENSORRT,
     Surroundings,
     clash,
     cuda_obstacles,
+    has_gpu_wheel,
     tensorrt_obstacles,
 )
-from alexnet_cli.inference.wheels import has_gpu_wheel
 from tests.planted import plant_driver, plant_library, plant_onnxruntime, plant_wheel
 
 pytestmark = pytest.mark.skipif(

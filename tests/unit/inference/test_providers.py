@@ -7,7 +7,7 @@ import pytest
 
 from alexnet_cli.errors import DeviceError
 from alexnet_cli.inference import providers
-from alexnet_cli.inference.obstacles import CPU, CUDA, TENSORRT, Obstacle, Surroundings
+from alexnet_cli.inference.gpu_check import CPU, CUDA, TENSORRT, Obstacle, Surroundings
 from tests.planted import plant_driver
 
 needs_cuda_build = pytest.mark.skipif(

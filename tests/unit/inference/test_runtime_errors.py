@@ -1,6 +1,6 @@
 import pytest
 
-from alexnet_cli.inference.runtime_errors import first_line
+from alexnet_cli.inference.providers import first_line
 
 CODE = "[ONNXRuntimeError] : 1 : FAIL : "
 

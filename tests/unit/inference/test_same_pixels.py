@@ -5,11 +5,11 @@ import pytest
 import torch
 from PIL import Image
 
-from alexnet_cli.data import catalog
-from alexnet_cli.data.batches import BatchSettings
-from alexnet_cli.data.resident import read_if_small
-from alexnet_cli.data.streaming import StreamingBatches, make_batches
-from alexnet_cli.evaluation.evaluate import evaluate
+from alexnet_cli.data import datasets as catalog
+from alexnet_cli.data.augment import BatchSettings
+from alexnet_cli.data.loader import StreamingBatches, make_batches
+from alexnet_cli.data.prefetch import read_if_small
+from alexnet_cli.evaluation.measure import evaluate
 from alexnet_cli.inference import Classifier
 from alexnet_cli.inference.classify import read_crop
 from alexnet_cli.inference.inputs import Source

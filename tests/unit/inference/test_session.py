@@ -9,11 +9,7 @@ import pytest
 
 from alexnet_cli.errors import DeviceError, ModelFileError, UsageError
 from alexnet_cli.inference.providers import CUDA
-from alexnet_cli.inference.session import (
-    WEIGHTS_FILE_KEY,
-    load_model,
-    read_safetensors,
-)
+from alexnet_cli.inference.session import WEIGHTS_FILE_KEY, load_model, read_safetensors
 from alexnet_cli.manifest import METADATA_KEY
 
 ONNX, SAFETENSORS = "model.onnx", "model.safetensors"

@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from alexnet_cli.inference.shared_libraries import load_libraries, needed_libraries, wheel_folders
+from alexnet_cli.inference.gpu_check import load_libraries, needed_libraries, wheel_folders
 from tests.planted import plant_library
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="ELF is Linux's format")

@@ -4,7 +4,7 @@ import onnxruntime
 import pytest
 import torch
 
-from alexnet_cli.inference import wheels
+from alexnet_cli.inference import gpu_check as wheels
 from tests.planted import plant_onnxruntime, plant_wheel
 
 

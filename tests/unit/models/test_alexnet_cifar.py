@@ -3,9 +3,9 @@ import torch
 import torch.nn.functional as F
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.manifest import Network, NetworkSpec
 from alexnet_cli.models.alexnet_cifar import MAX_CROP_PX, MIN_CROP_PX, AlexNetCifar
 from alexnet_cli.models.build import num_parameters
+from alexnet_cli.networks import Network, NetworkSpec
 
 
 def alexnet_cifar(num_classes, crop_size_px, **switches):

@@ -3,10 +3,9 @@ import torch
 import torch.nn.functional as F
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.manifest import Network, NetworkSpec
-from alexnet_cli.models.alexnet_cifar import AlexNetCifar
-from alexnet_cli.models.alexnet_cifar_bn import AlexNetCifarBN
+from alexnet_cli.models.alexnet_cifar import AlexNetCifar, AlexNetCifarBN
 from alexnet_cli.models.build import num_parameters
+from alexnet_cli.networks import Network, NetworkSpec
 
 # Two numbers for each channel or unit instead of one bias: 96 + 256 + 384 + 384 + 256 + 2·1024.
 MORE_PARAMETERS = 96 + 256 + 384 + 384 + 256 + 1024 + 1024

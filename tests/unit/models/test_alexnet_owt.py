@@ -3,10 +3,9 @@ import torch
 from torchvision.models import alexnet
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.manifest import Network
 from alexnet_cli.models.alexnet_owt import MIN_CROP_PX
 from alexnet_cli.models.build import build_network, num_parameters, outline_network
-from alexnet_cli.networks import network_spec
+from alexnet_cli.networks import Network, network_spec
 
 
 def spec(num_classes=1000, crop_size_px=224, **switches):

@@ -3,10 +3,9 @@ import torch
 import torch.nn.functional as F
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.manifest import Network
 from alexnet_cli.models.build import build_network
-from alexnet_cli.models.same_map_norm import SameMapNorm
-from alexnet_cli.networks import FACTS, network_spec
+from alexnet_cli.models.layers import SameMapNorm
+from alexnet_cli.networks import FACTS, Network, network_spec
 
 NAMES = [name for name in Network if name.startswith("cuda-convnet")]
 

@@ -1,10 +1,9 @@
 import pytest
 
-from alexnet_cli.manifest import Activation, Kernels, Network, Pool
 from alexnet_cli.models.alexnet import AlexNet
 from alexnet_cli.models.build import num_parameters, outline_network
-from alexnet_cli.models.explain import layer_table, paper_notes, switch_notes
-from alexnet_cli.networks import FACTS, network_spec
+from alexnet_cli.models.describe import layer_table, paper_notes, switch_notes
+from alexnet_cli.networks import FACTS, Activation, Kernels, Network, Pool, network_spec
 
 
 def table(name, num_classes=10, crop_size_px=0, **switches):

@@ -1,6 +1,6 @@
 import numpy as np
 
-from alexnet_cli.models.filters import normalised
+from alexnet_cli.models.layers import normalised
 
 
 def test_each_filter_uses_the_whole_range():

@@ -2,11 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from alexnet_cli.config import Init
+from alexnet_cli.config.schema import Init
 from alexnet_cli.errors import UsageError
-from alexnet_cli.manifest import Network, NetworkSpec
 from alexnet_cli.models.build import build_network
-from alexnet_cli.networks import network_spec
+from alexnet_cli.networks import Network, NetworkSpec, network_spec
 
 SPEC = NetworkSpec(Network.ALEXNET_CIFAR, num_classes=10, crop_size_px=28)
 

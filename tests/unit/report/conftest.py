@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from alexnet_cli.report.record import read_run
-from alexnet_cli.report.write import examine_run
+from alexnet_cli.report.examine import read_run
+from alexnet_cli.report.page import examine_run
 from tests import made_runs
 
 

@@ -1,11 +1,9 @@
 import numpy as np
 import pytest
 
-from alexnet_cli.evaluation.calibration import calibration
-from alexnet_cli.evaluation.metrics import class_metrics
-from alexnet_cli.report.class_plots import calibration_figure, class_figure, confusion_figure
-from alexnet_cli.report.confusions import Confusion
+from alexnet_cli.evaluation.metrics import calibration, class_metrics
 from alexnet_cli.report.drawing import save_png, style
+from alexnet_cli.report.plots import Confusion, calibration_figure, class_figure, confusion_figure
 
 
 @pytest.mark.parametrize("num_classes", [2, 30, 150])

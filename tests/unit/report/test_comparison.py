@@ -1,6 +1,6 @@
 import dataclasses
 
-from alexnet_cli.report.comparison import Setting, compare
+from alexnet_cli.report.views import Setting, compare
 
 
 def other(examined, **settings):

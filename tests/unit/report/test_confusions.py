@@ -1,6 +1,6 @@
 import numpy as np
 
-from alexnet_cli.report.confusions import Confusion, Pair, confused_pairs, shades
+from alexnet_cli.report.plots import Confusion, Pair, confused_pairs, shades
 
 COUNTS = np.array([[8, 2, 0], [0, 5, 0], [1, 3, 0]])
 

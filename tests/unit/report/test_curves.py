@@ -1,10 +1,5 @@
-from alexnet_cli.report.curves import (
-    best_of,
-    compared_panels,
-    curve_panels,
-    metrics_figure,
-)
 from alexnet_cli.report.drawing import draw, save_png, style
+from alexnet_cli.report.plots import best_of, compared_panels, curve_panels, metrics_figure
 from alexnet_cli.training.checkpoint import EpochRow
 
 

@@ -4,15 +4,7 @@ import xml.etree.ElementTree as ET
 import matplotlib as mpl
 import pytest
 
-from alexnet_cli.report.drawing import (
-    SERIES,
-    draw,
-    labelled,
-    save_png,
-    shortened,
-    style,
-    to_svg,
-)
+from alexnet_cli.report.drawing import SERIES, draw, labelled, save_png, shortened, style, to_svg
 
 
 def panel(axes):

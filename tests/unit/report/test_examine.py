@@ -5,12 +5,11 @@ import torch
 from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.errors import TrainingError
 from alexnet_cli.evaluation.metrics import softmax
-from alexnet_cli.manifest import InputSpec, Manifest, Network, NetworkSpec, Provenance
+from alexnet_cli.manifest import InputSpec, Manifest, Provenance
 from alexnet_cli.models.build import build_network
-from alexnet_cli.models.normalise import PixelNetwork
-from alexnet_cli.networks import FACTS
-from alexnet_cli.report.examine import drawn, examine, find_neighbours, rebuild
-from alexnet_cli.report.record import read_run
+from alexnet_cli.models.layers import PixelNetwork
+from alexnet_cli.networks import FACTS, Network, NetworkSpec
+from alexnet_cli.report.examine import drawn, examine, find_neighbours, read_run, rebuild
 
 CPU = torch.device("cpu")
 LARGE = (Network.ALEXNET, Network.ALEXNET_OWT)

@@ -1,8 +1,8 @@
 import pytest
 
+from alexnet_cli.paper.experiments import EXPERIMENTS, find_experiment
 from alexnet_cli.report.experiment import view_experiment
 from alexnet_cli.report.page import render
-from alexnet_cli.reproduce.catalog import EXPERIMENTS, find_experiment
 from tests.made_results import finished, result_of
 from tests.unit.report.test_page import Page
 

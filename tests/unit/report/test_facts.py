@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from alexnet_cli.report.facts import commands, duration, headline
+from alexnet_cli.report.views import commands, duration, headline
 
 
 @pytest.mark.parametrize(

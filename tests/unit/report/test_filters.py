@@ -1,10 +1,10 @@
 import numpy as np
 
-from alexnet_cli.manifest import Network, NetworkSpec
 from alexnet_cli.models.build import build_network
-from alexnet_cli.models.filters import first_filters, normalised
+from alexnet_cli.models.layers import first_filters, normalised
+from alexnet_cli.networks import Network, NetworkSpec
 from alexnet_cli.report.drawing import style
-from alexnet_cli.report.filters import filters_figure
+from alexnet_cli.report.plots import filters_figure
 
 
 def test_pixels_stand_where_they_belong():

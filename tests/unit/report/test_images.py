@@ -9,8 +9,8 @@ from PIL import Image
 from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.data.folder import ImageFolder
 from alexnet_cli.errors import DataError
+from alexnet_cli.report.examine import read_run
 from alexnet_cli.report.images import behind_cells, load_parts, most_confident, show
-from alexnet_cli.report.record import read_run
 
 
 @pytest.fixture

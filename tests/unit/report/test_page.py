@@ -10,9 +10,8 @@ import torch
 
 from alexnet_cli.errors import AlexnetError
 from alexnet_cli.report import page
-from alexnet_cli.report.page import MOST_BYTES, MOST_RUNS, render
-from alexnet_cli.report.record import read_run
-from alexnet_cli.report.write import examine_run
+from alexnet_cli.report.examine import read_run
+from alexnet_cli.report.page import MOST_BYTES, MOST_RUNS, examine_run, render
 
 CPU = torch.device("cpu")
 _VOID = {"meta", "img", "link", "br", "input"}

@@ -4,7 +4,7 @@ import shutil
 import pytest
 
 from alexnet_cli.errors import CheckpointError, UsageError
-from alexnet_cli.report.record import read_run
+from alexnet_cli.report.examine import read_run
 
 
 @pytest.fixture

@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet_cli.config import TrainConfig
+from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.data.arrays import ImageArrays
-from alexnet_cli.manifest import InputSpec, Manifest, Network, NetworkSpec, Provenance
+from alexnet_cli.manifest import InputSpec, Manifest, Provenance
 from alexnet_cli.models.build import build_network
-from alexnet_cli.models.normalise import PixelNetwork
+from alexnet_cli.models.layers import PixelNetwork
+from alexnet_cli.networks import Network, NetworkSpec
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.tracking.reporting import TrackingReporter
 from alexnet_cli.training.checkpoint import EpochRow
-from alexnet_cli.training.job import Job
+from alexnet_cli.training.setup import Job
 
 ROWS = tuple(
     EpochRow(number, 0.1 / number, 2.0 - number, number / 4, 1.5, number / 5, 1.0, 0.1, 40.0)

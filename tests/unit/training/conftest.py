@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from alexnet_cli.config import TrainConfig
-from alexnet_cli.manifest import InputSpec, Manifest, Network, NetworkSpec, Provenance
+from alexnet_cli.config.schema import TrainConfig
+from alexnet_cli.manifest import InputSpec, Manifest, Provenance
+from alexnet_cli.networks import Network, NetworkSpec
 from alexnet_cli.training.checkpoint import (
     EpochRow,
     Snapshot,

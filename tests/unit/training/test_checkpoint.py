@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from alexnet_cli.config import TrainConfig
+from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.errors import CheckpointError, ModelFileError
 from alexnet_cli.training.checkpoint import (
     MODEL_FILE,

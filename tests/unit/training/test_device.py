@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from alexnet_cli.config import Precision
+from alexnet_cli.config.schema import Precision
 from alexnet_cli.errors import DeviceError, UsageError
 from alexnet_cli.training.device import describe_device, resolve_device, resolve_precision
 

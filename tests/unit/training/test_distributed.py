@@ -8,18 +8,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alexnet_cli.config import Precision, TrainConfig
+from alexnet_cli.config.schema import Precision, TrainConfig
 from alexnet_cli.data.arrays import ImageArrays
-from alexnet_cli.data.batches import BatchSettings, TrainingBatches, share_of
+from alexnet_cli.data.augment import BatchSettings
+from alexnet_cli.data.loader import TrainingBatches, share_of
 from alexnet_cli.errors import UsageError
-from alexnet_cli.manifest import Network, NetworkSpec
+from alexnet_cli.networks import Network, NetworkSpec
 from alexnet_cli.runs import RunFolder
-from alexnet_cli.training.distributed import Ranks, named_ranks
-from alexnet_cli.training.job import Job
 from alexnet_cli.training.loop import Trainer
-from alexnet_cli.training.prepare import require_whole_batches
-from alexnet_cli.training.reporter import Reporter
-from alexnet_cli.training.signals import StopRequest
+from alexnet_cli.training.ranks import Ranks, StopRequest, named_ranks
+from alexnet_cli.training.reporting import Reporter
+from alexnet_cli.training.setup import Job, require_whole_batches
 
 
 def draw(num_images, *, seed=0):

@@ -1,8 +1,8 @@
 import pytest
 
-from alexnet_cli.config import Schedule, TrainConfig
+from alexnet_cli.config.schema import Schedule, TrainConfig
 from alexnet_cli.errors import UsageError
-from alexnet_cli.training.drift import require_same_environment, settings_to_go_on
+from alexnet_cli.training.resume import require_same_environment, settings_to_go_on
 
 OWN = TrainConfig(data="shapes", epochs=5)
 

@@ -6,17 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet_cli.config import MomentumKind, Precision, Schedule, TrainConfig
+from alexnet_cli.config.schema import MomentumKind, Precision, Schedule, TrainConfig
 from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.errors import Interrupted, TrainingError
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.checkpoint import MODEL_FILE, OPTIMIZER_FILE
-from alexnet_cli.training.job import Job
 from alexnet_cli.training.loop import LOOK_EVERY, Trainer
-from alexnet_cli.training.reporter import Reporter
-from alexnet_cli.training.retention import best_checkpoint, newest_checkpoint
-from alexnet_cli.training.saving import SaveInterval
-from alexnet_cli.training.signals import StopRequest
+from alexnet_cli.training.ranks import StopRequest
+from alexnet_cli.training.reporting import Reporter
+from alexnet_cli.training.saving import SaveInterval, best_checkpoint, newest_checkpoint
+from alexnet_cli.training.setup import Job
 
 STEPS_PER_EPOCH = 3  # 44 images in batches of 16, 16 and 12
 CONFIG = TrainConfig(

@@ -4,7 +4,7 @@ import sys
 
 SCRIPT = """
 import json, resource, torch
-from alexnet_cli.training.memory import keep_freed_memory
+from alexnet_cli.training.device import keep_freed_memory
 
 def num_faults():
     def step():

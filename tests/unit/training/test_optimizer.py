@@ -2,10 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from alexnet_cli.config import Recipe, TrainConfig
-from alexnet_cli.manifest import Network, NetworkSpec
+from alexnet_cli.config.recipes import recipe_settings
+from alexnet_cli.config.schema import Recipe, TrainConfig
 from alexnet_cli.models.build import build_network
-from alexnet_cli.recipes import recipe_settings
+from alexnet_cli.networks import Network, NetworkSpec
 from alexnet_cli.training.optimizer import (
     MOMENTUM_BUFFER,
     build_optimizer,

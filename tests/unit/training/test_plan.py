@@ -1,8 +1,8 @@
 import pytest
 
-from alexnet_cli.config import TrainConfig
+from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.errors import UsageError
-from alexnet_cli.training.plan import plan_run
+from alexnet_cli.training.setup import plan_run
 
 
 def test_a_plan_needs_no_images():

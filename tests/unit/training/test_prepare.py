@@ -1,9 +1,9 @@
 import pytest
 
-from alexnet_cli.config import TrainConfig
+from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.errors import UsageError
-from alexnet_cli.manifest import Network, NetworkSpec
-from alexnet_cli.training.prepare import require_fit, resolve_sizes
+from alexnet_cli.networks import Network, NetworkSpec
+from alexnet_cli.training.setup import require_fit, resolve_sizes
 
 
 def spec(model, crop_size_px=28):

@@ -3,13 +3,13 @@ import dataclasses
 import pytest
 import torch
 
-from alexnet_cli.config import TrainConfig
+from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.errors import AlexnetError, CheckpointError, ModelFileError, UsageError
-from alexnet_cli.manifest import Network
 from alexnet_cli.models.build import build_network
-from alexnet_cli.training.job import Conditions
-from alexnet_cli.training.pretrained import open_pretrained, settings_of
-from alexnet_cli.training.start import new_job
+from alexnet_cli.networks import Network
+from alexnet_cli.training.finetune import open_pretrained, settings_of
+from alexnet_cli.training.run import new_job
+from alexnet_cli.training.setup import Conditions
 
 CLASSES = ("ant", "bee", "cat", "dog", "élan")
 

@@ -5,13 +5,13 @@ import pytest
 import torch
 from PIL import Image
 
-from alexnet_cli.config import TrainConfig
-from alexnet_cli.data.catalog import find_dataset
-from alexnet_cli.training.job import Conditions
+from alexnet_cli.config.schema import TrainConfig
+from alexnet_cli.data.datasets import find_dataset
 from alexnet_cli.training.loop import Trainer
 from alexnet_cli.training.preview import deal_images
-from alexnet_cli.training.reporter import Reporter
-from alexnet_cli.training.start import new_job
+from alexnet_cli.training.reporting import Reporter
+from alexnet_cli.training.run import new_job
+from alexnet_cli.training.setup import Conditions
 
 
 @pytest.fixture

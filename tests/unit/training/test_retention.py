@@ -6,7 +6,7 @@ import pytest
 
 from alexnet_cli.errors import CheckpointError
 from alexnet_cli.training.checkpoint import MODEL_FILE, OPTIMIZER_FILE, STATE_FILE
-from alexnet_cli.training.retention import best_checkpoint, newest_checkpoint, prune_checkpoints
+from alexnet_cli.training.saving import best_checkpoint, newest_checkpoint, prune_checkpoints
 
 
 def steps(folder):

@@ -6,8 +6,13 @@ import torch
 
 from alexnet_cli.errors import AlexnetError
 from alexnet_cli.training.checkpoint import Snapshot, TrainState, serialised
-from alexnet_cli.training.retention import newest_checkpoint, saved_steps
-from alexnet_cli.training.saving import SaveClock, SaveInterval, Saver
+from alexnet_cli.training.saving import (
+    SaveClock,
+    SaveInterval,
+    Saver,
+    newest_checkpoint,
+    saved_steps,
+)
 from tests.unit.training.conftest import AXES, CONFIG
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from alexnet_cli.config import Schedule, TrainConfig
+from alexnet_cli.config.schema import Schedule, TrainConfig
 from alexnet_cli.training.schedule import count_drops, crop_size_px, learning_rate
 
 STEPS = 1_000  # updates of an epoch

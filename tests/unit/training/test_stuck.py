@@ -3,13 +3,13 @@ import math
 import pytest
 import torch
 
-from alexnet_cli.config import TrainConfig
-from alexnet_cli.data.batches import Batch
-from alexnet_cli.manifest import InputSpec, Network
+from alexnet_cli.config.schema import TrainConfig
+from alexnet_cli.data.loader import Batch
+from alexnet_cli.manifest import InputSpec
 from alexnet_cli.models.build import build_network
-from alexnet_cli.models.normalise import PixelNetwork
-from alexnet_cli.networks import network_spec
-from alexnet_cli.training.stuck import FIRST_LOOK, LAST_LOOK, StartWatch, diagnose
+from alexnet_cli.models.layers import PixelNetwork
+from alexnet_cli.networks import Network, network_spec
+from alexnet_cli.training.dead_start import FIRST_LOOK, LAST_LOOK, StartWatch, diagnose
 
 CHANCE = math.log(10)
 

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from alexnet_cli.training.waiting import Clocked
+from alexnet_cli.training.loop import Clocked
 
 
 def test_only_the_time_between_the_items_is_counted():

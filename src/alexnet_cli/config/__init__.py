@@ -1,0 +1,1 @@
+"""The settings of a training run: their schema, their recipes, and where each value came from."""

@@ -1,0 +1,215 @@
+"""The files that are published elsewhere: where, how large, and their hash.
+
+Nothing in them is opened before the hash was checked. Sizes and hashes: the datasets' own pages
+and several independent public projects.
+
+The datasets that can be named with --data.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from alexnet_cli.data import cifar as cifar10_1
+from alexnet_cli.data import folder, shapes
+from alexnet_cli.data.arrays import ImageArrays, ImageSource, stratified_split
+from alexnet_cli.data.cache import TEST, TRAIN, PublishedFile, find_file, load_arrays
+from alexnet_cli.data.cifar import CIFAR10, CIFAR100, IMAGE_SIZE, CifarLayout, read_archive
+from alexnet_cli.errors import UsageError
+from alexnet_cli.manifest import data_name
+
+_TORONTO = "https://www.cs.toronto.edu/~kriz"
+_CIFAR10_1 = "https://raw.githubusercontent.com/modestyachts/CIFAR-10.1/master/datasets"
+
+
+CIFAR10_ARCHIVE = PublishedFile(
+    "cifar10",
+    "cifar-10-binary.tar.gz",
+    f"{_TORONTO}/cifar-10-binary.tar.gz",
+    170_052_171,
+    "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+    equivalents=(
+        PublishedFile(
+            "cifar10",
+            "cifar-10-python.tar.gz",
+            f"{_TORONTO}/cifar-10-python.tar.gz",
+            170_498_071,
+            "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+        ),
+    ),
+)
+CIFAR100_ARCHIVE = PublishedFile(
+    "cifar100",
+    "cifar-100-binary.tar.gz",
+    f"{_TORONTO}/cifar-100-binary.tar.gz",
+    168_513_733,
+    "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
+    equivalents=(
+        PublishedFile(
+            "cifar100",
+            "cifar-100-python.tar.gz",
+            f"{_TORONTO}/cifar-100-python.tar.gz",
+            169_001_437,
+            "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
+        ),
+    ),
+)
+CIFAR10_1_IMAGES = PublishedFile(
+    "cifar10.1",
+    "cifar10.1_v6_data.npy",
+    f"{_CIFAR10_1}/cifar10.1_v6_data.npy",
+    6_144_128,
+    "2997188e5816f5bd545dc77771b6227828c28146049fcecf3fa10775474cacc6",
+)
+CIFAR10_1_LABELS = PublishedFile(
+    "cifar10.1",
+    "cifar10.1_v6_labels.npy",
+    f"{_CIFAR10_1}/cifar10.1_v6_labels.npy",
+    8_128,
+    "ae40beda001693674edc94d925ee8268cfe68905f8f9aff800c8dcdfcd6c9448",
+)
+
+
+class Split(StrEnum):
+    """Which part of a dataset."""
+
+    TEST = "test"
+    VAL = "val"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset by name.
+
+    Attributes:
+        name: What --data calls it.
+        classes: Class names in label order.
+        image_size_px: Side of the stored square images; none where they are of many sizes.
+        load_train: Returns the official training set.
+        load_test: Returns the test set.
+        load_val: Returns the validation set, where it has one apart from the training set.
+        files: What `download` fetches; nothing for shapes and folders.
+        check: Raises DataError where a path does not hold the content of one of `files`.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    image_size_px: int | None
+    load_train: Callable[[], ImageSource]
+    load_test: Callable[[], ImageSource]
+    load_val: Callable[[], ImageSource | None] = lambda: None
+    files: tuple[PublishedFile, ...] = ()
+    check: Callable[[PublishedFile, Path], object] = lambda _file, _path: None
+
+
+def _cifar(layout: CifarLayout, archive: PublishedFile) -> Dataset:
+    return Dataset(
+        layout.name,
+        layout.classes,
+        IMAGE_SIZE,
+        load_train=lambda: load_arrays(archive, layout, TRAIN),
+        load_test=lambda: load_arrays(archive, layout, TEST),
+        files=(archive,),
+        check=lambda _file, path: read_archive(path, layout),
+    )
+
+
+def _refuse_training() -> ImageSource:
+    raise UsageError(
+        "cifar10.1 has test images only: it measures models trained on cifar10",
+        hint="train on the other images, alexnet train --data cifar10, and then measure on these: "
+        "alexnet evaluate --data cifar10.1",
+        code="no_training_images",
+    )
+
+
+def _check_cifar10_1(file: PublishedFile, path: Path) -> None:
+    read = cifar10_1.read_images if file == CIFAR10_1_IMAGES else cifar10_1.read_labels
+    read(path)
+
+
+def _draw_shapes(count: int, *, seed: int) -> ImageArrays:
+    return ImageArrays(*shapes.draw_shapes(count, seed=seed))
+
+
+SHAPES_TRAIN_SIZE, SHAPES_TEST_SIZE = 10_000, 2_000
+
+DATASETS = {
+    dataset.name: dataset
+    for dataset in (
+        _cifar(CIFAR10, CIFAR10_ARCHIVE),
+        _cifar(CIFAR100, CIFAR100_ARCHIVE),
+        Dataset(
+            "cifar10.1",
+            CIFAR10.classes,
+            IMAGE_SIZE,
+            load_train=_refuse_training,
+            load_test=lambda: cifar10_1.read_test(
+                find_file(CIFAR10_1_IMAGES), find_file(CIFAR10_1_LABELS)
+            ),
+            files=(CIFAR10_1_IMAGES, CIFAR10_1_LABELS),
+            check=_check_cifar10_1,
+        ),
+        Dataset(
+            "shapes",
+            shapes.CLASSES,
+            shapes.IMAGE_SIZE,
+            load_train=lambda: _draw_shapes(SHAPES_TRAIN_SIZE, seed=1),
+            load_test=lambda: _draw_shapes(SHAPES_TEST_SIZE, seed=2),
+        ),
+    )
+}
+
+
+def find_dataset(name: str) -> Dataset:
+    """Return the dataset of that name, or that a folder holds.
+
+    Raises:
+        UsageError: There is none.
+        DataError: The folder does not hold classes of images.
+    """
+    if name in DATASETS:
+        return DATASETS[name]
+    path = Path(data_name(name))
+    if not name or not path.is_dir():
+        raise UsageError(
+            f"no dataset or folder is called {name!r}",
+            hint=f"choose --data from: {', '.join(DATASETS)}, or name a folder of images",
+            code="unknown_dataset",
+        )
+    classes = folder.list_classes(path)
+    return Dataset(
+        str(path),
+        classes,
+        image_size_px=None,
+        load_train=lambda: folder.load_train(path, classes),
+        load_test=lambda: folder.load_test(path, classes),
+        load_val=lambda: folder.load_val(path, classes),
+    )
+
+
+def load_training(dataset: Dataset, *, val_size: int, seed: int) -> tuple[ImageSource, ImageSource]:
+    """Return the images to train on and the validation images: its own, or some held out.
+
+    The test set is not part of the answer: training cannot touch it.
+    """
+    official_train, official_val = dataset.load_train(), dataset.load_val()
+    if official_val is not None:
+        return official_train, official_val
+    train, val = stratified_split(official_train.labels_N, val_size=val_size, seed=seed)
+    return official_train.take(train), official_train.take(val)
+
+
+def load_split(dataset: Dataset, split: Split, *, val_size: int, seed: int) -> ImageSource:
+    """Return the images to evaluate on.
+
+    Args:
+        dataset: The dataset.
+        split: Test, or the validation images that a run with this `val_size` and `seed` held out.
+        val_size: As in the run's configuration; ignored for the test set.
+        seed: As in the run's configuration; ignored for the test set.
+    """
+    if split is Split.TEST:
+        return dataset.load_test()
+    return load_training(dataset, val_size=val_size, seed=seed)[1]

@@ -1,0 +1,1 @@
+"""Problems of this machine and installation, and their fixes."""

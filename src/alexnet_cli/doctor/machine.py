@@ -1,0 +1,218 @@
+"""What a diagnosis finds.
+
+The processor, the compiler, the cache folder: what is asked of the machine itself.
+"""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from alexnet_cli.devices import BF16_CAPABILITY, BF16_CPU_FLAGS, cpu_facts, cpu_flags
+from alexnet_cli.inference.gpu_check import Gpu, Obstacle
+
+
+class Level(StrEnum):
+    """How much a finding matters."""
+
+    BROKEN = "broken"
+    NOTE = "note"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something to know or to repair.
+
+    Attributes:
+        level: Whether something that should work does not.
+        subject: What it is about, in a word or two.
+        cause: What was found.
+        repair: A command, or else a deed; None where nothing has to be done.
+    """
+
+    level: Level
+    subject: str
+    cause: str
+    repair: str | None = None
+
+
+def broken(subject: str, obstacle: Obstacle) -> Finding:
+    """Return a finding that fails the diagnosis."""
+    return Finding(Level.BROKEN, subject, obstacle.cause, obstacle.repair)
+
+
+TELLING_FLAGS = (
+    "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16", "amx_int8",
+    "asimd", "i8mm", "bf16", "sve",
+)  # fmt: skip
+_PCI_DEVICES = Path("/sys/bus/pci/devices")
+_NVIDIA, _DISPLAY = "0x10de", "0x03"
+_LITTLE_SPACE_BYTES = 1 << 30
+_WITHOUT_KERNEL = 1.3
+"""A bfloat16 training step of alexnet-cifar, batch 128, without the compiled LRN against with it:
+1.45 and 1.22 times as long in two pairs of runs, one thread of an AMD EPYC."""
+_BF16_SPEEDUP = 2.1
+"""A training step of alexnet-cifar in bfloat16 against float32: 389 and 184 images/s, two threads
+of an AMD EPYC Zen 4, as it is and limited to AVX2 (`benchmarks/results/train_step-…`)."""
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """The processor.
+
+    Attributes:
+        model: Its name.
+        num_processors: Logical processors this process may use.
+        num_threads: What OMP_NUM_THREADS allows, None if it is not set.
+        instructions: Those of `TELLING_FLAGS` that it has.
+    """
+
+    model: str
+    num_processors: int
+    num_threads: int | None
+    instructions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a command takes when nothing is asked for, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Cache:
+    """The cache folder; `folder` is None where ALEXNET_HOME names no usable one."""
+
+    folder: Path | None
+    is_writable: bool
+    free_bytes: int
+    num_kernels: int
+
+
+def read_cpu(environment: Mapping[str, str]) -> Cpu:
+    """Describe the processor."""
+    facts = cpu_facts()
+    flags = cpu_flags(facts)
+    model = facts.get("model name") or platform.processor() or platform.machine()
+    asked = environment.get("OMP_NUM_THREADS", "").partition(",")[0]
+    may_use = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    return Cpu(
+        model,
+        len(may_use) if may_use else os.cpu_count() or 1,
+        int(asked) if asked.isdecimal() else None,
+        tuple(flag for flag in TELLING_FLAGS if flag in flags),
+    )
+
+
+def choose_precision(cpu: Cpu, gpu: Gpu | None) -> Choice:
+    """Return what `--precision auto` takes in training.
+
+    Args:
+        cpu: The processor.
+        gpu: The GPU that training takes, if any.
+    """
+    if gpu is not None:
+        major, minor = gpu.capability
+        is_fast = gpu.capability >= BF16_CAPABILITY
+        name = f"{gpu.name}, compute capability {major}.{minor}"
+        bound = "{}.{}".format(*BF16_CAPABILITY)
+        return (
+            Choice("bf16", f"{name}, multiplies it faster than float32")
+            if is_fast
+            else Choice("fp32", f"{name}, is below {bound}, where fast bfloat16 begins")
+        )
+    fast = [flag for flag in BF16_CPU_FLAGS if flag in cpu.instructions]
+    if fast:
+        return Choice("bf16", f"{fast[-1]} multiplies it faster than float32")
+    missing = " nor ".join(BF16_CPU_FLAGS)
+    faster = f"one with either trains about {_BF16_SPEEDUP:g} times as fast"
+    return Choice("fp32", f"the processor has neither {missing}; {faster}")
+
+
+def find_compiler() -> str | None:
+    """Return the first line of the C compiler's version, None where there is no compiler."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        return None
+    try:
+        answer = subprocess.run(  # noqa: S603 - the user's own compiler
+            [compiler, "--version"], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    lines = answer.stdout.splitlines()
+    return lines[0].strip() if lines else compiler
+
+
+def compiler_findings(
+    compiler: str | None, environment: Mapping[str, str], *, trains_on_gpu: bool
+) -> list[Finding]:
+    """Say what the lack of a compiler costs on the CPU, and that CUDA's LRN does not run without.
+
+    Args:
+        compiler: The one that the CPU's kernel takes, None where there is none.
+        environment: Of the process.
+        trains_on_gpu: Whether training takes a GPU.
+    """
+    repair = "xcode-select --install" if sys.platform == "darwin" else "sudo apt-get install gcc"
+    if trains_on_gpu:
+        # Triton takes these, and has no other way; the LRN does not fall back when it fails.
+        if environment.get("CC") or shutil.which("gcc") or shutil.which("clang"):
+            return []
+        cause = "Triton, the LRN on CUDA, needs a C compiler: neither CC, gcc nor clang was found"
+        return [Finding(Level.BROKEN, "compiler", cause, repair)]
+    if compiler is not None:
+        return []
+    cause = (
+        "no C compiler: cc was not found or does not run; the LRN is a convolution, and a training "
+        f"step of alexnet-cifar takes about {_WITHOUT_KERNEL} times as long"
+    )
+    return [Finding(Level.NOTE, "compiler", cause, repair)]
+
+
+def thread_findings(cpu: Cpu) -> list[Finding]:
+    """Say when a variable keeps PyTorch from using all processors."""
+    if cpu.num_threads is None or cpu.num_threads >= cpu.num_processors:
+        return []
+    cause = f"OMP_NUM_THREADS={cpu.num_threads} is fewer than the {cpu.num_processors} processors"
+    return [Finding(Level.NOTE, "threads", cause, "unset OMP_NUM_THREADS")]
+
+
+def has_nvidia_hardware(devices: Path = _PCI_DEVICES) -> bool:
+    """Return whether Linux sees an NVIDIA GPU, with or without a driver for it."""
+    for device in devices.glob("*"):
+        try:
+            vendor, kind = ((device / name).read_text().strip() for name in ("vendor", "class"))
+        except OSError:
+            continue
+        if vendor == _NVIDIA and kind.startswith(_DISPLAY):
+            return True
+    return False
+
+
+def read_cache(folder: Path) -> Cache:
+    """Look at the cache folder, or at where it would be created."""
+    existing = folder
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    num_kernels = len(list((folder / "kernels").glob("lrn-*.so")))
+    is_writable = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+    return Cache(folder, is_writable, shutil.disk_usage(existing).free, num_kernels)
+
+
+def cache_findings(cache: Cache) -> list[Finding]:
+    """Say what is wrong with the cache folder."""
+    if not cache.is_writable:
+        cause = f"the cache folder {cache.folder} cannot be written to"
+        return [Finding(Level.BROKEN, "cache", cause, "export ALEXNET_HOME=$HOME/alexnet-cache")]
+    if cache.free_bytes < _LITTLE_SPACE_BYTES:
+        cause = f"only {cache.free_bytes / 1e6:,.0f} MB are free at {cache.folder}"
+        return [Finding(Level.NOTE, "cache", cause, "alexnet data  # lists what could be deleted")]
+    return []

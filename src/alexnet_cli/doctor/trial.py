@@ -1,0 +1,173 @@
+"""A network that really runs: on each device, through PyTorch and through ONNX Runtime.
+
+Shape letters: B batch, K classes, S side of a crop, C channels.
+"""
+
+import copy
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from alexnet_cli.doctor.machine import Finding, Level
+from alexnet_cli.errors import AlexnetError
+from alexnet_cli.export.graph import deploy, plan_deployment
+from alexnet_cli.export.settings import ExportSettings
+from alexnet_cli.files import atomic_write, temporary_folder
+from alexnet_cli.inference.gpu_check import GPU_REQUIREMENT, has_gpu_wheel
+from alexnet_cli.inference.providers import first_line
+from alexnet_cli.inference.session import load_model
+from alexnet_cli.manifest import InputSpec, Manifest, Provenance
+from alexnet_cli.models.build import build_network
+from alexnet_cli.models.layers import PixelNetwork
+from alexnet_cli.models.lrn import LocalResponseNorm, kernel_name
+from alexnet_cli.networks import Network, NetworkSpec
+from alexnet_cli.training.device import resolve_device
+
+_CROP_PX, _NUM_CLASSES, _NUM_IMAGES = 16, 10, 32
+_MAX_DIFFERENCE = 1e-3
+"""Of logits of about 1, in float32 against float64. Measured on a CPU: 1e-6. GPUs add in another
+order, and a wrong kernel is off by far more."""
+
+_ONNXRUNTIME = GPU_REQUIREMENT if has_gpu_wheel() else "onnxruntime"
+_REPAIRS = {
+    "PyTorch": "pip install --force-reinstall torch torchvision",
+    "ONNX Runtime": f"pip install --force-reinstall {_ONNXRUNTIME}",
+}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One runtime on one device.
+
+    Attributes:
+        runtime: PyTorch or ONNX Runtime.
+        device: As on the command line.
+        seconds: Until the first answer, the start of the device included.
+        batch_seconds: A second batch of 32 small images.
+        max_difference: Largest difference of a logit from float64 on the CPU.
+        detail: Which LRN kernel, or which provider.
+        error: Why it failed, None when it ran.
+    """
+
+    runtime: str
+    device: str
+    seconds: float
+    batch_seconds: float | None = None
+    max_difference: float | None = None
+    detail: str = ""
+    error: str | None = None
+
+
+def run_trials(torch_devices: list[str], onnxruntime_devices: list[str]) -> Iterator[Trial]:
+    """Run a small AlexNet forward and backward, export it, and run the export.
+
+    Args:
+        torch_devices: For PyTorch.
+        onnxruntime_devices: For ONNX Runtime.
+    """
+    spec = NetworkSpec(Network.ALEXNET_CIFAR, _NUM_CLASSES, _CROP_PX)
+    scaling = InputSpec(_CROP_PX, _CROP_PX, scale=(0.02,) * 3, shift=(-2.0,) * 3)
+    provenance = Provenance("shapes", 0, 1, 1, 0.0, "0" * 64, {})
+    manifest = Manifest(spec, scaling, tuple("0123456789"), provenance)
+    network = PixelNetwork(build_network(spec, seed=0), scaling).eval()
+    draw = np.random.default_rng(0)
+    images = draw.integers(0, 256, (_NUM_IMAGES, _CROP_PX, _CROP_PX, 3), np.uint8)
+    with torch.no_grad():
+        expected = _in_float64(network, images)
+    for device in torch_devices:
+        yield _trial("PyTorch", device, expected, partial(_in_pytorch, network, device, images))
+    deployment = plan_deployment(network.network, ExportSettings(), 0)
+    manifest = replace(manifest, deployment=deployment)
+    graph = deploy(network.network, manifest, deployment, images[:0]).SerializeToString()
+    with temporary_folder() as folder:
+        path = folder / "model.onnx"
+        atomic_write(path, graph)
+        for device in onnxruntime_devices:
+            run = partial(_in_onnxruntime, path, device, images)
+            yield _trial("ONNX Runtime", device, expected, run)
+
+
+def trial_findings(trials: list[Trial]) -> list[Finding]:
+    """Say which trials failed or gave other answers, and what a slow LRN kernel lacks."""
+    findings = []
+    for trial in trials:
+        subject = f"{trial.runtime} on {trial.device}"
+        if trial.error is not None:
+            findings.append(Finding(Level.BROKEN, subject, trial.error, _REPAIRS[trial.runtime]))
+        # Written so that a NaN fails.
+        elif not (trial.max_difference or 0.0) <= _MAX_DIFFERENCE:
+            cause = f"its logits differ from float64 by up to {trial.max_difference:.1e}"
+            findings.append(Finding(Level.BROKEN, subject, cause, _REPAIRS[trial.runtime]))
+        elif "convolution" in trial.detail:
+            findings.append(Finding(Level.NOTE, subject, f"slow {trial.detail}"))
+    return findings
+
+
+def _trial(
+    runtime: str,
+    device: str,
+    expected_BK: NDArray[np.float64],
+    run: Callable[[], tuple[Callable[[], NDArray[np.float32]], str]],
+) -> Trial:
+    """Time a runtime's first answer and its second, and compare them."""
+    begin = time.perf_counter()
+    try:
+        answer, detail = run()
+        answer()
+        seconds = time.perf_counter() - begin
+        begin = time.perf_counter()
+        found_BK = answer()
+    except (AlexnetError, RuntimeError, OSError) as error:  # CUDA's errors are RuntimeErrors
+        message = error.message if isinstance(error, AlexnetError) else first_line(error)
+        return Trial(runtime, device, time.perf_counter() - begin, error=message)
+    batch_seconds = time.perf_counter() - begin
+    difference = float(np.abs(found_BK - expected_BK).max())
+    return Trial(runtime, device, seconds, batch_seconds, difference, detail)
+
+
+def _in_float64(network: PixelNetwork, images_BSSC: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return what to compare with: double precision, and PyTorch's own LRN in place of ours."""
+    exact = copy.deepcopy(network).double()
+    for parent in exact.modules():
+        for name, layer in parent.named_children():
+            if isinstance(layer, LocalResponseNorm):
+                reference = nn.LocalResponseNorm(layer.size, layer.alpha, layer.beta, layer.k)
+                setattr(parent, name, reference)
+    logits_BK: NDArray[np.float64] = exact(torch.from_numpy(images_BSSC)).numpy()
+    return logits_BK
+
+
+def _in_pytorch(
+    network: PixelNetwork, device: str, images_BSSC: NDArray[np.uint8]
+) -> tuple[Callable[[], NDArray[np.float32]], str]:
+    """Prepare a forward and a backward pass."""
+    chosen = resolve_device(device)
+    torch.backends.cudnn.allow_tf32 = False  # float32 is compared with float64
+    own = copy.deepcopy(network).to(chosen)
+    images = torch.from_numpy(images_BSSC).to(chosen)
+
+    def answer() -> NDArray[np.float32]:
+        own.zero_grad()
+        logits = own(images)
+        logits.square().mean().backward()
+        if not all(p.grad is not None and p.grad.isfinite().all() for p in own.parameters()):
+            raise RuntimeError("its gradients are not finite numbers")
+        result: NDArray[np.float32] = logits.detach().cpu().numpy()
+        return result
+
+    return answer, f"LRN: {kernel_name(chosen)}"
+
+
+def _in_onnxruntime(
+    path: Path, device: str, images_BSSC: NDArray[np.uint8]
+) -> tuple[Callable[[], NDArray[np.float32]], str]:
+    """Prepare a prediction."""
+    model = load_model(path, device=device)
+    return lambda: model.logits(images_BSSC), model.provider

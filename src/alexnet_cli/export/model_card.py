@@ -1,0 +1,156 @@
+"""The model card: one `README.md` for a run and for the files exported from it.
+
+Its head is YAML as Hugging Face's cards have it (scalars as JSON, which is YAML too). `train`
+writes what it trained, `export` the table of files; each keeps what the other wrote.
+
+Source: https://huggingface.co/docs/hub/model-cards
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from alexnet_cli import __version__
+from alexnet_cli.files import atomic_write
+from alexnet_cli.manifest import NAMED_DATA, Manifest, Precision
+
+CARD_NAME, OTHER_NAME = "README.md", "MODEL_CARD.md"
+_FILES = "## Files"
+_MADE_BY = "| made by | alexnet-cli"
+_COLUMNS = (
+    "| file | epoch, val top-1 | precision | views | opset | LRN | against PyTorch, float32 |",
+    "| --- | --- | --- | --- | --- | --- | --- |",
+)
+
+
+def write_card(
+    folder: Path,
+    manifest: Manifest,
+    files: Mapping[str, Manifest],
+    *,
+    trained: tuple[str, str] | None = None,
+) -> Path:
+    """Write or complete the model card of a folder.
+
+    A `README.md` that somebody else wrote is left alone; the card is then `MODEL_CARD.md`.
+
+    Args:
+        folder: A run's, or one that files were exported to.
+        manifest: Description of the model.
+        files: Descriptions of the files that were just exported, by name.
+        trained: From training: rows for the table, and paragraphs for its end.
+
+    Returns:
+        Where the card is.
+    """
+    path = folder / CARD_NAME
+    before = path.read_text(errors="replace") if path.is_file() else ""
+    if before and _MADE_BY not in before:
+        path = folder / OTHER_NAME
+        before = path.read_text(errors="replace") if path.is_file() else ""
+    body, _, old_files = _body(before).partition(f"\n{_FILES}\n")
+    is_run = (folder / "checkpoints").is_dir()
+    if trained is not None or not is_run or not body:
+        body = _describe(manifest, *(trained or ("", _how_to_measure(files))))
+    table = _files_table(folder, files, old_files)
+    text = f"{_head(manifest)}\n{body.strip()}\n{table}"
+    atomic_write(path, text.encode())
+    return path
+
+
+def _body(card: str) -> str:
+    """Return a card from its title on."""
+    return card[card.index("\n# ") :] if "\n# " in card else card
+
+
+def _head(manifest: Manifest) -> str:
+    origin, name = manifest.provenance, manifest.network.name.value
+    is_named = origin.data in (*NAMED_DATA, "imagenet")
+    data = origin.data if is_named else Path(origin.data).name
+    lines = ["---", "library_name: alexnet-cli", "pipeline_tag: image-classification"]
+    lines += ["tags:", *(f"- {json.dumps(tag)}" for tag in ("image-classification", name, "onnx"))]
+    lines += ["datasets:", f"- {json.dumps(data)}"] if is_named else []
+    lines += [
+        "metrics:",
+        "- accuracy",
+        "model-index:",
+        f"- name: {json.dumps(name)}",
+        "  results:",
+        "  - task:",
+        "      type: image-classification",
+        "    dataset:",
+        f"      name: {json.dumps(data)}",
+        f"      type: {json.dumps(data)}",
+        "      split: validation",
+        "    metrics:",
+        "    - type: accuracy",
+        f"      value: {origin.val_top1:.4f}",
+        "---",
+    ]
+    return "\n".join(lines)
+
+
+def _describe(manifest: Manifest, rows: str, end: str) -> str:
+    origin, image = manifest.provenance, manifest.input
+    epoch = f" (epoch {origin.epoch})" if origin.epoch else ""
+    settings = (
+        f"\n| hash of the settings | {origin.config_sha256} |" if origin.config_sha256 else ""
+    )
+    return f"""# {manifest.network.name} on {origin.data}
+
+{len(manifest.classes)} classes: {", ".join(manifest.classes)}.
+
+| | |
+| --- | --- |
+| validation top-1 | {origin.val_top1:.2%}{epoch} |
+{rows or f"| validation images | {origin.val_size:,} |"}
+| input | {image.crop_size_px}-px centre crop of {image.image_size_px} px |{settings}
+{_MADE_BY} {__version__} |
+
+{end}"""
+
+
+def _how_to_measure(files: Mapping[str, Manifest]) -> str:
+    name = next(reversed(list(files)), "")
+    return f"The test set was not used. Measure on it with `alexnet evaluate {name}`."
+
+
+def _files_table(folder: Path, files: Mapping[str, Manifest], old: str) -> str:
+    """Return the table of the files that are there: the new rows, and the old of other files."""
+    rows = {}
+    for line in old.splitlines():
+        name = line[3:].partition("`")[0] if line.startswith("| `") else ""
+        if name and (folder / name).is_file():
+            rows[name] = line
+    rows |= {name: _row(name, manifest) for name, manifest in files.items()}
+    if not rows:
+        return ""
+    table = "\n".join([*_COLUMNS, *(rows[name] for name in sorted(rows))])
+    note = (
+        "Images go in as uint8 RGB, as the manifest inside each file says (`alexnet.manifest` in "
+        "its metadata); scaling is inside. A file of 10 views takes the whole resized square, "
+        "averages the probabilities of the paper's ten crops, and gives their logarithms as logits."
+    )
+    return f"\n{_FILES}\n\n{table}\n\n{note}\n"
+
+
+def _row(name: str, manifest: Manifest) -> str:
+    deployment, origin = manifest.deployment, manifest.provenance
+    if deployment is None or deployment.parity is None:
+        raise ValueError("the file was not compared")
+    parity = deployment.parity
+    compared = (
+        f"top class the same on {parity.agreement:.2%} of {parity.num_images:,} {parity.images}, "
+        f"logits within {parity.max_logit_difference:.1e}"
+    )
+    if parity.top1_change is not None:
+        compared += f", top-1 {100 * parity.top1_change:+.2f} points"
+    if parity.processor:
+        compared += f"; on {parity.processor}"
+    precision = deployment.precision.value
+    if deployment.precision is Precision.INT8:
+        precision += f", ranges from {deployment.num_calibration_images:,} training images"
+    return (
+        f"| `{name}` | {origin.epoch}, {origin.val_top1:.2%} | {precision} | "
+        f"{deployment.num_views} | {deployment.opset} | {deployment.lrn_form.value} | {compared} |"
+    )

@@ -1,1 +1,0 @@
-"""The paper's own experiments, declared as data, carried out, and judged."""

@@ -1,0 +1,178 @@
+"""Trained weights to start from."""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from torch import Tensor, nn
+
+from alexnet_cli.config.recipes import switches_of
+from alexnet_cli.config.schema import Init, InputScaling, TrainConfig
+from alexnet_cli.errors import ModelFileError, UsageError
+from alexnet_cli.inference.session import export_hint, read_manifest
+from alexnet_cli.manifest import Manifest
+from alexnet_cli.models.build import build_network, weight_layers
+from alexnet_cli.networks import PRETRAINED, SWITCHES, network_spec, switch_flag
+from alexnet_cli.runs import pretrained_model
+from alexnet_cli.training.checkpoint import MODEL_FILE
+from alexnet_cli.training.saving import chosen_checkpoint
+
+_COUNT = "num_batches_tracked"  # of batch normalisation; inference does not use it
+FINE_TUNING_RATE = 0.001  # a tenth of the paper's: what was learned should move, not go
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A trained network's weights and description.
+
+    Attributes:
+        name: What the user called it.
+        manifest: Its description.
+        tensors: Its weights by name.
+    """
+
+    name: str
+    manifest: Manifest
+    tensors: dict[str, Tensor]
+
+    def require_switches(self, config: TrainConfig) -> None:
+        """Refuse a configuration whose network would compute something else with these weights.
+
+        Raises:
+            UsageError: A switch is not as it was in their training.
+        """
+        own = self.manifest.network
+        asked = network_spec(own.name, num_classes=1, crop_size_px=1, switches=switches_of(config))
+        for key in SWITCHES:
+            if getattr(asked, key) != getattr(own, key):
+                was, wanted = (switch_flag(key, getattr(spec, key)) for spec in (own, asked))
+                raise UsageError(
+                    f"the weights {self.name} were trained with {was}, not with {wanted}",
+                    hint=f"leave --{key} out, or give it as {was}",
+                )
+
+    def copy_into(self, network: nn.Module, *, classes: tuple[str, ...]) -> None:
+        """Copy all weights, but those of the last layer where the classes are others.
+
+        Raises:
+            UsageError: The network is another one.
+        """
+        left_out = self.left_out(network, classes=classes)
+        kept = {name: value for name, value in self.tensors.items() if name not in left_out}
+        network.load_state_dict(kept, strict=False)
+
+    def rebuild(self) -> nn.Module:
+        """Return the network they were trained as.
+
+        Raises:
+            ModelFileError: Weights are missing, or of another shape.
+        """
+        network = build_network(self.manifest.network)
+        missing = [
+            name
+            for name in self.left_out(network, classes=self.manifest.classes)
+            if not name.endswith(_COUNT)
+        ]
+        if missing:
+            raise ModelFileError(
+                f"the weights {self.name} are not those of its network ({min(missing)} differs)",
+                hint="take the file as alexnet export wrote it",
+            )
+        self.copy_into(network, classes=self.manifest.classes)
+        return network
+
+    def left_out(self, network: nn.Module, *, classes: tuple[str, ...]) -> set[str]:
+        """Return which weights are not copied into a network, which may be an outline.
+
+        Raises:
+            UsageError: More than a last layer for other classes.
+        """
+        wanted = network.state_dict()
+        names = {id(module): name for name, module in network.named_modules()}
+        head = names[id(weight_layers(network)[-1])]
+        differing = {
+            name
+            for name in wanted.keys() | self.tensors.keys()
+            if name not in wanted
+            or name not in self.tensors
+            or wanted[name].shape != self.tensors[name].shape
+        }
+        counts = {name for name in differing if name.endswith(_COUNT)}
+        heads = {f"{head}.weight", f"{head}.bias"}
+        if others := differing - counts - heads:
+            raise UsageError(
+                f"the weights of {self.name} do not fit this network ({min(others)} differs)",
+                hint="leave the network's switches and the crop size as they were",
+            )
+        return differing if classes == self.manifest.classes else differing | heads
+
+
+def open_pretrained(name: str) -> Pretrained:
+    """Read trained weights.
+
+    Args:
+        name: One of `PRETRAINED`, a run or checkpoint folder, or an exported `.safetensors` file.
+
+    Raises:
+        AlexnetError: There are none, or they are damaged.
+    """
+    path = _find(name)
+    if path.is_dir():
+        checkpoint = chosen_checkpoint(path)
+        return Pretrained(name, checkpoint.manifest, checkpoint.read_tensors(MODEL_FILE))
+    manifest = read_manifest(path)
+    try:
+        return Pretrained(name, manifest, safetensors.torch.load(path.read_bytes()))
+    except safetensors.SafetensorError as error:
+        hint = export_hint(path)
+        raise ModelFileError(f"cannot read the weights {path} ({error})", hint=hint) from error
+
+
+def settings_of(name: str) -> dict[str, Any]:
+    """Return the defaults of a run that starts from trained weights, from their description.
+
+    Their network, switches and sizes, and a smaller rate. The input scaling comes with the weights.
+
+    Args:
+        name: As in `open_pretrained`.
+
+    Raises:
+        AlexnetError: There are none, or they are damaged.
+    """
+    path = _find(name)
+    manifest = chosen_checkpoint(path).manifest if path.is_dir() else read_manifest(path)
+    network, image = manifest.network, manifest.input
+    return {
+        "model": network.name,
+        "activation": network.activation,
+        "lrn": network.lrn,
+        "pool": network.pool,
+        "groups": network.groups,
+        "kernels": network.kernels,
+        "image_size": image.image_size_px,
+        "crop_size": image.crop_size_px,
+        "learning_rate": FINE_TUNING_RATE,
+        "init": Init.HE,
+        "input_scaling": InputScaling.STANDARD,
+    }
+
+
+def _find(name: str) -> Path:
+    path = pretrained_model(name) if name in PRETRAINED else Path(name)
+    if path.is_dir() or (path.is_file() and path.suffix == ".safetensors"):
+        return path
+    hint = (
+        f"name one of: {', '.join(PRETRAINED)}; or a run folder, or a .safetensors file of "
+        "alexnet export"
+    )
+    if path.is_file():
+        sibling = path.with_suffix(".safetensors")
+        if sibling.is_file():
+            hint = f"name the file beside it: {shlex.quote(str(sibling))}"
+        raise UsageError(
+            f"{path} cannot be trained further, only .safetensors can", hint=hint,
+            code="weights_missing",
+        )  # fmt: skip
+    raise UsageError(f"no trained weights are called {name!r}", hint=hint, code="weights_missing")

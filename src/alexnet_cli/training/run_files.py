@@ -1,0 +1,127 @@
+"""The readable files of a run folder: configuration, environment, metrics, model card."""
+
+import csv
+import dataclasses
+import io
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+
+from alexnet_cli import __version__
+from alexnet_cli.config.schema import TrainConfig
+from alexnet_cli.config.sources import config_text
+from alexnet_cli.data.folder import VAL, has_val
+from alexnet_cli.devices import cpu_facts
+from alexnet_cli.export import model_card as card
+from alexnet_cli.files import atomic_write, remove_parts
+from alexnet_cli.manifest import Manifest
+from alexnet_cli.runs import RunFolder
+from alexnet_cli.training.checkpoint import EpochRow
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions that can change a result."""
+    packages = ("torch", "torchvision", "numpy", "pillow")
+    return {
+        "alexnet-cli": __version__,
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in packages},
+    }
+
+
+def write_config(run: RunFolder, config: TrainConfig) -> None:
+    """Write `config.toml`, which `--config` takes back."""
+    header = "# Repeat this run with: alexnet train --config config.toml\n"
+    atomic_write(run.config, (header + config_text(config)).encode())
+
+
+def write_environment(run: RunFolder, hardware: dict[str, str]) -> None:
+    """Write `environment.json`: versions and hardware."""
+    environment = {
+        "command": ["alexnet", *sys.argv[1:]],
+        "commit": commit(),
+        "cpu": cpu_facts().get("model name", platform.machine()),
+        "versions": library_versions(),
+        "platform": platform.platform(),
+        **hardware,
+    }
+    atomic_write(run.environment, json.dumps(environment, indent=1).encode())
+
+
+def commit() -> str:
+    """Return the commit of the checkout that this program runs from, "" outside of one.
+
+    One whose source has changed since is marked.
+    """
+    if not _git("ls-files", "--", __file__):  # installed, in whatever repository
+        return ""
+    head, package = _git("rev-parse", "HEAD"), str(Path(__file__).resolve().parents[1])
+    changes = _git("status", "--porcelain", "--untracked-files=no", "--", package)
+    return f"{head}-changed" if changes else head
+
+
+def _git(*arguments: str) -> str:
+    try:
+        result = subprocess.run(  # noqa: S603 - fixed words
+            ["git", *arguments],  # noqa: S607 - the one on the PATH
+            cwd=Path(__file__).resolve().parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return result.stdout.strip()
+
+
+def write_metrics(run: RunFolder, history: Sequence[EpochRow]) -> None:
+    """Write `metrics.csv`, one row an epoch, and `metrics.json`, the result."""
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, [f.name for f in dataclasses.fields(EpochRow)])
+    writer.writeheader()
+    writer.writerows(dataclasses.asdict(row) for row in history)
+    atomic_write(run.metrics_csv, table.getvalue().encode())
+    atomic_write(run.metrics_json, json.dumps(result_of(run, history), indent=1).encode())
+
+
+def result_of(run: RunFolder, history: Sequence[EpochRow]) -> dict[str, object]:
+    """Return what a run came to, as plain data."""
+    best = max(history, key=lambda row: row.val_top1)
+    return {
+        "run": str(run.path),
+        "epochs": len(history),
+        "best_epoch": best.epoch,
+        "best_val_top1": best.val_top1,
+        "best_val_loss": best.val_loss,
+        "images_per_second": history[-1].images_per_second,
+        "seconds": sum(row.train_seconds + row.val_seconds for row in history),
+    }
+
+
+def write_card(run: RunFolder, config: TrainConfig, manifest: Manifest, best: EpochRow) -> None:
+    """Write the model card, `README.md`."""
+    validation = f"{config.val_size:,}, held out of the training set, seed {config.seed}"
+    if has_val(Path(config.data)):
+        validation = f"those of {Path(config.data) / VAL}"
+    origin = replace(manifest.provenance, epoch=best.epoch, val_top1=best.val_top1)
+    rows = f"| epochs | {config.epochs} |\n| validation images | {validation} |"
+    end = f"""The test set was not used. Measure on it with `alexnet evaluate {run.path}`.
+Repeat the run with `alexnet train --config {run.config}`."""
+    card.write_card(run.path, replace(manifest, provenance=origin), {}, trained=(rows, end))
+
+
+def read_result(run: RunFolder) -> dict[str, object]:
+    """Return what `write_metrics` wrote to `metrics.json`."""
+    result: dict[str, object] = json.loads(run.metrics_json.read_text())
+    return result
+
+
+def remove_parts_of(run: RunFolder) -> None:
+    """Delete what a killed training left half written, in a run that nobody else trains."""
+    for path in (run.config, run.environment, run.metrics_csv, run.metrics_json, run.card):
+        remove_parts(path)

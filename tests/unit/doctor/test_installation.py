@@ -1,0 +1,113 @@
+import pytest
+
+from alexnet_cli.doctor.installation import (
+    gpu_findings,
+    list_versions,
+    requirement_findings,
+    torch_findings,
+)
+from alexnet_cli.doctor.machine import Level
+from alexnet_cli.inference.gpu_check import (
+    CPU,
+    CUDA,
+    GPU_REQUIREMENT,
+    TENSORRT,
+    Driver,
+    Gpu,
+    Surroundings,
+    has_gpu_wheel,
+)
+from tests.planted import plant_onnxruntime, plant_wheel
+
+_NONE = Driver(is_installed=False)
+_ONE = Driver(True, None, "580.95.05", (13, 0), (Gpu(0, "Planted GPU", 1 << 33, (9, 0)),))
+_OLD = Driver(True, None, "550.1", (12, 4), _ONE.gpus)
+
+
+def _no_library(name):
+    raise OSError(f"{name}: cannot open shared object file")
+
+
+def _around(site, *providers):
+    return Surroundings([*providers, CPU], [str(site)], _no_library)
+
+
+def test_versions_are_told_absent_ones_too(tmp_path):
+    plant_wheel(tmp_path, "torch", "2.14.1")
+    found = list_versions([str(tmp_path)])
+    assert (found["torch"], found["torchvision"], found["onnxruntime"]) == ("2.14.1", None, None)
+    plant_wheel(tmp_path, "onnxruntime-gpu", "1.31.1")
+    assert "onnxruntime" not in list_versions([str(tmp_path)])
+
+
+def test_missing_and_old_packages_are_told_with_what_installs_them():
+    requirements = [
+        "torch>=2.11", "onnx>=1.19", "Safe_Tensors>=0.6", "numpy>=2; sys_platform == 'nowhere'",
+        "pytest>=8; extra == 'dev'", "not a requirement !", "pillow>=11",
+    ]  # fmt: skip
+    found = requirement_findings(requirements, {"torch": "2.5", "onnx": "1.23rc1", "pillow": "11"})
+    assert [(f.level, f.repair) for f in found] == [
+        (Level.BROKEN, "pip install 'torch>=2.11'"),
+        (Level.BROKEN, "pip install 'Safe_Tensors>=0.6'"),
+    ]
+    assert found[0].cause == "torch 2.5 is not what is needed (>=2.11)"
+    assert found[1].cause == "Safe_Tensors is not installed (>=0.6)"
+    assert requirement_findings(None, {}) == []
+
+
+def test_a_machine_without_a_gpu_is_no_more_than_a_note(tmp_path):
+    (found,) = gpu_findings(_around(tmp_path, CUDA), _NONE, has_hardware=False)
+    assert (found.level, found.repair) == (Level.NOTE, None)
+    assert torch_findings("13.0", "13.0", _NONE) == torch_findings(None, None, _NONE) == []
+
+
+def test_a_gpu_without_a_driver_is_broken(tmp_path):
+    (found,) = gpu_findings(_around(tmp_path, CUDA), _NONE, has_hardware=True)
+    assert found.level is Level.BROKEN
+    assert found.cause.startswith("no NVIDIA driver")
+
+
+def test_wheels_that_clash_are_broken_even_without_a_gpu_and_told_once(tmp_path):
+    plant_wheel(tmp_path, "onnxruntime")
+    plant_wheel(tmp_path, "onnxruntime-gpu")
+    for driver in (_NONE, _ONE):
+        found = gpu_findings(_around(tmp_path), driver, has_hardware=False)
+        clashes = [f for f in found if f.level is Level.BROKEN]
+        assert len(clashes) == 1
+        assert clashes[0].repair.startswith("pip uninstall -y onnxruntime onnxruntime-gpu && ")
+
+
+@pytest.mark.skipif(not has_gpu_wheel(), reason="no GPU wheel for this machine")
+def test_a_cpu_build_beside_a_gpu_is_broken(tmp_path):
+    (found,) = gpu_findings(_around(tmp_path), _ONE, has_hardware=True)
+    assert found.repair == f"pip install {GPU_REQUIREMENT}"
+    (found,) = torch_findings(None, None, _ONE)
+    assert (found.level, found.subject) == (Level.BROKEN, "PyTorch")
+    assert found.repair == "pip install --force-reinstall torch torchvision"
+    assert torch_findings(None, None, _ONE, has_torch=False) == []
+
+
+def test_tensorrt_that_is_missing_is_a_note(tmp_path):
+    (found,) = gpu_findings(_around(tmp_path, CUDA), _ONE, has_hardware=True)
+    assert (found.level, found.subject) == (Level.NOTE, "TensorRT")
+    assert gpu_findings(_around(tmp_path, TENSORRT, CUDA), _ONE, has_hardware=True) == []
+
+
+def test_cuda_majors_that_differ_matter_where_there_is_a_gpu():
+    for driver, level in ((_ONE, Level.BROKEN), (_NONE, Level.NOTE)):
+        (found,) = torch_findings("12.8", "13.0", driver)
+        assert found.level is level
+        assert "PyTorch is built with CUDA 12.8, ONNX Runtime with 13.0" in found.cause
+        assert found.repair.endswith(f"torch torchvision {GPU_REQUIREMENT}")
+    assert torch_findings("13.1", "13.0", _ONE) == []
+
+
+def test_a_driver_too_old_for_both_is_told_for_each(tmp_path):
+    plant_onnxruntime(tmp_path)
+    (of_torch,) = torch_findings("13.0", "13.0", _OLD)
+    (of_onnxruntime,) = gpu_findings(_around(tmp_path, CUDA), _OLD, has_hardware=True)
+    for name, found in (("PyTorch", of_torch), ("ONNX Runtime", of_onnxruntime)):
+        assert found.level is Level.BROKEN
+        assert found.cause == (
+            f"{name} is built with CUDA 13, and the NVIDIA driver 550.1 runs CUDA up to 12.4"
+        )

@@ -1,0 +1,29 @@
+import math
+
+from alexnet_cli.doctor.machine import Level
+from alexnet_cli.doctor.trial import Trial, run_trials, trial_findings
+
+
+def test_a_network_runs_on_the_cpu_through_both_runtimes():
+    trials = list(run_trials(["cpu"], ["cpu"]))
+    assert [(t.runtime, t.device, t.error) for t in trials] == [
+        ("PyTorch", "cpu", None), ("ONNX Runtime", "cpu", None),
+    ]  # fmt: skip
+    assert all(0 < t.max_difference < 1e-5 for t in trials)  # float32 against float64
+    assert [f for f in trial_findings(trials) if f.level is Level.BROKEN] == []
+
+
+def test_a_device_that_is_not_there_is_a_failed_trial_not_a_crash():
+    trials = list(run_trials(["cuda:99"], ["cuda:99"]))
+    assert all(t.error is not None and "cuda:99" in t.error for t in trials)
+    found = trial_findings(trials)
+    assert [f.subject for f in found] == ["PyTorch on cuda:99", "ONNX Runtime on cuda:99"]
+    assert all(f.level is Level.BROKEN and "pip install" in f.repair for f in found)
+
+
+def test_other_answers_are_broken_and_a_slow_kernel_is_a_note():
+    good = Trial("PyTorch", "cpu", 1, 1, 1e-6, "LRN: convolution (no C compiler)")
+    wrong, not_a_number = (Trial("PyTorch", "cpu", 1, 1, d) for d in (0.1, math.nan))
+    assert [f.level for f in trial_findings([good, wrong, not_a_number])] == [
+        Level.NOTE, Level.BROKEN, Level.BROKEN,
+    ]  # fmt: skip

@@ -1,0 +1,40 @@
+import pytest
+
+from alexnet_cli.paper.runner import epochs_to_train_error, told_history
+from alexnet_cli.runs import RunFolder
+from alexnet_cli.training import run_files as records
+from alexnet_cli.training.checkpoint import EpochRow
+
+
+def history(*errors):
+    return tuple(
+        EpochRow(number, 0.01, 1.0, 1 - error, 1.5, 0.5, 10.0, 1.0, 100.0)
+        for number, error in enumerate(errors, start=1)
+    )
+
+
+@pytest.mark.parametrize(
+    ("errors", "epochs"),
+    [
+        ((0.5, 0.3, 0.2), 2.0),  # half way between the middles of epochs 2 and 3
+        ((0.5, 0.25), 1.5),
+        ((0.25,), 0.5),
+        ((0.1,), 0.5 * 65 / 80),  # from chance, 90 %, at the start
+        ((0.3, 0.2, 0.3, 0.1), 1.0),  # the first time counts
+    ],
+)
+def test_the_epoch_is_interpolated(errors, epochs):
+    assert epochs_to_train_error(history(*errors)) == pytest.approx(epochs)
+
+
+def test_an_error_that_was_never_reached():
+    assert epochs_to_train_error(history(0.5, 0.26)) is None
+    assert epochs_to_train_error(()) is None
+
+
+def test_the_history_is_what_training_wrote(tmp_path):
+    run = RunFolder(tmp_path)
+    assert told_history(run.metrics_csv) == ()
+    rows = history(0.5, 0.4)
+    records.write_metrics(run, rows)
+    assert told_history(run.metrics_csv) == rows
