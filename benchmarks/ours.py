@@ -16,7 +16,7 @@ from alexnet_cli.training.checkpoint import TrainState
 from alexnet_cli.training.device import resolve_precision
 from alexnet_cli.training.loop import Trainer
 from alexnet_cli.training.reporting import Reporter
-from alexnet_cli.training.setup import Job, describe_model
+from alexnet_cli.training.setup import TrainingRun, describe_model
 
 
 def describe(config: TrainConfig, train: ImageArrays) -> Manifest:
@@ -45,7 +45,7 @@ def make_trainer(
     val = train.take(np.zeros(1, np.int64)) if val is None else val
     run = RunFolder(Path(tempfile.gettempdir()) / "never-written") if run is None else run
     axes = train.colour_statistics().noise_axes(config.colour_noise)
-    job = Job(config, describe(config, train), train, val, run, device, dtype, axes)
+    job = TrainingRun(config, describe(config, train), train, val, run, device, dtype, axes)
     trainer = Trainer(job, Reporter())
     trainer.learner.train_mode()
     return trainer

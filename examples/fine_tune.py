@@ -12,8 +12,8 @@ from alexnet_cli.config.schema import Freeze, TrainConfig
 from alexnet_cli.data.folder import list_classes, load_train
 from alexnet_cli.training.finetune import open_pretrained, settings_of
 from alexnet_cli.training.reporting import Reporter
-from alexnet_cli.training.run import new_job, train
-from alexnet_cli.training.setup import Conditions
+from alexnet_cli.training.run import prepare_run, train
+from alexnet_cli.training.setup import RuntimeOptions
 
 if len(sys.argv) < 2:
     print(__doc__, file=sys.stderr)
@@ -33,7 +33,7 @@ config = TrainConfig(
     val_size=max(1, num_images // 10),
     **settings,
 )
-job = new_job(config, Conditions(), name="fine-tuned", parent=Path("runs"))
+job = prepare_run(config, RuntimeOptions(), name="fine-tuned", parent=Path("runs"))
 best = train(job, None, Reporter())
 num_before = len(open_pretrained(weights).manifest.classes)
 print(f"{num_before} classes before, {len(job.manifest.classes)} now")

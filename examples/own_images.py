@@ -10,8 +10,8 @@ from pathlib import Path
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.data.folder import list_classes, load_train
 from alexnet_cli.training.reporting import Reporter
-from alexnet_cli.training.run import new_job, train
-from alexnet_cli.training.setup import Conditions, describe_job
+from alexnet_cli.training.run import prepare_run, train
+from alexnet_cli.training.setup import RuntimeOptions, describe_run
 
 if len(sys.argv) < 2:
     print(__doc__, file=sys.stderr)
@@ -27,7 +27,7 @@ config = TrainConfig(
     image_size=32,  # alexnet-cifar's; for larger images: model="alexnet", image_size=256
     val_size=max(1, num_images // 10),
 )
-job = new_job(config, Conditions(), name="own-images", parent=Path("runs"))
-print(describe_job(job))
+job = prepare_run(config, RuntimeOptions(), name="own-images", parent=Path("runs"))
+print(describe_run(job))
 best = train(job, None, Reporter())
 print(f"best validation top-1 {best.val_top1:.1%} in epoch {best.epoch}: {job.run.path}")

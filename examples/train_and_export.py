@@ -17,9 +17,9 @@ from alexnet_cli.inference.session import load_model
 from alexnet_cli.models.build import build_network
 from alexnet_cli.training.checkpoint import EpochRow
 from alexnet_cli.training.reporting import Reporter
-from alexnet_cli.training.run import new_job, train
+from alexnet_cli.training.run import prepare_run, train
 from alexnet_cli.training.saving import best_checkpoint
-from alexnet_cli.training.setup import Conditions
+from alexnet_cli.training.setup import RuntimeOptions
 
 
 class PrintEpochs(Reporter):
@@ -34,7 +34,7 @@ epochs = int(sys.argv[1]) if len(sys.argv) > 1 else 3
 config = TrainConfig(
     data="shapes", epochs=epochs, image_size=16, crop_size=16, learning_rate=0.02, val_size=8_500
 )
-job = new_job(config, Conditions(), name="example", parent=Path("runs"))
+job = prepare_run(config, RuntimeOptions(), name="example", parent=Path("runs"))
 train(job, None, PrintEpochs())
 
 checkpoint = best_checkpoint(job.run.checkpoints)

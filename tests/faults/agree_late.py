@@ -9,9 +9,9 @@ import threading
 import time
 from pathlib import Path
 
-from alexnet_cli.training.ranks import StopRequest, joined
+from alexnet_cli.training.ranks import StopRequest, process_group
 
-with joined() as ranks, StopRequest(once=True) as stop:
+with process_group() as ranks, StopRequest(once=True) as stop:
     ranks.wait()
     if ranks.is_first:
         threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()

@@ -17,7 +17,7 @@ from alexnet_cli.data.datasets import find_dataset
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.loop import Trainer
 from alexnet_cli.training.reporting import Reporter
-from alexnet_cli.training.setup import Job, describe_model
+from alexnet_cli.training.setup import TrainingRun, describe_model
 
 folder, spare_mib, micro = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 
@@ -49,11 +49,13 @@ manifest = describe_model(config, find_dataset("shapes"), images.colour_statisti
 few = images.take(np.arange(20))
 
 
-def job(name: str, train: ImageArrays) -> Job:
+def job(name: str, train: ImageArrays) -> TrainingRun:
     """Return what to train, in a folder of its own."""
     path = folder / name
     path.mkdir(parents=True)
-    return Job(config, manifest, train, few, RunFolder(path), torch.device("cpu"), torch.float32)
+    return TrainingRun(
+        config, manifest, train, few, RunFolder(path), torch.device("cpu"), torch.float32
+    )
 
 
 Trainer(job("first", few), Reporter()).run()  # what is loaded once only

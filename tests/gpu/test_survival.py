@@ -13,7 +13,7 @@ from alexnet_cli.data.datasets import find_dataset
 from alexnet_cli.data.loader import Batch
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.loop import Learner
-from alexnet_cli.training.setup import Job, describe_model
+from alexnet_cli.training.setup import TrainingRun, describe_model
 from tests.conftest import Run
 
 pytestmark = [
@@ -40,7 +40,7 @@ def test_batches_are_halved_until_they_fit(tmp_path: Path) -> None:
     config = TrainConfig(data="shapes", batch_size=2_048, colour_noise=0.0)
     manifest = describe_model(config, find_dataset("shapes"), images.colour_statistics())
     device = torch.device("cuda")
-    job = Job(config, manifest, images, images, RunFolder(tmp_path), device, torch.float32)
+    job = TrainingRun(config, manifest, images, images, RunFolder(tmp_path), device, torch.float32)
     learner = Learner(job)
     batch = Batch(
         torch.from_numpy(pixels[:, :28, :28]).cuda(), torch.from_numpy(images.labels_N).cuda(), None

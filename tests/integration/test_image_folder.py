@@ -22,9 +22,9 @@ from alexnet_cli.training.checkpoint import MODEL_FILE
 from alexnet_cli.training.loop import Trainer
 from alexnet_cli.training.ranks import StopRequest
 from alexnet_cli.training.reporting import Reporter
-from alexnet_cli.training.run import new_job
+from alexnet_cli.training.run import prepare_run
 from alexnet_cli.training.saving import newest_checkpoint
-from alexnet_cli.training.setup import Conditions, Job
+from alexnet_cli.training.setup import RuntimeOptions, TrainingRun
 from tests.conftest import Run
 
 SIZES = ("--image-size", "16", "--crop-size", "14", "--val-size", "20", "--epochs", "1")
@@ -125,14 +125,14 @@ class Silent(Reporter):
 
 
 @pytest.fixture
-def make_job(photos: Path, tmp_path: Path) -> Callable[..., Job]:
+def make_job(photos: Path, tmp_path: Path) -> Callable[..., TrainingRun]:
     """Prepare a run in memory, as the command does, and swap the folder itself in if asked to."""
     config = TrainConfig(
         data="photos", image_size=16, crop_size=14, val_size=20, epochs=1, batch_size=20, seed=3
     )
 
-    def make(name: str, *, is_streamed: bool = True) -> Job:
-        job = new_job(config, Conditions("cpu", num_workers=2), name=name, parent=tmp_path)
+    def make(name: str, *, is_streamed: bool = True) -> TrainingRun:
+        job = prepare_run(config, RuntimeOptions("cpu", num_workers=2), name=name, parent=tmp_path)
         assert isinstance(job.train, ImageArrays)
         assert isinstance(job.val, ImageArrays)
         if not is_streamed:
@@ -148,7 +148,7 @@ def weights(run: RunFolder) -> bytes:
 
 
 def test_a_streamed_run_ends_in_the_same_bytes_stopped_or_not(
-    make_job: Callable[..., Job],
+    make_job: Callable[..., TrainingRun],
 ) -> None:
     kept, streamed, stopped = (
         make_job("kept", is_streamed=False),
@@ -168,7 +168,9 @@ def test_a_streamed_run_ends_in_the_same_bytes_stopped_or_not(
     assert weights(kept.run) == weights(streamed.run) == weights(stopped.run)
 
 
-def test_a_file_damaged_in_the_middle_of_training_is_named(make_job: Callable[..., Job]) -> None:
+def test_a_file_damaged_in_the_middle_of_training_is_named(
+    make_job: Callable[..., TrainingRun],
+) -> None:
     job = make_job("damaged")
     assert isinstance(job.train, ImageFolder)
     path = job.train.root / job.train.names_N[-1]

@@ -15,9 +15,9 @@ from alexnet_cli.manifest import InputSpec, Manifest, Provenance
 from alexnet_cli.networks import Network, NetworkSpec
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.loop import Trainer
-from alexnet_cli.training.ranks import joined
+from alexnet_cli.training.ranks import process_group
 from alexnet_cli.training.reporting import Reporter
-from alexnet_cli.training.setup import Job
+from alexnet_cli.training.setup import TrainingRun
 
 CLASSES = ("ant", "bee", "cat", "dog")
 CONFIG = TrainConfig(
@@ -42,7 +42,7 @@ def draw(num_images, seed):
     return ImageArrays(images, generator.integers(0, 4, num_images))
 
 
-with joined() as ranks:
+with process_group() as ranks:
     run = RunFolder(Path(sys.argv[1]))
     if ranks.is_first:
         run.path.mkdir()
@@ -55,7 +55,7 @@ with joined() as ranks:
     # 65 images in batches of 16: five steps an epoch, the last of a single image, so that one of
     # two ranks has none. 21 validation images do not divide by two.
     train = draw(65, 0)
-    job = Job(
+    job = TrainingRun(
         CONFIG, manifest, train, draw(21, 1), run,
         torch.device("cpu"), torch.float32, train.colour_statistics().noise_axes(0.1), ranks=ranks,
     )  # fmt: skip

@@ -33,11 +33,11 @@ def command(device: Device = "auto", quiet: Quiet = False) -> None:
     from alexnet_cli.training import run as start
     from alexnet_cli.training.open_model import open_model
     from alexnet_cli.training.reporting import TrainingDisplay
-    from alexnet_cli.training.setup import Conditions, describe_job
+    from alexnet_cli.training.setup import RuntimeOptions, describe_run
 
     begin, config = time.perf_counter(), demo_config()
-    job = start.new_job(config, Conditions(device), name="demo", parent=RUNS_FOLDER)
-    note(f"1/4 train: {describe_job(job)}", quiet=quiet)
+    job = start.prepare_run(config, RuntimeOptions(device), name="demo", parent=RUNS_FOLDER)
+    note(f"1/4 train: {describe_run(job)}", quiet=quiet)
     with TrainingDisplay(config.epochs, quiet=quiet) as display:
         start.train(job, None, display)
     note("2/4 evaluate", quiet=quiet)

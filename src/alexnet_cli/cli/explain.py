@@ -30,7 +30,7 @@ _DISPENSABLE = ("memory", "sees")  # on a narrow console, the first one first
 # protocol, with a warm-up, on CIFAR-10, as the paper's otherwise.
 _ANY = (
     ("alexnet_cli.training.setup", "_scaling"),
-    ("alexnet_cli.training.optimizer", "set_rate"),
+    ("alexnet_cli.training.optimizer", "set_learning_rate"),
 )
 _CROPS = (("alexnet_cli.data.loader", "TrainingBatches"),)
 _PROTOCOL = (("alexnet_cli.networks", "_protocol"),)

@@ -9,7 +9,7 @@ from alexnet_cli.console import note
 if TYPE_CHECKING:
     from alexnet_cli.tracking.reporting import TrackingReporter
     from alexnet_cli.tracking.tracker import TrackerName
-    from alexnet_cli.training.setup import Job
+    from alexnet_cli.training.setup import TrainingRun
 
 
 def chosen_trackers(switches: dict[str, bool]) -> "list[TrackerName]":
@@ -30,7 +30,7 @@ def chosen_trackers(switches: dict[str, bool]) -> "list[TrackerName]":
 
 @contextlib.contextmanager
 def tracking(
-    names: "list[TrackerName]", job: "Job", *, first_epoch: int
+    names: "list[TrackerName]", job: "TrainingRun", *, first_epoch: int
 ) -> "Iterator[list[TrackingReporter]]":
     """Open trackers, and close them however training ends."""
     if not names:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from alexnet_cli.tracking.tracker import TrackerName
     from alexnet_cli.training.checkpoint import Checkpoint
     from alexnet_cli.training.ranks import Ranks
-    from alexnet_cli.training.setup import Job
+    from alexnet_cli.training.setup import TrainingRun
 
 EXAMPLES = (
     "alexnet train",
@@ -176,37 +176,37 @@ def command(
     chosen = chosen_trackers({"tensorboard": tensorboard, "wandb": wandb, "mlflow": mlflow})
     if _is_launched(processes, device=device, max_restarts=max_restarts):
         return
-    from alexnet_cli.training.ranks import Ranks, ToldElsewhereError, joined
-    from alexnet_cli.training.run import new_job, resume_job
+    from alexnet_cli.training.ranks import Ranks, ReportedByOtherRankError, process_group
+    from alexnet_cli.training.run import prepare_run, resume_run
     from alexnet_cli.training.saving import SaveInterval
-    from alexnet_cli.training.setup import Conditions
+    from alexnet_cli.training.setup import RuntimeOptions
 
-    def prepare(ranks: Ranks) -> "tuple[Job, Checkpoint | None]":
+    def prepare(ranks: Ranks) -> "tuple[TrainingRun, Checkpoint | None]":
         interval = SaveInterval(save_minutes, save_steps)
-        conditions = Conditions(device, workers, interval, deterministic, ranks)
+        conditions = RuntimeOptions(device, workers, interval, deterministic, ranks)
         begun = resume or _begun(ranks, output)
         if begun is None:
-            return new_job(config, conditions, name=name, parent=output), None
+            return prepare_run(config, conditions, name=name, parent=output), None
         path = newest_run(output).path if begun == NEWEST else begun
         warn = note if ranks.is_first else _say_nothing
-        return resume_job(path, conditions, requested=given, allow_drift=allow_drift, warn=warn)
+        return resume_run(path, conditions, requested=given, allow_drift=allow_drift, warn=warn)
 
     try:
-        with joined() as ranks:
-            job, checkpoint = ranks.together(lambda: prepare(ranks))
+        with process_group() as ranks:
+            job, checkpoint = ranks.run_on_all_ranks(lambda: prepare(ranks))
             trackers = chosen if ranks.is_first else []
             _train(job, checkpoint, trackers=trackers, quiet=quiet)
         if job.ranks.is_first:
             _finish(job, plots=plots, as_json=json)
-    except ToldElsewhereError as error:
+    except ReportedByOtherRankError as error:
         raise typer.Exit(error.exit_code) from error
 
 
 def _begun(ranks: "Ranks", parent: Path) -> Path | None:
     """Return the run that these processes had begun when one of them died, if it has saved."""
-    from alexnet_cli.training.resume import begun_run
+    from alexnet_cli.training.resume import find_restarted_run
 
-    run = begun_run(ranks, parent)
+    run = find_restarted_run(ranks, parent)
     return run.path if run is not None and run.has_checkpoint() else None
 
 
@@ -217,9 +217,9 @@ def _is_launched(processes: int, *, device: str, max_restarts: int) -> bool:
             raise UsageError("--max-restarts is for several processes", hint="use --processes 2")
         return False
     from alexnet_cli.training.launch import launch, require_devices
-    from alexnet_cli.training.ranks import named_ranks
+    from alexnet_cli.training.ranks import ranks_from_env
 
-    ranks = named_ranks()
+    ranks = ranks_from_env()
     if not ranks.is_alone:
         if ranks.world_size != processes:
             raise UsageError(
@@ -239,19 +239,23 @@ def _say_nothing(_message: str) -> None:
 
 
 def _train(
-    job: "Job", checkpoint: "Checkpoint | None", *, trackers: "list[TrackerName]", quiet: bool
+    job: "TrainingRun",
+    checkpoint: "Checkpoint | None",
+    *,
+    trackers: "list[TrackerName]",
+    quiet: bool,
 ) -> None:
     """Train and tell how it goes; only the first of several processes speaks."""
     from alexnet_cli.training import run as start
     from alexnet_cli.training.reporting import Reporters, TrainingDisplay
-    from alexnet_cli.training.setup import describe_job
+    from alexnet_cli.training.setup import describe_run
 
     quiet = quiet or not job.ranks.is_first
     if checkpoint is not None:
         note(f"resuming {job.run.path} at step {checkpoint.state.step}", quiet=quiet)
         if checkpoint.state.epoch >= job.config.epochs:
             note(f"it has all its {job.config.epochs} epochs; more with: --epochs N", quiet=quiet)
-    note(describe_job(job), quiet=quiet)
+    note(describe_run(job), quiet=quiet)
     num_done = len(checkpoint.state.history) if checkpoint else 0
     with (
         tracking(trackers, job, first_epoch=num_done) as trackers_told,
@@ -261,7 +265,7 @@ def _train(
     note(f"best validation top-1 {best.val_top1:.2%} in epoch {best.epoch}", quiet=quiet)
 
 
-def _finish(job: "Job", *, plots: bool, as_json: bool) -> None:
+def _finish(job: "TrainingRun", *, plots: bool, as_json: bool) -> None:
     """Draw the plots of a run that is whole already, and print the result."""
     from alexnet_cli.training import run_files as records
 

@@ -17,7 +17,7 @@ from alexnet_cli.models.layers import first_filters, normalised
 from alexnet_cli.tracking.tracker import Tracker
 from alexnet_cli.training.checkpoint import EpochRow
 from alexnet_cli.training.reporting import Reporter
-from alexnet_cli.training.setup import Job
+from alexnet_cli.training.setup import TrainingRun
 
 _NUM_IMAGES = 32  # validation images that are shown
 _GROUPS = {"train_loss": "train/loss", "train_top1": "train/top1", "val_loss": "val/loss",
@@ -33,7 +33,7 @@ class TrackingReporter(Reporter):
         warn: Told, once, that the tracker has failed.
     """
 
-    def __init__(self, tracker: Tracker, job: Job, warn: Callable[[str], None]) -> None:
+    def __init__(self, tracker: Tracker, job: TrainingRun, warn: Callable[[str], None]) -> None:
         self._tracker, self._job, self._warn = tracker, job, warn
         self._errors: tuple[type[Exception], ...] = (OSError, *tracker.errors)
         self._works = True

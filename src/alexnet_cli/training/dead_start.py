@@ -42,7 +42,7 @@ class LayerHealth:
 
 
 @dataclass(frozen=True)
-class Diagnosis:
+class DeadStart:
     """Why training does not start.
 
     Attributes:
@@ -67,7 +67,7 @@ class Diagnosis:
         return self.logit_spread < _FLAT
 
 
-class StartWatch:
+class DeadStartDetector:
     """Keeps the losses of the first updates, on their device, until they are looked at.
 
     Args:
@@ -83,7 +83,7 @@ class StartWatch:
         if self._looks:
             self._losses.append(loss.detach())
 
-    def look(self, network: PixelNetwork, batch: Batch, config: TrainConfig) -> Diagnosis | None:
+    def look(self, network: PixelNetwork, batch: Batch, config: TrainConfig) -> DeadStart | None:
         """Count an update and, when it is time, say why training has not started, if so.
 
         Args:
@@ -115,7 +115,7 @@ class StartWatch:
 
 def diagnose(
     network: PixelNetwork, batch: Batch, config: TrainConfig, *, num_updates: int
-) -> Diagnosis:
+) -> DeadStart:
     """Look at one forward and backward pass; the network is afterwards as it was.
 
     Args:
@@ -154,7 +154,7 @@ def diagnose(
         for (name, layer), share in zip(layers.items(), shares, strict=True)
         if id(layer.weight) in gradients
     )
-    return Diagnosis(
+    return DeadStart(
         num_updates=num_updates,
         loss=float(loss.detach()),
         chance=math.log(logits_BK.shape[1]),

@@ -36,18 +36,23 @@ from alexnet_cli.training.checkpoint import (
     TrainState,
     serialised,
 )
-from alexnet_cli.training.dead_start import StartWatch
+from alexnet_cli.training.dead_start import DeadStartDetector
 from alexnet_cli.training.device import is_out_of_memory, keep_freed_memory
-from alexnet_cli.training.optimizer import MOMENTUM_BUFFER, RATE_FACTOR, build_optimizer, set_rate
+from alexnet_cli.training.optimizer import (
+    MOMENTUM_BUFFER,
+    RATE_FACTOR,
+    build_optimizer,
+    set_learning_rate,
+)
 from alexnet_cli.training.reporting import Reporter
-from alexnet_cli.training.saving import SaveClock, Saver, saved_steps
+from alexnet_cli.training.saving import AsyncCheckpointer, CheckpointTimer, saved_steps
 from alexnet_cli.training.schedule import count_drops, crop_size_px, learning_rate
-from alexnet_cli.training.setup import Job, batch_settings, can_divide_batches
+from alexnet_cli.training.setup import TrainingRun, batch_settings, can_divide_batches
 
 Item = TypeVar("Item")
 
 
-class Clocked(Generic[Item]):
+class TimedIterator(Generic[Item]):
     """The items of another iterable, with the time that was waited for them.
 
     On CUDA this is the time of the host: work that was only queued on the device does not count.
@@ -99,7 +104,7 @@ class Learner:
         micro_batch_size: Images in memory at once; 0: the whole batch.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: TrainingRun) -> None:
         config, spec = job.config, job.manifest.input
         self._job = job
         keep_freed_memory()
@@ -155,7 +160,7 @@ class Learner:
         Raises:
             TrainingError: Memory runs out, and the batch cannot be divided.
         """
-        set_rate(self._optimizer, rate)
+        set_learning_rate(self._optimizer, rate)
         while True:
             # A function of (seed, step), not of the past: dropout draws from this generator.
             torch.manual_seed(self._job.ranks.dropout_seed(self._job.config.seed, step))
@@ -283,7 +288,7 @@ def _named(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 VAL_BATCH_SIZE = 500  # on each rank
-LOOK_EVERY = 20
+LOG_EVERY = 20
 """Updates after which the host looks at what the device has added up: looking means waiting."""
 
 
@@ -295,13 +300,13 @@ class Trainer:
         reporter: Told of each step and epoch.
     """
 
-    def __init__(self, job: Job, reporter: Reporter) -> None:
+    def __init__(self, job: TrainingRun, reporter: Reporter) -> None:
         self.job, self.reporter, self.state = job, reporter, TrainState()
         self._has_stepped = False
         self.learner = Learner(job)
-        self._start = StartWatch(len(job.manifest.classes))
-        self._saver = Saver(job.run.checkpoints)
-        self._clock = SaveClock(job.save_interval)
+        self._start = DeadStartDetector(len(job.manifest.classes))
+        self._saver = AsyncCheckpointer(job.run.checkpoints)
+        self._clock = CheckpointTimer(job.save_interval)
         settings = batch_settings(
             job.config,
             image_size_px=job.manifest.input.image_size_px,
@@ -343,14 +348,14 @@ class Trainer:
         self.learner.train_mode()
         begin, before = time.perf_counter(), self.state
         sums = self._sums_so_far()
-        batches = Clocked(self._epoch_batches())
+        batches = TimedIterator(self._epoch_batches())
         for batch in batches:
             self._step(batch, sums, begin)
             done = self.state.batch == self.batches.num_batches
             is_due = not done and self._clock.is_due(self.state.step)
             signal_number, is_due = self.job.ranks.agreed(self.job.stop, save=is_due)
             stops = signal_number is not None
-            if stops or is_due or done or self.state.step % LOOK_EVERY == 0:
+            if stops or is_due or done or self.state.step % LOG_EVERY == 0:
                 self._record_progress(sums, before, begin, batches.seconds)
             if signal_number is not None:
                 self._interrupt(signal_number)
@@ -434,7 +439,7 @@ class Trainer:
             wait_seconds=before.wait_seconds + wait_seconds,
         )
         done = min(self.state.batch * self.job.config.batch_size, self.batches.num_images)
-        self.reporter.on_look(
+        self.reporter.on_log(
             loss=total / done,
             top1=self.state.num_right / done,
             learning_rate=self._rate(self.state.step - 1),

@@ -101,7 +101,7 @@ def _fast_format(device: torch.device) -> torch.dtype:
 
 
 def build_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.SGD:
-    """Return the optimiser of a configuration; `set_rate` belongs before each update.
+    """Return the optimiser of a configuration; `set_learning_rate` belongs before each update.
 
     Args:
         network: Whose weights to update, as far as they are not frozen.
@@ -142,7 +142,7 @@ def _groups(network: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
     ]
 
 
-def set_rate(optimizer: torch.optim.SGD, rate: float) -> None:
+def set_learning_rate(optimizer: torch.optim.SGD, rate: float) -> None:
     """Set the rate of the next update.
 
     Paper §5: the velocity holds the rate (v ← 0.9 v - ε·(g + 0.0005 w)), while PyTorch multiplies

@@ -86,7 +86,7 @@ _ODD_64_BITS = 0x9E3779B97F4A7C15  # of the golden ratio: its multiples differ i
 Result = TypeVar("Result")
 
 
-class ToldElsewhereError(AlexnetError):
+class ReportedByOtherRankError(AlexnetError):
     """Another rank reports the error; this one only ends with its status."""
 
     code = "told_elsewhere"
@@ -233,27 +233,29 @@ class Ranks:
 
         return logits
 
-    def together(self, action: Callable[[], Result]) -> Result:
+    def run_on_all_ranks(self, action: Callable[[], Result]) -> Result:
         """Do something on all ranks; where it fails on one, all end, and one says why.
 
         Raises:
             AlexnetError: What `action` raised here, on the first rank where it failed.
-            ToldElsewhereError: It failed on another rank.
+            ReportedByOtherRankError: It failed on another rank.
         """
         failure: AlexnetError | None = None
         try:
             result = action()
         except AlexnetError as error:
             failure = error
-        codes = [int(words) for words in self.words(str(failure.exit_code if failure else 0))]
+        codes = [
+            int(words) for words in self.all_gather_text(str(failure.exit_code if failure else 0))
+        ]
         first = next((rank for rank, code in enumerate(codes) if code), None)
         if failure is not None and first == self.rank:
             raise failure
         if first is not None:
-            raise ToldElsewhereError(codes[first]) from failure
+            raise ReportedByOtherRankError(codes[first]) from failure
         return result
 
-    def words(self, own: str) -> list[str]:
+    def all_gather_text(self, own: str) -> list[str]:
         """Return what each rank says, by rank."""
         if self.is_alone:
             return [own]
@@ -265,7 +267,7 @@ class Ranks:
         return [json.loads(each.numpy().tobytes().rstrip(b"\0")) for each in pages]
 
 
-def named_ranks() -> Ranks:
+def ranks_from_env() -> Ranks:
     """Return what torchrun's environment variables say; without them, a single process."""
     world_size = int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
     if world_size == 1:
@@ -274,7 +276,7 @@ def named_ranks() -> Ranks:
 
 
 @contextlib.contextmanager
-def joined() -> Iterator[Ranks]:
+def process_group() -> Iterator[Ranks]:
     """Join the other ranks, gloo between CPUs and NCCL between GPUs, and leave at the end.
 
     Errors that all ranks raise at once are reported by rank 0 alone.
@@ -282,7 +284,7 @@ def joined() -> Iterator[Ranks]:
     Raises:
         TrainingError: The others were not there in time, or one of them was lost.
     """
-    ranks = named_ranks()
+    ranks = ranks_from_env()
     if ranks.is_alone:
         yield ranks
         return
@@ -303,12 +305,12 @@ def joined() -> Iterator[Ranks]:
         if error.code != "rank_lost":
             _leave()
         is_everyones = error.code in (Interrupted.code, "not_finite")
-        if isinstance(error, ToldElsewhereError) or (is_everyones and not ranks.is_first):
+        if isinstance(error, ReportedByOtherRankError) or (is_everyones and not ranks.is_first):
             # The launcher ends all as soon as one has ended: let the one that speaks do so first,
             # and be ended without a word.
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             time.sleep(_SPEAKING_SECONDS)
-            raise ToldElsewhereError(error.exit_code) from error
+            raise ReportedByOtherRankError(error.exit_code) from error
         raise
 
 

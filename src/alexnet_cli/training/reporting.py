@@ -16,7 +16,7 @@ from torch import nn
 
 from alexnet_cli.console import stderr_console
 from alexnet_cli.training.checkpoint import EpochRow
-from alexnet_cli.training.dead_start import Diagnosis
+from alexnet_cli.training.dead_start import DeadStart
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -36,7 +36,7 @@ class Reporter:
     def on_first_step(self, seconds: float) -> None:
         """After the first update of this process, which also prepares kernels and memory."""
 
-    def on_stuck(self, diagnosis: Diagnosis) -> None:
+    def on_stuck(self, diagnosis: DeadStart) -> None:
         """After the first updates, when the loss has not moved from ln(classes)."""
 
     def on_smaller_pieces(self, micro_batch_size: int) -> None:
@@ -45,7 +45,7 @@ class Reporter:
     def on_step(self, epoch: int, images_done: int, images_total: int) -> None:
         """After each update; counts are of the current epoch."""
 
-    def on_look(self, *, loss: float, top1: float, learning_rate: float) -> None:
+    def on_log(self, *, loss: float, top1: float, learning_rate: float) -> None:
         """Every few updates: means over the images of the epoch so far, and the current rate."""
 
     def on_epoch(self, row: EpochRow, *, is_best: bool) -> None:
@@ -68,7 +68,7 @@ class Reporters(Reporter):
         for reporter in self._reporters:
             reporter.on_first_step(seconds)
 
-    def on_stuck(self, diagnosis: Diagnosis) -> None:
+    def on_stuck(self, diagnosis: DeadStart) -> None:
         """Pass it on."""
         for reporter in self._reporters:
             reporter.on_stuck(diagnosis)
@@ -83,10 +83,10 @@ class Reporters(Reporter):
         for reporter in self._reporters:
             reporter.on_step(epoch, images_done, images_total)
 
-    def on_look(self, *, loss: float, top1: float, learning_rate: float) -> None:
+    def on_log(self, *, loss: float, top1: float, learning_rate: float) -> None:
         """Pass it on."""
         for reporter in self._reporters:
-            reporter.on_look(loss=loss, top1=top1, learning_rate=learning_rate)
+            reporter.on_log(loss=loss, top1=top1, learning_rate=learning_rate)
 
     def on_epoch(self, row: EpochRow, *, is_best: bool) -> None:
         """Pass it on."""
@@ -145,7 +145,7 @@ class TrainingDisplay(Reporter):
         if not self._quiet:
             self._console.print(f"first update after {seconds:.1f} s", soft_wrap=True)
 
-    def on_stuck(self, diagnosis: "Diagnosis") -> None:
+    def on_stuck(self, diagnosis: "DeadStart") -> None:
         """Say that nothing was learned and what helps; also when quiet."""
         print_line = partial(self._console.print, soft_wrap=True, markup=False)
         print_line(
@@ -173,7 +173,7 @@ class TrainingDisplay(Reporter):
             self._means = ()
         self._done, self._total = images_done, images_total
 
-    def on_look(self, *, loss: float, top1: float, learning_rate: float) -> None:
+    def on_log(self, *, loss: float, top1: float, learning_rate: float) -> None:
         """Show the means so far, and once the time that the run will take at this speed."""
         self._means = (f"loss {loss:.3f}", f"top-1 {top1:.1%}")
         self._rate = f"rate {learning_rate:.2g}"

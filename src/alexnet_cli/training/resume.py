@@ -25,7 +25,7 @@ _CHANGEABLE = frozenset({
 })  # fmt: skip
 
 
-def settings_to_go_on(
+def merge_resume_settings(
     own: TrainConfig, requested: dict[str, Any], *, allow_drift: bool
 ) -> TrainConfig:
     """Return a run's settings with the changes that were asked for.
@@ -117,7 +117,7 @@ def launch_record(ranks: Ranks) -> dict[str, str]:
     return {} if ranks.is_alone else {"launch": os.environ.get("TORCHELASTIC_RUN_ID", "")}
 
 
-def begun_run(ranks: Ranks, parent: Path) -> RunFolder | None:
+def find_restarted_run(ranks: Ranks, parent: Path) -> RunFolder | None:
     """Return the run that these processes began before they were restarted.
 
     Args:

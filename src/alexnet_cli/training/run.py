@@ -38,15 +38,15 @@ from alexnet_cli.training.loop import Trainer
 from alexnet_cli.training.ranks import StopRequest, is_lost_peer, lost_peer
 from alexnet_cli.training.reporting import Reporter
 from alexnet_cli.training.resume import (
-    begun_run,
+    find_restarted_run,
     launch_record,
+    merge_resume_settings,
     require_same_environment,
-    settings_to_go_on,
 )
 from alexnet_cli.training.saving import newest_checkpoint
 from alexnet_cli.training.setup import (
-    Conditions,
-    Job,
+    RuntimeOptions,
+    TrainingRun,
     describe_model,
     plan_run,
     require_fit,
@@ -55,7 +55,9 @@ from alexnet_cli.training.setup import (
 )
 
 
-def new_job(config: TrainConfig, conditions: Conditions, *, name: str | None, parent: Path) -> Job:
+def prepare_run(
+    config: TrainConfig, conditions: RuntimeOptions, *, name: str | None, parent: Path
+) -> TrainingRun:
     """Load the data, check that everything fits, and only then create the run folder.
 
     Args:
@@ -81,7 +83,7 @@ def new_job(config: TrainConfig, conditions: Conditions, *, name: str | None, pa
     name = name or f"{config.model}-{Path(config.data).name}"
     run = RunFolder(parent / name)
     if ranks.is_first:
-        run = begun_run(ranks, parent) or create_run(name, parent=parent)
+        run = find_restarted_run(ranks, parent) or create_run(name, parent=parent)
     axes = colours.noise_axes(config.colour_noise) if config.colour_noise else ()
     job = _job(config, manifest, images, run, conditions, device=chosen, dtype=dtype,
                colour_axes=axes, pretrained=pretrained)  # fmt: skip
@@ -96,17 +98,17 @@ def _job(  # noqa: PLR0913 - the parts of a job, each named at the call
     manifest: Manifest,
     images: "_Images",
     run: RunFolder,
-    conditions: Conditions,
+    conditions: RuntimeOptions,
     *,
     device: torch.device,
     dtype: torch.dtype,
     colour_axes: ColourAxes,
     pretrained: Pretrained | None = None,
-) -> Job:
+) -> TrainingRun:
     provenance = replace(manifest.provenance, config_sha256=config.sha256(), images=images.division)
     if conditions.deterministic:
         use_deterministic_kernels(device)
-    return Job(
+    return TrainingRun(
         config, replace(manifest, provenance=provenance), images.train, images.val, run, device,
         dtype,
         colour_axes=colour_axes,
@@ -147,14 +149,14 @@ def _load_data(
     return _Images(train, val, describe_split(*parts))
 
 
-def resume_job(
+def resume_run(
     path: Path,
-    conditions: Conditions,
+    conditions: RuntimeOptions,
     *,
     requested: dict[str, Any],
     allow_drift: bool = False,
     warn: Callable[[str], None],
-) -> tuple[Job, Checkpoint]:
+) -> tuple[TrainingRun, Checkpoint]:
     """Go on with a run from its newest whole checkpoint, with its own configuration.
 
     Args:
@@ -171,7 +173,7 @@ def resume_job(
     ranks = conditions.ranks
     run, checkpoint = _checkpoint_of(path, warn=warn)
     own = _read_config(checkpoint)
-    config = settings_to_go_on(own, requested, allow_drift=allow_drift)
+    config = merge_resume_settings(own, requested, allow_drift=allow_drift)
     manifest = checkpoint.manifest
     require_whole_batches(config, manifest.network, num_ranks=ranks.world_size)
     chosen = resolve_device(ranks.device_name(conditions.device))
@@ -214,16 +216,16 @@ def _read_config(checkpoint: Checkpoint) -> TrainConfig:
         ) from error
 
 
-def train(job: Job, checkpoint: Checkpoint | None, reporter: Reporter) -> EpochRow:
+def train(job: TrainingRun, checkpoint: Checkpoint | None, reporter: Reporter) -> EpochRow:
     """Train to the end and return the best epoch's row; the run folder is then complete."""
     try:
-        with job.ranks.together(lambda: _claim(job)):
+        with job.ranks.run_on_all_ranks(lambda: _claim(job)):
             if job.ranks.is_first:
                 records.remove_parts_of(job.run)
             trainer = Trainer(job, reporter)
             if checkpoint is not None:
                 step = str(checkpoint.state.step)
-                job.ranks.together(lambda: _require_one_step(job, step))
+                job.ranks.run_on_all_ranks(lambda: _require_one_step(job, step))
                 trainer.resume(checkpoint)
             history = trainer.run()
             if job.ranks.is_first:
@@ -241,7 +243,7 @@ def train(job: Job, checkpoint: Checkpoint | None, reporter: Reporter) -> EpochR
         raise
 
 
-def _claim(job: Job) -> AbstractContextManager[object]:
+def _claim(job: TrainingRun) -> AbstractContextManager[object]:
     """Take the run folder's lock; entered, it is given back at the end."""
     if not job.ranks.is_first:
         return nullcontext()
@@ -255,8 +257,8 @@ def _claim(job: Job) -> AbstractContextManager[object]:
         ) from error
 
 
-def _require_one_step(job: Job, step: str) -> None:
-    if len(set(job.ranks.words(step))) > 1:
+def _require_one_step(job: TrainingRun, step: str) -> None:
+    if len(set(job.ranks.all_gather_text(step))) > 1:
         raise CheckpointError(
             f"the machines see different checkpoints in {job.run.path}",
             hint="keep the run folder on a disk that all of them share",
@@ -264,7 +266,7 @@ def _require_one_step(job: Job, step: str) -> None:
         )
 
 
-def _how_to_go_on(job: Job) -> str:
+def _how_to_go_on(job: TrainingRun) -> str:
     if any(job.run.checkpoints.glob(f"step-*/{STATE_FILE}")):
         return f"go on with: alexnet train --resume {shlex.quote(str(job.run.path))}"
     return "nothing was saved yet; start again with: alexnet train"

@@ -134,7 +134,7 @@ class SaveInterval:
     steps: int = 0
 
 
-class SaveClock:
+class CheckpointTimer:
     """Tells when the next checkpoint is due.
 
     Args:
@@ -156,7 +156,7 @@ class SaveClock:
         return bool(by_time or (steps and step - self._step >= steps))
 
 
-class Saver:
+class AsyncCheckpointer:
     """Writes checkpoints in a thread, one at a time; left, the last one is on the disk.
 
     Args:

@@ -280,7 +280,7 @@ def _open_weights(config: TrainConfig) -> Pretrained | None:
 
 
 @dataclass(frozen=True)
-class Conditions:
+class RuntimeOptions:
     """How a run is carried out; its result does not depend on it, but for the device.
 
     Attributes:
@@ -299,7 +299,7 @@ class Conditions:
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingRun:
     """What to train, on what, and where to keep it.
 
     Attributes:
@@ -335,7 +335,7 @@ class Job:
         }
 
 
-def describe_job(job: Job) -> str:
+def describe_run(job: TrainingRun) -> str:
     """Say in one line what is about to be trained, on what and where."""
     parameters = num_parameters(outline_network(job.manifest.network))
     spec = job.manifest.input

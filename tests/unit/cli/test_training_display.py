@@ -34,7 +34,7 @@ def shown(monkeypatch, *, width, encoding="utf-8", done=11):
     display = TrainingDisplay(90, quiet=False)
     display.on_start(None, rows(done))
     display.on_step(done + 1, 128, 45_000)
-    display.on_look(loss=0.578, top1=0.7996, learning_rate=0.01)
+    display.on_log(loss=0.578, top1=0.7996, learning_rate=0.01)
     display.on_step(done + 1, 23_040, 45_000)
     console.print(display._render())
     stream.flush()
@@ -75,7 +75,7 @@ def test_the_first_lines_say_how_long_it_will_take(monkeypatch):
     for step in range(1, 61):
         display.on_step(1, 128 * step, 45_000)
         if step % 20 == 0:
-            display.on_look(loss=2.0, top1=0.2, learning_rate=0.01)
+            display.on_log(loss=2.0, top1=0.2, learning_rate=0.01)
         now[0] += 1.28
     lines = stream.getvalue().splitlines()
     assert lines == ["about 100 images/s: 7:30 an epoch, 11:14:34 to the end"]

@@ -13,7 +13,7 @@ from alexnet_cli.networks import Network, NetworkSpec
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.tracking.reporting import TrackingReporter
 from alexnet_cli.training.checkpoint import EpochRow
-from alexnet_cli.training.setup import Job
+from alexnet_cli.training.setup import TrainingRun
 
 ROWS = tuple(
     EpochRow(number, 0.1 / number, 2.0 - number, number / 4, 1.5, number / 5, 1.0, 0.1, 40.0)
@@ -36,7 +36,7 @@ def job(tmp_path):
         Provenance("shapes", 5, 20, 0, 0.0, "0" * 64, {}),
     )
     config = TrainConfig(data="shapes", epochs=3, momentum=0.8)
-    return Job(config, manifest, images, images, run, torch.device("cpu"), torch.float32)
+    return TrainingRun(config, manifest, images, images, run, torch.device("cpu"), torch.float32)
 
 
 @pytest.fixture

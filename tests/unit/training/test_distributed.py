@@ -16,9 +16,9 @@ from alexnet_cli.errors import UsageError
 from alexnet_cli.networks import Network, NetworkSpec
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.loop import Trainer
-from alexnet_cli.training.ranks import Ranks, StopRequest, named_ranks
+from alexnet_cli.training.ranks import Ranks, StopRequest, ranks_from_env
 from alexnet_cli.training.reporting import Reporter
-from alexnet_cli.training.setup import Job, require_whole_batches
+from alexnet_cli.training.setup import TrainingRun, require_whole_batches
 
 
 def draw(num_images, *, seed=0):
@@ -79,7 +79,7 @@ def test_accumulated_gradients_are_the_whole_batches(tmp_path, manifest):
         without_dropout = dataclasses.replace(
             manifest, network=dataclasses.replace(manifest.network, dropout=0.0)
         )
-        job = Job(
+        job = TrainingRun(
             config, without_dropout, draw(44), draw(20, seed=1), run,
             torch.device("cpu"), torch.float32, draw(44).colour_statistics().noise_axes(0.1),
         )  # fmt: skip
@@ -115,12 +115,12 @@ def test_a_rank_takes_its_own_gpu():
 
 
 def test_torchruns_environment_names_the_rank(monkeypatch):
-    assert named_ranks() == Ranks()
+    assert ranks_from_env() == Ranks()
     monkeypatch.setenv("WORLD_SIZE", "8")  # some schedulers set this alone
-    assert named_ranks() == Ranks()
+    assert ranks_from_env() == Ranks()
     monkeypatch.setenv("RANK", "5")
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert named_ranks() == Ranks(5, 8, 1)
+    assert ranks_from_env() == Ranks(5, 8, 1)
 
 
 @pytest.mark.parametrize(("num_ranks", "micro_batch_size"), [(2, 0), (1, 4)])

@@ -2,13 +2,13 @@ import pytest
 
 from alexnet_cli.config.schema import Schedule, TrainConfig
 from alexnet_cli.errors import UsageError
-from alexnet_cli.training.resume import require_same_environment, settings_to_go_on
+from alexnet_cli.training.resume import merge_resume_settings, require_same_environment
 
 OWN = TrainConfig(data="shapes", epochs=5)
 
 
 def go_on(requested, *, own=OWN, allow_drift=False):
-    return settings_to_go_on(own, requested, allow_drift=allow_drift)
+    return merge_resume_settings(own, requested, allow_drift=allow_drift)
 
 
 def test_the_same_settings_are_no_change():

@@ -11,11 +11,11 @@ from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.errors import Interrupted, TrainingError
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.checkpoint import MODEL_FILE, OPTIMIZER_FILE
-from alexnet_cli.training.loop import LOOK_EVERY, Trainer
+from alexnet_cli.training.loop import LOG_EVERY, Trainer
 from alexnet_cli.training.ranks import StopRequest
 from alexnet_cli.training.reporting import Reporter
 from alexnet_cli.training.saving import SaveInterval, best_checkpoint, newest_checkpoint
-from alexnet_cli.training.setup import Job
+from alexnet_cli.training.setup import TrainingRun
 
 STEPS_PER_EPOCH = 3  # 44 images in batches of 16, 16 and 12
 CONFIG = TrainConfig(
@@ -70,7 +70,7 @@ def make_job(tmp_path, manifest):
     def make(name="run", *, num_images=44, val_is_right=True, **changes):
         run = RunFolder(tmp_path / name)
         run.path.mkdir()
-        return Job(
+        return TrainingRun(
             config=CONFIG.model_copy(update=changes),
             manifest=manifest,
             train=draw(num_images, seed=0),
@@ -304,7 +304,7 @@ def test_a_loss_that_is_no_number_is_noticed_before_the_epoch_ends(make_job):
     reporter = Keeper()
     with pytest.raises(TrainingError, match="finite at step"):
         Trainer(job, reporter).run()
-    assert len(reporter.steps) <= LOOK_EVERY
+    assert len(reporter.steps) <= LOG_EVERY
 
 
 def test_a_run_that_diverges_keeps_its_last_sound_checkpoint(make_job):

@@ -10,7 +10,7 @@ from alexnet_cli.training.optimizer import (
     MOMENTUM_BUFFER,
     build_optimizer,
     orthogonalised,
-    set_rate,
+    set_learning_rate,
 )
 
 
@@ -111,7 +111,7 @@ def test_the_update_is_the_papers_where_the_rate_changes_too(kind):
     config = TrainConfig(momentum_kind=kind, weight_decay=0.1)
     optimizer = build_optimizer(ours, config)
     for step, rate in enumerate(RATES):
-        set_rate(optimizer, rate)
+        set_learning_rate(optimizer, rate)
         optimizer.zero_grad()
         loss_of(ours, step).backward()
         optimizer.step()
@@ -130,7 +130,7 @@ def test_biases_have_a_rate_of_their_own_and_no_decay():
             parameter.data.fill_(0.1)
         config = TrainConfig(learning_rate=0.001, weight_decay=0.5, **changes)
         optimizer = build_optimizer(net, config)
-        set_rate(optimizer, 0.001)
+        set_learning_rate(optimizer, 0.001)
         loss_of(net, 0).backward()
         optimizer.step()
     for (name, found), wanted in zip(ours.named_parameters(), plain.parameters(), strict=True):
@@ -155,7 +155,7 @@ def test_each_layer_of_krizhevskys_networks_has_its_published_decay():
     assert decays["classifier.1.weight"] == 1.0
     assert {decay for name, decay in decays.items() if name.endswith("bias")} == {0.0}
     optimizer = build_optimizer(net, config)
-    set_rate(optimizer, 0.5)
+    set_learning_rate(optimizer, 0.5)
     assert {group["lr"] for group in optimizer.param_groups} == {0.5, 1.0}
 
 

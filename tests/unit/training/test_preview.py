@@ -10,8 +10,8 @@ from alexnet_cli.data.datasets import find_dataset
 from alexnet_cli.training.loop import Trainer
 from alexnet_cli.training.preview import deal_images
 from alexnet_cli.training.reporting import Reporter
-from alexnet_cli.training.run import new_job
-from alexnet_cli.training.setup import Conditions
+from alexnet_cli.training.run import prepare_run
+from alexnet_cli.training.setup import RuntimeOptions
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_they_are_those_of_the_trainer(photos, isolated, settings, epoch):
         | settings
     )
     shown = deal_images(config, find_dataset(photos), labels=[2, 0], count=3, epoch=epoch)
-    job = new_job(config, Conditions("cpu"), name=None, parent=isolated)
+    job = prepare_run(config, RuntimeOptions("cpu"), name=None, parent=isolated)
     side = shown.images_NSSC.shape[1]
     assert side == (10 if settings.get("early_crop_size") and epoch == 0 else 12)
     assert shown.num_training == len(job.train) == 30

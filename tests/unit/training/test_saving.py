@@ -7,9 +7,9 @@ import torch
 from alexnet_cli.errors import AlexnetError
 from alexnet_cli.training.checkpoint import Snapshot, TrainState, serialised
 from alexnet_cli.training.saving import (
-    SaveClock,
+    AsyncCheckpointer,
+    CheckpointTimer,
     SaveInterval,
-    Saver,
     newest_checkpoint,
     saved_steps,
 )
@@ -27,7 +27,7 @@ def snapshot(manifest):
 
 
 def test_the_clock_counts_updates():
-    clock = SaveClock(SaveInterval(minutes=0, steps=3))
+    clock = CheckpointTimer(SaveInterval(minutes=0, steps=3))
     assert [step for step in range(1, 9) if clock.is_due(step)] == [3, 4, 5, 6, 7, 8]
     clock.restart(4)
     assert [step for step in range(5, 9) if clock.is_due(step)] == [7, 8]
@@ -35,7 +35,7 @@ def test_the_clock_counts_updates():
 
 def test_the_clock_counts_minutes():
     begin = time.monotonic()
-    clock = SaveClock(SaveInterval(minutes=0.05 / 60))
+    clock = CheckpointTimer(SaveInterval(minutes=0.05 / 60))
     assert not clock.is_due(1) or time.monotonic() - begin >= 0.05
     time.sleep(0.06)
     assert clock.is_due(1)
@@ -45,12 +45,12 @@ def test_the_clock_counts_minutes():
 
 
 def test_without_an_interval_nothing_is_due():
-    clock = SaveClock(SaveInterval(minutes=0, steps=0))
+    clock = CheckpointTimer(SaveInterval(minutes=0, steps=0))
     assert not any(clock.is_due(step) for step in (1, 10, 10**6))
 
 
 def test_what_was_saved_is_on_the_disk_when_the_saver_is_left(snapshot, tmp_path):
-    with Saver(tmp_path) as saver:
+    with AsyncCheckpointer(tmp_path) as saver:
         for step in (1, 2, 3):
             saver.save(snapshot(step))
     assert saved_steps(tmp_path) == [3, 2]
@@ -58,7 +58,7 @@ def test_what_was_saved_is_on_the_disk_when_the_saver_is_left(snapshot, tmp_path
 
 
 def test_waiting_means_that_it_can_be_read(snapshot, tmp_path):
-    with Saver(tmp_path) as saver:
+    with AsyncCheckpointer(tmp_path) as saver:
         saver.save(snapshot(1))
         saver.wait()
         assert newest_checkpoint(tmp_path).state.step == 1
@@ -66,7 +66,7 @@ def test_waiting_means_that_it_can_be_read(snapshot, tmp_path):
 
 def test_it_writes_in_a_thread_that_ends(snapshot, tmp_path):
     before = threading.active_count()
-    with Saver(tmp_path) as saver:
+    with AsyncCheckpointer(tmp_path) as saver:
         saver.save(snapshot(1))
         assert any(thread.name.startswith("checkpoint") for thread in threading.enumerate())
     assert threading.active_count() == before
@@ -74,9 +74,12 @@ def test_it_writes_in_a_thread_that_ends(snapshot, tmp_path):
 
 def test_a_failed_write_is_an_error_of_the_next_call(snapshot, tmp_path):
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(AlexnetError, match="cannot write"), Saver(tmp_path / "file") as saver:
+    with (
+        pytest.raises(AlexnetError, match="cannot write"),
+        AsyncCheckpointer(tmp_path / "file") as saver,
+    ):
         saver.save(snapshot(1))
-    with Saver(tmp_path / "file") as saver:
+    with AsyncCheckpointer(tmp_path / "file") as saver:
         saver.save(snapshot(1))
         with pytest.raises(AlexnetError, match="cannot write"):
             saver.save(snapshot(2))
@@ -86,7 +89,7 @@ def test_another_error_is_not_hidden_by_a_failed_write(snapshot, tmp_path):
     (tmp_path / "file").write_text("no folder")
 
     def save_and_fail():
-        with Saver(tmp_path / "file") as saver:
+        with AsyncCheckpointer(tmp_path / "file") as saver:
             saver.save(snapshot(1))
             raise ZeroDivisionError
 

@@ -9,7 +9,7 @@ from alexnet_cli.manifest import InputSpec
 from alexnet_cli.models.build import build_network
 from alexnet_cli.models.layers import PixelNetwork
 from alexnet_cli.networks import Network, network_spec
-from alexnet_cli.training.dead_start import FIRST_LOOK, LAST_LOOK, StartWatch, diagnose
+from alexnet_cli.training.dead_start import FIRST_LOOK, LAST_LOOK, DeadStartDetector, diagnose
 
 CHANCE = math.log(10)
 
@@ -29,7 +29,7 @@ def network_with(init, scale):
 
 def watched(network, batch, losses):
     """Return (updates made, diagnosis) of the first diagnosis."""
-    watch = StartWatch(10)
+    watch = DeadStartDetector(10)
     for number, loss in enumerate(losses, 1):
         watch.add(torch.tensor(loss))
         found = watch.look(network, batch, TrainConfig())
@@ -55,7 +55,7 @@ def test_a_loss_at_chance_is_a_start_that_is_none(batch, init, losses, expected)
 
 
 def test_a_batch_of_one_image_is_passed_over(batch):
-    network, watch = network_with("paper", 1 / 74), StartWatch(10)
+    network, watch = network_with("paper", 1 / 74), DeadStartDetector(10)
     for _ in range(FIRST_LOOK):
         watch.add(torch.tensor(CHANCE))
         assert watch.look(network, batch.part(slice(0, 1)), TrainConfig()) is None
@@ -63,7 +63,7 @@ def test_a_batch_of_one_image_is_passed_over(batch):
 
 
 def test_what_was_looked_at_is_not_kept(batch):
-    network, watch = network_with("he", 1 / 74), StartWatch(10)
+    network, watch = network_with("he", 1 / 74), DeadStartDetector(10)
     for _ in range(FIRST_LOOK + 5):
         watch.add(torch.tensor(1.0))
         assert watch.look(network, batch, TrainConfig()) is None

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from alexnet_cli.training.loop import Clocked
+from alexnet_cli.training.loop import TimedIterator
 
 
 def test_only_the_time_between_the_items_is_counted():
@@ -11,7 +11,7 @@ def test_only_the_time_between_the_items_is_counted():
             time.sleep(0.02)
             yield item
 
-    clocked, items, used_seconds = Clocked(slow()), [], 0.0
+    clocked, items, used_seconds = TimedIterator(slow()), [], 0.0
     begin = time.perf_counter()
     for item in clocked:
         items.append(item)
@@ -23,7 +23,7 @@ def test_only_the_time_between_the_items_is_counted():
 
 
 def test_an_error_passes():
-    clocked = Clocked(int(text) for text in ["1", "x"])
+    clocked = TimedIterator(int(text) for text in ["1", "x"])
     assert next(clocked) == 1
     with pytest.raises(ValueError, match="invalid literal"):
         next(clocked)
