@@ -1,4 +1,4 @@
-"""The names of devices on the command line, and what a processor says of itself."""
+"""Names of devices on the command line, and properties of the processor."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ BF16_CPU_FLAGS = ("avx512_bf16", "amx_bf16")
 """Linux's names of the instructions that multiply bfloat16 faster than float32."""
 
 BF16_CAPABILITY = (8, 0)
-"""CUDA's compute capability from which the same is true of a GPU."""
+"""CUDA compute capability from which a GPU does the same."""
 
 _INTEGER_FLAGS = {
     "amx_int8": "AMX",
@@ -28,10 +28,10 @@ def parse_device(name: str, *, has_tensorrt: bool = False) -> tuple[str, int | N
 
     Args:
         name: As on the command line.
-        has_tensorrt: Whether an exported model will run, which TensorRT can do.
+        has_tensorrt: True for exported models, which TensorRT can run.
 
     Raises:
-        UsageError: No such name.
+        UsageError: The name is unknown.
     """
     kind, colon, index = name.partition(":")
     if name == "tensorrt" and has_tensorrt:
@@ -44,53 +44,21 @@ def parse_device(name: str, *, has_tensorrt: bool = False) -> tuple[str, int | N
         )
     is_numbered = kind == "cuda" and index.isascii() and index.isdecimal()
     if kind not in ("auto", "cpu", "cuda") or (colon and not is_numbered):
-        names = (
-            "auto, cpu, cuda, cuda:N or tensorrt" if has_tensorrt else "auto, cpu, cuda or cuda:N"
-        )
-        raise UsageError(f"unknown device {name!r}", hint=f"use --device {names}")
+        others = "cuda, cuda:N or tensorrt" if has_tensorrt else "cuda or cuda:N"
+        raise UsageError(f"unknown device {name!r}", hint=f"use --device auto, cpu, {others}")
     return kind, int(index) if colon else None
 
 
-def count_gpus(count: int) -> str:
-    """Say how many GPUs there are, and what hides others."""
-    words = "1 GPU is visible" if count == 1 else f"{count} GPUs are visible"
+def describe_gpu_count(count: int) -> str:
+    """Return `2 GPUs are visible`, with the variable that may hide others."""
+    text = "1 GPU is visible" if count == 1 else f"{count} GPUs are visible"
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return words if hidden is None else f"{words} (CUDA_VISIBLE_DEVICES={hidden})"
+    return text if hidden is None else f"{text} (CUDA_VISIBLE_DEVICES={hidden})"
 
 
-def name_gpus(count: int) -> str:
-    """Return the options that name one of so many GPUs."""
+def gpu_flags(count: int) -> str:
+    """Return the flags that select one of `count` GPUs."""
     return "--device cuda:0" if count == 1 else f"--device cuda:0 to cuda:{count - 1}"
-
-
-def cpu_facts(cpuinfo: Path = _CPUINFO) -> dict[str, str]:
-    """Return what Linux says of the first processor, by name; nothing elsewhere."""
-    if not cpuinfo.exists():
-        return {}
-    lines = cpuinfo.read_text().partition("\n\n")[0].splitlines()
-    pairs = (line.partition(":") for line in lines)
-    return {name.strip(): value.strip() for name, _, value in pairs}
-
-
-def cpu_flags(facts: dict[str, str]) -> frozenset[str]:
-    """Return the names of the processor's instruction sets: `flags` on x86, `Features` on Arm."""
-    return frozenset(facts.get("flags", facts.get("Features", "")).split())
-
-
-def processor_kind(facts: dict[str, str] | None = None) -> str:
-    """Name the kind of processor: its architecture, and on x86 the widest integer instructions.
-
-    Args:
-        facts: Of `cpu_facts`; this machine's by default.
-
-    Returns:
-        Such as `x86_64 with AVX512-VNNI`, or `aarch64`.
-    """
-    import platform  # a few milliseconds that `predict` need not spend
-
-    flags = cpu_flags(cpu_facts() if facts is None else facts)
-    widest = next((name for flag, name in _INTEGER_FLAGS.items() if flag in flags), None)
-    return platform.machine() + (f" with {widest}" if widest else "")
 
 
 def num_cores() -> int:
@@ -98,3 +66,33 @@ def num_cores() -> int:
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def read_cpuinfo(path: Path = _CPUINFO) -> dict[str, str]:
+    """Return Linux's description of the first processor, by name; empty on other systems."""
+    if not path.exists():
+        return {}
+    lines = path.read_text().partition("\n\n")[0].splitlines()
+    pairs = (line.partition(":") for line in lines)
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def cpu_flags(cpuinfo: dict[str, str]) -> frozenset[str]:
+    """Return the names of the instruction sets: `flags` on x86, `Features` on Arm."""
+    return frozenset(cpuinfo.get("flags", cpuinfo.get("Features", "")).split())
+
+
+def processor_kind(cpuinfo: dict[str, str] | None = None) -> str:
+    """Return the architecture, and on x86 the widest integer instructions.
+
+    Args:
+        cpuinfo: Of `read_cpuinfo`; this machine's by default.
+
+    Returns:
+        Such as `x86_64 with AVX512-VNNI`, or `aarch64`.
+    """
+    import platform  # a few milliseconds that `predict` need not spend
+
+    flags = cpu_flags(read_cpuinfo() if cpuinfo is None else cpuinfo)
+    widest = next((name for flag, name in _INTEGER_FLAGS.items() if flag in flags), None)
+    return platform.machine() + (f" with {widest}" if widest else "")

@@ -1,11 +1,13 @@
-"""What a user did or met that the program can name: the object, the cause, a command that helps.
+"""Errors that a user can act on: the object, the cause, and a command that helps.
 
 Bugs are not wrapped; they keep their traceback.
 """
 
+from collections.abc import Sequence
+
 
 class AlexnetError(Exception):
-    """An error with a cause to read and, where one is known, a command that repairs it."""
+    """An error with a cause to read and, where one is known, a command that fixes it."""
 
     code = "error"
     exit_code = 1
@@ -26,13 +28,13 @@ class UsageError(AlexnetError):
 
 
 class DataError(AlexnetError):
-    """A dataset, archive or image is missing, damaged or not what it should be."""
+    """A dataset, archive or image is missing, damaged or of the wrong kind."""
 
     code = "data"
 
 
 class DownloadError(AlexnetError):
-    """A file could not be fetched whole and right."""
+    """A file could not be downloaded completely and correctly."""
 
     code = "download_failed"
 
@@ -50,7 +52,7 @@ class ModelFileError(AlexnetError):
 
 
 class DeviceError(AlexnetError):
-    """The device or precision that was asked for is not usable here."""
+    """The requested device or precision is not usable here."""
 
     code = "device_unavailable"
 
@@ -62,7 +64,7 @@ class ExportError(AlexnetError):
 
 
 class TrainingError(AlexnetError):
-    """Training cannot go on."""
+    """Training cannot continue."""
 
     code = "training_failed"
 
@@ -75,3 +77,14 @@ class Interrupted(AlexnetError):  # noqa: N818 - it is an outcome, not a failure
     def __init__(self, message: str, *, signal_number: int, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.exit_code = 128 + signal_number
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an exception's message, or its type if it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def join_some(names: Sequence[str], *, limit: int = 5, separator: str = ", ") -> str:
+    """Join the first names for a message: `a, b, c and 2 more`."""
+    more = f" and {len(names) - limit:,} more" if len(names) > limit else ""
+    return separator.join(names[:limit]) + more

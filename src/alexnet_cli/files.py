@@ -36,6 +36,26 @@ def cache_folder() -> Path:
     return platformdirs.user_cache_path("alexnet")
 
 
+@contextlib.contextmanager
+def locked_folder(folder: Path, *, busy: AlexnetError) -> Iterator[None]:
+    """Hold the lock file of a folder, `.lock`, without waiting for it; create the folder.
+
+    Raises:
+        AlexnetError: `busy`, if another process holds the lock, or the folder cannot be written to.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock", timeout=0).acquire()
+    except Timeout as error:
+        raise busy from error
+    except OSError as error:
+        raise writing_error(folder, error) from error
+    with lock:
+        yield
+
+
 _temporaries: set[Path] = set()
 
 
@@ -130,7 +150,7 @@ def atomic_move(source: Path, path: Path) -> None:
         raise writing_error(path, error) from error
 
 
-def remove_parts(path: Path) -> None:
+def remove_partial_writes(path: Path) -> None:
     """Delete what killed processes left of their attempts to write a file.
 
     Only for a file that no other process may be writing now.

@@ -36,7 +36,7 @@ _DAMAGE = (
 )  # fmt: skip
 BACKGROUND = (255, 255, 255)  # what shows through transparency
 
-Picture = Path | bytes | NDArray[np.uint8] | Image.Image
+ImageSource = Path | bytes | NDArray[np.uint8] | Image.Image
 """A file, the bytes of one, RGB or grey pixels (H, W, 3) or (H, W), or an image of Pillow's."""
 
 
@@ -84,7 +84,7 @@ def read_square(
     return resize_square(np.asarray(image), size_px)
 
 
-def ignore_odd_metadata() -> None:
+def silence_metadata_warnings() -> None:
     """Silence Pillow's warnings for good, as who has threads must: they share the filters."""
     warnings.filterwarnings("ignore", module=r"PIL\.")
 
@@ -276,7 +276,7 @@ def crop_centre(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
 
 
 def prepare_image(
-    source: Picture, *, image_size_px: int, crop_size_px: int, name: str | None = None
+    source: ImageSource, *, image_size_px: int, crop_size_px: int, name: str | None = None
 ) -> NDArray[np.uint8]:
     """Decode, resize and centre-crop one image, for use in threads as `read_square`.
 

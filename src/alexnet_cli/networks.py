@@ -1,9 +1,6 @@
-"""What a trained model needs in order to be run, as JSON inside every exported file.
+"""The network registry: each network's name, class, published sizes, weights and training.
 
-The manifest is the only source `predict` has for classes, sizes and preprocessing; nothing is
-guessed. Plain dataclasses, because `predict` starts faster without pydantic.
-
-What is published of each named network beside its layers: sizes, switches, weights, training.
+A new network is a class in `models/` and one member of `Network`.
 
 Sources: P, Krizhevsky et al. 2012, the paper; CHM, `computerhistory/AlexNet-Source-Code`; W1, the
 cuda-convnet wiki and the layer definitions in cuda-convnet's `example-layers`; OWT, Krizhevsky
@@ -13,60 +10,295 @@ cuda-convnet wiki and the layer definitions in cuda-convnet's `example-layers`; 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 from alexnet_cli.errors import UsageError
 
 
-class Network(StrEnum):
-    """The networks that can be built by name."""
-
-    ALEXNET = "alexnet"
-    ALEXNET_OWT = "alexnet-owt"
-    ALEXNET_CIFAR = "alexnet-cifar"
-    ALEXNET_CIFAR_BN = "alexnet-cifar-bn"
-    CUDA_CONVNET_80SEC = "cuda-convnet-80sec"
-    CUDA_CONVNET_19PCT = "cuda-convnet-19pct"
-    CUDA_CONVNET_18PCT = "cuda-convnet-18pct"
-    CUDA_CONVNET_13PCT = "cuda-convnet-13pct"
-    CUDA_CONVNET_11PCT = "cuda-convnet-11pct"
-
-
 class Activation(StrEnum):
-    """What follows a hidden layer."""
+    """Nonlinearity after each hidden layer."""
 
     RELU = "relu"
     TANH = "tanh"
 
 
 class Pool(StrEnum):
-    """Windows of the pooling layers: 3×3 or 2×2, at stride 2 both."""
+    """Windows of the max-pooling layers: 3×3 or 2×2, both at stride 2."""
 
     OVERLAPPING = "overlapping"
     PLAIN = "plain"
 
 
 class Kernels(StrEnum):
-    """How many kernels the convolutions have before the last: the published number, or half."""
+    """Number of kernels in all convolutions but the last: as published, or half."""
 
     ALL = "all"
     HALF = "half"
 
 
+OPTIONS = ("activation", "lrn", "pool", "groups", "kernels")
+"""Architecture options, as the paper compared them: fields of `NetworkSpec`."""
+
+CROP_SHARE = 7 / 8
+"""Side of a crop as a fraction of the image's: 224 of 256 px in the paper (§4.1), so 28 of 32."""
+
+
 @dataclass(frozen=True)
-class NetworkSpec:
-    """What rebuilds the network.
+class Departure:
+    """A difference between the paper and this project, with its reason."""
+
+    paper: str
+    here: str
+    because: str
+
+    def __str__(self) -> str:
+        return f"Paper: {self.paper}. Here: {self.here}, because {self.because}."
+
+
+@dataclass(frozen=True)
+class InitConstants:
+    """Standard deviation and bias of each layer with weights, from input to output."""
+
+    stds: tuple[float, ...]
+    biases: tuple[float, ...]
+
+
+# P §5: ones feed the ReLUs of conv2, conv4, conv5, fc6 and fc7 with positive inputs at the start.
+_ONES = (0.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0, 0.0)
+_ALEXNET_INIT = {
+    "paper": InitConstants((0.01,) * 8, _ONES),
+    "released": InitConstants((0.01, 0.01, 0.03, 0.03, 0.03, 0.01, 0.01, 0.01), _ONES),  # CHM
+}
+
+
+@dataclass(frozen=True)
+class NetworkInfo:
+    """The published description of a network; the defaults are those of the paper's network.
 
     Attributes:
-        name: Which network.
+        summary: One line for a list.
+        model_class: Its class, as `module.Class` in `alexnet_cli.models`.
+        source: Publication.
+        image_size_px: Side to which images of mixed sizes are resized.
+        crop_size_px: Side of its own crops; 0: `CROP_SHARE` of the image size.
+        lrn: True if it has local response normalisation.
+        groups: Towers of its convolutions.
+        options: Those of `OPTIONS` that can be set.
+        init_constants: Published initial weights, by the value of --init.
+        decay_factors: Weight decay of each layer as a multiple of the configured one; empty: 1.
+        has_dropout: False for the networks that have a published training of their own.
+        training: Settings of its published training that differ from the defaults.
+        training_departures: Differences of its training from the published one.
+    """
+
+    summary: str
+    model_class: str
+    source: str = "the paper, §3"
+    image_size_px: int = 32
+    crop_size_px: int = 0
+    lrn: bool = True
+    groups: int = 2
+    options: tuple[str, ...] = OPTIONS
+    init_constants: Mapping[str, InitConstants] = field(default_factory=lambda: _ALEXNET_INIT)
+    decay_factors: tuple[float, ...] = ()
+    has_dropout: bool = True
+    training: Mapping[str, Any] = field(default_factory=dict)
+    training_departures: tuple[Departure, ...] = ()
+
+    def own_crop_px(self, image_size_px: int) -> int:
+        """Return the side of its crops of images of a side, both in pixels."""
+        return min(self.crop_size_px, image_size_px) or round(image_size_px * CROP_SHARE)
+
+
+_CONVNET = NetworkInfo(
+    summary="",
+    model_class="",
+    source="cuda-convnet, example-layers",
+    crop_size_px=32,
+    lrn=False,
+    groups=1,
+    has_dropout=False,
+    options=("activation", "lrn", "pool"),
+    training_departures=(
+        Departure(
+            paper="its author's wiki trains on batches 1 to 4, with batch 5 held out, then on all",
+            here="validation images stay held out to the end",
+            because="the best epoch is chosen on them",
+        ),
+    ),
+)
+_SMALL_STDS, _LOCAL_STDS = (1e-4, 0.01, 0.01), (1e-4, 0.01, 0.04, 0.04, 0.01)
+
+
+def _released(*stds: float) -> dict[str, InitConstants]:
+    return {"released": InitConstants(stds, (0.0,) * len(stds))}
+
+
+def _convnet_training(epochs: int, drop_epochs: str, *, flip: bool) -> dict[str, Any]:
+    """Return Krizhevsky's settings for his own networks; learning rates and epochs as on W1."""
+    return {
+        "learning_rate": 0.001, "weight_decay": 0.004, "bias_rate_factor": 2.0,
+        "bias_decay": False, "init": "released", "input_scaling": "centred", "colour_noise": 0.0,
+        "schedule": "stages", "epochs": epochs, "drop_epochs": drop_epochs, "flip": flip,
+        "dropout": 0.0,
+    }  # fmt: skip
+
+
+class Network(StrEnum):
+    """The networks that can be built by name."""
+
+    info: NetworkInfo
+
+    # mypy takes a look-up, as `Network("alexnet")`, for a call of this: hence the default.
+    def __new__(cls, name: str, info: Any = None) -> Self:
+        """Make a member whose value is its name."""
+        member = str.__new__(cls, name)
+        member._value_, member.info = name, info
+        return member
+
+    ALEXNET = (
+        "alexnet",
+        NetworkInfo(
+            "The network of 2012: two towers, LRN, overlapping pools.",
+            "alexnet.AlexNet",
+            image_size_px=256,
+            crop_size_px=224,
+        ),
+    )
+    ALEXNET_OWT = (
+        "alexnet-owt",
+        NetworkInfo(
+            "The single tower of 2014 as in torchvision, whose weights fit.",
+            "alexnet_owt.AlexNetOWT",
+            source="One weird trick (2014); torchvision",
+            image_size_px=256,
+            crop_size_px=224,
+            lrn=False,
+            groups=1,
+            options=(),
+            training={"warmup_epochs": 1.0},
+            training_departures=(
+                Departure(
+                    paper="learning rate 0.01 from the first update",
+                    here="the learning rate rises over the first epoch",
+                    because="with He initialisation and no LRN the ReLUs of an entire layer died "
+                    "within 200 updates",
+                ),
+            ),
+        ),
+    )
+    ALEXNET_CIFAR = (
+        "alexnet-cifar",
+        NetworkInfo(
+            "The paper's layers at the scale of 32 pixels.",
+            "alexnet_cifar.AlexNetCifar",
+            training_departures=(
+                Departure(
+                    paper="weights N(0, 0.01), biases of 1, one learning rate for all (§5), crops "
+                    "of the image alone (§4.1)",
+                    here="on CIFAR-10, initial weights, inputs and learning rates of biases as in "
+                    "the released source, and two zero pixels around the image; on other data, He "
+                    "initialisation",
+                    because="without the border a 32-px image has 25 crops instead of the paper's "
+                    "1,024, and on drawn shapes, the only other data tried, the ReLUs of fc7 died "
+                    "after the released start",
+                ),
+            ),
+        ),
+    )
+    ALEXNET_CIFAR_BN = (
+        "alexnet-cifar-bn",
+        NetworkInfo(
+            "alexnet-cifar with batch normalisation in place of LRN.",
+            "alexnet_cifar.AlexNetCifarBN",
+            source="the paper, §3; Ioffe, Szegedy 2015",
+            lrn=False,
+            options=("activation", "pool", "groups"),
+        ),
+    )
+    CUDA_CONVNET_80SEC = (
+        "cuda-convnet-80sec",
+        replace(
+            _CONVNET,
+            summary="26 % test error within 80 seconds, in 2011.",
+            model_class="cuda_convnet.CudaConvnet80Sec",
+            options=("activation", "pool"),
+            init_constants=_released(*_SMALL_STDS, 0.1, 0.1),
+            decay_factors=(1, 1, 1, 7.5, 7.5),
+            training=_convnet_training(10, "8", flip=False),
+        ),
+    )
+    CUDA_CONVNET_19PCT = (
+        "cuda-convnet-19pct",
+        replace(
+            _CONVNET,
+            summary="19 % test error without augmentation.",
+            model_class="cuda_convnet.CudaConvnet18Pct",
+            init_constants=_released(*_SMALL_STDS, 0.01),
+            decay_factors=(1, 1, 1, 750),
+            training=_convnet_training(140, "120,130", flip=False),
+        ),
+    )
+    CUDA_CONVNET_18PCT = (
+        "cuda-convnet-18pct",
+        replace(
+            _CONVNET,
+            summary="18 %: the former with same-map normalisation.",
+            model_class="cuda_convnet.CudaConvnet18Pct",
+            lrn=True,
+            init_constants=_released(*_SMALL_STDS, 0.01),
+            decay_factors=(1, 1, 1, 250),
+            training=_convnet_training(140, "120,130", flip=False),
+        ),
+    )
+    CUDA_CONVNET_13PCT = (
+        "cuda-convnet-13pct",
+        replace(
+            _CONVNET,
+            summary="13 %: 24-px crops, mirror images, locally connected layers.",
+            model_class="cuda_convnet.CudaConvnet13Pct",
+            crop_size_px=24,
+            init_constants=_released(*_LOCAL_STDS),
+            decay_factors=(0, 0, 1, 1, 1),
+            training=_convnet_training(160, "140,150", flip=True),
+        ),
+    )
+    CUDA_CONVNET_11PCT = (
+        "cuda-convnet-11pct",
+        replace(
+            _CONVNET,
+            summary="11 %: the former with LRN and a wider local layer.",
+            model_class="cuda_convnet.CudaConvnet11Pct",
+            crop_size_px=24,
+            lrn=True,
+            init_constants=_released(*_LOCAL_STDS),
+            decay_factors=(0, 0, 1, 1, 2.5),
+            training=_convnet_training(520, "500,510", flip=True),
+        ),
+    )
+
+
+PRETRAINED = {"owt": Network.ALEXNET_OWT}
+"""Trained weights that can be downloaded, by name, and their network."""
+
+PRETRAINED_DATA = "imagenet"
+"""The data they were trained on; it cannot be chosen with --data."""
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """The description from which a network is built.
+
+    Attributes:
+        name: The network.
         num_classes: Outputs of the last layer.
         crop_size_px: Side of the square input.
         dropout: Probability of zeroing a hidden unit in training.
-        activation: After each hidden layer.
-        lrn: Whether the network has its local response normalisation.
-        pool: Windows of the pooling layers.
+        activation: Nonlinearity after each hidden layer.
+        lrn: True if the network has its local response normalisation.
+        pool: Windows of the max-pooling layers.
         groups: Towers that the convolutions are divided into.
-        kernels: How many kernels the convolutions have.
+        kernels: Number of kernels in the convolutions.
     """
 
     name: Network
@@ -80,212 +312,41 @@ class NetworkSpec:
     kernels: Kernels = Kernels.ALL
 
 
-PRETRAINED = {"owt": Network.ALEXNET_OWT}
-"""Names of trained weights that can be downloaded, and their network."""
-
-PRETRAINED_DATA = "imagenet"
-"""What they were trained on; it cannot be named with --data."""
-
-SWITCHES = ("activation", "lrn", "pool", "groups", "kernels")
-
-
-@dataclass(frozen=True)
-class Initial:
-    """Standard deviation and bias of each layer with weights, in their order."""
-
-    stds: tuple[float, ...]
-    biases: tuple[float, ...]
-
-
-# P §5: ones feed the ReLUs of conv2, conv4, conv5, fc6 and fc7 with positive inputs at the start.
-_ONES = (0.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0, 0.0)
-_ALEXNET_INITIAL = {
-    "paper": Initial((0.01,) * 8, _ONES),
-    "released": Initial((0.01, 0.01, 0.03, 0.03, 0.03, 0.01, 0.01, 0.01), _ONES),  # CHM
-}
-
-
-CROP_SHARE = 7 / 8
-"""Side of a crop as a share of the image's: 224 of 256 px in the paper (§4.1), so 28 of 32."""
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What is published of a network; by default, what holds for the paper's.
-
-    Attributes:
-        summary: One line for a list.
-        source: Where it is published.
-        image_size_px: Side to which images of many sizes are resized.
-        crop_size_px: Side of its own crops; 0: `CROP_SHARE` of the image size.
-        lrn: Whether it has local response normalisation.
-        groups: Towers of its convolutions.
-        switches: Which of `SWITCHES` it has.
-        initial: Published initial weights, by the value of --init.
-        decay_factors: Weight decay of each layer as a multiple of the configuration's; none: 1.
-        dropout: Whether it has dropout; if not, it has a published training of its own.
-        protocol: Settings of its training that differ from the defaults.
-    """
-
-    summary: str
-    source: str = "the paper, §3"
-    image_size_px: int = 32
-    crop_size_px: int = 0
-    lrn: bool = True
-    groups: int = 2
-    switches: tuple[str, ...] = SWITCHES
-    initial: Mapping[str, Initial] = field(default_factory=lambda: _ALEXNET_INITIAL)
-    decay_factors: tuple[float, ...] = ()
-    dropout: bool = True
-    protocol: Mapping[str, Any] = field(default_factory=dict)
-
-    def own_crop_px(self, image_size_px: int) -> int:
-        """Return the side of its crops of images of a side, both in pixels."""
-        return min(self.crop_size_px, image_size_px) or round(image_size_px * CROP_SHARE)
-
-
-def _warm_up() -> dict[str, Any]:
-    """Return how `alexnet-owt` starts.
-
-    Paper: the whole rate of 0.01 from the first update.
-    Here: a rate that rises over the first epoch, because with He's initial weights and no LRN
-    the ReLUs of a whole layer died within 200 updates.
-    """
-    return {"warmup_epochs": 1.0}
-
-
-def _protocol(epochs: int, drop_epochs: str, *, flip: bool) -> dict[str, Any]:
-    """Return how Krizhevsky trained his own networks, rates and epochs as on W1.
-
-    Paper's author, on the wiki: trained on batches 1 to 4 first, batch 5 held out, then on all
-    five. Here: validation images stay held out to the end, because the best epoch is chosen on
-    them.
-    """
-    return {
-        "learning_rate": 0.001, "weight_decay": 0.004, "bias_rate_factor": 2.0,
-        "bias_decay": False, "init": "released", "input_scaling": "centred", "colour_noise": 0.0,
-        "schedule": "stages", "epochs": epochs, "drop_epochs": drop_epochs, "flip": flip,
-        "dropout": 0.0,
-    }  # fmt: skip
-
-
-def _released(*stds: float) -> dict[str, Initial]:
-    return {"released": Initial(stds, (0.0,) * len(stds))}
-
-
-_CONVNET = Facts(
-    summary="",
-    source="cuda-convnet, example-layers",
-    crop_size_px=32,
-    lrn=False,
-    groups=1,
-    dropout=False,
-    switches=("activation", "lrn", "pool"),
-)
-_SMALL_STDS, _LOCAL_STDS = (1e-4, 0.01, 0.01), (1e-4, 0.01, 0.04, 0.04, 0.01)
-
-FACTS = {
-    Network.ALEXNET: Facts(
-        "The network of 2012: two towers, LRN, overlapping pools.",
-        image_size_px=256,
-        crop_size_px=224,
-    ),
-    Network.ALEXNET_OWT: Facts(
-        "The single tower of 2014 as in torchvision, whose weights fit.",
-        source="One weird trick (2014); torchvision",
-        image_size_px=256,
-        crop_size_px=224,
-        lrn=False,
-        groups=1,
-        switches=(),
-        protocol=_warm_up(),
-    ),
-    Network.ALEXNET_CIFAR: Facts("The paper's layers at the scale of 32 pixels."),
-    Network.ALEXNET_CIFAR_BN: Facts(
-        "alexnet-cifar with batch normalisation in place of LRN.",
-        source="the paper, §3; Ioffe, Szegedy 2015",
-        lrn=False,
-        switches=("activation", "pool", "groups"),
-    ),
-    Network.CUDA_CONVNET_80SEC: replace(
-        _CONVNET,
-        summary="26 % test error within 80 seconds, in 2011.",
-        switches=("activation", "pool"),
-        initial=_released(*_SMALL_STDS, 0.1, 0.1),
-        decay_factors=(1, 1, 1, 7.5, 7.5),
-        protocol=_protocol(10, "8", flip=False),
-    ),
-    Network.CUDA_CONVNET_19PCT: replace(
-        _CONVNET,
-        summary="19 % test error without augmentation.",
-        initial=_released(*_SMALL_STDS, 0.01),
-        decay_factors=(1, 1, 1, 750),
-        protocol=_protocol(140, "120,130", flip=False),
-    ),
-    Network.CUDA_CONVNET_18PCT: replace(
-        _CONVNET,
-        summary="18 %: the former with same-map normalisation.",
-        lrn=True,
-        initial=_released(*_SMALL_STDS, 0.01),
-        decay_factors=(1, 1, 1, 250),
-        protocol=_protocol(140, "120,130", flip=False),
-    ),
-    Network.CUDA_CONVNET_13PCT: replace(
-        _CONVNET,
-        summary="13 %: 24-px crops, mirror images, locally connected layers.",
-        crop_size_px=24,
-        initial=_released(*_LOCAL_STDS),
-        decay_factors=(0, 0, 1, 1, 1),
-        protocol=_protocol(160, "140,150", flip=True),
-    ),
-    Network.CUDA_CONVNET_11PCT: replace(
-        _CONVNET,
-        summary="11 %: the former with LRN and a wider local layer.",
-        crop_size_px=24,
-        lrn=True,
-        initial=_released(*_LOCAL_STDS),
-        decay_factors=(0, 0, 1, 1, 2.5),
-        protocol=_protocol(520, "500,510", flip=True),
-    ),
-}
-
-
-def switch_flag(key: str, value: Any) -> str:
-    """Return what sets a switch on the command line."""
-    if isinstance(value, bool):
-        return f"--{key}" if value else f"--no-{key}"
-    return f"--{key} {value}"
-
-
 def network_spec(
     name: Network,
     *,
     num_classes: int,
     crop_size_px: int,
     dropout: float = 0.5,
-    switches: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> NetworkSpec:
-    """Describe a network, what is not switched as published.
+    """Describe a network; options that are not given are as published.
 
     Args:
-        name: Which network.
+        name: The network.
         num_classes: Outputs of the last layer.
         crop_size_px: Side of the square input.
         dropout: Probability of zeroing a hidden unit in training.
-        switches: Values by names of `SWITCHES`; None is the network's own.
+        options: Values by names of `OPTIONS`; None is the network's own.
 
     Raises:
-        UsageError: The network does not have such a switch.
+        UsageError: The network does not have such an option.
     """
-    facts = FACTS[name]
-    own = {"activation": Activation.RELU, "lrn": facts.lrn, "pool": Pool.OVERLAPPING,
-           "groups": facts.groups, "kernels": Kernels.ALL}  # fmt: skip
-    chosen = {key: value for key, value in (switches or {}).items() if value is not None}
+    info = name.info
+    own = {"activation": Activation.RELU, "lrn": info.lrn, "pool": Pool.OVERLAPPING,
+           "groups": info.groups, "kernels": Kernels.ALL}  # fmt: skip
+    chosen = {key: value for key, value in (options or {}).items() if value is not None}
     for key, value in chosen.items():
-        if value != own[key] and key not in facts.switches:
+        if value != own[key] and key not in info.options:
             raise UsageError(
-                f"{name} cannot be built with {switch_flag(key, value)}",
-                hint=f"leave it out; what {name} can be switched in: "
-                + (", ".join(facts.switches) or "nothing"),
+                f"{name} cannot be built with {option_flag(key, value)}",
+                hint=f"leave it out; options of {name}: {', '.join(info.options) or 'none'}",
             )
     return NetworkSpec(name, num_classes, crop_size_px, dropout, **{**own, **chosen})
+
+
+def option_flag(key: str, value: Any) -> str:
+    """Return the flag that sets an option on the command line."""
+    if isinstance(value, bool):
+        return f"--{key}" if value else f"--no-{key}"
+    return f"--{key} {value}"

@@ -88,6 +88,11 @@ class RunFolder:
         return self.path / SAFETENSORS_NAME
 
 
+def resume_command(path: Path) -> str:
+    """Return the command that resumes a run, of its folder or of one of its checkpoints."""
+    return f"alexnet train --resume {shlex.quote(str(path))}"
+
+
 def create_run(name: str, *, parent: Path = RUNS_FOLDER) -> RunFolder:
     """Create `parent/name`, or the first free of `name-2`, `name-3` and so on.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from alexnet_cli.errors import DataError, ModelFileError
-from alexnet_cli.image import ignore_odd_metadata, prepare_image
+from alexnet_cli.image import prepare_image, silence_metadata_warnings
 from alexnet_cli.inference.session import load_model
 
 
@@ -34,7 +34,7 @@ KINDS: dict[str, Callable[[Path], None]] = {"images": read_image_file, "models":
 
 def main() -> None:
     read = KINDS[sys.argv[1]]
-    ignore_odd_metadata()
+    silence_metadata_warnings()
     print("ready", flush=True)  # noqa: T201
     for line in sys.stdin:
         begin, outcome = time.process_time(), "read"

@@ -18,7 +18,7 @@ from alexnet_cli.inference.gpu_check import (
 )
 from alexnet_cli.inference.providers import places
 from alexnet_cli.manifest import InputSpec, Manifest, Provenance
-from alexnet_cli.networks import FACTS, Network, network_spec
+from alexnet_cli.networks import Network, network_spec
 from tests.conftest import Run
 
 pytestmark = [
@@ -35,7 +35,7 @@ def _export(network: Network, folder: Path) -> tuple[Path, np.ndarray]:
     from alexnet_cli.export.write import export_model
     from alexnet_cli.models.build import build_network
 
-    crop = FACTS[network].own_crop_px(FACTS[network].image_size_px)
+    crop = network.info.own_crop_px(network.info.image_size_px)
     manifest = Manifest(
         network=network_spec(network, num_classes=len(_CLASSES), crop_size_px=crop),
         input=InputSpec(crop, crop, scale=(0.02,) * 3, shift=(-2.0,) * 3),

@@ -3,7 +3,7 @@ from pydantic import ValidationError
 
 from alexnet_cli.config.recipes import demo_config, recipe_settings
 from alexnet_cli.config.schema import Recipe, Schedule, TrainConfig
-from alexnet_cli.networks import FACTS, Network
+from alexnet_cli.networks import Network
 
 # One legal value per field, other than its default.
 OTHER = {
@@ -160,7 +160,7 @@ def test_the_demo_learns_shapes_within_its_bounds():
     assert TrainConfig(**config.model_dump()) == config
 
 
-@pytest.mark.parametrize("model", [name for name in Network if FACTS[name].dropout])
+@pytest.mark.parametrize("model", [name for name in Network if name.info.has_dropout])
 def test_the_fast_recipe_is_a_valid_configuration_of_every_network(model):
     settings = recipe_settings(Recipe.FAST, model, "cifar10")
     config = TrainConfig(recipe=Recipe.FAST, model=model, **settings)

@@ -1,11 +1,13 @@
+import copy
+import json
+
 import pytest
 
 from alexnet_cli.config.recipes import adapted, recipe_settings
 from alexnet_cli.config.schema import Recipe, TrainConfig
 from alexnet_cli.errors import UsageError
 from alexnet_cli.networks import (
-    FACTS,
-    SWITCHES,
+    OPTIONS,
     Activation,
     Network,
     NetworkSpec,
@@ -14,19 +16,21 @@ from alexnet_cli.networks import (
 )
 
 
-def test_every_network_has_facts():
-    assert set(FACTS) == set(Network)
-    for facts in FACTS.values():
-        assert set(facts.switches) <= set(SWITCHES)
-        assert facts.summary
-        assert facts.source
+def test_a_network_is_its_name_and_carries_its_description():
+    assert Network("alexnet-owt") is Network.ALEXNET_OWT
+    assert json.dumps([*Network]) == json.dumps([network.value for network in Network])
+    assert copy.deepcopy(Network.ALEXNET) is Network.ALEXNET
+    for network in Network:
+        assert set(network.info.options) <= set(OPTIONS)
+        assert network.info.summary
+        assert network.info.source
 
 
 def test_what_is_not_switched_is_the_networks_own():
-    switches = {"activation": Activation.RELU, "lrn": None, "pool": Pool.OVERLAPPING,
+    options = {"activation": Activation.RELU, "lrn": None, "pool": Pool.OVERLAPPING,
                 "groups": None, "kernels": None}  # fmt: skip
     found = network_spec(
-        Network.CUDA_CONVNET_11PCT, num_classes=3, crop_size_px=24, switches=switches
+        Network.CUDA_CONVNET_11PCT, num_classes=3, crop_size_px=24, options=options
     )
     assert found == NetworkSpec(Network.CUDA_CONVNET_11PCT, 3, 24, lrn=True, groups=1)
     found = network_spec(Network.ALEXNET_CIFAR_BN, num_classes=3, crop_size_px=24)
@@ -44,14 +48,14 @@ def test_what_is_not_switched_is_the_networks_own():
 )
 def test_switches_a_network_lacks_are_refused(name, switch, flag):
     with pytest.raises(UsageError, match=f"with {flag}") as caught:
-        network_spec(name, num_classes=3, crop_size_px=24, switches=switch)
-    assert (", ".join(FACTS[name].switches) or "nothing") in caught.value.hint
+        network_spec(name, num_classes=3, crop_size_px=24, options=switch)
+    assert (", ".join(name.info.options) or "none") in caught.value.hint
 
 
 def test_switches_a_network_has_are_taken():
     found = network_spec(
         Network.ALEXNET_CIFAR_BN, num_classes=3, crop_size_px=24,
-        switches={"lrn": False, "groups": 1, "pool": Pool.PLAIN},
+        options={"lrn": False, "groups": 1, "pool": Pool.PLAIN},
     )  # fmt: skip
     assert (found.lrn, found.groups, found.pool) == (False, 1, Pool.PLAIN)
 

@@ -1,8 +1,6 @@
 """`alexnet explain`."""
 
 import dataclasses
-import importlib
-import inspect
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,6 +15,8 @@ if TYPE_CHECKING:
 
     from alexnet_cli.models.describe import LayerRow
 
+    Rows = tuple[LayerRow, ...]
+
 EXAMPLES = (
     "alexnet explain alexnet",
     "alexnet explain alexnet --groups 1 --no-lrn",
@@ -24,23 +24,7 @@ EXAMPLES = (
 )
 
 _COLUMNS = ("layer", "output", "k/s/p/g", "parameters", "MACs", "sees", "memory", "paper")
-_DISPENSABLE = ("memory", "sees")  # on a narrow console, the first one first
-
-# Where the code says how training differs from the paper's: any, with crops, with cuda-convnet's
-# protocol, with a warm-up, on CIFAR-10, as the paper's otherwise.
-_ANY = (
-    ("alexnet_cli.training.setup", "_scaling"),
-    ("alexnet_cli.training.optimizer", "set_learning_rate"),
-)
-_CROPS = (("alexnet_cli.data.loader", "TrainingBatches"),)
-_PROTOCOL = (("alexnet_cli.networks", "_protocol"),)
-_WARM_UP = (("alexnet_cli.networks", "_warm_up"),)
-_ON_CIFAR10 = (("alexnet_cli.config.recipes", "on_cifar10"),)
-_PAPER = (
-    ("alexnet_cli.models.build", "init_he"),
-    ("alexnet_cli.data.augment", "EpochDraw"),
-    ("alexnet_cli.training.schedule", "count_drops"),
-)
+_DISPENSABLE = ("memory", "sees")  # left out of a narrow console, the first one first
 
 
 def command(
@@ -73,19 +57,16 @@ def command(
     the activations, and the side of the part of the image that a unit sees.
     """
     from alexnet_cli.errors import UsageError
-    from alexnet_cli.models.build import CLASSES
-    from alexnet_cli.models.describe import layer_table, paper_notes, switch_notes
-    from alexnet_cli.models.lrn import LocalResponseNorm
-    from alexnet_cli.networks import FACTS, network_spec
+    from alexnet_cli.models.departures import network_departures, training_departures
+    from alexnet_cli.models.describe import layer_table
+    from alexnet_cli.networks import network_spec
 
-    facts = FACTS[name]
-    is_large = facts.image_size_px > 32
-    own_px = facts.own_crop_px(facts.image_size_px)
+    own_px = name.info.own_crop_px(name.info.image_size_px)
     spec = network_spec(
         name,
-        num_classes=classes or (1000 if is_large else 10),
+        num_classes=classes or (1000 if name.info.image_size_px > 32 else 10),
         crop_size_px=crop_size or own_px,
-        switches={
+        options={
             "activation": activation,
             "lrn": lrn,
             "pool": pool,
@@ -98,54 +79,32 @@ def command(
     except UsageError as error:  # its own hint is for train
         error.hint = f"its own input: alexnet explain {name} --crop-size {own_px}"
         raise
-    about: list[Any] = [inspect.getmodule(CLASSES[name]), CLASSES[name]]
-    if any(row.name.startswith("lrn") for row in rows):
-        about.append(LocalResponseNorm)
-    notes = {
-        "network": (*switch_notes(spec), *paper_notes(about)),
-        "training": paper_notes(
-            getattr(importlib.import_module(module), thing)
-            for module, thing in (
-                *(_PAPER if facts.dropout else _PROTOCOL),
-                *(_ON_CIFAR10 if name is Network.ALEXNET_CIFAR else ()),
-                *(_WARM_UP if "warmup_epochs" in facts.protocol else ()),
-                *(_CROPS if own_px < facts.image_size_px else ()),
-                *_ANY,
-            )
-        ),
+    departures = {
+        "network": [str(each) for each in network_departures(spec)],
+        "training": [str(each) for each in training_departures(name)],
     }
     if json:
-        print_json(_as_data(spec, rows, notes))
-    else:
-        _print(spec, rows, notes)
-
-
-def _as_data(
-    spec: NetworkSpec, rows: "tuple[LayerRow, ...]", notes: dict[str, tuple[str, ...]]
-) -> dict[str, Any]:
-    return {
-        "network": dataclasses.asdict(spec),
-        "num_parameters": sum(row.num_parameters for row in rows),
-        "num_macs": sum(row.num_macs for row in rows),
-        "activation_bytes": sum(row.activation_bytes for row in rows),
-        "layers": [dataclasses.asdict(row) for row in rows],
-        "departures": notes,
-    }
-
-
-def _print(
-    spec: NetworkSpec, rows: "tuple[LayerRow, ...]", notes: dict[str, tuple[str, ...]]
-) -> None:
+        print_json(
+            {
+                "network": dataclasses.asdict(spec),
+                "num_parameters": sum(row.num_parameters for row in rows),
+                "num_macs": sum(row.num_macs for row in rows),
+                "activation_bytes": sum(row.activation_bytes for row in rows),
+                "layers": [dataclasses.asdict(row) for row in rows],
+                "departures": departures,
+            }
+        )
+        return
     console = stdout_console()
     console.print(_fitting_table(console, spec, rows))
-    for what, texts in notes.items():
-        console.print(f"\nThe {what} and the paper")
+    for subject, texts in departures.items():
+        console.print(f"\nThe {subject} and the paper")
         for text in texts:
             console.print(f"• {text}", markup=False)
 
 
-def _fitting_table(console: "Console", spec: NetworkSpec, rows: "tuple[LayerRow, ...]") -> "Table":
-    """Return the table with as many columns as the console has room for, in whole words."""
+def _fitting_table(console: "Console", spec: NetworkSpec, rows: "Rows") -> "Table":
+    """Return the table with as many columns as fit the console without breaking a word."""
     from rich.measure import Measurement
 
     unlimited = console.options.update(max_width=1_000)
@@ -156,9 +115,7 @@ def _fitting_table(console: "Console", spec: NetworkSpec, rows: "tuple[LayerRow,
     return table
 
 
-def _table(
-    spec: NetworkSpec, rows: "tuple[LayerRow, ...]", *, left_out: tuple[str, ...]
-) -> "Table":
+def _table(spec: NetworkSpec, rows: "Rows", *, left_out: tuple[str, ...]) -> "Table":
     from rich.table import Table
 
     more = f"; on a wider screen also: {', '.join(left_out)}" if left_out else ""

@@ -37,17 +37,17 @@ def command(json: Json = False) -> None:
 
 def _entry(name: Network) -> dict[str, Any]:
     from alexnet_cli.models.describe import layer_table
-    from alexnet_cli.networks import FACTS, network_spec
+    from alexnet_cli.networks import network_spec
 
-    facts = FACTS[name]
-    crop_size_px = facts.own_crop_px(facts.image_size_px)
+    info = name.info
+    crop_size_px = info.own_crop_px(info.image_size_px)
     rows = layer_table(network_spec(name, num_classes=10, crop_size_px=crop_size_px))
     return {
         "name": name,
         "crop_size_px": crop_size_px,
         "num_parameters": sum(row.num_parameters for row in rows),
         "num_macs": sum(row.num_macs for row in rows),
-        "switches": facts.switches,
-        "summary": facts.summary,
-        "source": facts.source,
+        "switches": info.options,
+        "summary": info.summary,
+        "source": info.source,
     }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from alexnet_cli.cli.predict_request import PredictRequest
 from alexnet_cli.console import ImageCount, note, report_error
 from alexnet_cli.errors import DataError, UsageError
-from alexnet_cli.image import ignore_odd_metadata
+from alexnet_cli.image import silence_metadata_warnings
 from alexnet_cli.inference.answers import choose_answers
 from alexnet_cli.inference.classify import Choice, Prediction, classify_one
 from alexnet_cli.inference.inputs import STDIN, Source, find_images, listed_images
@@ -36,7 +36,7 @@ def predict(request: PredictRequest) -> int:
         AlexnetError: There is no usable model, or the request contradicts itself.
     """
     _check(request)
-    ignore_odd_metadata()
+    silence_metadata_warnings()
     path = _model_path(request)
     sources = _sources(request)
     # Not of a list: it may come slowly. The model is loaded meanwhile, for many images.

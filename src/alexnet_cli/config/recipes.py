@@ -15,11 +15,11 @@ from alexnet_cli.config.schema import (
     TrainConfig,
 )
 from alexnet_cli.errors import UsageError
-from alexnet_cli.networks import FACTS, Kernels, Network
+from alexnet_cli.networks import Kernels, Network
 
 
-def switches_of(config: TrainConfig) -> dict[str, Any]:
-    """Return the switches of a configuration by name; None is the network's own."""
+def architecture_options(config: TrainConfig) -> dict[str, Any]:
+    """Return the architecture options of a configuration; None is the network's own."""
     return {
         "activation": config.activation,
         "lrn": config.lrn,
@@ -54,15 +54,14 @@ def recipe_settings(recipe: Recipe, model: Network, data: str) -> dict[str, Any]
     Raises:
         UsageError: There is no such recipe for the network.
     """
-    facts = FACTS[model]
-    protocol = dict(facts.protocol)
+    training = dict(model.info.training)
     if model == Network.ALEXNET_CIFAR and data == "cifar10":
-        protocol |= on_cifar10()
+        training |= on_cifar10()
     if recipe is Recipe.PAPER:
-        return protocol
+        return training
     if recipe is Recipe.ORIGINAL:
-        return _RELEASED_START | protocol
-    if not facts.dropout:
+        return _RELEASED_START | training
+    if not model.info.has_dropout:
         raise UsageError(
             f"there is no fast recipe for {model}",
             hint="use --recipe paper, or --model alexnet-cifar",

@@ -11,7 +11,7 @@ from pathlib import Path
 from alexnet_cli.data.cache import recorded_hash
 from alexnet_cli.data.datasets import DATASETS
 from alexnet_cli.files import cache_folder, sha256_of
-from alexnet_cli.manifest import are_intact
+from alexnet_cli.manifest import verify_weights_hash
 from alexnet_cli.networks import PRETRAINED
 from alexnet_cli.runs import SAFETENSORS_NAME, pretrained_folder
 
@@ -149,7 +149,7 @@ def verify_cache(on_bytes: OnBytes = lambda _: None) -> Iterator[Entry]:
         if entry.kind is Kind.DATASET:
             is_sound = sha256_of(entry.path, on_bytes) == recorded_hash(published[entry.path])
         elif entry.kind is Kind.WEIGHTS:
-            is_sound = are_intact(entry.path, on_bytes)
+            is_sound = verify_weights_hash(entry.path, on_bytes)
         else:
             is_sound = _is_sound_array(entry.path, on_bytes)
         yield replace(entry, state=State.OK if is_sound else State.DAMAGED)

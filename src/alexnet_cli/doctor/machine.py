@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from alexnet_cli.devices import BF16_CAPABILITY, BF16_CPU_FLAGS, cpu_facts, cpu_flags
+from alexnet_cli.devices import BF16_CAPABILITY, BF16_CPU_FLAGS, cpu_flags, read_cpuinfo
 from alexnet_cli.inference.gpu_check import Gpu, Obstacle
 
 
@@ -98,7 +98,7 @@ class Cache:
 
 def read_cpu(environment: Mapping[str, str]) -> Cpu:
     """Describe the processor."""
-    facts = cpu_facts()
+    facts = read_cpuinfo()
     flags = cpu_flags(facts)
     model = facts.get("model name") or platform.processor() or platform.machine()
     asked = environment.get("OMP_NUM_THREADS", "").partition(",")[0]

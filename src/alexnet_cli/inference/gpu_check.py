@@ -31,7 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from alexnet_cli.devices import count_gpus, name_gpus
+from alexnet_cli.devices import describe_gpu_count, gpu_flags
 
 Loader = Callable[[str], Any]
 """Loads a shared library by name or path, or raises OSError: `ctypes.CDLL`."""
@@ -430,11 +430,13 @@ def _driver_obstacles(driver: Driver, index: int | None, path: Sequence[str]) ->
     count = len(driver.gpus)
     if count == 0:
         yield Obstacle(
-            f"no NVIDIA GPU: {count_gpus(count)}",
+            f"no NVIDIA GPU: {describe_gpu_count(count)}",
             "check with: nvidia-smi --list-gpus; and: unset CUDA_VISIBLE_DEVICES",
         )
     elif index is not None and index >= count:
-        yield Obstacle(f"there is no cuda:{index}: {count_gpus(count)}", f"use {name_gpus(count)}")
+        yield Obstacle(
+            f"there is no cuda:{index}: {describe_gpu_count(count)}", f"use {gpu_flags(count)}"
+        )
     version = onnxruntime_cuda_version(path)
     if version is not None and driver.cuda_version is not None:
         major = int(version.partition(".")[0])

@@ -230,9 +230,9 @@ def _session_from_safetensors(path: Path, options: Any, providers: Providers) ->
 
 
 def _check_hash(weights: Path) -> None:
-    from alexnet_cli.manifest import are_intact
+    from alexnet_cli.manifest import verify_weights_hash
 
-    if not are_intact(weights):
+    if not verify_weights_hash(weights):
         raise _unusable(weights, "its weights are damaged: their sha256 differs")
 
 

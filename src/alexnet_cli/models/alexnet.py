@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.models.layers import activation, kernels, lrn, max_pool
-from alexnet_cli.networks import NetworkSpec
+from alexnet_cli.models.layers import activation, conv_widths, lrn, max_pool
+from alexnet_cli.networks import Departure, NetworkSpec
 
 MIN_CROP_PX = 36  # the smallest input that leaves a pixel after the last pooling
 
@@ -22,11 +22,19 @@ class AlexNet(nn.Module):
     Shapes for a 224- or 227-pixel input and all kernels.
 
     Args:
-        spec: Classes K, side of the input (224 is zero-padded to 227, see `forward`), switches.
+        spec: Classes K, side of the input (224 is zero-padded to 227, see `forward`), options.
 
     Raises:
         UsageError: Nothing would be left of the image.
     """
+
+    departures = (
+        Departure(
+            paper="a 224-px input, 11×11 windows at stride 4 and 55 outputs, which do not add up",
+            here="zeros at the right and bottom, up to the next size that fits",
+            because="the original's output-size rule reads past the edge as zeros in just this way",
+        ),
+    )
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
@@ -36,7 +44,7 @@ class AlexNet(nn.Module):
                 hint="resize with --image-size 227, or train --model alexnet-cifar",
             )
         self.crop_size_px, groups = spec.crop_size_px, spec.groups
-        conv1, conv2, conv3, conv4 = kernels(spec, 96, 256, 384, 384)
+        conv1, conv2, conv3, conv4 = conv_widths(spec, 96, 256, 384, 384)
         self.features = nn.Sequential(
             nn.Conv2d(3, conv1, kernel_size=11, stride=4),  # 96×55×55
             activation(spec),
@@ -46,7 +54,7 @@ class AlexNet(nn.Module):
             activation(spec),
             lrn(spec),
             max_pool(spec),  # 256×13×13
-            nn.Conv2d(conv2, conv3, kernel_size=3, padding=1),  # 384×13×13, sees both towers
+            nn.Conv2d(conv2, conv3, kernel_size=3, padding=1),  # 384×13×13, connects both towers
             activation(spec),
             nn.Conv2d(conv3, conv4, kernel_size=3, padding=1, groups=groups),  # 384×13×13
             activation(spec),
@@ -56,7 +64,7 @@ class AlexNet(nn.Module):
         )
         side = (_padded(spec.crop_size_px) - 11) // 4 + 1
         for _ in range(3):
-            side //= 2  # what a 3×3 pool at stride 2, rounded up, leaves
+            side //= 2  # a 3×3 pool at stride 2, rounded up
         self.classifier = nn.Sequential(
             nn.Flatten(),
             nn.Linear(256 * side * side, 4096),
@@ -79,5 +87,5 @@ class AlexNet(nn.Module):
 
 
 def _padded(size: int) -> int:
-    """The next size at which 11×11 windows at stride 4 fit exactly: 224 → 227."""
+    """Return the next size at which 11×11 windows at stride 4 fit exactly: 224 → 227."""
     return size + (11 - size) % 4

@@ -1,8 +1,4 @@
-"""AlexNet for small images: the paper's layers at the scale of 32 pixels.
-
-Shape letters: N batch, C channels, H height, W width, K classes.
-
-AlexNet for small images with batch normalisation, which the paper did not have yet.
+"""AlexNet for small images, and its variant with batch normalisation.
 
 Shape letters: N batch, C channels, H height, W width, K classes.
 """
@@ -10,8 +6,8 @@ Shape letters: N batch, C channels, H height, W width, K classes.
 from torch import Tensor, nn
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.models.layers import activation, kernels, lrn, max_pool
-from alexnet_cli.networks import NetworkSpec
+from alexnet_cli.models.layers import activation, conv_widths, lrn, max_pool
+from alexnet_cli.networks import Departure, NetworkSpec
 
 MIN_CROP_PX = 8
 MAX_CROP_PX = 96
@@ -20,25 +16,30 @@ MAX_CROP_PX = 96
 class AlexNetCifar(nn.Module):
     """AlexNet with a 5×5 first layer at stride 1 and fully connected layers of 1024.
 
-    Paper: conv1 is 11×11 at stride 4 on 224 px, fc6 and fc7 have 4096 units. Here: 5×5 at
-    stride 1, and 1024 units, because a 32-px image would be gone after the paper's conv1 and
-    50,000 images cannot feed 50 M fully connected weights. Everything else is the paper's:
-    the channels, the two towers (groups), LRN, overlapping ceil-mode pools, ReLU, dropout.
-
     Shapes for a 32-pixel input and all kernels.
 
     Args:
-        spec: Classes K, side of the input, switches.
+        spec: Classes K, side of the input, options.
 
     Raises:
         UsageError: The input size does not suit.
     """
 
+    departures = (
+        Departure(
+            paper="conv1 is 11×11 at stride 4 on 224 px, fc6 and fc7 have 4096 units",
+            here="conv1 is 5×5 at stride 1, fc6 and fc7 have 1024 units; the channels, the two "
+            "towers (groups), LRN, overlapping ceil-mode pools, ReLU and dropout are the paper's",
+            because="the paper's conv1 would leave nothing of a 32-px image, and 50,000 images "
+            "cannot train 50 M fully connected weights",
+        ),
+    )
+
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
-        require_crop_size(spec.crop_size_px)
+        _require_crop_size(spec.crop_size_px)
         groups = spec.groups
-        conv1, conv2, conv3, conv4 = kernels(spec, 96, 256, 384, 384)
+        conv1, conv2, conv3, conv4 = conv_widths(spec, 96, 256, 384, 384)
         self.features = nn.Sequential(
             nn.Conv2d(3, conv1, kernel_size=5, padding=2),  # 96×32×32
             activation(spec),
@@ -48,7 +49,7 @@ class AlexNetCifar(nn.Module):
             activation(spec),
             lrn(spec),
             max_pool(spec),  # 256×8×8
-            nn.Conv2d(conv2, conv3, kernel_size=3, padding=1),  # 384×8×8, sees both towers
+            nn.Conv2d(conv2, conv3, kernel_size=3, padding=1),  # 384×8×8, connects both towers
             activation(spec),
             nn.Conv2d(conv3, conv4, kernel_size=3, padding=1, groups=groups),  # 384×8×8
             activation(spec),
@@ -56,7 +57,7 @@ class AlexNetCifar(nn.Module):
             activation(spec),
             max_pool(spec),  # 256×4×4
         )
-        side = side_after_pools(spec.crop_size_px)
+        side = _side_after_pools(spec.crop_size_px)
         self.classifier = nn.Sequential(
             nn.Flatten(),
             nn.Linear(256 * side * side, 1024),
@@ -74,45 +75,31 @@ class AlexNetCifar(nn.Module):
         return logits_NK
 
 
-def require_crop_size(crop_size_px: int) -> None:
-    """Refuse an input size.
-
-    Raises:
-        UsageError: Nothing would be left of the image, or the first fc layer would be enormous.
-    """
-    if not MIN_CROP_PX <= crop_size_px <= MAX_CROP_PX:
-        raise UsageError(
-            f"alexnet-cifar takes crops of {MIN_CROP_PX} to {MAX_CROP_PX} px, not {crop_size_px}",
-            hint="choose --image-size 32 --crop-size 28, or for large images --model alexnet",
-        )
-
-
-def side_after_pools(crop_size_px: int) -> int:
-    """Return what three 3×3 pools at stride 2, rounded up, leave of a side: 32 → 16 → 8 → 4."""
-    return crop_size_px // 2 // 2 // 2
-
-
 class AlexNetCifarBN(nn.Module):
     """`alexnet-cifar` with batch normalisation before each hidden ReLU.
-
-    Paper: local response normalisation after the ReLUs of conv1 and conv2, biases everywhere.
-    Here: batch normalisation after every hidden layer, which replaces both, because it allows
-    larger rates. Therefore a network of its own name.
 
     Shapes for a 32-pixel input.
 
     Source: Ioffe, Szegedy 2015, "Batch Normalization", §3.2.
 
     Args:
-        spec: Classes K, side of the input, switches.
+        spec: Classes K, side of the input, options.
 
     Raises:
         UsageError: The input size does not suit.
     """
 
+    departures = (
+        Departure(
+            paper="LRN after the ReLUs of conv1 and conv2, biases everywhere",
+            here="batch normalisation after every hidden layer, which replaces both",
+            because="it allows larger learning rates",
+        ),
+    )
+
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
-        require_crop_size(spec.crop_size_px)
+        _require_crop_size(spec.crop_size_px)
         groups = spec.groups
         self.features = nn.Sequential(
             nn.Conv2d(3, 96, kernel_size=5, padding=2, bias=False),  # 96×32×32
@@ -134,7 +121,7 @@ class AlexNetCifarBN(nn.Module):
             activation(spec),
             max_pool(spec),  # 256×4×4
         )
-        side = side_after_pools(spec.crop_size_px)
+        side = _side_after_pools(spec.crop_size_px)
         self.classifier = nn.Sequential(
             nn.Flatten(),
             nn.Linear(256 * side * side, 1024, bias=False),
@@ -152,3 +139,21 @@ class AlexNetCifarBN(nn.Module):
         """Return the logits (N, K) of images (N, 3, crop, crop)."""
         logits_NK: Tensor = self.classifier(self.features(x_NCHW))
         return logits_NK
+
+
+def _require_crop_size(crop_size_px: int) -> None:
+    """Refuse an input size.
+
+    Raises:
+        UsageError: Nothing would be left of the image, or the first fc layer would be enormous.
+    """
+    if not MIN_CROP_PX <= crop_size_px <= MAX_CROP_PX:
+        raise UsageError(
+            f"alexnet-cifar takes crops of {MIN_CROP_PX} to {MAX_CROP_PX} px, not {crop_size_px}",
+            hint="choose --image-size 32 --crop-size 28, or for large images --model alexnet",
+        )
+
+
+def _side_after_pools(crop_size_px: int) -> int:
+    """Return the side after three 3×3 pools at stride 2, rounded up: 32 → 16 → 8 → 4."""
+    return crop_size_px // 2 // 2 // 2

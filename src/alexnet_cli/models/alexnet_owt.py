@@ -1,4 +1,4 @@
-"""AlexNet with a single tower, as torchvision has it.
+"""AlexNet with a single tower, as in torchvision.
 
 Shape letters: N batch, C channels, H height, W width, K classes.
 """
@@ -6,18 +6,13 @@ Shape letters: N batch, C channels, H height, W width, K classes.
 from torch import Tensor, nn
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.networks import NetworkSpec
+from alexnet_cli.networks import Departure, NetworkSpec
 
 MIN_CROP_PX = 63  # the smallest input that leaves a pixel after the last pooling
 
 
 class AlexNetOWT(nn.Module):
     """The network of "One weird trick", with the names of torchvision's weights.
-
-    Paper (2012): two towers of 96, 256, 384, 384 and 256 channels, LRN, dropout behind fc6 and fc7.
-    Here: one tower of 64, 192, 384, 256 and 256 channels, no LRN, dropout before fc6 and fc7,
-    because Krizhevsky 2014 merged the towers for training on one GPU, and torchvision's
-    pretrained weights are of this network. No switches, so that they fit.
 
     Shapes for a 224-pixel input.
 
@@ -30,6 +25,17 @@ class AlexNetOWT(nn.Module):
     Source: Krizhevsky 2014, "One weird trick for parallelizing convolutional neural networks",
     footnote 1; `torchvision.models.alexnet`.
     """
+
+    departures = (
+        Departure(
+            paper="two towers of 96, 256, 384, 384 and 256 channels, LRN, dropout after fc6 and "
+            "fc7 (2012)",
+            here="one tower of 64, 192, 384, 256 and 256 channels, no LRN, dropout before fc6 and "
+            "fc7, and no options",
+            because="Krizhevsky 2014 merged the towers to train on one GPU, and torchvision's "
+            "pretrained weights are of this network",
+        ),
+    )
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()

@@ -1,25 +1,57 @@
-"""Initial weights.
+"""Build a network by name and draw its initial weights."""
 
-Networks by name.
-"""
+import importlib
+from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.models.alexnet import AlexNet
-from alexnet_cli.models.alexnet_cifar import AlexNetCifar, AlexNetCifarBN
-from alexnet_cli.models.alexnet_owt import AlexNetOWT
-from alexnet_cli.models.cuda_convnet import (
-    CudaConvnet11Pct,
-    CudaConvnet13Pct,
-    CudaConvnet18Pct,
-    CudaConvnet80Sec,
-)
 from alexnet_cli.models.layers import LocallyConnected
-from alexnet_cli.networks import FACTS, Initial, Network, NetworkSpec
+from alexnet_cli.networks import InitConstants, Network, NetworkSpec
 
 WeightLayer = nn.Conv2d | nn.Linear | LocallyConnected
+
+
+def build_network(spec: NetworkSpec, *, seed: int = 0, init: str = "he") -> nn.Module:
+    """Build a network with fresh weights.
+
+    Args:
+        spec: The network, its number of classes and input size.
+        seed: Fixes the initial weights.
+        init: `he`, `paper` (§5: N(0, 0.01), some biases 1) or `released` (as in its published
+            source); see `NetworkInfo.init_constants`.
+
+    Raises:
+        UsageError: The input size does not suit the network, or it has no such initial weights.
+    """
+    network = network_class(spec.name)(spec)
+    generator = torch.Generator().manual_seed(seed)
+    if init == "he":
+        _init_he(network, generator)
+    else:
+        _init_published(network, published_init(spec.name, init), generator)
+    return network
+
+
+def outline_network(spec: NetworkSpec) -> nn.Module:
+    """Build a network on the meta device: its shapes without memory for its weights.
+
+    Raises:
+        UsageError: The input size does not suit the network.
+    """
+    build = network_class(spec.name)
+    with torch.device("meta"):
+        return build(spec)
+
+
+def network_class(name: Network) -> Callable[[NetworkSpec], nn.Module]:
+    """Import the class of a network."""
+    module, _, class_name = name.info.model_class.rpartition(".")
+    found: Callable[[NetworkSpec], nn.Module] = getattr(
+        importlib.import_module(f"{__package__}.{module}"), class_name
+    )
+    return found
 
 
 def weight_layers(network: nn.Module) -> list[WeightLayer]:
@@ -27,120 +59,55 @@ def weight_layers(network: nn.Module) -> list[WeightLayer]:
     return [m for m in network.modules() if isinstance(m, WeightLayer)]
 
 
-def initialise(network: nn.Module, name: Network, init: str, generator: torch.Generator) -> None:
-    """Draw the weights that training starts from.
-
-    Args:
-        network: Changed in place.
-        name: Which network it is.
-        init: `he`, `paper` (§5: N(0, 0.01), some biases 1) or `released` (as in its published
-            source).
-        generator: The source of randomness, on the CPU.
-
-    Raises:
-        UsageError: Nothing of that name was published for the network.
-    """
-    if init == "he":
-        init_he(network, generator)
-        return
-    constants = published(name, init)
-    layers = weight_layers(network)
-    with torch.no_grad():
-        for layer, std, bias in zip(layers, constants.stds, constants.biases, strict=True):
-            _draw(layer.weight, std, generator)
-            if layer.bias is not None:
-                layer.bias.fill_(bias)
+def num_parameters(network: nn.Module) -> int:
+    """Count the trainable numbers."""
+    return sum(p.numel() for p in network.parameters())
 
 
-def published(name: Network, init: str) -> Initial:
+def published_init(name: Network, init: str) -> InitConstants:
     """Return the published initial weights of a network.
 
     Raises:
-        UsageError: Nothing of that name was published for it.
+        UsageError: None were published under that name.
     """
-    known = FACTS[name].initial
-    if init not in known:
+    published = name.info.init_constants
+    if init not in published:
         raise UsageError(
             f"no initial weights called '{init}' were published for {name}",
-            hint=f"use --init {' or --init '.join(['he', *known])}",
+            hint=f"use --init {' or --init '.join(['he', *published])}",
         )
-    return known[init]
+    return published[init]
 
 
-def init_he(network: nn.Module, generator: torch.Generator) -> None:
+@torch.no_grad()
+def _init_published(
+    network: nn.Module, constants: InitConstants, generator: torch.Generator
+) -> None:
+    layers = weight_layers(network)
+    for layer, std, bias in zip(layers, constants.stds, constants.biases, strict=True):
+        layer.weight.normal_(0.0, std, generator=generator)
+        if layer.bias is not None:
+            layer.bias.fill_(bias)
+
+
+@torch.no_grad()
+def _init_he(network: nn.Module, generator: torch.Generator) -> None:
     """Give hidden layers the variance that ReLUs preserve, the last layer N(0, 0.01), biases 0.
 
     Paper: weights N(0, 0.01), biases 1 in conv2, conv4, conv5 and the hidden fully connected
-    layers (§5). Here: He's initialisation and zero biases, because the paper's start needs
-    inputs of 0–255 (mean subtracted, standard deviation about 70): on inputs of unit variance
-    its logits hardly depend on the image, and training sits at ln(classes).
-
-    Args:
-        network: Changed in place.
-        generator: The source of randomness, on the CPU.
+    layers (§5). Here: He initialisation and zero biases, because the paper's start needs inputs
+    of 0–255 (mean subtracted, standard deviation about 70): on inputs of unit variance its
+    logits hardly depend on the image, and the training loss stays at ln(classes).
 
     Source: He et al. 2015, "Delving Deep into Rectifiers", eq. 10.
     """
     layers = weight_layers(network)
-    with torch.no_grad():
-        for layer in layers[:-1]:
-            _draw(layer.weight, (2.0 / _fan_in(layer)) ** 0.5, generator)
-        # The paper's scale suits the last layer: the first loss is then ln(classes).
-        _draw(layers[-1].weight, 0.01, generator)
-        for layer in layers:
-            if layer.bias is not None:
-                layer.bias.zero_()
-
-
-def _draw(weight: Tensor, std: float, generator: torch.Generator) -> None:
-    weight.normal_(0.0, std, generator=generator)
-
-
-def _fan_in(layer: WeightLayer) -> int:
-    if isinstance(layer, LocallyConnected):
-        return layer.weight.shape[1]
-    return layer.weight[0].numel()
-
-
-CLASSES: dict[Network, type[nn.Module]] = {
-    Network.ALEXNET: AlexNet,
-    Network.ALEXNET_OWT: AlexNetOWT,
-    Network.ALEXNET_CIFAR: AlexNetCifar,
-    Network.ALEXNET_CIFAR_BN: AlexNetCifarBN,
-    Network.CUDA_CONVNET_80SEC: CudaConvnet80Sec,
-    Network.CUDA_CONVNET_19PCT: CudaConvnet18Pct,
-    Network.CUDA_CONVNET_18PCT: CudaConvnet18Pct,
-    Network.CUDA_CONVNET_13PCT: CudaConvnet13Pct,
-    Network.CUDA_CONVNET_11PCT: CudaConvnet11Pct,
-}
-
-
-def build_network(spec: NetworkSpec, *, seed: int = 0, init: str = "he") -> nn.Module:
-    """Build a network with fresh weights.
-
-    Args:
-        spec: Which network, for how many classes and what input size.
-        seed: Fixes the initial weights.
-        init: `he`, or one of the network's published ones, see `networks.FACTS`.
-
-    Raises:
-        UsageError: The input size does not suit the network, or it has no such initial weights.
-    """
-    network = CLASSES[spec.name](spec)
-    initialise(network, spec.name, init, torch.Generator().manual_seed(seed))
-    return network
-
-
-def outline_network(spec: NetworkSpec) -> nn.Module:
-    """Build a network without memory for its weights: for its shapes, and to see that it fits.
-
-    Raises:
-        UsageError: The input size does not suit the network.
-    """
-    with torch.device("meta"):
-        return CLASSES[spec.name](spec)
-
-
-def num_parameters(network: nn.Module) -> int:
-    """Count the trainable numbers."""
-    return sum(p.numel() for p in network.parameters())
+    for layer in layers[:-1]:
+        is_local = isinstance(layer, LocallyConnected)
+        fan_in = layer.weight.shape[1] if is_local else layer.weight[0].numel()
+        layer.weight.normal_(0.0, (2.0 / fan_in) ** 0.5, generator=generator)
+    # The paper's scale suits the last layer: the first loss is then ln(classes).
+    layers[-1].weight.normal_(0.0, 0.01, generator=generator)
+    for layer in layers:
+        if layer.bias is not None:
+            layer.bias.zero_()

@@ -1,10 +1,7 @@
 """Krizhevsky's own networks for CIFAR-10, named after their time or test error in 2011.
 
-All pools are 3×3 at stride 2, rounded up; average pools divide by the part of the window that is
-inside the image. `local` layers share no weights between positions.
-
-Paper: §3.3 cites two of them, "a four-layer CNN achieved a 13% test error rate without
-normalization and 11% with normalization": `13pct` and `11pct`, which differ in more than that.
+All pools are 3×3 at stride 2, rounded up; average pools divide by the pixels of the window that
+are inside the image. `local` layers share no weights between positions.
 
 Sources: cuda-convnet's `example-layers` and wiki; the 2012 source as released.
 
@@ -15,13 +12,22 @@ from torch import Tensor, nn
 
 from alexnet_cli.errors import UsageError
 from alexnet_cli.models.layers import LocallyConnected, SameMapNorm, activation, lrn, max_pool
-from alexnet_cli.networks import NetworkSpec
+from alexnet_cli.networks import Departure, NetworkSpec
 
 MIN_CROP_PX, MAX_CROP_PX = 8, 96
 
 
 class _CudaConvnet(nn.Module):
     """Features, then one or two fully connected layers."""
+
+    departures = (
+        Departure(
+            paper='"a four-layer CNN achieved a 13% test error rate without normalization and 11% '
+            'with normalization" (§3.3), the networks `13pct` and `11pct`',
+            here="these two also differ in channels, weight decay and number of epochs",
+            because="cuda-convnet's layer definitions do",
+        ),
+    )
 
     features: nn.Sequential
     classifier: nn.Sequential
@@ -36,7 +42,7 @@ class CudaConvnet80Sec(_CudaConvnet):
     """Three convolutions, max and average pools, fc 64. Shapes for a 32-pixel input.
 
     Args:
-        spec: Classes K, side of the input, switches.
+        spec: Classes K, side of the input, options.
     """
 
     def __init__(self, spec: NetworkSpec) -> None:
@@ -67,7 +73,7 @@ class CudaConvnet18Pct(_CudaConvnet):
     Without the normalisation it is `19pct`, which has another weight decay too.
 
     Args:
-        spec: Classes K, side of the input, switches.
+        spec: Classes K, side of the input, options.
     """
 
     def __init__(self, spec: NetworkSpec) -> None:
@@ -95,7 +101,7 @@ class CudaConvnet13Pct(_CudaConvnet):
     With `--lrn` it is normalised where `11pct` is.
 
     Args:
-        spec: Classes K, side of the input, switches.
+        spec: Classes K, side of the input, options.
     """
 
     LOCAL_CHANNELS = 32
@@ -135,7 +141,7 @@ def _average_pool() -> nn.AvgPool2d:
 
 
 def _side_after(spec: NetworkSpec, *, num_pools: int) -> int:
-    """Return what the pools leave of the input's side.
+    """Return the side of the input after the pools.
 
     Raises:
         UsageError: The input size does not suit.

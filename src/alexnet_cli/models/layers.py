@@ -1,19 +1,7 @@
-"""A convolution's connections without its shared weights.
+"""Building blocks of the networks, and the network as training and evaluation call it.
 
-Shape letters: N batch, C input channels, O output channels, H height, W width, L = H·W positions,
-P = 9·C inputs of a unit.
-
-Response normalisation over neighbours in the same channel.
-
-The network as deployed: pixels in, logits out.
-
-The layers in which a network can be switched, as the paper compared them.
-
-The number of layers never changes, so that the names of the weights stay.
-
-The weights of the first layer, to be looked at. Shape letters: F filters, S side, 3 = RGB.
-
-A PyTorch network as something `evaluate` can call.
+Shape letters: N batch, C input channels, O output channels, H height, W width, S side, L = H·W
+positions, P = 9·C inputs of a unit, K classes, F filters, 3 = RGB.
 """
 
 from collections.abc import Callable
@@ -28,16 +16,40 @@ from alexnet_cli.manifest import InputSpec
 from alexnet_cli.models.lrn import LocalResponseNorm
 from alexnet_cli.networks import Activation, Kernels, NetworkSpec, Pool
 
+# The architecture options. None changes the number of layers, so that weights keep their names.
+
+
+def activation(spec: NetworkSpec) -> nn.Module:
+    """Return the nonlinearity (paper §3.1): ReLU, or the tanh it is compared with."""
+    return nn.ReLU() if spec.activation is Activation.RELU else nn.Tanh()
+
+
+def conv_widths(spec: NetworkSpec, *published: int) -> tuple[int, ...]:
+    """Return the output channels of the convolutions before the last: all, or half (§3.2)."""
+    return tuple(width // 2 if spec.kernels is Kernels.HALF else width for width in published)
+
+
+def max_pool(spec: NetworkSpec) -> nn.MaxPool2d:
+    """Return 3×3 windows at stride 2, or 2×2 windows with the same output size (paper §3.4)."""
+    if spec.pool is Pool.OVERLAPPING:
+        return nn.MaxPool2d(3, stride=2, ceil_mode=True)
+    return nn.MaxPool2d(2, stride=2)
+
+
+def lrn(spec: NetworkSpec, *, size: int = 5, alpha: float = 1e-4, k: float = 2.0) -> nn.Module:
+    """Return local response normalisation (paper §3.3), or the identity in its place."""
+    return LocalResponseNorm(size=size, alpha=alpha, k=k) if spec.lrn else nn.Identity()
+
 
 class LocallyConnected(nn.Module):
-    """Units that see 3×3 pixels, as in a padded convolution, with weights of their own.
+    """A padded 3×3 convolution without weight sharing: each position has its own weights.
 
     Source: cuda-convnet's layer type `local`, filter size 3, padding 1, a bias for each unit.
 
     Args:
         in_channels: Channels C of the input.
         out_channels: Channels O of the output.
-        side_px: Side H = W of input and output: each position has its weights.
+        side_px: Side H = W of input and output.
     """
 
     kernel_size, stride, padding, groups = (3, 3), (1, 1), (1, 1), 1
@@ -68,10 +80,10 @@ class LocallyConnected(nn.Module):
 
 
 class SameMapNorm(nn.Module):
-    """Divide each activity by a power of the mean square of its neighbourhood.
+    """Response normalisation over neighbouring pixels of the same channel.
 
-    `y = x / (1 + α · Σ x² / size²)^β`, the sum over the size × size pixels around it in the same
-    channel, zeros beyond the border.
+    `y = x / (1 + α · Σ x² / size²)^β`, the sum over the size × size pixels around it, zeros beyond
+    the border.
 
     Source: cuda-convnet's layer type `rnorm`; Caffe's `LRN` with `WITHIN_CHANNEL`.
 
@@ -87,7 +99,7 @@ class SameMapNorm(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """Normalise (N, C, H, W) to the same shape."""
-        # In float32 at least: beside 1, bfloat16 would not see what is added.
+        # In float32 at least: bfloat16 would lose so small a term when it is added to 1.
         x = x_NCHW.to(torch.promote_types(x_NCHW.dtype, torch.float32))
         mean = F.avg_pool2d(x * x, self.size, stride=1, padding=self.size // 2)
         return (x * (1 + self.alpha * mean).pow(-self.beta)).to(x_NCHW.dtype)
@@ -114,15 +126,15 @@ class PixelNetwork(nn.Module):
     def __init__(self, network: nn.Module, spec: InputSpec) -> None:
         super().__init__()
         self.network = network
-        self.register_buffer("scale_C11", _per_channel(spec.scale), persistent=False)
-        self.register_buffer("shift_C11", _per_channel(spec.shift), persistent=False)
+        for name, values in (("scale_C11", spec.scale), ("shift_C11", spec.shift)):
+            self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
 
     def forward(self, images_NHWC: Tensor, colours_NC: Tensor | None = None) -> Tensor:
         """Return logits (N, K) of uint8 RGB images (N, S, S, 3).
 
         Args:
             images_NHWC: The images.
-            colours_NC: In training, what is added to all pixels of an image, (N, 3).
+            colours_NC: In training, the colour noise (N, 3) added to all pixels of an image.
         """
         # A permuted NHWC tensor is a channels-last NCHW tensor: no copy is made.
         pixels_NCHW = images_NHWC.permute(0, 3, 1, 2).to(self.scale_C11.dtype)
@@ -133,30 +145,28 @@ class PixelNetwork(nn.Module):
         return logits_NK
 
 
-def _per_channel(values: tuple[float, float, float]) -> Tensor:
-    return torch.tensor(values).view(3, 1, 1)
+def torch_logits(
+    network: nn.Module, *, device: torch.device, dtype: torch.dtype
+) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+    """Wrap a network as a function of NumPy arrays: uint8 images (N, S, S, 3) to logits (N, K).
 
+    Args:
+        network: Set to evaluation mode during each call.
+        device: Device of its weights.
+        dtype: Number format of the forward pass; float32 means no autocast.
+    """
 
-def activation(spec: NetworkSpec) -> nn.Module:
-    """Return the nonlinearity (paper §3.1): ReLU, or the tanh it is compared with."""
-    return nn.ReLU() if spec.activation is Activation.RELU else nn.Tanh()
+    def logits(images_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
+        was_training = network.training
+        network.eval()
+        images = torch.from_numpy(images_NHWC).to(device)
+        autocast = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+        with torch.inference_mode(), autocast:
+            result = network(images)
+        network.train(was_training)
+        return result.float().cpu().numpy()  # type: ignore[no-any-return]
 
-
-def kernels(spec: NetworkSpec, *published: int) -> tuple[int, ...]:
-    """Return how many kernels the convolutions before the last have: all, or half (paper §3.2)."""
-    return tuple(number // 2 if spec.kernels is Kernels.HALF else number for number in published)
-
-
-def max_pool(spec: NetworkSpec) -> nn.MaxPool2d:
-    """Return 3×3 windows at stride 2, or 2×2 windows, which leave as much (paper §3.4)."""
-    if spec.pool is Pool.OVERLAPPING:
-        return nn.MaxPool2d(3, stride=2, ceil_mode=True)
-    return nn.MaxPool2d(2, stride=2)
-
-
-def lrn(spec: NetworkSpec, *, size: int = 5, alpha: float = 1e-4, k: float = 2.0) -> nn.Module:
-    """Return local response normalisation (paper §3.3), or nothing in its place."""
-    return LocalResponseNorm(size=size, alpha=alpha, k=k) if spec.lrn else nn.Identity()
+    return logits
 
 
 def first_filters(network: nn.Module) -> NDArray[np.float32]:
@@ -166,33 +176,9 @@ def first_filters(network: nn.Module) -> NDArray[np.float32]:
     return filters
 
 
-def normalised(filters_FSS3: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return each filter by itself from 0, its least weight, to 1, its greatest."""
+def to_unit_range(filters_FSS3: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scale each filter to 0–1, its smallest weight to 0 and its greatest to 1."""
     low = filters_FSS3.min(axis=(1, 2, 3), keepdims=True)
     spread = filters_FSS3.max(axis=(1, 2, 3), keepdims=True) - low
     scaled: NDArray[np.float32] = (filters_FSS3 - low) / np.maximum(spread, np.float32(1e-30))
     return scaled
-
-
-def torch_logits(
-    network: nn.Module, *, device: torch.device, dtype: torch.dtype
-) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-    """Wrap a network that takes uint8 images (B, S, S, 3).
-
-    Args:
-        network: Switched to evaluation mode at each call, and back to what it was.
-        device: Where its weights are.
-        dtype: Number format of the forward pass; float32 means no autocast.
-    """
-
-    def logits(images_BSSC: NDArray[np.uint8]) -> NDArray[np.float32]:
-        was_training = network.training
-        network.eval()
-        images = torch.from_numpy(images_BSSC).to(device)
-        autocast = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
-        with torch.inference_mode(), autocast:
-            result = network(images)
-        network.train(was_training)
-        return result.float().cpu().numpy()  # type: ignore[no-any-return]
-
-    return logits

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from alexnet_cli.models import lrn_native
+from alexnet_cli.networks import Departure
 
 
 class LocalResponseNorm(nn.Module):
@@ -22,16 +23,22 @@ class LocalResponseNorm(nn.Module):
 
     `y_c = x_c / (k + α/n · Σ x_j²)^β`, the sum over the n channels centred on c.
 
-    Paper: the formula prints α·Σ. Here: α/n·Σ, because the original code divides by the
-    window size, as `torch.nn.LocalResponseNorm` and the ONNX operator `LRN` do.
-
     Why not `torch.nn.LocalResponseNorm`: it averages through a 3-D pooling of a padded copy, and
-    was the slowest part of the whole network. Here a kernel reads the activities once: compiled C
+    was the slowest part of the network. Here a kernel reads the activities once: compiled C
     on the CPU, Triton on CUDA. Where there is neither, the window sum is a 1×1 convolution of x²
     with a band matrix. Only the input is kept for the backward pass, which is written out.
 
     Source: paper §3.3; `computerhistory/AlexNet-Source-Code`, layer type `cmrnorm`.
     """
+
+    departures = (
+        Departure(
+            paper="the formula prints α·Σ",
+            here="α/n·Σ",
+            because="the original code divides by the window size, as `torch.nn.LocalResponseNorm` "
+            "and the ONNX operator `LRN` do",
+        ),
+    )
 
     def __init__(
         self,
@@ -83,7 +90,7 @@ class _LRN(torch.autograd.Function):
 
 
 def kernel_name(device: torch.device) -> str:
-    """Say which kernel a device uses, and why if it is the slow one; for people and records."""
+    """Describe the kernel that a device uses, with the reason if it is the slow one."""
     if device.type == "cpu":
         reason = lrn_native.why_unavailable()
         return "compiled C" if reason is None else f"convolution ({reason})"

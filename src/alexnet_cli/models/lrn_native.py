@@ -1,4 +1,4 @@
-"""The CPU kernel of the LRN: `lrn_kernel.c`, compiled on first use for the processor at hand.
+"""The CPU kernel of the LRN: `lrn_kernel.c`, compiled on first use for this processor.
 
 Why C and not `torch.compile`: the window slides over channels that are already in the cache, so
 the activities are read and written once, and the compiler is done in about half a second.
@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from alexnet_cli.devices import cpu_flags, read_cpuinfo
 from alexnet_cli.files import cache_folder, temporary_folder
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float64)
@@ -106,7 +107,10 @@ def _kernel(dtype: torch.dtype, size: int, *, is_three_quarters: bool) -> Kernel
     constants = [f"-DDTYPE_{str(dtype).removeprefix('torch.')}", f"-DSIZE={size}"]
     constants += ["-DBETA_THREE_QUARTERS"] if is_three_quarters else []
     flags = [*_OPTIMISE, *constants]
-    key = hashlib.sha256(repr((source, flags, _processor())).encode()).hexdigest()[:16]
+    # `-march=native` depends on the processor, and machines may share the cache folder.
+    cpu = read_cpuinfo()
+    processor = (cpu.get("model name"), sorted(cpu_flags(cpu)))
+    key = hashlib.sha256(repr((source, flags, processor)).encode()).hexdigest()[:16]
     library = cache_folder() / "kernels" / f"lrn-{key}.so"
     if not library.is_file():
         _compile(source, flags, library)
@@ -118,19 +122,12 @@ def _kernel(dtype: torch.dtype, size: int, *, is_three_quarters: bool) -> Kernel
     return kernel
 
 
-def _processor() -> str:
-    """What `-march=native` depends on: the cache folder may be shared by several machines."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    return repr(sorted({line for line in lines if line.startswith(("model name", "flags"))}))
-
-
 def _compile(source: bytes, flags: list[str], library: Path) -> None:
     library.parent.mkdir(parents=True, exist_ok=True)
     with temporary_folder(library.parent) as folder:
         (folder / "lrn_kernel.c").write_bytes(source)
-        # Linked without OpenMP's library: PyTorch's own, loaded already, answers for it, so that
-        # both share one pool of threads.
+        # Not linked with OpenMP: PyTorch's library, loaded already, provides it, so that both
+        # share one pool of threads.
         for command in (
             ["cc", *flags, "-c", "lrn_kernel.c", "-o", "lrn.o"],
             ["cc", "-shared", "lrn.o", "-o", "lrn.so", "-lm"],

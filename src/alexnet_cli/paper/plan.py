@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from alexnet_cli.config.recipes import adapted, recipe_settings
 from alexnet_cli.config.schema import Init, InputScaling, Recipe, Schedule, TrainConfig
 from alexnet_cli.errors import UsageError
-from alexnet_cli.networks import switch_flag
+from alexnet_cli.networks import option_flag
 from alexnet_cli.paper.experiments import Arm, Claim, Experiment, Measure
 
 SEARCH_SEED = 0
@@ -200,5 +200,5 @@ def _configure(settings: Mapping[str, Any]) -> TrainConfig:
 
 def _flag(key: str, value: Any) -> list[str]:
     if isinstance(value, bool):
-        return [switch_flag(key.replace("_", "-"), value)]
+        return [option_flag(key.replace("_", "-"), value)]
     return [f"--{key.replace('_', '-')}", str(value)]

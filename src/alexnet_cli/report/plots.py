@@ -21,7 +21,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, Percent
 from numpy.typing import NDArray
 
 from alexnet_cli.evaluation.metrics import Calibration, ClassMetrics
-from alexnet_cli.models.layers import normalised
+from alexnet_cli.models.layers import to_unit_range
 from alexnet_cli.report.drawing import FAINT, INK, PAPER, SERIES, Panel, draw, labelled, line_styles
 from alexnet_cli.training.checkpoint import EpochRow
 
@@ -334,7 +334,7 @@ def filters_figure(filters_FSS3: NDArray[np.float32]) -> tuple[Figure, str]:
     Source: paper, figure 3: "96 convolutional kernels of size 11×11×3 learned by the first
     convolutional layer".
     """
-    mosaic, (rows, columns) = _mosaic(normalised(filters_FSS3))
+    mosaic, (rows, columns) = _mosaic(to_unit_range(filters_FSS3))
     count, side = filters_FSS3.shape[:2]
 
     def panel(axes: Axes) -> str:

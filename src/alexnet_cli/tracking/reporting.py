@@ -13,7 +13,7 @@ from torch import nn
 from torchvision.utils import make_grid
 
 from alexnet_cli.image import crop_centre
-from alexnet_cli.models.layers import first_filters, normalised
+from alexnet_cli.models.layers import first_filters, to_unit_range
 from alexnet_cli.tracking.tracker import Tracker
 from alexnet_cli.training.checkpoint import EpochRow
 from alexnet_cli.training.reporting import Reporter
@@ -73,7 +73,7 @@ class TrackingReporter(Reporter):
         return np.ascontiguousarray(crop_centre(squares, spec.crop_size_px))
 
     def _log_filters(self, epoch: int) -> None:
-        filters = _mosaic(normalised(first_filters(self._network)))
+        filters = _mosaic(to_unit_range(first_filters(self._network)))
         self._tell(partial(self._tracker.log_image, "filters", filters, epoch=epoch))
 
     def _tell(self, call: Callable[[], None]) -> None:

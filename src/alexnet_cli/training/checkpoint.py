@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from alexnet_cli.errors import AlexnetError, CheckpointError, ModelFileError
-from alexnet_cli.files import atomic_write, remove_parts, sha256_of
+from alexnet_cli.files import atomic_write, remove_partial_writes, sha256_of
 from alexnet_cli.manifest import Manifest, manifest_from_json
 
 SCHEMA_VERSION = 3
@@ -172,7 +172,7 @@ def write_checkpoint(checkpoints: Path, snapshot: Snapshot) -> Path:
     contents[STATE_FILE] = _written(document)
     try:
         for name, data in contents.items():
-            remove_parts(folder / name)
+            remove_partial_writes(folder / name)
             atomic_write(folder / name, data)
     except AlexnetError:
         if not (folder / STATE_FILE).exists():

@@ -12,11 +12,11 @@ from alexnet_cli.config.schema import Precision
 from alexnet_cli.devices import (
     BF16_CAPABILITY,
     BF16_CPU_FLAGS,
-    count_gpus,
-    cpu_facts,
     cpu_flags,
-    name_gpus,
+    describe_gpu_count,
+    gpu_flags,
     parse_device,
+    read_cpuinfo,
 )
 from alexnet_cli.errors import DeviceError
 
@@ -86,7 +86,7 @@ def resolve_device(name: str) -> torch.device:
     if index is not None and index >= torch.cuda.device_count():
         count = torch.cuda.device_count()
         raise DeviceError(
-            f"there is no {name}: {count_gpus(count)}", hint=f"use {name_gpus(count)}"
+            f"there is no {name}: {describe_gpu_count(count)}", hint=f"use {gpu_flags(count)}"
         )
     return torch.device(name)
 
@@ -112,7 +112,7 @@ def multiplies_bf16_fast(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= BF16_CAPABILITY
     # Linux names the instructions; PyTorch's own functions for this are private.
-    return not cpu_flags(cpu_facts()).isdisjoint(BF16_CPU_FLAGS)
+    return not cpu_flags(read_cpuinfo()).isdisjoint(BF16_CPU_FLAGS)
 
 
 def use_deterministic_kernels(device: torch.device) -> None:

@@ -8,13 +8,13 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor, nn
 
-from alexnet_cli.config.recipes import switches_of
+from alexnet_cli.config.recipes import architecture_options
 from alexnet_cli.config.schema import Init, InputScaling, TrainConfig
 from alexnet_cli.errors import ModelFileError, UsageError
 from alexnet_cli.inference.session import export_hint, read_manifest
 from alexnet_cli.manifest import Manifest
 from alexnet_cli.models.build import build_network, weight_layers
-from alexnet_cli.networks import PRETRAINED, SWITCHES, network_spec, switch_flag
+from alexnet_cli.networks import OPTIONS, PRETRAINED, network_spec, option_flag
 from alexnet_cli.runs import pretrained_model
 from alexnet_cli.training.checkpoint import MODEL_FILE
 from alexnet_cli.training.saving import chosen_checkpoint
@@ -37,17 +37,19 @@ class Pretrained:
     manifest: Manifest
     tensors: dict[str, Tensor]
 
-    def require_switches(self, config: TrainConfig) -> None:
+    def require_same_options(self, config: TrainConfig) -> None:
         """Refuse a configuration whose network would compute something else with these weights.
 
         Raises:
-            UsageError: A switch is not as it was in their training.
+            UsageError: An architecture option differs from their training.
         """
         own = self.manifest.network
-        asked = network_spec(own.name, num_classes=1, crop_size_px=1, switches=switches_of(config))
-        for key in SWITCHES:
+        asked = network_spec(
+            own.name, num_classes=1, crop_size_px=1, options=architecture_options(config)
+        )
+        for key in OPTIONS:
             if getattr(asked, key) != getattr(own, key):
-                was, wanted = (switch_flag(key, getattr(spec, key)) for spec in (own, asked))
+                was, wanted = (option_flag(key, getattr(spec, key)) for spec in (own, asked))
                 raise UsageError(
                     f"the weights {self.name} were trained with {was}, not with {wanted}",
                     hint=f"leave --{key} out, or give it as {was}",
@@ -104,7 +106,7 @@ class Pretrained:
         if others := differing - counts - heads:
             raise UsageError(
                 f"the weights of {self.name} do not fit this network ({min(others)} differs)",
-                hint="leave the network's switches and the crop size as they were",
+                hint="leave the network's options and the crop size as they were",
             )
         return differing if classes == self.manifest.classes else differing | heads
 
@@ -133,7 +135,8 @@ def open_pretrained(name: str) -> Pretrained:
 def settings_of(name: str) -> dict[str, Any]:
     """Return the defaults of a run that starts from trained weights, from their description.
 
-    Their network, switches and sizes, and a smaller rate. The input scaling comes with the weights.
+    Their network, its options and sizes, and a smaller learning rate. The input scaling comes with
+    the weights.
 
     Args:
         name: As in `open_pretrained`.

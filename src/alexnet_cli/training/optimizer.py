@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from alexnet_cli.config.schema import MomentumKind, TrainConfig
 from alexnet_cli.models.build import weight_layers
-from alexnet_cli.networks import FACTS
 from alexnet_cli.training.device import multiplies_bf16_fast
 
 MOMENTUM_BUFFER, RATE_FACTOR = "momentum_buffer", "rate_factor"
@@ -122,7 +121,7 @@ def build_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.SGD:
 def _groups(network: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
     """Sort the weights by decay and rate, which are published by layer for some networks."""
     layers = weight_layers(network)
-    factors = FACTS[config.model].decay_factors or (1.0,) * len(layers)
+    factors = config.model.info.decay_factors or (1.0,) * len(layers)
     decays = {
         id(layer.weight): config.weight_decay * factor
         for layer, factor in zip(layers, factors, strict=True)

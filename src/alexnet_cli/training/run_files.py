@@ -16,9 +16,9 @@ from alexnet_cli import __version__
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.config.sources import config_text
 from alexnet_cli.data.folder import VAL, has_val
-from alexnet_cli.devices import cpu_facts
+from alexnet_cli.devices import read_cpuinfo
 from alexnet_cli.export import model_card as card
-from alexnet_cli.files import atomic_write, remove_parts
+from alexnet_cli.files import atomic_write, remove_partial_writes
 from alexnet_cli.manifest import Manifest
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.checkpoint import EpochRow
@@ -45,7 +45,7 @@ def write_environment(run: RunFolder, hardware: dict[str, str]) -> None:
     environment = {
         "command": ["alexnet", *sys.argv[1:]],
         "commit": commit(),
-        "cpu": cpu_facts().get("model name", platform.machine()),
+        "cpu": read_cpuinfo().get("model name", platform.machine()),
         "versions": library_versions(),
         "platform": platform.platform(),
         **hardware,
@@ -124,4 +124,4 @@ def read_result(run: RunFolder) -> dict[str, object]:
 def remove_parts_of(run: RunFolder) -> None:
     """Delete what a killed training left half written, in a run that nobody else trains."""
     for path in (run.config, run.environment, run.metrics_csv, run.metrics_json, run.card):
-        remove_parts(path)
+        remove_partial_writes(path)

@@ -11,16 +11,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from alexnet_cli.config.recipes import switches_of
+from alexnet_cli.config.recipes import architecture_options
 from alexnet_cli.config.schema import Init, InputScaling, TrainConfig
 from alexnet_cli.data.arrays import ColourStatistics, ImageSource
 from alexnet_cli.data.augment import BatchSettings
 from alexnet_cli.data.datasets import Dataset, find_dataset
 from alexnet_cli.errors import UsageError
 from alexnet_cli.manifest import InputSpec, Manifest, Provenance
-from alexnet_cli.models.build import num_parameters, outline_network, published
+from alexnet_cli.models.build import num_parameters, outline_network, published_init
 from alexnet_cli.models.lrn import kernel_name
-from alexnet_cli.networks import FACTS, NetworkSpec, network_spec
+from alexnet_cli.networks import NetworkSpec, network_spec
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.checkpoint import ColourAxes
 from alexnet_cli.training.device import describe_device
@@ -47,7 +47,7 @@ def describe_model(
 
     Raises:
         UsageError: The sizes do not fit each other, the network or the images, or the network does
-            not have a switch.
+            not have an option.
     """
     image_size_px, network = plan_network(config, dataset)
     scale, shift = _scaling(config, colours)
@@ -75,7 +75,7 @@ def plan_network(config: TrainConfig, dataset: Dataset) -> tuple[int, NetworkSpe
     """Return the side that images are resized to, in pixels, and the network for their crops.
 
     Raises:
-        UsageError: The sizes do not fit each other, or the network does not have a switch.
+        UsageError: The sizes do not fit each other, or the network does not have an option.
     """
     image_size_px, crop_size_px = resolve_sizes(config, stored_px=dataset.image_size_px)
     return image_size_px, network_spec(
@@ -83,7 +83,7 @@ def plan_network(config: TrainConfig, dataset: Dataset) -> tuple[int, NetworkSpe
         num_classes=len(dataset.classes),
         crop_size_px=crop_size_px,
         dropout=config.dropout,
-        switches=switches_of(config),
+        options=architecture_options(config),
     )
 
 
@@ -112,15 +112,15 @@ def resolve_sizes(config: TrainConfig, *, stored_px: int | None) -> tuple[int, i
     Raises:
         UsageError: The crop is larger than the image, or small images meet the large network.
     """
-    facts = FACTS[config.model]
-    image_size_px = config.image_size or stored_px or facts.image_size_px
-    if image_size_px < facts.crop_size_px and not config.image_size and not config.crop_size:
+    info = config.model.info
+    image_size_px = config.image_size or stored_px or info.image_size_px
+    if image_size_px < info.crop_size_px and not config.image_size and not config.crop_size:
         raise UsageError(
             f"{config.data} has {image_size_px}-px images; {config.model} was made for "
-            f"{facts.crop_size_px} px",
+            f"{info.crop_size_px} px",
             hint="enlarge them with --image-size 227, or train --model alexnet-cifar",
         )
-    crop_size_px = config.crop_size or facts.own_crop_px(image_size_px)
+    crop_size_px = config.crop_size or info.own_crop_px(image_size_px)
     if crop_size_px > image_size_px:
         raise UsageError(
             f"crops of {crop_size_px} px do not fit images of {image_size_px} px",
@@ -163,12 +163,12 @@ def require_fit(
         UsageError: The network does not take the crops, has no such initial weights, or batch
             normalisation would see a batch of a single image.
     """
-    if config.dropout and not FACTS[config.model].dropout:
+    if config.dropout and not config.model.info.has_dropout:
         raise UsageError(
             f"{config.model} has no dropout", hint="leave --dropout out, or set it to 0"
         )
     if config.init is not Init.HE:
-        published(config.model, config.init)
+        published_init(config.model, config.init)
     outline = outline_network(network).eval()
     early_px = config.early_crop_size
     if early_px > network.crop_size_px or not _takes(outline, early_px or network.crop_size_px):
@@ -275,7 +275,7 @@ def _open_weights(config: TrainConfig) -> Pretrained | None:
             f"the weights {config.from_weights} are of {own}, not of {config.model}",
             hint=f"train --model {own}",
         )
-    pretrained.require_switches(config)
+    pretrained.require_same_options(config)
     return pretrained
 
 

@@ -3,7 +3,7 @@ import shutil
 import pytest
 
 from alexnet_cli.config.schema import Precision
-from alexnet_cli.devices import cpu_facts, cpu_flags
+from alexnet_cli.devices import cpu_flags, read_cpuinfo
 from alexnet_cli.doctor.machine import (
     Cache,
     Cpu,
@@ -23,12 +23,12 @@ from alexnet_cli.inference.gpu_check import Gpu
 def test_the_processor_is_read_as_linux_writes_it(tmp_path):
     path = tmp_path / "cpuinfo"
     path.write_text("model name\t: A CPU\nflags\t\t: fpu avx2\n\nmodel name\t: Another\n")
-    facts = cpu_facts(path)
+    facts = read_cpuinfo(path)
     assert facts["model name"] == "A CPU"
     assert cpu_flags(facts) == {"fpu", "avx2"}
     path.write_text("processor : 0\nFeatures : fp asimd bf16\n")
-    assert "bf16" in cpu_flags(cpu_facts(path))
-    assert cpu_flags(cpu_facts(tmp_path / "absent")) == frozenset()
+    assert "bf16" in cpu_flags(read_cpuinfo(path))
+    assert cpu_flags(read_cpuinfo(tmp_path / "absent")) == frozenset()
 
 
 def test_the_precision_told_is_the_one_training_takes():

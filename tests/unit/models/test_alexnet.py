@@ -8,8 +8,8 @@ from alexnet_cli.models.build import num_parameters
 from alexnet_cli.networks import Network, NetworkSpec
 
 
-def alexnet(num_classes, crop_size_px, **switches):
-    return AlexNet(NetworkSpec(Network.ALEXNET, num_classes, crop_size_px, **switches))
+def alexnet(num_classes, crop_size_px, **options):
+    return AlexNet(NetworkSpec(Network.ALEXNET, num_classes, crop_size_px, **options))
 
 
 def lrn(x):

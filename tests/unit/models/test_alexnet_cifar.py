@@ -8,8 +8,8 @@ from alexnet_cli.models.build import num_parameters
 from alexnet_cli.networks import Network, NetworkSpec
 
 
-def alexnet_cifar(num_classes, crop_size_px, **switches):
-    return AlexNetCifar(NetworkSpec(Network.ALEXNET_CIFAR, num_classes, crop_size_px, **switches))
+def alexnet_cifar(num_classes, crop_size_px, **options):
+    return AlexNetCifar(NetworkSpec(Network.ALEXNET_CIFAR, num_classes, crop_size_px, **options))
 
 
 def ceil_pool(x):

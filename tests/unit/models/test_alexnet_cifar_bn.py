@@ -11,8 +11,8 @@ from alexnet_cli.networks import Network, NetworkSpec
 MORE_PARAMETERS = 96 + 256 + 384 + 384 + 256 + 1024 + 1024
 
 
-def alexnet_cifar_bn(num_classes, crop_size_px, **switches):
-    spec = NetworkSpec(Network.ALEXNET_CIFAR_BN, num_classes, crop_size_px, lrn=False, **switches)
+def alexnet_cifar_bn(num_classes, crop_size_px, **options):
+    spec = NetworkSpec(Network.ALEXNET_CIFAR_BN, num_classes, crop_size_px, lrn=False, **options)
     return AlexNetCifarBN(spec)
 
 

@@ -8,12 +8,12 @@ from alexnet_cli.models.build import build_network, num_parameters, outline_netw
 from alexnet_cli.networks import Network, network_spec
 
 
-def spec(num_classes=1000, crop_size_px=224, **switches):
+def spec(num_classes=1000, crop_size_px=224, **options):
     return network_spec(
         Network.ALEXNET_OWT,
         num_classes=num_classes,
         crop_size_px=crop_size_px,
-        switches=switches,
+        options=options,
     )
 
 

@@ -5,15 +5,15 @@ import torch.nn.functional as F
 from alexnet_cli.errors import UsageError
 from alexnet_cli.models.build import build_network
 from alexnet_cli.models.layers import SameMapNorm
-from alexnet_cli.networks import FACTS, Network, network_spec
+from alexnet_cli.networks import Network, network_spec
 
 NAMES = [name for name in Network if name.startswith("cuda-convnet")]
 
 
-def built(name, **switches):
+def built(name, **options):
     """A float64 network whose every weight counts, and its weights as (weight, bias) in order."""
-    size = FACTS[name].crop_size_px
-    spec = network_spec(name, num_classes=10, crop_size_px=size, switches=switches)
+    size = name.info.crop_size_px
+    spec = network_spec(name, num_classes=10, crop_size_px=size, options=options)
     network = build_network(spec).double().eval()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -134,11 +134,11 @@ def test_sizes_that_do_not_fit_are_refused_with_advice(name, crop_size_px):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_published_initial_weights(name):
-    size = FACTS[name].crop_size_px
+    size = name.info.crop_size_px
     spec = network_spec(name, num_classes=10, crop_size_px=size)
     network = build_network(spec, init="released", seed=4)
     weights = [p for n, p in network.named_parameters() if n.endswith("weight")]
-    stds = FACTS[name].initial["released"].stds
+    stds = name.info.init_constants["released"].stds
     for weight, std in zip(weights, stds, strict=True):
         assert float(weight.detach().std()) == pytest.approx(std, rel=0.05)
     assert not any(p.any() for n, p in network.named_parameters() if n.endswith("bias"))

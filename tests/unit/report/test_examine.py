@@ -8,7 +8,7 @@ from alexnet_cli.evaluation.metrics import softmax
 from alexnet_cli.manifest import InputSpec, Manifest, Provenance
 from alexnet_cli.models.build import build_network
 from alexnet_cli.models.layers import PixelNetwork
-from alexnet_cli.networks import FACTS, Network, NetworkSpec
+from alexnet_cli.networks import Network, NetworkSpec
 from alexnet_cli.report.examine import drawn, examine, find_neighbours, read_run, rebuild
 
 CPU = torch.device("cpu")
@@ -30,8 +30,8 @@ def arrays(count, side, seed=0):
 @pytest.mark.parametrize("name", list(Network), ids=str)
 def test_a_copy_of_a_training_image_is_its_nearest_neighbour(name):
     side = 67 if name in LARGE else 8
-    facts = FACTS[name]
-    spec = NetworkSpec(name, 3, side, lrn=facts.lrn, groups=facts.groups)
+    info = name.info
+    spec = NetworkSpec(name, 3, side, lrn=info.lrn, groups=info.groups)
     input_spec = InputSpec(side, side, (0.02,) * 3, (-2.5,) * 3)
     manifest = Manifest(spec, input_spec, ("a", "b", "c"), Provenance("x", 1, 5, 1, 0.5, "", {}))
     network = PixelNetwork(build_network(spec, seed=2), input_spec).eval()

@@ -68,10 +68,10 @@ def test_another_network_is_refused_before_anything_is_copied(exported, weights,
     ids=str,
 )
 def test_another_switch_is_refused_by_name(weights, switch, flag, hint):
-    weights.require_switches(TrainConfig(lrn=True, groups=2))
-    weights.require_switches(TrainConfig())  # the network's own
+    weights.require_same_options(TrainConfig(lrn=True, groups=2))
+    weights.require_same_options(TrainConfig())  # the network's own
     with pytest.raises(UsageError, match=flag) as caught:
-        weights.require_switches(TrainConfig(**switch))
+        weights.require_same_options(TrainConfig(**switch))
     assert f"leave {hint} out" in caught.value.hint
 
 
