@@ -95,7 +95,7 @@ def trackers(session: nox.Session) -> None:
     """Test the experiment trackers; the packages of two of them are large."""
     if session.virtualenv.venv_backend != "none":
         session.install("-e", ".[dev,tensorboard,wandb,mlflow]")
-    session.run("pytest", "tests/unit/tracking", *session.posargs)
+    session.run("pytest", "tests/unit/training/test_tracking.py", *session.posargs)
 
 
 @nox.session

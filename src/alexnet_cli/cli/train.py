@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from alexnet_cli.cli.options import Deterministic, Device, Json, Quiet, with_config_flags
-from alexnet_cli.cli.trackers import chosen_trackers, tracking
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.console import note, print_json
 from alexnet_cli.errors import AlexnetError, UsageError
 from alexnet_cli.runs import NEWEST, RUNS_FOLDER, SAVE_MINUTES, newest_run
 
 if TYPE_CHECKING:
-    from alexnet_cli.tracking.tracker import TrackerName
     from alexnet_cli.training.checkpoint import Checkpoint
     from alexnet_cli.training.ranks import Ranks
     from alexnet_cli.training.setup import TrainingRun
+    from alexnet_cli.training.tracking import TrackerName
 
 EXAMPLES = (
     "alexnet train",
@@ -173,7 +172,7 @@ def command(
         plan_run(config, num_ranks=processes)
         print_json(config.model_dump(mode="json"))
         return
-    chosen = chosen_trackers({"tensorboard": tensorboard, "wandb": wandb, "mlflow": mlflow})
+    chosen = _requested_trackers({"tensorboard": tensorboard, "wandb": wandb, "mlflow": mlflow})
     if _is_launched(processes, device=device, max_restarts=max_restarts):
         return
     from alexnet_cli.training.ranks import Ranks, ReportedByOtherRankError, process_group
@@ -200,6 +199,18 @@ def command(
             _finish(job, plots=plots, as_json=json)
     except ReportedByOtherRankError as error:
         raise typer.Exit(error.exit_code) from error
+
+
+def _requested_trackers(flags: dict[str, bool]) -> "list[TrackerName]":
+    """Return the trackers whose flag is set, or raise an error if one is not installed."""
+    if not any(flags.values()):
+        return []
+    from alexnet_cli.training.tracking import TrackerName, require_package
+
+    names = [TrackerName(name) for name, is_on in flags.items() if is_on]
+    for name in names:
+        require_package(name)
+    return names
 
 
 def _begun(ranks: "Ranks", parent: Path) -> Path | None:
@@ -249,6 +260,7 @@ def _train(
     from alexnet_cli.training import run as start
     from alexnet_cli.training.reporting import Reporters, TrainingDisplay
     from alexnet_cli.training.setup import describe_run
+    from alexnet_cli.training.tracking import open_trackers
 
     quiet = quiet or not job.ranks.is_first
     if checkpoint is not None:
@@ -258,10 +270,10 @@ def _train(
     note(describe_run(job), quiet=quiet)
     num_done = len(checkpoint.state.history) if checkpoint else 0
     with (
-        tracking(trackers, job, first_epoch=num_done) as trackers_told,
+        open_trackers(trackers, job, first_epoch=num_done, warn=note) as tracking,
         TrainingDisplay(job.config.epochs, quiet=quiet) as display,
     ):
-        best = start.train(job, checkpoint, Reporters(display, *trackers_told))
+        best = start.train(job, checkpoint, Reporters(display, *tracking))
     note(f"best validation top-1 {best.val_top1:.2%} in epoch {best.epoch}", quiet=quiet)
 
 

@@ -182,3 +182,16 @@ def to_unit_range(filters_FSS3: NDArray[np.float32]) -> NDArray[np.float32]:
     spread = filters_FSS3.max(axis=(1, 2, 3), keepdims=True) - low
     scaled: NDArray[np.float32] = (filters_FSS3 - low) / np.maximum(spread, np.float32(1e-30))
     return scaled
+
+
+def mosaic(tiles_NSS3: NDArray[np.float32], *, columns: int) -> NDArray[np.float32]:
+    """Lay square RGB tiles out in rows: RGBA (H, W, 4), one transparent pixel between tiles."""
+    count, side = tiles_NSS3.shape[:2]
+    columns = min(columns, count)
+    rows, step = -(-count // columns), side + 1
+    picture = np.zeros((rows * step - 1, columns * step - 1, 4), np.float32)
+    for number, tile in enumerate(tiles_NSS3):
+        top, left = (place * step for place in divmod(number, columns))
+        picture[top : top + side, left : left + side, :3] = tile
+        picture[top : top + side, left : left + side, 3] = 1
+    return picture

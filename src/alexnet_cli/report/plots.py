@@ -21,7 +21,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, Percent
 from numpy.typing import NDArray
 
 from alexnet_cli.evaluation.metrics import Calibration, ClassMetrics
-from alexnet_cli.models.layers import to_unit_range
+from alexnet_cli.models.layers import mosaic, to_unit_range
 from alexnet_cli.report.drawing import FAINT, INK, PAPER, SERIES, Panel, draw, labelled, line_styles
 from alexnet_cli.training.checkpoint import EpochRow
 
@@ -325,7 +325,6 @@ def calibration_figure(calibration: Calibration) -> tuple[Figure, str]:
 
 
 _MOST_COLUMNS = 16  # as in the paper's figure
-_GAP_PX = 1
 
 
 def filters_figure(filters_FSS3: NDArray[np.float32]) -> tuple[Figure, str]:
@@ -334,28 +333,16 @@ def filters_figure(filters_FSS3: NDArray[np.float32]) -> tuple[Figure, str]:
     Source: paper, figure 3: "96 convolutional kernels of size 11×11×3 learned by the first
     convolutional layer".
     """
-    mosaic, (rows, columns) = _mosaic(to_unit_range(filters_FSS3))
     count, side = filters_FSS3.shape[:2]
+    columns = min(_MOST_COLUMNS, count)
+    rows = -(-count // columns)
+    picture = mosaic(to_unit_range(filters_FSS3), columns=columns)
 
     def panel(axes: Axes) -> str:
-        axes.imshow(mosaic, interpolation="nearest")
+        axes.imshow(picture, interpolation="nearest")
         axes.set_axis_off()
         axes.set_title(f"{count} filters, {side}×{side}×3", loc="left")
         return (f"The {count} filters of the first layer, {side} by {side} pixels each, in {rows} "
                 f"rows of {columns}")  # fmt: skip
 
-    return draw(panel, width=6.4, height=0.5 + 6.2 * mosaic.shape[0] / mosaic.shape[1])
-
-
-def _mosaic(tiles_FSS3: NDArray[np.float32]) -> tuple[NDArray[np.float32], tuple[int, int]]:
-    """Lay square tiles out in rows with gaps between them."""
-    count, side = tiles_FSS3.shape[:2]
-    columns = min(_MOST_COLUMNS, count)
-    rows = -(-count // columns)
-    step = side + _GAP_PX
-    mosaic = np.zeros((rows * step - _GAP_PX, columns * step - _GAP_PX, 4), np.float32)
-    for number, tile in enumerate(tiles_FSS3):
-        top, left = (place * step for place in divmod(number, columns))
-        mosaic[top : top + side, left : left + side, :3] = tile
-        mosaic[top : top + side, left : left + side, 3] = 1  # gaps stay transparent
-    return mosaic, (rows, columns)
+    return draw(panel, width=6.4, height=0.5 + 6.2 * picture.shape[0] / picture.shape[1])
