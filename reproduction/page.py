@@ -1,7 +1,4 @@
-"""From the results to the page: `python -m reproduction.page` writes `docs/reproduction.md`.
-
-Beside it lies a plot of each result.
-"""
+"""`python -m reproduction.page` writes `docs/reproduction.md` and a plot of each result."""
 
 from pathlib import Path
 
@@ -9,9 +6,14 @@ from matplotlib.figure import Figure
 
 from alexnet_cli.paper.experiments import EXPERIMENTS, Experiment, find_experiment
 from alexnet_cli.paper.plan import num_epochs_published
-from alexnet_cli.paper.result import Result
-from alexnet_cli.paper.result_file import read_result
-from alexnet_cli.paper.tables import HEADINGS, claim_rows, how, run_headings, run_rows
+from alexnet_cli.paper.result import Result, read_result
+from alexnet_cli.paper.tables import (
+    HEADINGS,
+    claim_rows,
+    describe_protocol,
+    run_headings,
+    run_rows,
+)
 from alexnet_cli.report.drawing import draw, save_png, style
 from alexnet_cli.report.experiment import experiment_panel
 
@@ -22,48 +24,46 @@ _INTRODUCTION = """\
 # The paper's experiments
 
 Made by `python -m reproduction.page` from the files in `reproduction/results/`; do not edit. Each
-file holds its command and, run by run, settings, seed, commit, versions, hardware and the log of
+file holds its command and, for each run, settings, seed, commit, versions, hardware and the log of
 each epoch.
 
-`alexnet reproduce NAME` repeats an experiment: it trains each network with several seeds, measures
-the finished runs on the test set where a claim is about test errors, and holds the claims against
-what came out. Stopped, it goes on with the same command.
+`alexnet reproduce NAME` repeats an experiment: it trains each network with several seeds, evaluates
+the finished runs on the test set if a claim is about test errors, and compares the claims with the
+result. Rerun the same command to continue after an interruption.
 
-- **Interval**: 95 % of the mean over seeds, by Student's t; of a difference or a ratio, over the
-  pairs of one seed, which share the images held out. The test images are the same in all.
-- **Verdict**: *agrees* where the whole interval is among the numbers with which the claim holds,
-  *differs* where none of it is, *not decided* where a part is, where there is one seed, or where a
-  seed never got to what is counted. A published error counts as met within one point: it is of one
-  run and rounded to a percent. That something lowers the error is about the direction alone; the
-  published size stands beside it.
-- **Shortened**: fewer epochs than published, and in proportion those at which the rate drops or for
-  which it waits. Such a verdict is about the shorter training, not about the published one.
+- **Interval**: 95 % of the mean over seeds, by Student's t. Differences and ratios are paired by
+  seed: both networks of a seed share the train/validation split. The test images are the same in
+  all runs.
+- **Verdict**: *agrees* if all of the interval is among the numbers with which the claim holds,
+  *differs* if none of it is, *not decided* if some of it is, if there is only one seed, or if a
+  seed did not reach 25 % training error. A published error is of one run and rounded to a percent:
+  within one point counts as equal. A claim that something lowers the error is about the direction
+  alone; the published size is shown next to it.
+- **Shortened**: fewer epochs than published, with the learning rate schedule shortened in
+  proportion. Such a verdict is about the shorter training, not about the published one.
 
-What the paper leaves unsaid and the source reveals is in the remarks of each experiment, and in
-[the paper and the code](paper.md).
+The remarks of each experiment list what the paper leaves open and what its released source shows;
+see also [the paper and the code](paper.md).
 """
 
 
 def render(results: list[tuple[str, Result]]) -> str:
-    """Return the page.
-
-    Args:
-        results: With the names of their files.
-    """
+    """Return the page of results, given with the names of their files."""
     done = {result.experiment for _, result in results}
     sections = [_section(name, result) for name, result in results]
-    left = [experiment for name, experiment in EXPERIMENTS.items() if name not in done]
-    return "\n".join([_INTRODUCTION, *sections, *([_not_done(left)] if left else [])])
+    missing = [experiment for name, experiment in EXPERIMENTS.items() if name not in done]
+    return "\n".join([_INTRODUCTION, *sections, *([_not_run(missing)] if missing else [])])
 
 
 def _section(name: str, result: Result) -> str:
     experiment = find_experiment(result.experiment)
+    how = describe_protocol(experiment, result)
     lines = [
         f"## {experiment.title}",
         "",
-        f"`{experiment.name}`, from {experiment.source}; `{name}`. {how(experiment, result)}.",
+        f"`{experiment.name}`, from {experiment.source}; `{name}`. {how}.",
         "",
-        f"![{_words(result)}]({plot_name(name)})",
+        f"![{_caption(result)}]({plot_name(name)})",
         "",
         *_table(HEADINGS, claim_rows(experiment, result)),
         "",
@@ -79,8 +79,8 @@ def _section(name: str, result: Result) -> str:
     return "\n".join(lines)
 
 
-def _words(result: Result) -> str:
-    """Return what the plot of a result shows."""
+def _caption(result: Result) -> str:
+    """Return the description of a plot, for readers who do not see it."""
     return experiment_panel(find_experiment(result.experiment), result)(Figure().subplots())
 
 
@@ -92,7 +92,7 @@ def _png(result: Result) -> bytes:
 
 
 def plot_name(result_name: str) -> str:
-    """Return the name of a plot's file, beside the page."""
+    """Return the file name of a plot, in the folder of the page."""
     return f"reproduction-{Path(result_name).stem}.png"
 
 
@@ -101,7 +101,7 @@ def _table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
     return [f"| {' | '.join(line)} |" for line in lines]
 
 
-def _not_done(experiments: list[Experiment]) -> str:
+def _not_run(experiments: list[Experiment]) -> str:
     rows = [
         (
             f"`{each.name}`",
@@ -110,9 +110,7 @@ def _not_done(experiments: list[Experiment]) -> str:
         )
         for each in experiments
     ]
-    return "\n".join(
-        ["## Not carried out yet", "", *_table(("name", "question", "epochs"), rows), ""]
-    )
+    return "\n".join(["## Not run yet", "", *_table(("name", "question", "epochs"), rows), ""])
 
 
 def read_results() -> list[tuple[str, Result]]:

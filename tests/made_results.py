@@ -1,7 +1,7 @@
 """Results as they would come from runs, made by hand."""
 
 from alexnet_cli.paper.experiments import find_experiment
-from alexnet_cli.paper.plan import Terms, plan_run
+from alexnet_cli.paper.plan import Protocol, plan_run
 from alexnet_cli.paper.result import FinishedRun, TestResult, new_result
 
 PROVENANCE = {
@@ -38,21 +38,21 @@ def finished(arm, seed, *, epochs=None, error=None, views=1, key="", rate=0.01, 
     )
 
 
-def result_of(name, runs=(), *, num_seeds=3, rates=None, searched=(), **terms):
+def result_of(name, runs=(), *, num_seeds=3, learning_rates=None, searched=(), **protocol):
     """A result of an experiment, each run with the key of what is planned for it."""
-    experiment, empty = find_experiment(name), new_result(name, Terms(num_seeds, **terms))
-    if rates is None and experiment.rates:
-        rates = {run.arm: run.learning_rate for run in runs}
+    experiment, empty = find_experiment(name), new_result(name, Protocol(num_seeds, **protocol))
+    if learning_rates is None and experiment.learning_rates:
+        learning_rates = {run.arm: run.learning_rate for run in runs}
 
     def keyed(run):
         arm = next(each for each in experiment.arms if each.name == run.arm)
-        rate = run.learning_rate if experiment.rates else None
-        planned = plan_run(experiment, arm, empty.terms, seed=run.seed, rate=rate)
+        rate = run.learning_rate if experiment.learning_rates else None
+        planned = plan_run(experiment, arm, empty.protocol, seed=run.seed, learning_rate=rate)
         return run.model_copy(update={"key": run.key or planned.key})
 
     update = {
         "runs": tuple(map(keyed, runs)),
-        "rates": rates or {},
+        "learning_rates": learning_rates or {},
         "searched": tuple(map(keyed, searched)),
     }
     return empty.model_copy(update=update)

@@ -5,8 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from alexnet_cli.paper.result import LOG_COLUMNS
-from alexnet_cli.paper.result_file import read_result, write_result
+from alexnet_cli.paper.result import LOG_COLUMNS, read_result, write_result
 from reproduction import page
 from tests.made_results import finished, result_of
 
@@ -30,7 +29,7 @@ def test_committed_results_are_of_committed_code() -> None:
             commits = [each for each in (origin.commit, origin.ended_with) if each]
             what = f"{name}: {run.arm}, seed {run.seed}: {commits}"
             assert [len(each) for each in commits] in ([40], [40, 40]), what
-            assert result.terms.data == "cifar10"
+            assert result.protocol.data == "cifar10"
 
 
 def test_the_readme_has_the_figures_of_the_results() -> None:
@@ -69,14 +68,12 @@ def _bounds(record: dict[str, Any], key: str = "top1_interval") -> str:
 def test_a_result_has_its_claims_and_runs_on_the_page(tmp_path: Path) -> None:
     runs = tuple(finished("13pct", seed, error=0.125 + seed / 1000, views=10) for seed in (1, 2, 3))
     path = tmp_path / "lrn.json"
-    write_result(path, result_of("lrn", runs, most_epochs=24))
+    write_result(path, result_of("lrn", runs, max_epochs=24))
     text = page.render([("lrn.json", read_result(path))])
-    line = (
-        "| 13pct errs on 13 % of the test images | 13 % | 12.70% ± 0.10% | 12.45% to 12.95% | 3 |"
-    )
+    line = "| 13pct has 13 % test error | 13 % | 12.70% ± 0.10% | 12.45% to 12.95% | 3 |"
     assert f"{line} agrees, shortened |" in text
     assert text.count("| 13pct | ") == 3
     assert (
         "| LRN lowers the error of 13pct | 2 points | – | – | 0 | not decided, shortened |" in text
     )
-    assert "## Not carried out yet" in text
+    assert "## Not run yet" in text

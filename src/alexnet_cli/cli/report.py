@@ -53,7 +53,7 @@ def command(
     images as their nearest neighbours; the test set is not touched.
     """
     from alexnet_cli.errors import UsageError
-    from alexnet_cli.paper.result_file import read_result
+    from alexnet_cli.paper.result import read_result
     from alexnet_cli.report.examine import read_run
     from alexnet_cli.report.page import MOST_RUNS, examine_run, write_page, write_plots
     from alexnet_cli.runs import newest_run

@@ -11,13 +11,14 @@ from alexnet_cli.console import note, print_json
 
 if TYPE_CHECKING:
     from alexnet_cli.paper.experiments import Experiment
-    from alexnet_cli.paper.plan import Terms
-    from alexnet_cli.paper.scheduler import Place
+    from alexnet_cli.paper.plan import Protocol
+    from alexnet_cli.paper.result import Result
+    from alexnet_cli.paper.scheduler import Workspace
 
 EXAMPLES = (
     "alexnet reproduce --list",
     "alexnet reproduce relu",
-    "alexnet reproduce lrn --seeds 3 --budget 120",
+    "alexnet reproduce lrn --seeds 3 --epochs 40",
     "alexnet reproduce ladder --epochs 20 --json",
 )
 
@@ -33,17 +34,8 @@ def command(
         typer.Option(
             min=1,
             max=1_000,
-            help="Trainings of each network, from other first weights, order of images and images "
-            "held out; by default as many as the experiment names.",
-            show_default=False,
-        ),
-    ] = None,
-    budget: Annotated[
-        float | None,
-        typer.Option(
-            min=1,
-            metavar="MINUTES",
-            help="Choose --epochs so that all runs together take about so long on this machine.",
+            help="Number of trainings of each network, with different initial weights, order of "
+            "images and validation split; the default depends on the experiment.",
             show_default=False,
         ),
     ] = None,
@@ -52,8 +44,8 @@ def command(
         typer.Option(
             min=1,
             max=100_000,
-            help="Shorten each published training that is longer to so many epochs, and with it "
-            "the epochs at which its rate drops.",
+            help="Shorten published trainings that are longer to this many epochs, and their "
+            "learning rate schedule with them.",
             show_default=False,
         ),
     ] = None,
@@ -68,7 +60,7 @@ def command(
         int | None,
         typer.Option(
             min=1,
-            help="Trainings at once; by default one for each core, on a GPU one.",
+            help="Trainings at once; by default one per core, or one on a GPU.",
             show_default=False,
         ),
     ] = None,
@@ -80,11 +72,11 @@ def command(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Carry out an experiment of the paper and hold its claims against the result.
+    """Run an experiment of the paper and compare its claims with the result.
 
-    Each network is trained with several seeds; where a claim is about test errors,
-    the finished runs are measured on the test set. What was begun goes on with the
-    same command. Results: OUTPUT/results/NAME.json.
+    Each network is trained with several seeds; if a claim is about test errors, the
+    finished runs are evaluated on the test set. Rerun the same command to continue
+    after an interruption. Results: OUTPUT/results/NAME.json.
     """
     from alexnet_cli.errors import UsageError
 
@@ -93,82 +85,66 @@ def command(
         return
     if name is None:
         raise UsageError(
-            "no experiment was named", hint="they are described by: alexnet reproduce --list"
-        )
-    if budget is not None and epochs is not None:
-        raise UsageError(
-            "--budget and --epochs both say how long the training is", hint="leave one out"
+            "no experiment given", hint="describe the experiments with: alexnet reproduce --list"
         )
     from alexnet_cli.paper.experiments import find_experiment
-    from alexnet_cli.paper.plan import DATA, Terms
-    from alexnet_cli.paper.result_file import alone_in
+    from alexnet_cli.paper.plan import DATA, TRIAL_DATA, Protocol
+    from alexnet_cli.paper.result import lock_output
 
-    if data not in DATA:
+    if data not in (DATA, TRIAL_DATA):
         raise UsageError(
-            f"the experiments are of {DATA[0]}, not of {data}",
-            hint=f"leave --data out, or try the command with --data {DATA[1]}",
+            f"the experiments are on {DATA}, not on {data}",
+            hint=f"leave --data out, or try the command with --data {TRIAL_DATA}",
         )
     experiment = find_experiment(name)
-    place = _place(output, jobs, device)
-    terms = Terms(seeds or experiment.num_seeds, data, epochs or 0)
+    protocol = Protocol(seeds or experiment.num_seeds, data, epochs or 0)
     path = output / "results" / f"{name}.json"
-    with alone_in(output):
-        _carry_out(experiment, terms, place, path, budget=budget, quiet=quiet)
-    _print(path, as_json=json)
+    workspace = _workspace(output, jobs, device)
+    with lock_output(output):
+        result = _run(experiment, protocol, workspace, path, quiet=quiet)
+    _print(experiment, result, as_json=json)
     note(f"{path}; as a page: alexnet report {shlex.quote(str(path))}", quiet=quiet)
 
 
-def _place(output: Path, jobs: int | None, device: str) -> "Place":
+def _workspace(output: Path, jobs: int | None, device: str) -> "Workspace":
     from alexnet_cli.devices import num_cores
-    from alexnet_cli.paper.scheduler import Place
+    from alexnet_cli.paper.scheduler import Workspace
     from alexnet_cli.training.device import resolve_device
 
     is_gpu = resolve_device(device).type == "cuda"
-    return Place(output / "runs", jobs or (1 if is_gpu else num_cores()), device)
+    return Workspace(output / "runs", jobs or (1 if is_gpu else num_cores()), device)
 
 
-def _carry_out(
+def _run(
     experiment: "Experiment",
-    terms: "Terms",
-    place: "Place",
+    protocol: "Protocol",
+    workspace: "Workspace",
     path: Path,
     *,
-    budget: float | None,
     quiet: bool,
-) -> None:
-    """Do what is missing, and keep the result after each run."""
-    from dataclasses import replace
+) -> "Result":
+    """Run what is missing, and write the result after each run."""
+    from alexnet_cli.paper.result import continue_result, new_result, read_result, write_result
+    from alexnet_cli.paper.scheduler import Scheduler, run_experiment
 
-    from alexnet_cli.paper.result import go_on_with, new_result
-    from alexnet_cli.paper.result_file import read_result, write_result
-    from alexnet_cli.paper.scheduler import Crew, affordable_epochs, carry_out
-
-    earlier = read_result(path) if path.exists() else None
-    if budget is not None and earlier is not None:
-        terms = replace(terms, most_epochs=earlier.terms.most_epochs)
-        note("what was begun keeps its length, whatever the --budget", quiet=quiet)
-    elif budget is not None:
-        note(f"timing the networks, to fit their training into {budget:g} minutes", quiet=quiet)
-        most_epochs = affordable_epochs(experiment, terms, place, minutes=budget)
-        terms = replace(terms, most_epochs=most_epochs)
-    result = new_result(experiment.name, terms)
-    if earlier is not None:
-        result = go_on_with(earlier, experiment.name, terms, path)
+    result = new_result(experiment.name, protocol)
+    if path.exists():
+        result = continue_result(read_result(path), experiment.name, protocol, path)
         note(f"{path} has {len(result.runs)} runs already", quiet=quiet)
-    if terms.most_epochs:
-        note(f"training that is longer is shortened to {terms.most_epochs} epochs", quiet=quiet)
-    write_result(path, result)  # so that the same command goes on with the same terms
-    crew = Crew(place, lambda line: note(line, quiet=quiet))
-    carry_out(result, terms.num_seeds, crew, lambda now: write_result(path, now))
+    if protocol.max_epochs:
+        note(f"longer training is shortened to {protocol.max_epochs} epochs", quiet=quiet)
+    write_result(path, result)  # an interrupted command continues with this protocol
+    scheduler = Scheduler(workspace, lambda message: note(message, quiet=quiet))
+    return run_experiment(
+        result, protocol.num_seeds, scheduler, save=lambda now: write_result(path, now)
+    )
 
 
-def _print(path: Path, *, as_json: bool) -> None:
-    """Print the result as a table of claims, or as JSON."""
-    from alexnet_cli.paper.experiments import find_experiment
-    from alexnet_cli.paper.result_file import read_result, to_document
-    from alexnet_cli.paper.tables import HEADINGS, claim_rows, how
+def _print(experiment: "Experiment", result: "Result", *, as_json: bool) -> None:
+    """Print the result as JSON, or its claims as a table."""
+    from alexnet_cli.paper.result import to_document
+    from alexnet_cli.paper.tables import HEADINGS, claim_rows, describe_protocol
 
-    result = read_result(path)
     if as_json:
         print_json(to_document(result))
         return
@@ -176,21 +152,21 @@ def _print(path: Path, *, as_json: bool) -> None:
 
     from alexnet_cli.console import stdout_console
 
-    experiment = find_experiment(result.experiment)
     table = Table(
-        title=f"{experiment.title} ({experiment.source})", caption=how(experiment, result)
+        title=f"{experiment.title} ({experiment.source})",
+        caption=describe_protocol(experiment, result),
     )
     rows = claim_rows(experiment, result)
     for column in zip(HEADINGS, *rows, strict=True):
         longest = max(len(word) for text in column for word in text.split())
-        table.add_column(column[0], min_width=longest)  # it breaks between words
+        table.add_column(column[0], min_width=longest)  # lines break between words
     for row in rows:
         table.add_row(*row)
     stdout_console().print(table)
 
 
 def _list(*, as_json: bool) -> None:
-    """Describe the experiments."""
+    """Print the experiments as a table or as JSON."""
     from alexnet_cli.paper.experiments import EXPERIMENTS
 
     if as_json:
@@ -200,7 +176,7 @@ def _list(*, as_json: bool) -> None:
 
     from alexnet_cli.console import stdout_console
 
-    table = Table(caption="networks: with the epochs of the whole training, once for each seed")
+    table = Table(caption="networks: with the epochs of the published training of a seed")
     for heading in ("name", "question", "source", "networks", "seeds"):
         table.add_column(heading, no_wrap=heading == "networks")
     for each in EXPERIMENTS.values():
@@ -221,6 +197,6 @@ def _entry(experiment: "Experiment") -> dict[str, Any]:
             {"claim": claim.text, "published": claim.published} for claim in experiment.claims
         ],
         "seeds": experiment.num_seeds,
-        "rates": experiment.rates,
+        "rates": experiment.learning_rates,
         "remarks": experiment.remarks,
     }

@@ -1,6 +1,4 @@
-"""What an experiment is: networks to train, what to measure, and what the literature claims.
-
-The experiments by name.
+"""The experiments of `alexnet reproduce`: networks to train and the published claims about them.
 
 Sources: Krizhevsky et al. 2012, the paper; the cuda-convnet wiki and cuda-convnet's
 `example-layers`; its `convdata.py` for the views of a test.
@@ -9,6 +7,7 @@ Sources: Krizhevsky et al. 2012, the paper; the cuda-convnet wiki and cuda-convn
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from math import inf
 from typing import Any
 
 from alexnet_cli.config.schema import Schedule
@@ -16,13 +15,11 @@ from alexnet_cli.errors import UsageError
 from alexnet_cli.networks import Activation, Kernels, Network, Pool
 
 TRAIN_ERROR = 0.25
-"""The training error whose epoch is looked for: that of the paper's figure 1."""
-
-INFINITE = float("inf")
+"""The training error of the paper's figure 1: experiments count the epochs until it is reached."""
 
 
 class Measure(StrEnum):
-    """What is measured of a trained network."""
+    """A measurement of a trained network."""
 
     TEST_ERROR = "test error"
     TEST_ERROR_10_VIEWS = "test error, 10 views"
@@ -30,12 +27,12 @@ class Measure(StrEnum):
 
     @property
     def num_views(self) -> int:
-        """Crops averaged for each test image; 0: the test set is not needed."""
+        """Crops averaged for each test image; 0 if the test set is not needed."""
         return {Measure.TEST_ERROR: 1, Measure.TEST_ERROR_10_VIEWS: 10}.get(self, 0)
 
 
-class Form(StrEnum):
-    """How a claim's number comes from what was measured."""
+class ClaimKind(StrEnum):
+    """The number that a claim is about: a quantity, or its comparison with another one."""
 
     LEVEL = "level"
     DIFFERENCE = "difference"
@@ -44,15 +41,15 @@ class Form(StrEnum):
 
 @dataclass(frozen=True)
 class Arm:
-    """A network to train, as settings that differ from its own published training."""
+    """A network to train, as settings that differ from its published training."""
 
     name: str
     settings: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Side:
-    """What was measured of an arm."""
+class Quantity:
+    """A measurement of one arm."""
 
     arm: str
     measure: Measure
@@ -60,49 +57,49 @@ class Side:
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement of the literature that numbers can be held against.
+    """A published statement that can be compared with numbers.
 
     Attributes:
         text: The statement.
-        published: The figure as it was published; "" where only a direction is claimed.
-        side: What it is about.
-        region: The statement holds with numbers between these two. Errors are shares 0–1.
-        against: What it is compared with, by `form`.
-        form: The side itself, the side less the other, or the side over the other.
+        published: The published figure; "" if only a direction is claimed.
+        quantity: The quantity it is about.
+        region: Lower and upper bound of the numbers that agree with it. Errors are shares 0–1.
+        baseline: The quantity it is compared with, for a difference or a ratio.
+        kind: The quantity itself, the quantity minus the baseline, or divided by it.
     """
 
     text: str
     published: str
-    side: Side
+    quantity: Quantity
     region: tuple[float, float]
-    against: Side | None = None
-    form: Form = Form.LEVEL
+    baseline: Quantity | None = None
+    kind: ClaimKind = ClaimKind.LEVEL
 
     @property
-    def sides(self) -> tuple[Side, ...]:
-        """What has to be measured."""
-        return (self.side,) if self.against is None else (self.side, self.against)
+    def quantities(self) -> tuple[Quantity, ...]:
+        """The quantities to measure."""
+        return (self.quantity,) if self.baseline is None else (self.quantity, self.baseline)
 
     @property
     def is_share(self) -> bool:
-        """Whether its number is a share, or a difference of shares."""
-        return self.form is not Form.RATIO and self.side.measure is not Measure.EPOCHS
+        """True if its number is a share, or a difference of shares."""
+        return self.kind is not ClaimKind.RATIO and self.quantity.measure is not Measure.EPOCHS
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Networks to train with several seeds, and the claims to hold the results against.
+    """Networks to train with several seeds, and the claims about them.
 
     Attributes:
-        name: As on the command line.
-        title: What is asked.
-        source: Where the claims come from.
-        arms: What is trained.
-        claims: What is claimed.
-        num_seeds: Seeds by default.
-        rates: Learning rates tried for each arm with seed 0, before the seeds from 1 on; none: the
-            network's own.
-        remarks: Departures from the source, and what it leaves unsaid.
+        name: Name on the command line.
+        title: The question.
+        source: Where the claims were published.
+        arms: The networks.
+        claims: The claims.
+        num_seeds: Default number of seeds.
+        learning_rates: Learning rates to try for each arm with seed 0, before the seeds from 1 on;
+            empty to use the network's own.
+        remarks: Departures from the source, and what it leaves open.
     """
 
     name: str
@@ -111,40 +108,49 @@ class Experiment:
     arms: tuple[Arm, ...]
     claims: tuple[Claim, ...]
     num_seeds: int = 3
-    rates: tuple[float, ...] = ()
+    learning_rates: tuple[float, ...] = ()
     remarks: tuple[str, ...] = ()
 
     def measures_of(self, arm: Arm) -> tuple[Measure, ...]:
-        """Return what the claims need of an arm."""
-        found = [side.measure for claim in self.claims for side in claim.sides
-                 if side.arm == arm.name]  # fmt: skip
-        return tuple(dict.fromkeys(found))
+        """Return the measurements of an arm that the claims need."""
+        quantities = [quantity for claim in self.claims for quantity in claim.quantities]
+        return tuple(dict.fromkeys(each.measure for each in quantities if each.arm == arm.name))
 
 
-_WITHIN = 0.01
-"""A published error counts as met within one point: it is of one run, and rounded to a percent."""
+def find_experiment(name: str) -> Experiment:
+    """Return an experiment by name.
 
-_LOWER = (-INFINITE, 0.0)
+    Raises:
+        UsageError: There is no such experiment.
+    """
+    if name not in EXPERIMENTS:
+        raise UsageError(
+            f"unknown experiment {name!r}; choose from {', '.join(EXPERIMENTS)}",
+            hint="describe them with: alexnet reproduce --list",
+        )
+    return EXPERIMENTS[name]
+
+
+_TOLERANCE = 0.01
+"""A published error is of one run and rounded to a percent: within one point counts as equal."""
+
 _TEST, _VIEWS_10, _EPOCHS = Measure.TEST_ERROR, Measure.TEST_ERROR_10_VIEWS, Measure.EPOCHS
 
 
-def _level(arm: str, error: float, measure: Measure = _TEST) -> Claim:
+def _reaches(arm: str, percent: float, measure: Measure = _TEST) -> Claim:
     """Claim the published test error of a network."""
+    error = percent / 100
     return Claim(
-        f"{arm} errs on {error:.3g} % of the test images",
-        f"{error:.3g} %",
-        Side(arm, measure),
-        (error / 100 - _WITHIN, error / 100 + _WITHIN),
+        f"{arm} has {percent:.3g} % test error",
+        f"{percent:.3g} %",
+        Quantity(arm, measure),
+        (error - _TOLERANCE, error + _TOLERANCE),
     )
 
 
-def _lowers(text: str, side: Side, against: Side, *, published: str = "") -> Claim:
+def _lowers(text: str, quantity: Quantity, baseline: Quantity, *, published: str = "") -> Claim:
     """Claim that one error is below another."""
-    return Claim(text, published, side, _LOWER, against, Form.DIFFERENCE)
-
-
-def _pair(text: str, arm: str, other: str, *, published: str) -> Claim:
-    return _lowers(text, Side(arm, _TEST), Side(other, _TEST), published=published)
+    return Claim(text, published, quantity, (-inf, 0.0), baseline, ClaimKind.DIFFERENCE)
 
 
 def _cuda_convnet(short: str, **settings: Any) -> dict[str, Any]:
@@ -152,10 +158,10 @@ def _cuda_convnet(short: str, **settings: Any) -> dict[str, Any]:
 
 
 _CONVNET_REMARKS = (
-    "Their author trained on batches 1 to 4 first and on all five later; here 5,000 images stay "
-    "held out to the end, and the best epoch on them is measured.",
-    "The networks that train on crops are measured with ten views, five crops and their mirror "
-    "images, as cuda-convnet's data provider has them (cuda-convnet2's has nine).",
+    "Their author trained on batches 1 to 4 first and on all five later. Here 5,000 images stay "
+    "held out to the end, and the epoch with the best validation accuracy is tested.",
+    "Networks that train on crops are tested with ten views, five crops and their horizontal "
+    "flips, as in cuda-convnet's data provider (cuda-convnet2's has nine).",
 )
 
 _RELU = Experiment(
@@ -167,34 +173,25 @@ _RELU = Experiment(
                                       weight_decay=0.0, epochs=60))
         for activation in Activation
     ),
-    claims=(
-        Claim(
-            "with ReLUs 25 % training error is reached in fewer epochs than with tanh",
-            "",
-            Side("tanh", _EPOCHS),
-            (1.0, INFINITE),
-            Side("relu", _EPOCHS),
-            Form.RATIO,
-        ),
-        Claim(
-            "it is reached six times faster",
-            "6×",
-            Side("tanh", _EPOCHS),
-            (5.5, 6.5),
-            Side("relu", _EPOCHS),
-            Form.RATIO,
-        ),
+    claims=tuple(
+        Claim(text, published, Quantity("tanh", _EPOCHS), region, Quantity("relu", _EPOCHS),
+              ClaimKind.RATIO)
+        for text, published, region in (
+            ("ReLU reaches 25 % training error in fewer epochs than tanh", "", (1.0, inf)),
+            ("ReLU reaches it six times faster", "6×", (5.5, 6.5)),
+        )
     ),
     num_seeds=5,
-    rates=(0.0003, 0.001, 0.003, 0.01, 0.03),
+    learning_rates=(0.0003, 0.001, 0.003, 0.01, 0.03),
     remarks=(
-        "The paper does not say which four-layer network; here it is cuda-convnet's 19pct, three "
-        "convolutions and a fully connected layer, without weight decay, crops and mirror images.",
-        "The training error of an epoch is that of its own updates, as training logs it; it is "
-        "taken as the error in the middle of the epoch, and the epoch of 25 % is interpolated.",
-        "Each rate is tried with seed 0; the one that reaches 25 % first is the arm's. A run ends "
-        "when it has reached it, or when another rate was faster. Neighbouring rates are a factor "
-        "of three apart: between them either network may be somewhat faster.",
+        "The paper does not name its four-layer network. Here it is cuda-convnet's 19pct, three "
+        "convolutions and a fully connected layer, without weight decay, crops and flips.",
+        "The training error of an epoch is the average over its updates, as training logs it. It "
+        "counts as the error in the middle of the epoch; the epoch of 25 % is interpolated.",
+        "Each learning rate is tried with seed 0; the one that reaches 25 % first is used. A run "
+        "ends when it has reached 25 %, or when another learning rate was faster. Neighbouring "
+        "learning rates are a factor of three apart: between them either network may be somewhat "
+        "faster.",
     ),
 )  # fmt: skip
 
@@ -209,29 +206,29 @@ _LRN = Experiment(
         Arm("11pct", _cuda_convnet("11pct")),
     ),
     claims=(
-        _level("13pct", 13, _VIEWS_10),
-        _level("11pct", 11, _VIEWS_10),
-        _lowers("LRN lowers the error of 13pct", Side("13pct with LRN", _VIEWS_10),
-                Side("13pct", _VIEWS_10), published="2 points"),
-        _lowers("LRN lowers the error of 11pct", Side("11pct", _VIEWS_10),
-                Side("11pct without LRN", _VIEWS_10), published="2 points"),
+        _reaches("13pct", 13, _VIEWS_10),
+        _reaches("11pct", 11, _VIEWS_10),
+        _lowers("LRN lowers the error of 13pct", Quantity("13pct with LRN", _VIEWS_10),
+                Quantity("13pct", _VIEWS_10), published="2 points"),
+        _lowers("LRN lowers the error of 11pct", Quantity("11pct", _VIEWS_10),
+                Quantity("11pct without LRN", _VIEWS_10), published="2 points"),
     ),
     remarks=(
-        "The paper's two networks differ in more than LRN: the one with 11 % is wider in its first "
-        "locally connected layer, decays its last layer more, and was trained for 520 epochs in "
-        "place of 160. Here each is trained with and without.",
+        "The paper's two networks differ in more than LRN: the one with 11 % has a wider first "
+        "locally connected layer and more weight decay in its last layer, and was trained for 520 "
+        "epochs instead of 160. Here each is trained with and without LRN.",
         *_CONVNET_REMARKS,
     ),
 )  # fmt: skip
 
 _OVERLAP = Experiment(
     name="overlap",
-    title="Do overlapping pools lower the error?",
+    title="Does overlapping pooling lower the error?",
     source="the paper, §3.4",
     arms=(Arm("overlapping", {}), Arm("plain", {"pool": Pool.PLAIN})),
     claims=(
-        _pair("overlapping pools lower the error", "overlapping", "plain",
-              published="0.4 points, ImageNet"),
+        _lowers("overlapping pooling lowers the error", Quantity("overlapping", _TEST),
+                Quantity("plain", _TEST), published="0.4 points, ImageNet"),
     ),
 )  # fmt: skip
 
@@ -240,20 +237,25 @@ _DROPOUT = Experiment(
     title="Does dropout lower the error?",
     source="the paper, §4.2",
     arms=(Arm("dropout", {}), Arm("no dropout", {"dropout": 0.0})),
-    claims=(_pair("dropout lowers the error", "dropout", "no dropout", published=""),),
-    remarks=("The paper has no number: without dropout, it says, the network overfits.",),
-)
+    claims=(
+        _lowers("dropout lowers the error", Quantity("dropout", _TEST),
+                Quantity("no dropout", _TEST)),
+    ),
+    remarks=("The paper gives no number. It reports that the network overfits without dropout.",),
+)  # fmt: skip
 
 _GROUPS = Experiment(
     name="groups",
-    title="Do two towers of kernels err less than one tower of half as many?",
+    title="Do two towers of kernels have a lower error than one tower of half as many?",
     source="the paper, §3.2",
     arms=(Arm("two towers", {}), Arm("one tower", {"groups": 1, "kernels": Kernels.HALF})),
-    claims=(_pair("two towers lower the error", "two towers", "one tower",
-                  published="1.7 points, ImageNet"),),
+    claims=(
+        _lowers("two towers lower the error", Quantity("two towers", _TEST),
+                Quantity("one tower", _TEST), published="1.7 points, ImageNet"),
+    ),
     remarks=(
-        "As in the paper, the tower that is alone keeps all kernels of the last convolution, and "
-        "so all weights behind it; the comparison favours it, the paper says.",
+        "As in the paper, the single tower keeps all kernels of the last convolution, and so all "
+        "weights after it. The paper notes that this favours the single tower.",
     ),
 )  # fmt: skip
 
@@ -263,8 +265,9 @@ _VIEWS = Experiment(
     source="the paper, §4.1 and the note to its results",
     arms=(Arm("alexnet-cifar", {}),),
     claims=(
-        _lowers("ten views lower the error of the same network", Side("alexnet-cifar", _VIEWS_10),
-                Side("alexnet-cifar", _TEST), published="1.5 points, ImageNet"),
+        _lowers("ten views lower the error of the same network",
+                Quantity("alexnet-cifar", _VIEWS_10), Quantity("alexnet-cifar", _TEST),
+                published="1.5 points, ImageNet"),
     ),
 )  # fmt: skip
 
@@ -281,12 +284,12 @@ _LADDER = Experiment(
         Arm("11pct", _cuda_convnet("11pct")),
     ),
     claims=(
-        _level("80sec", 26),
-        _level("19pct", 19),
-        _level("18pct", 18),
-        _level("19pct with crops", 14.2, _VIEWS_10),
-        _level("13pct", 13, _VIEWS_10),
-        _level("11pct", 11, _VIEWS_10),
+        _reaches("80sec", 26),
+        _reaches("19pct", 19),
+        _reaches("18pct", 18),
+        _reaches("19pct with crops", 14.2, _VIEWS_10),
+        _reaches("13pct", 13, _VIEWS_10),
+        _reaches("11pct", 11, _VIEWS_10),
     ),
     remarks=_CONVNET_REMARKS,
 )
@@ -298,18 +301,19 @@ _CIFAR90 = Experiment(
     arms=(Arm("alexnet-cifar", {}),),
     claims=tuple(
         Claim(
-            f"it errs no more than Krizhevsky's best network for CIFAR-10, {words}",
+            f"its test error is at most that of Krizhevsky's best network for CIFAR-10, {views}",
             "11 %",
-            Side("alexnet-cifar", measure),
-            (-INFINITE, 0.11),
+            Quantity("alexnet-cifar", measure),
+            (-inf, 0.11),
         )
-        for measure, words in ((_TEST, "one view"), (_VIEWS_10, "ten views"))
+        for measure, views in ((_TEST, "one view"), (_VIEWS_10, "ten views"))
     ),
     num_seeds=1,
     remarks=(
-        "The paper itself has no AlexNet on CIFAR-10. The settings are this project's defaults: "
-        "the paper's, but for the initial weights and the rates of biases, which are those of the "
-        "released source, and two zero pixels around the image before its crops of 28 pixels.",
+        "The paper does not train AlexNet on CIFAR-10. The settings are this project's defaults: "
+        "those of the paper, except that initial weights and the learning rate of biases follow "
+        "the released source, and images get two zero pixels on each side before crops of 28 "
+        "pixels are taken.",
     ),
 )
 
@@ -317,17 +321,3 @@ EXPERIMENTS = {
     each.name: each
     for each in (_RELU, _LRN, _OVERLAP, _DROPOUT, _GROUPS, _VIEWS, _LADDER, _CIFAR90)
 }
-
-
-def find_experiment(name: str) -> Experiment:
-    """Return an experiment by name.
-
-    Raises:
-        UsageError: There is none.
-    """
-    if name not in EXPERIMENTS:
-        raise UsageError(
-            f"no experiment is called {name!r}; there are {', '.join(EXPERIMENTS)}",
-            hint="they are described by: alexnet reproduce --list",
-        )
-    return EXPERIMENTS[name]

@@ -1,13 +1,13 @@
-"""From an experiment to the runs that it takes."""
+"""The training runs that an experiment needs."""
 
 import hashlib
 import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from alexnet_cli.config.recipes import adapted, recipe_settings
 from alexnet_cli.config.schema import Init, InputScaling, Recipe, Schedule, TrainConfig
@@ -16,29 +16,58 @@ from alexnet_cli.networks import option_flag
 from alexnet_cli.paper.experiments import Arm, Claim, Experiment, Measure
 
 SEARCH_SEED = 0
-"""Of the runs that choose a rate; those that count have the seeds from 1 on."""
+"""Seed of the runs that choose a learning rate; the runs that count have the seeds from 1 on."""
 
-
-DATA = ("cifar10", "shapes")
-TRIAL_DATA = DATA[1]
-TRIAL = {
-    "image_size": 24, "crop_size": 24, "batch_size": 64, "val_size": 1_000,
+DATA, TRIAL_DATA = "cifar10", "shapes"
+_TRIAL = {
+    "data": TRIAL_DATA, "image_size": 24, "crop_size": 24, "batch_size": 64, "val_size": 1_000,
     "init": Init.HE, "input_scaling": InputScaling.STANDARD,
 }  # fmt: skip
-"""On drawn images an experiment is a trial of the command, not of the claim: settings with which
-a network learns them within seconds take the place of the arm's."""
-TRIAL_RATES = 2  # of those searched, the highest
+"""Settings with which a network learns the drawn images within seconds: a trial of the command,
+which says nothing about the claims."""
+_NUM_TRIAL_RATES = 2  # of the learning rates to try, the highest
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """The extent of an experiment.
+
+    Attributes:
+        num_seeds: Seeds of each arm, from 1 on.
+        data: Dataset.
+        max_epochs: Published trainings that are longer are shortened to this; 0 for no limit.
+    """
+
+    num_seeds: int
+    data: str = DATA
+    max_epochs: Annotated[int, Field(alias="most_epochs")] = 0  # as result files call it
+
+    @property
+    def is_trial(self) -> bool:
+        """True on drawn images, which say nothing about the claims."""
+        return self.data == TRIAL_DATA
+
+    def command(self, experiment: str) -> str:
+        """Return the command that runs an experiment to this extent."""
+        data = ["--data", self.data] if self.is_trial else []
+        epochs = ["--epochs", str(self.max_epochs)] if self.max_epochs else []
+        seeds = ["--seeds", str(self.num_seeds)]
+        return shlex.join(["alexnet", "reproduce", experiment, *data, *epochs, *seeds])
+
+    def shortens(self, num_epochs: int) -> bool:
+        """Return True if a published training of this many epochs is shortened."""
+        return 0 < self.max_epochs < num_epochs
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One training of an arm.
+    """A training run of an arm.
 
     Attributes:
-        arm: The arm's name.
-        settings: What differs from the network's published training, the seed included.
+        arm: Name of the arm.
+        settings: Settings that differ from the network's published training, with the seed.
         config: All settings.
-        measures: What to measure in the end.
+        measures: Measurements of the trained network.
     """
 
     arm: str
@@ -47,158 +76,122 @@ class PlannedRun:
     measures: tuple[Measure, ...]
 
     @property
-    def seed(self) -> int:
-        """Seed of the run."""
-        return self.config.seed
-
-    @property
     def key(self) -> str:
-        """Hash of the settings that differ from the defaults: a new setting does not change it."""
+        """Hash of the settings that differ from the defaults, so that new settings keep it."""
         settings = self.config.model_dump(mode="json", exclude_defaults=True)
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     @property
     def name(self) -> str:
-        """Of its run folder: the same settings, the same folder, whichever experiment asks."""
-        return f"{self.config.model}-seed{self.seed}-{self.key[:10]}"
+        """Name of the run folder; experiments with equal settings share it."""
+        return f"{self.config.model}-seed{self.config.seed}-{self.key[:10]}"
 
     @property
     def label(self) -> str:
-        """What to call it while it is carried out."""
-        return f"{self.arm}, seed {self.seed}, rate {self.config.learning_rate:g}"
+        """Name in messages."""
+        return f"{self.arm}, seed {self.config.seed}, lr {self.config.learning_rate:g}"
 
     @property
     def flags(self) -> list[str]:
-        """What `alexnet train` takes for it."""
-        return [word for key, value in self.settings.items() for word in _flag(key, value)]
+        """Arguments of `alexnet train`."""
+        flags = []
+        for key, value in self.settings.items():
+            name = key.replace("_", "-")
+            is_option = isinstance(value, bool)
+            flags += [option_flag(name, value)] if is_option else [f"--{name}", str(value)]
+        return flags
 
     @property
     def command(self) -> str:
-        """What repeats its training."""
+        """The command that repeats the training."""
         return shlex.join(["alexnet", "train", *self.flags])
 
 
-@dataclass(frozen=True)
-class Terms:
-    """How an experiment is carried out.
+def plan_search(experiment: Experiment, protocol: Protocol) -> list[PlannedRun]:
+    """Return the runs that choose each arm's learning rate; none if the learning rate is fixed.
 
-    Attributes:
-        num_seeds: Seeds of each arm, from 1 on.
-        data: Dataset.
-        most_epochs: A published training that is longer is shortened to so many; 0: none is.
+    The middle learning rates come first. One of them is likely the fastest, and the other runs can
+    stop as soon as they are slower.
     """
-
-    num_seeds: int
-    data: str = DATA[0]
-    most_epochs: int = 0
-
-    @property
-    def is_trial(self) -> bool:
-        """Whether it is on drawn images, and about no claim."""
-        return self.data == TRIAL_DATA
-
-    def command(self, experiment: str) -> str:
-        """Return what carries an experiment out on these terms."""
-        data = ["--data", self.data] if self.is_trial else []
-        epochs = ["--epochs", str(self.most_epochs)] if self.most_epochs else []
-        seeds = ["--seeds", str(self.num_seeds)]
-        return shlex.join(["alexnet", "reproduce", experiment, *data, *epochs, *seeds])
-
-    def shortens(self, num_epochs: int) -> bool:
-        """Whether a training of so many epochs is shortened."""
-        return 0 < self.most_epochs < num_epochs
-
-
-def plan_search(experiment: Experiment, terms: Terms) -> list[PlannedRun]:
-    """Return the runs that choose each arm's learning rate; none where the rates are given.
-
-    The middle rates come first: they are the likeliest, and the others can then stop early.
-    """
-    rates = experiment.rates[-TRIAL_RATES:] if terms.is_trial else experiment.rates
+    rates = experiment.learning_rates
+    rates = rates[-_NUM_TRIAL_RATES:] if protocol.is_trial else rates
     middle = (len(rates) - 1) / 2
     order = sorted(rates, key=lambda rate: abs(rates.index(rate) - middle))
     return [
-        plan_run(experiment, arm, terms, seed=SEARCH_SEED, rate=rate)
+        plan_run(experiment, arm, protocol, seed=SEARCH_SEED, learning_rate=rate)
         for rate in order
         for arm in experiment.arms
     ]
 
 
 def plan_seeds(
-    experiment: Experiment, terms: Terms, rates: Mapping[str, float]
+    experiment: Experiment, protocol: Protocol, learning_rates: Mapping[str, float]
 ) -> list[PlannedRun]:
-    """Return the runs that count, seed by seed: as many of one arm as of another at any time.
+    """Return the runs that count, all arms of a seed before the next seed.
 
     Args:
         experiment: The experiment.
-        terms: How it is carried out.
-        rates: The learning rates that were chosen, by arm.
+        protocol: Its extent.
+        learning_rates: The learning rates that the search chose, by arm.
     """
     return [
-        plan_run(experiment, arm, terms, seed=seed, rate=rates.get(arm.name))
-        for seed in range(1, terms.num_seeds + 1)
+        plan_run(
+            experiment, arm, protocol, seed=seed, learning_rate=learning_rates.get(arm.name)
+        )
+        for seed in range(1, protocol.num_seeds + 1)
         for arm in experiment.arms
-    ]
+    ]  # fmt: skip
 
 
 def plan_run(
-    experiment: Experiment, arm: Arm, terms: Terms, *, seed: int, rate: float | None = None
+    experiment: Experiment,
+    arm: Arm,
+    protocol: Protocol,
+    *,
+    seed: int,
+    learning_rate: float | None = None,
 ) -> PlannedRun:
-    """Return one run of an arm.
+    """Return a run of an arm.
 
     Raises:
-        UsageError: The settings do not go together, as with other data than the experiment's.
+        UsageError: The settings contradict each other.
     """
-    settings = dict(arm.settings)
-    if terms.is_trial:
-        settings |= {"data": terms.data, **TRIAL}
-    if rate is not None:
-        settings["learning_rate"] = rate
+    settings = {**arm.settings, **(_TRIAL if protocol.is_trial else {})}
+    if learning_rate is not None:
+        settings["learning_rate"] = learning_rate
     published = _configure(settings)
-    if terms.shortens(published.epochs):
-        settings |= _shortened(published, terms.most_epochs)
+    if protocol.shortens(published.epochs):
+        # The epochs of a schedule in stages are shortened in `recipes.adapted`.
+        settings["epochs"] = protocol.max_epochs
+        if published.schedule is Schedule.PLATEAU:
+            patience = round(published.patience * protocol.max_epochs / published.epochs)
+            settings["patience"] = max(1, patience)
     settings["seed"] = seed
     return PlannedRun(arm.name, settings, _configure(settings), experiment.measures_of(arm))
 
 
-def _shortened(config: TrainConfig, epochs: int) -> dict[str, int]:
-    """Return fewer epochs, and as much less patience where the rate waits for a plateau.
-
-    The epochs of a schedule in stages are shortened with them (`recipes.adapted`).
-    """
-    if config.schedule is not Schedule.PLATEAU:
-        return {"epochs": epochs}
-    return {"epochs": epochs, "patience": max(1, round(config.patience * epochs / config.epochs))}
-
-
-def num_epochs_published(experiment: Experiment, arm: Arm) -> int:
-    """Return the epochs of an arm's whole protocol."""
-    return plan_run(experiment, arm, Terms(1), seed=1).config.epochs
-
-
-def is_shortened(experiment: Experiment, claim: Claim, terms: Terms) -> bool:
-    """Whether a claim is held against a training that is shorter than the published one."""
-    names = {side.arm for side in claim.sides}
-    arms = [arm for arm in experiment.arms if arm.name in names]
-    return any(terms.shortens(num_epochs_published(experiment, arm)) for arm in arms)
-
-
 def _configure(settings: Mapping[str, Any]) -> TrainConfig:
-    """Fill in the rest as `alexnet train` does."""
+    """Complete settings as `alexnet train` does."""
     model, data = (
         settings.get(name, TrainConfig.model_fields[name].default) for name in ("model", "data")
     )
-    protocol = adapted(recipe_settings(Recipe.PAPER, model, data), settings)
+    recipe = adapted(recipe_settings(Recipe.PAPER, model, data), settings)
     try:
-        return TrainConfig(**{**protocol, **settings})
+        return TrainConfig(**{**recipe, **settings})
     except ValidationError as error:
         raise UsageError(
-            f"the experiment's settings do not go together: {error.errors()[0]['msg']}",
+            f"the experiment's settings contradict each other: {error.errors()[0]['msg']}",
             hint="see: alexnet reproduce --help",
         ) from error
 
 
-def _flag(key: str, value: Any) -> list[str]:
-    if isinstance(value, bool):
-        return [option_flag(key.replace("_", "-"), value)]
-    return [f"--{key.replace('_', '-')}", str(value)]
+def num_epochs_published(experiment: Experiment, arm: Arm) -> int:
+    """Return the epochs of an arm's published training."""
+    return plan_run(experiment, arm, Protocol(1), seed=1).config.epochs
+
+
+def is_shortened(experiment: Experiment, claim: Claim, protocol: Protocol) -> bool:
+    """Return True if a claim is compared with a training shorter than the published one."""
+    names = {quantity.arm for quantity in claim.quantities}
+    arms = [arm for arm in experiment.arms if arm.name in names]
+    return any(protocol.shortens(num_epochs_published(experiment, arm)) for arm in arms)

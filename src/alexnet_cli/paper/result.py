@@ -1,26 +1,32 @@
-"""What an experiment has come to: its runs, each with its provenance.
+"""The result of an experiment, and the file it is kept in."""
 
-Where a result comes from: code, versions, hardware.
-"""
-
-import datetime
+import contextlib
+import dataclasses
 import json
+import re
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
+from filelock import FileLock, Timeout
+from pydantic import Field, PositiveFloat, ValidationError
 
-from alexnet_cli.errors import CheckpointError, TrainingError, UsageError
-from alexnet_cli.paper.experiments import Measure, Side
-from alexnet_cli.paper.plan import SEARCH_SEED, PlannedRun, Terms
-from alexnet_cli.paper.verdict import Values
-from alexnet_cli.runs import RunFolder
-from alexnet_cli.training.run_files import commit
-from alexnet_cli.training.saving import newest_checkpoint
+from alexnet_cli.errors import AlexnetError, TrainingError, UsageError
+from alexnet_cli.files import atomic_write, writing_error
+from alexnet_cli.paper.experiments import Measure, Quantity, find_experiment
+from alexnet_cli.paper.plan import (
+    SEARCH_SEED,
+    PlannedRun,
+    Protocol,
+    is_shortened,
+    plan_search,
+    plan_seeds,
+)
+from alexnet_cli.paper.provenance import Provenance, Record
+from alexnet_cli.paper.verdict import ClaimResult, Values, evaluate_claims
 
+KIND, SCHEMA_VERSION = "reproduction", 1
 LOG_COLUMNS = ("epoch", "learning_rate", "train_loss", "train_top1", "val_loss", "val_top1",
                "train_seconds", "val_seconds")  # fmt: skip
 
@@ -28,23 +34,17 @@ Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 LogRow: TypeAlias = tuple[float, float, float, float, float, float, float, float]
 
 
-class _Record(BaseModel):
-    """Plain data in a file; what a later version adds is passed over."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
-
-
-class TestResult(_Record):
-    """What `alexnet evaluate` said of a run on the test set.
+class TestResult(Record):
+    """Output of `alexnet evaluate` on the test set.
 
     Attributes:
         num_views: Crops averaged for each image.
-        top1: Share of the images answered right.
+        top1: Top-1 accuracy, 0–1.
         top1_interval: Its 95 % interval by Wilson.
         num_images: Images of the test set.
     """
 
-    __test__ = False  # pytest takes the name for its own
+    __test__ = False  # pytest would collect the class by its name
 
     num_views: int
     top1: Share
@@ -52,53 +52,17 @@ class TestResult(_Record):
     num_images: int
 
 
-class Provenance(_Record):
-    """Where a run comes from.
+class FinishedRun(Record):
+    """A finished run.
 
     Attributes:
-        commit: Of the checkout in which it began; "" outside of one.
-        ended_with: That in which it was measured, where it was another.
-        date: When it was measured.
-        cpu: The processor.
-        device: What trained it, and with how many threads.
-        began_on: The device it began on, where that was another.
-        precision: Number format of the forward and backward pass.
-        lrn: What computes response normalisation.
-        platform: Operating system.
-        images: Which images were trained on, which held out.
-        versions: Of the libraries.
-        runs_at_once: Runs that shared the machine in the end.
-    """
-
-    commit: str
-    ended_with: str
-    date: str
-    cpu: str
-    device: str
-    began_on: str
-    precision: str
-    lrn: str
-    platform: str
-    images: str
-    versions: Mapping[str, str]
-    runs_at_once: int
-
-
-class FinishedRun(_Record):
-    """A run that has ended.
-
-    Attributes:
-        arm: The arm.
-        seed: The seed.
         key: Hash of the settings that differ from the defaults.
-        command: What repeats its training.
-        learning_rate: The initial rate.
-        epochs: Epochs trained.
+        command: The command that repeats the training.
+        learning_rate: Initial learning rate.
         seconds: Time of training and validation.
-        epochs_to_train_error: Epochs to 25 % training error; None: not reached.
-        tests: On the test set, by number of views.
-        provenance: Where it comes from.
-        log: A row for each epoch, of `LOG_COLUMNS`.
+        epochs_to_train_error: Epochs to 25 % training error; None if not reached.
+        tests: Results on the test set, by number of views.
+        log: A row for each epoch, with `LOG_COLUMNS`.
     """
 
     arm: str
@@ -113,152 +77,213 @@ class FinishedRun(_Record):
     provenance: Provenance
     log: tuple[LogRow, ...]
 
-    def value(self, measure: Measure) -> float | None:
-        """Return what was measured; None where it was not, or was not reached."""
-        if measure is Measure.EPOCHS:
-            return self.epochs_to_train_error
-        found = [1 - test.top1 for test in self.tests if test.num_views == measure.num_views]
-        return found[0] if found else None
-
-    def answers(self, run: PlannedRun) -> bool:
-        """Whether this is the planned run, with all that is to be measured of it."""
+    def is_complete_for(self, run: PlannedRun) -> bool:
+        """Return True if this is the planned run, with all its measurements."""
         views = {measure.num_views for measure in run.measures} - {0}
-        is_it = (self.arm, self.key) == (run.arm, run.key)
-        return is_it and views <= {test.num_views for test in self.tests}
+        is_same = (self.arm, self.key) == (run.arm, run.key)
+        return is_same and views <= {test.num_views for test in self.tests}
 
 
-class Result(_Record):
-    """What an experiment has come to so far.
+class Result(Record):
+    """The result of an experiment so far. Aliases are the names in the file.
 
     Attributes:
-        experiment: Its name.
-        terms: Seeds, dataset, longest training.
-        searched: Runs that chose the rates.
-        rates: The rates chosen, by arm.
+        searched: Runs that chose the learning rates.
+        learning_rates: The learning rates chosen, by arm.
         runs: The runs that count.
     """
 
     experiment: str
-    terms: Terms
+    protocol: Protocol = Field(alias="terms")
     searched: tuple[FinishedRun, ...]
-    rates: Mapping[str, float]
+    learning_rates: Mapping[str, float] = Field(alias="rates")
     runs: tuple[FinishedRun, ...]
 
     @property
     def command(self) -> str:
-        """What carries it out."""
-        return self.terms.command(self.experiment)
+        """The command that repeats the experiment."""
+        return self.protocol.command(self.experiment)
 
     @property
     def all_runs(self) -> tuple[FinishedRun, ...]:
-        """Those of the search, then those that count."""
+        """The runs of the search, then those that count."""
         return (*self.searched, *self.runs)
 
     @property
     def values(self) -> Values:
-        """What was measured, by side and seed; None where what is counted was not reached."""
-        values: dict[Side, dict[int, float | None]] = {}
+        """Measured values by quantity and seed; None if 25 % training error was not reached."""
+        values: dict[Quantity, dict[int, float | None]] = {}
         for run in self.runs:
-            for measure in Measure:
-                value = run.value(measure)
-                if value is not None or measure is Measure.EPOCHS:
-                    values.setdefault(Side(run.arm, measure), {})[run.seed] = value
+            measured: dict[Measure, float | None] = {Measure.EPOCHS: run.epochs_to_train_error}
+            errors = {test.num_views: 1 - test.top1 for test in run.tests}
+            measured |= {each: errors[each.num_views] for each in Measure
+                         if each.num_views in errors}  # fmt: skip
+            for measure, value in measured.items():
+                values.setdefault(Quantity(run.arm, measure), {})[run.seed] = value
         return values
 
     def missing(self, runs: Sequence[PlannedRun]) -> list[PlannedRun]:
-        """Return the planned runs that have not ended, or were not measured whole."""
-        return [run for run in runs if not any(each.answers(run) for each in self.all_runs)]
+        """Return the planned runs that are not finished or lack a measurement."""
+        return [run for run in runs if not any(each.is_complete_for(run) for each in self.all_runs)]
 
     def with_run(self, run: FinishedRun) -> "Result":
-        """Return the result with one more run, in place of an earlier one of the same settings."""
+        """Return the result with another run, which replaces a run of the same settings."""
         name = "searched" if run.seed == SEARCH_SEED else "runs"
         others = [each for each in getattr(self, name) if each.key != run.key]
         ordered = sorted([*others, run], key=lambda each: (each.seed, each.arm, each.learning_rate))
         return self.model_copy(update={name: tuple(ordered)})
 
 
-def new_result(experiment: str, terms: Terms) -> Result:
+def new_result(experiment: str, protocol: Protocol) -> Result:
     """Return a result without runs."""
-    return Result(experiment=experiment, terms=terms, searched=(), rates={}, runs=())
+    return Result(
+        experiment=experiment, protocol=protocol, searched=(), learning_rates={}, runs=()
+    )  # fmt: skip
 
 
-def go_on_with(earlier: Result, experiment: str, asked: Terms, path: Path) -> Result:
-    """Return an earlier result for what is asked now; its runs stay, of more seeds too.
+def continue_result(earlier: Result, experiment: str, requested: Protocol, path: Path) -> Result:
+    """Return an earlier result, extended to the requested seeds; runs of more seeds stay.
 
     Args:
-        earlier: What the file has.
-        experiment: What is to be carried out.
-        asked: How.
+        earlier: The content of the file.
+        experiment: Name of the requested experiment.
+        requested: Its extent.
         path: The file.
 
     Raises:
-        UsageError: The file is of another experiment, dataset or length of training.
+        UsageError: The file has another experiment, dataset or limit on epochs.
     """
-    own = earlier.terms
-    if earlier.experiment != experiment or replace(own, num_seeds=asked.num_seeds) != asked:
+    own = earlier.protocol
+    same_seeds = dataclasses.replace(own, num_seeds=requested.num_seeds)
+    if earlier.experiment != experiment or same_seeds != requested:
         raise UsageError(
-            f"{path} has a result of other terms: {earlier.command}",
-            hint="go on with it by that command and the same --output, or begin another in an "
-            "--output of its own",
+            f"{path} has the result of another command: {earlier.command}",
+            hint="continue it with that command and the same --output, or choose another --output",
         )
-    terms = replace(own, num_seeds=max(own.num_seeds, asked.num_seeds))
-    return earlier.model_copy(update={"terms": terms})
+    num_seeds = max(own.num_seeds, requested.num_seeds)
+    protocol = dataclasses.replace(own, num_seeds=num_seeds)
+    return earlier.model_copy(update={"protocol": protocol})
 
 
-_NEEDED = {"commit", "cpu", "device", "images", "lrn", "platform", "precision", "versions"}
-
-
-def provenance_of(run: RunFolder, *, runs_at_once: int) -> Provenance:
-    """Return the provenance of a finished run, as its folder has recorded it.
-
-    Args:
-        run: The run.
-        runs_at_once: Runs that shared the machine in the end.
+@contextlib.contextmanager
+def lock_output(output: Path) -> Iterator[None]:
+    """Lock the folder of results and runs against other processes.
 
     Raises:
-        TrainingError: What the folder recorded is damaged.
+        TrainingError: Another process holds the lock.
     """
-    began, now = _read_environment(run), commit()
-    versions = began["versions"]
     try:
-        ended = newest_checkpoint(run.checkpoints).environment
-    except CheckpointError:  # it diverged before anything was saved
-        ended = began
-    return Provenance(
-        commit=began["commit"],
-        ended_with=now if now != began["commit"] else "",
-        date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        cpu=began["cpu"],
-        device=ended["device"],
-        began_on=began["device"] if began["device"] != ended["device"] else "",
-        precision=ended["precision"],
-        lrn=ended["lrn"],
-        platform=began["platform"],
-        images=ended["images"],
-        versions={name: _through(each, ended.get(name)) for name, each in versions.items()},
-        runs_at_once=runs_at_once,
+        output.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(output / ".lock", timeout=0).acquire()
+    except Timeout as error:
+        raise TrainingError(
+            f"another process is running experiments in {output}",
+            hint="wait for it, or choose another folder: --output FOLDER",
+            code="run_busy",
+        ) from error
+    except OSError as error:
+        raise writing_error(output, error) from error
+    with lock:
+        yield
+
+
+def write_result(path: Path, result: Result) -> None:
+    """Write a result file atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(to_document(result), indent=1)
+    # An epoch of the log on one line, not on nine.
+    lines = re.sub(
+        r"\[\s+([^][{}\"]+?)\s+\]",
+        lambda numbers: f"[{' '.join(numbers[1].split())}]",
+        text,
     )
+    atomic_write(path, (lines + "\n").encode())
 
 
-def _read_environment(run: RunFolder) -> dict[str, Any]:
-    try:
-        began = json.loads(run.environment.read_bytes())
-        if began.keys() >= _NEEDED and isinstance(began["versions"], dict):
-            return dict(began)
-    except (OSError, ValueError, AttributeError):
-        pass
-    path = shlex.quote(str(run.path))
-    raise TrainingError(
-        f"{run.environment} is damaged: where the run comes from is not known any more",
-        hint=f"move the run away, to begin it anew: mv {path} {path}-old",
-        code="environment_damaged",
-    )
+def to_document(result: Result) -> dict[str, Any]:
+    """Return a result as plain data, with its verdicts."""
+    experiment = find_experiment(result.experiment)
+    claims = [
+        _claim_document(each)
+        | {"is_shortened": is_shortened(experiment, each.claim, result.protocol)}
+        for each in evaluate_claims(experiment, result.values)
+    ]
+    return {
+        "kind": KIND,
+        "schema_version": SCHEMA_VERSION,
+        "command": result.command,
+        "is_trial": result.protocol.is_trial,
+        **result.model_dump(mode="json", by_alias=True),
+        "claims": claims,
+        "log_columns": LOG_COLUMNS,
+    }
 
 
-def _through(began_with: str, ended_with: str | None) -> str:
-    """Return a version, or both where the run went on with another.
+def _claim_document(each: ClaimResult) -> dict[str, Any]:
+    claim = each.claim
+    low, high = (None if abs(bound) == float("inf") else bound for bound in claim.region)
+    return {
+        "claim": claim.text,
+        "published": claim.published,
+        "form": claim.kind,
+        "sides": [f"{quantity.arm}: {quantity.measure}" for quantity in claim.quantities],
+        "holds_from": low,
+        "holds_to": high,
+        **dataclasses.asdict(each.estimate),
+        "verdict": each.verdict,
+    }
 
-    The name of the build, as in `2.14.1+cu130`, is only known of the end.
+
+def read_result(path: Path) -> Result:
+    """Read a result file. Verdicts are computed from its runs, not read.
+
+    Raises:
+        AlexnetError: The file is missing, damaged, or has runs of other settings.
     """
-    is_one = ended_with is None or ended_with.partition("+")[0] == began_with.partition("+")[0]
-    return began_with if is_one else f"{began_with}, then {ended_with}"
+    try:
+        document = json.loads(path.read_bytes())
+        if not isinstance(document, dict) or document.get("kind") != KIND:
+            raise ValueError(f"it is not of the kind {KIND}")  # noqa: TRY301
+        if document.get("schema_version") != SCHEMA_VERSION:
+            version = document.get("schema_version")
+            raise ValueError(f"it has schema {version!r}, not {SCHEMA_VERSION}")  # noqa: TRY301
+        result = Result.model_validate(document)
+    except OSError as error:
+        raise AlexnetError(
+            f"{path} cannot be read: {error.strerror}",
+            hint="make one with: alexnet reproduce NAME",
+            code="result_missing",
+        ) from error
+    except (ValueError, RecursionError) as error:  # JSON's and pydantic's are ValueErrors
+        raise AlexnetError(
+            f"{path} is damaged or not a result of alexnet reproduce ({_first_line(error)})",
+            hint="move it away; the run folders are used again",
+            code="result_damaged",
+        ) from error
+    _require_planned(path, result)
+    return result
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return str(error).partition("\n")[0]
+
+
+def _require_planned(path: Path, result: Result) -> None:
+    """Refuse runs whose settings are not those of the experiment: they do not test its claims."""
+    experiment = find_experiment(result.experiment)
+    planned = [
+        *plan_search(experiment, result.protocol),
+        *plan_seeds(experiment, result.protocol, result.learning_rates),
+    ]
+    known = {(run.arm, run.key) for run in planned}
+    others = [run for run in result.all_runs if (run.arm, run.key) not in known]
+    if others:
+        raise AlexnetError(
+            f"{path} has {len(others)} runs with other settings than {experiment.name} has in this "
+            f"version, such as: {others[0].command}",
+            hint=f"keep it elsewhere: mv {shlex.quote(str(path))} {shlex.quote(f'{path}.old')}",
+            code="result_differs",
+        )

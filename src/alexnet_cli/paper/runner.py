@@ -1,7 +1,4 @@
-"""From a run's epochs to the numbers that the claims are about.
-
-One run: `alexnet train` in a process, then `alexnet evaluate` on the test set.
-"""
+"""One run of an experiment: `alexnet train` in a process, then `alexnet evaluate`."""
 
 import csv
 import json
@@ -23,68 +20,32 @@ from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.errors import CheckpointError, TrainingError
 from alexnet_cli.paper.experiments import TRAIN_ERROR, Measure
 from alexnet_cli.paper.plan import PlannedRun
-from alexnet_cli.paper.result import FinishedRun, LogRow, TestResult, provenance_of
-from alexnet_cli.paper.tables import outcome
+from alexnet_cli.paper.provenance import provenance_of
+from alexnet_cli.paper.result import FinishedRun, LogRow, TestResult
+from alexnet_cli.paper.tables import describe_run
 from alexnet_cli.runs import RunFolder
-from alexnet_cli.training.checkpoint import Checkpoint, EpochRow
+from alexnet_cli.training.checkpoint import EpochRow
 from alexnet_cli.training.saving import newest_checkpoint
 
 _CHANCE_ERROR = 0.9  # of ten classes, before the first update
-
-
-def told_history(metrics_csv: Path) -> tuple[EpochRow, ...]:
-    """Return the epochs that a running training has told of, none where the file says nothing.
-
-    It may be ahead of the newest checkpoint.
-    """
-    try:
-        with metrics_csv.open(newline="") as file:
-            return tuple(
-                EpochRow(int(row.pop("epoch")), **{name: float(row[name]) for name in row})
-                for row in csv.DictReader(file)
-            )
-    except (OSError, ValueError, TypeError, KeyError):
-        return ()
-
-
-def epochs_to_train_error(history: Sequence[EpochRow], error: float = TRAIN_ERROR) -> float | None:
-    """Return after how many epochs the training error first was this low, None if it never was.
-
-    The error of an epoch is the mean over its updates: it is taken as that of the epoch's middle,
-    and between two middles the error is taken to fall in a straight line.
-
-    Args:
-        history: Of the run, from its first epoch on.
-        error: Share of the training images, 0–1.
-    """
-    before, error_before = 0.0, _CHANCE_ERROR
-    for row in history:
-        middle, now = row.epoch - 0.5, 1 - row.train_top1
-        if now <= error:
-            return before + (middle - before) * (error_before - error) / (error_before - now)
-        before, error_before = middle, now
-    return None
-
-
-_LOOK_SECONDS = 0.5
-_DIVERGED, _BUSY = "not_finite", "run_busy"
-_WAIT = "wait for it, or end it"
-_KEPT_VARIABLE = "ALEXNET_HOME"
+_POLL_SECONDS = 0.5
+_DIVERGED, _BUSY = "not_finite", "run_busy"  # error codes
+_WAIT = "wait for it, or stop it"
 
 History = Sequence[EpochRow]
-IsEnough = Callable[[PlannedRun, History], bool]
-"""Whether a run, with the epochs it has, need not go on."""
+ShouldStop = Callable[[PlannedRun, History], bool]
+"""Called after an epoch with the run and its epochs; True stops the run."""
 
 
-class OneRun:
-    """Carries out runs, one in each thread that calls it.
+class RunWorker:
+    """Trains and tests runs, one in each thread that calls it.
 
     Args:
-        parent: Of the run folders.
-        device: As on the command line.
-        halt: Set when the runs are to save and stop.
-        told: Told when a run begins and ends.
-        num_threads: Of each process.
+        parent: Parent of the run folders.
+        device: Device, as on the command line.
+        halt: Set to make all runs save and stop.
+        notify: Called with a message when a run begins and ends.
+        num_threads: Threads of each process.
         runs_at_once: Runs that share the machine.
     """
 
@@ -94,119 +55,31 @@ class OneRun:
         device: str,
         *,
         halt: threading.Event,
-        told: Callable[[str], None],
+        notify: Callable[[str], None],
         num_threads: int,
         runs_at_once: int,
     ) -> None:
-        self._parent, self._device, self._halt, self._told = parent, device, halt, told
+        self._parent, self._device, self._halt, self._notify = parent, device, halt, notify
         self._num_threads, self._runs_at_once = num_threads, runs_at_once
 
-    def carry_out(self, run: PlannedRun, is_enough: IsEnough) -> FinishedRun:
-        """Train what is missing of a run, and measure it.
+    def run(self, run: PlannedRun, should_stop: ShouldStop) -> FinishedRun:
+        """Train the epochs that are missing, then test.
 
         Raises:
-            TrainingError: It failed, or was told to stop.
+            TrainingError: The run failed or was halted.
         """
         folder = RunFolder(self._parent / run.name)
         history = _saved_history(run, folder)
-        if not _is_over(run, history, is_enough):
-            self._told(f"{run.label}: {'goes on' if history else 'begins'}")
-            self._train(run, folder, is_enough)
+        if not _is_over(run, history, should_stop):
+            self._notify(f"{run.label}: {'resumes' if history else 'begins'}")
+            self._train(run, folder, should_stop)
             history = _saved_history(run, folder)
         views = sorted({measure.num_views for measure in run.measures} - {0})
-        tests = tuple(self._test(run, folder, each) for each in views)
-        result = self._finished(run, folder, history, tests)
-        self._told(f"{run.label}: {outcome(result)}")
-        return result
-
-    def _train(self, run: PlannedRun, folder: RunFolder, is_enough: IsEnough) -> None:
-        """Train to the end, or until it is enough."""
-        if folder.has_checkpoint():
-            folder.metrics_csv.unlink(missing_ok=True)  # of epochs that may not be saved
-            begin = ["--resume", str(folder.path), "--allow-drift"]  # the provenance says so
-        else:
-            _remove_unsaved(folder)
-            begin = [*run.flags, "--name", run.name, "--output", str(self._parent)]
-        process = self._start("train", "--no-plots", *begin)
-        stderr = self._wait(process, lambda: is_enough(run, told_history(folder.metrics_csv)))
-        if process.returncode and not _is_over(run, _saved_history(run, folder), is_enough):
-            self._fail(run, folder, process.returncode, stderr)
-
-    def _wait(self, process: "subprocess.Popen[str]", is_enough: Callable[[], bool]) -> str:
-        """Wait for a training, ask it once to save and stop if it need not go on; its stderr."""
-        was_asked = False
-        try:
-            while True:
-                try:
-                    return process.communicate(timeout=_LOOK_SECONDS)[1]
-                except subprocess.TimeoutExpired:
-                    if not was_asked and (self._halt.is_set() or is_enough()):
-                        process.send_signal(signal.SIGTERM)  # a second one would not let it save
-                        was_asked = True
-        except BaseException:
-            process.terminate()
-            raise
-
-    def _fail(self, run: PlannedRun, folder: RunFolder, status: int, stderr: str) -> None:
-        """Raise what a training ended with, unless it is that a rate to be tried is too high."""
-        error = _error_in(stderr)
-        if error.get("code") == _DIVERGED and run.measures == (Measure.EPOCHS,):
-            return
-        if self._halt.is_set():
-            raise TrainingError(f"{run.label} was stopped", code="stopped")
-        raise _failed(run, folder, error.get("message", f"it ended with status {status}"), error)
-
-    def _test(self, run: PlannedRun, folder: RunFolder, num_views: int) -> TestResult:
-        """Measure the best epoch on the test set."""
-        views = ("--split", "test", "--views", str(num_views))
-        process = self._start("evaluate", str(folder.path), *views)
-        stdout, stderr = process.communicate()
-        if process.returncode:
-            error = _error_in(stderr)
-            message = error.get("message", f"evaluate ended with status {process.returncode}")
-            raise _failed(run, folder, message, error)
-        for warning in stderr.splitlines():  # as that the best checkpoint is damaged
-            self._told(f"{run.label}: {warning}")
-        found = json.loads(stdout)
-        return TestResult(
-            num_views=num_views,
-            top1=found["top1"],
-            top1_interval=tuple(found["top1_interval"]),
-            num_images=found["num_images"],
-        )
-
-    def _start(self, *arguments: str) -> "subprocess.Popen[str]":
-        """Start this program; what the user set for it by variables is not for the experiment.
-
-        In a session of its own: Ctrl-C reaches this process alone, which asks the others once.
-        """
-        variables = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith("ALEXNET_") or name == _KEPT_VARIABLE
-        }
-        command = [sys.executable, "-m", "alexnet_cli", *arguments, "--device", self._device]
-        return subprocess.Popen(  # noqa: S603 - this program itself
-            [*command, "--json", "--quiet"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            env={**variables, "OMP_NUM_THREADS": str(self._num_threads)},
-        )
-
-    def _finished(
-        self,
-        run: PlannedRun,
-        folder: RunFolder,
-        history: History,
-        tests: tuple[TestResult, ...],
-    ) -> FinishedRun:
+        tests = tuple(self._test(run, folder, num_views) for num_views in views)
         seconds = sum(row.train_seconds + row.val_seconds for row in history)
-        return FinishedRun(
+        finished = FinishedRun(
             arm=run.arm,
-            seed=run.seed,
+            seed=run.config.seed,
             key=run.key,
             command=run.command,
             learning_rate=run.config.learning_rate,
@@ -217,13 +90,122 @@ class OneRun:
             provenance=provenance_of(folder, runs_at_once=self._runs_at_once),
             log=tuple(_log_row(row) for row in history),
         )
+        self._notify(f"{run.label}: {describe_run(finished)}")
+        return finished
+
+    def _train(self, run: PlannedRun, folder: RunFolder, should_stop: ShouldStop) -> None:
+        """Train to the last epoch, or until the run should stop."""
+        if folder.has_checkpoint():
+            folder.metrics_csv.unlink(missing_ok=True)  # it may have epochs that were not saved
+            how = ["--resume", str(folder.path), "--allow-drift"]  # the provenance records it
+        else:
+            _remove_unsaved(folder)
+            how = [*run.flags, "--name", run.name, "--output", str(self._parent)]
+        process = self._start("train", "--no-plots", *how)
+        stderr = self._wait(process, lambda: should_stop(run, read_metrics(folder.metrics_csv)))
+        if process.returncode == 0 or _is_over(run, _saved_history(run, folder), should_stop):
+            return
+        error = _error_in(stderr)
+        if error.get("code") == _DIVERGED and run.measures == (Measure.EPOCHS,):
+            return  # a learning rate that is too high is an outcome of the search
+        if self._halt.is_set():
+            raise TrainingError(f"{run.label} was stopped", code="stopped")
+        raise _run_error(run, folder, error, process.returncode)
+
+    def _wait(self, process: "subprocess.Popen[str]", should_stop: Callable[[], bool]) -> str:
+        """Return the stderr of a training, which is sent one SIGTERM when it should stop."""
+        is_stopping = False
+        try:
+            while True:
+                try:
+                    return process.communicate(timeout=_POLL_SECONDS)[1]
+                except subprocess.TimeoutExpired:
+                    if not is_stopping and (self._halt.is_set() or should_stop()):
+                        process.send_signal(signal.SIGTERM)  # with a second one it does not save
+                        is_stopping = True
+        except BaseException:
+            process.terminate()
+            raise
+
+    def _test(self, run: PlannedRun, folder: RunFolder, num_views: int) -> TestResult:
+        """Evaluate the best epoch on the test set."""
+        views = ("--split", "test", "--views", str(num_views))
+        process = self._start("evaluate", str(folder.path), *views)
+        stdout, stderr = process.communicate()
+        if process.returncode:
+            raise _run_error(run, folder, _error_in(stderr), process.returncode)
+        for warning in stderr.splitlines():  # for example that the best checkpoint is damaged
+            self._notify(f"{run.label}: {warning}")
+        found = json.loads(stdout)
+        return TestResult(
+            num_views=num_views,
+            top1=found["top1"],
+            top1_interval=tuple(found["top1_interval"]),
+            num_images=found["num_images"],
+        )
+
+    def _start(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Start this program without the user's ALEXNET_ settings, which are not the experiment's.
+
+        A session of its own keeps Ctrl-C from it: this process asks it to stop, once.
+        """
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("ALEXNET_") or name == "ALEXNET_HOME"
+        }
+        command = [sys.executable, "-m", "alexnet_cli", *arguments, "--device", self._device]
+        return subprocess.Popen(  # noqa: S603 - this program itself
+            [*command, "--json", "--quiet"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env={**environment, "OMP_NUM_THREADS": str(self._num_threads)},
+        )
+
+
+def epochs_to_train_error(history: History, error: float = TRAIN_ERROR) -> float | None:
+    """Return the number of epochs until the training error first reached a level, or None.
+
+    The error of an epoch is the mean over its updates. It counts as the error in the middle of the
+    epoch; between two middles the error is interpolated linearly.
+
+    Args:
+        history: The epochs, from the first on.
+        error: The level, a share of the training images 0–1.
+    """
+    before, error_before = 0.0, _CHANCE_ERROR
+    for row in history:
+        middle, now = row.epoch - 0.5, 1 - row.train_top1
+        if now <= error:
+            return before + (middle - before) * (error_before - error) / (error_before - now)
+        before, error_before = middle, now
+    return None
+
+
+def read_metrics(metrics_csv: Path) -> tuple[EpochRow, ...]:
+    """Return the epochs that a training has logged so far, which may not be saved yet."""
+    try:
+        with metrics_csv.open(newline="") as file:
+            return tuple(
+                EpochRow(int(row.pop("epoch")), **{name: float(row[name]) for name in row})
+                for row in csv.DictReader(file)
+            )
+    except (OSError, ValueError, TypeError, KeyError):  # missing, or being written
+        return ()
+
+
+def _is_over(run: PlannedRun, history: History, should_stop: ShouldStop) -> bool:
+    return len(history) >= run.config.epochs or should_stop(run, history)
 
 
 def _saved_history(run: PlannedRun, folder: RunFolder) -> History:
-    """Return the epochs of the newest whole checkpoint: what a run has for certain.
+    """Return the epochs of the newest intact checkpoint.
 
     Raises:
-        TrainingError: The folder is of a run with other settings, or all of it is damaged.
+        TrainingError: The run has other settings, or all its checkpoints are damaged.
     """
     try:
         checkpoint = newest_checkpoint(folder.checkpoints)
@@ -231,34 +213,17 @@ def _saved_history(run: PlannedRun, folder: RunFolder) -> History:
         if not folder.has_checkpoint():
             return ()
         raise _unusable(folder, error.message, code=error.code) from error
-    _require_settings(run, folder, checkpoint)
+    try:
+        is_same = TrainConfig(**checkpoint.config) == run.config
+    except ValidationError:  # it was trained by a version with other settings
+        is_same = False
+    if not is_same:
+        raise _unusable(folder, "its settings differ from its name", code="config_differs")
     return checkpoint.state.history
 
 
-def _require_settings(run: PlannedRun, folder: RunFolder, checkpoint: Checkpoint) -> None:
-    try:
-        is_same = TrainConfig(**checkpoint.config) == run.config
-    except ValidationError:  # of a version with other settings
-        is_same = False
-    if not is_same:
-        raise _unusable(folder, "it has other settings than its name says", code="config_differs")
-
-
-def _unusable(folder: RunFolder, reason: str, *, code: str) -> TrainingError:
-    path = shlex.quote(str(folder.path))
-    return TrainingError(
-        f"the run {folder.path} cannot go on: {reason}",
-        hint=f"move it away, to begin it anew: mv {path} {path}-old",
-        code=code,
-    )
-
-
-def _is_over(run: PlannedRun, history: History, is_enough: IsEnough) -> bool:
-    return len(history) >= run.config.epochs or is_enough(run, history)
-
-
 def _remove_unsaved(folder: RunFolder) -> None:
-    """Delete what there is of a run that never saved, unless somebody is training it."""
+    """Delete a run without a checkpoint, unless another process is training it."""
     if not folder.path.exists():
         return
     try:
@@ -266,14 +231,21 @@ def _remove_unsaved(folder: RunFolder) -> None:
             shutil.rmtree(folder.path)
     except Timeout as error:
         raise TrainingError(
-            f"another process is training {folder.path}",
-            hint=_WAIT,
-            code=_BUSY,
-        ) from error
+            f"another process is training {folder.path}", hint=_WAIT, code=_BUSY
+        ) from error  # fmt: skip
+
+
+def _unusable(folder: RunFolder, reason: str, *, code: str) -> TrainingError:
+    path = shlex.quote(str(folder.path))
+    return TrainingError(
+        f"the run {folder.path} cannot be resumed: {reason}",
+        hint=f"move it away to train it again: mv {path} {path}-old",
+        code=code,
+    )
 
 
 def _error_in(stderr: str) -> dict[str, str]:
-    """Return the error that a command printed as JSON; warnings may stand around it."""
+    """Return the error that a command printed as JSON, possibly among warnings."""
     for line in reversed(stderr.splitlines()):
         try:
             document: Any = json.loads(line)
@@ -284,13 +256,14 @@ def _error_in(stderr: str) -> dict[str, str]:
     return {}
 
 
-def _failed(
-    run: PlannedRun, folder: RunFolder, message: str, error: dict[str, str]
+def _run_error(
+    run: PlannedRun, folder: RunFolder, error: dict[str, str], status: int
 ) -> TrainingError:
+    message = error.get("message", f"a command of it ended with status {status}")
     hint = error.get("hint", "")
     if error.get("code") == _BUSY:
         hint = _WAIT
-    elif not hint or "train" in hint:  # which would leave the experiment
+    elif not hint or "train" in hint:  # a hint that would leave the experiment
         hint = f"try it alone: {run.command}"
     return TrainingError(f"the run {folder.path} failed: {message}", hint=hint, code="run_failed")
 

@@ -1,84 +1,76 @@
-"""Several runs at once, each in processes of its own.
+"""Several runs at once, and the course of an experiment: learning rates first, then the seeds.
 
 On a CPU a process for each core, with one thread each, trains more small networks an hour than one
 process on all cores, and than networks stacked in one (`torch.func.vmap`): measured by
 `benchmarks/many_seeds.py`.
-
-Carrying out an experiment: the search for rates, then the seeds, kept run by run.
-
-How much of a protocol fits into a number of minutes, by the speed of this machine.
 """
 
-import bisect
-import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
-from alexnet_cli.config.schema import Schedule
-from alexnet_cli.data.datasets import SHAPES_TRAIN_SIZE, find_dataset, load_training
 from alexnet_cli.devices import num_cores
-from alexnet_cli.errors import Interrupted, TrainingError, UsageError
-from alexnet_cli.files import temporary_folder
-from alexnet_cli.paper.experiments import INFINITE, Arm, Experiment, Measure, find_experiment
-from alexnet_cli.paper.plan import TRIAL_DATA, PlannedRun, Terms, plan_run, plan_search, plan_seeds
-from alexnet_cli.paper.result import LOG_COLUMNS, FinishedRun, Result
-from alexnet_cli.paper.runner import IsEnough, OneRun, epochs_to_train_error
-from alexnet_cli.training.checkpoint import EpochRow
+from alexnet_cli.errors import Interrupted, TrainingError
+from alexnet_cli.paper.experiments import Experiment, Measure, find_experiment
+from alexnet_cli.paper.plan import PlannedRun, plan_search, plan_seeds
+from alexnet_cli.paper.result import FinishedRun, Result
+from alexnet_cli.paper.runner import History, RunWorker, ShouldStop, epochs_to_train_error
 from alexnet_cli.training.ranks import StopRequest
 
-_LOOK_SECONDS = 0.5
-
-Keep = Callable[[FinishedRun], None]
+_POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where and with what runs are carried out.
+class Workspace:
+    """The place of an experiment's runs.
 
     Attributes:
         runs: Parent of the run folders.
-        jobs: At most so many runs at once.
-        device: As on the command line.
+        jobs: Maximal number of runs at once.
+        device: Device, as on the command line.
     """
 
     runs: Path
     jobs: int
     device: str = "auto"
 
-    def at_once(self, num_runs: int) -> int:
-        """Return how many of so many runs share the machine."""
-        return max(1, min(self.jobs, num_runs))
 
-
-class Crew:
-    """Carries out runs, several at once; what was begun goes on where it stopped.
+class Scheduler:
+    """Runs several trainings at once; trainings that were interrupted are resumed.
 
     Args:
-        place: Where.
-        told: Told a line for each run that begins and ends.
+        workspace: The place of the runs.
+        notify: Called with a message when a run begins and ends.
     """
 
-    def __init__(self, place: Place, told: Callable[[str], None]) -> None:
-        self._place, self._told = place, told
+    def __init__(self, workspace: Workspace, notify: Callable[[str], None]) -> None:
+        self._workspace, self._notify = workspace, notify
 
-    def carry_out(self, runs: Sequence[PlannedRun], *, is_enough: IsEnough, keep: Keep) -> None:
-        """Carry out runs in their order.
+    def run(
+        self,
+        runs: Sequence[PlannedRun],
+        *,
+        should_stop: ShouldStop,
+        on_finished: Callable[[FinishedRun], None],
+    ) -> None:
+        """Train and test runs, started in their order.
 
         Args:
             runs: The runs.
-            is_enough: Asked after each epoch.
-            keep: Called with each run that has ended, in this thread.
+            should_stop: Called after each epoch of a run.
+            on_finished: Called with each finished run, in this thread.
 
         Raises:
-            Interrupted: A signal came; every run has saved.
+            Interrupted: A signal arrived; all runs have saved.
             TrainingError: A run failed; the others have saved.
         """
-        at_once, halt = self._place.at_once(len(runs)), threading.Event()
-        worker = OneRun(
-            self._place.runs, self._place.device, halt=halt, told=self._told,
+        workspace, halt = self._workspace, threading.Event()
+        at_once = max(1, min(workspace.jobs, len(runs)))
+        worker = RunWorker(
+            workspace.runs, workspace.device, halt=halt, notify=self._notify,
             num_threads=max(1, num_cores() // at_once), runs_at_once=at_once,
         )  # fmt: skip
         waiting = list(runs)
@@ -87,200 +79,111 @@ class Crew:
             try:
                 while waiting or active:
                     while waiting and len(active) < at_once:
-                        active.add(pool.submit(worker.carry_out, waiting.pop(0), is_enough))
-                    done, active = wait(active, _LOOK_SECONDS, FIRST_COMPLETED)
+                        active.add(pool.submit(worker.run, waiting.pop(0), should_stop))
+                    done, active = wait(active, _POLL_SECONDS, FIRST_COMPLETED)
                     if stop.signal_number is not None:
                         active |= done
-                        raise _stopped(stop.signal_number)
-                    _keep_all(done, keep)
+                        raise Interrupted(
+                            f"interrupted by signal {stop.signal_number}; all runs are saved",
+                            signal_number=stop.signal_number,
+                            hint="rerun the same command to continue",
+                        )
+                    _report_finished(done, on_finished)
+                    for future in done:
+                        future.result()  # raises the error of a run that failed
             finally:
-                halt.set()  # for those that are still at it, if this is not the end
-                _keep_ended(active, keep)
+                halt.set()  # runs that are still active save and stop
+                _report_finished(active, on_finished)
 
 
-def _keep_all(ended: set[Future[FinishedRun]], keep: Keep) -> None:
-    """Keep runs that have ended, then raise the error of one that failed."""
-    _keep_ended(ended, keep)
-    for future in ended:
-        future.result()
-
-
-def _keep_ended(futures: set[Future[FinishedRun]], keep: Keep) -> None:
-    """Wait for runs, and keep those that did not fail."""
+def _report_finished(
+    futures: set[Future[FinishedRun]], on_finished: Callable[[FinishedRun], None]
+) -> None:
+    """Wait for runs, and report those that did not fail."""
     for future in wait(futures).done:
         if future.exception() is None:
-            keep(future.result())
+            on_finished(future.result())
 
 
-def _stopped(signal_number: int) -> Interrupted:
-    return Interrupted(
-        f"stopped by signal {signal_number}; the runs have saved",
-        signal_number=signal_number,
-        hint="go on with the same command",
-    )
-
-
-def carry_out(result: Result, num_seeds: int, crew: Crew, keep: Callable[[Result], None]) -> Result:
-    """Do what is missing of an experiment.
+def run_experiment(
+    result: Result, num_seeds: int, scheduler: Scheduler, save: Callable[[Result], None]
+) -> Result:
+    """Run what is missing of an experiment.
 
     Args:
-        result: What it has come to so far.
-        num_seeds: Seeds to carry out; of more that are there, none goes on.
-        crew: Who does it.
-        keep: Called with the result after each run.
+        result: The result so far.
+        num_seeds: Seeds to run; a result of more seeds keeps them.
+        scheduler: Runs the trainings.
+        save: Called with the result after each run.
 
     Raises:
-        TrainingError: With none of the rates an arm reached what is looked for.
+        TrainingError: An arm did not reach 25 % training error with any learning rate.
     """
     experiment = find_experiment(result.experiment)
-    state = _State(result, keep)
-    if experiment.rates:
-        search = plan_search(experiment, result.terms)
-        crew.carry_out(state.result.missing(search), is_enough=state.is_settled, keep=state.add)
-        state.set_rates(choose_rates(experiment, state.result))
-    all_seeds = plan_seeds(experiment, result.terms, state.result.rates)
-    seeds = [run for run in all_seeds if run.seed <= num_seeds]
-    crew.carry_out(state.result.missing(seeds), is_enough=_is_reached, keep=state.add)
-    return state.result
+    progress = _Progress(result, save)
+    if experiment.learning_rates:
+        search = plan_search(experiment, result.protocol)
+        missing = progress.result.missing(search)
+        scheduler.run(missing, should_stop=progress.is_decided, on_finished=progress.add)
+        progress.set_learning_rates(choose_learning_rates(experiment, progress.result))
+    seeds = plan_seeds(experiment, result.protocol, progress.result.learning_rates)
+    missing = progress.result.missing([run for run in seeds if run.config.seed <= num_seeds])
+    scheduler.run(missing, should_stop=_has_reached, on_finished=progress.add)
+    return progress.result
 
 
-class _State:
-    """The result as it grows."""
+class _Progress:
+    """A result that grows run by run."""
 
-    def __init__(self, result: Result, keep: Callable[[Result], None]) -> None:
-        self.result, self._keep = result, keep
+    def __init__(self, result: Result, save: Callable[[Result], None]) -> None:
+        self.result, self._save = result, save
 
     def add(self, run: FinishedRun) -> None:
         self.result = self.result.with_run(run)
-        self._keep(self.result)
+        self._save(self.result)
 
-    def set_rates(self, rates: Mapping[str, float]) -> None:
-        self.result = self.result.model_copy(update={"rates": rates})
-        self._keep(self.result)
+    def set_learning_rates(self, learning_rates: Mapping[str, float]) -> None:
+        self.result = self.result.model_copy(update={"learning_rates": learning_rates})
+        self._save(self.result)
 
-    def is_settled(self, run: PlannedRun, history: Sequence[EpochRow]) -> bool:
-        """Whether a rate has reached the training error, or cannot be the fastest any more."""
-        is_hopeless = not could_be_faster(run.arm, len(history), self.result.searched)
-        return _is_reached(run, history) or is_hopeless
-
-
-def could_be_faster(arm: str, num_epochs: int, searched: Sequence[FinishedRun]) -> bool:
-    """Whether a run that has not reached the training error yet may be before others of its arm.
-
-    What the next epoch's error is, is taken as that of its middle: it is reached after the middle
-    of the last one.
-    """
-    others = [_epochs(run) for run in searched if run.arm == arm]
-    return num_epochs - 0.5 < min(others, default=INFINITE)
+    def is_decided(self, run: PlannedRun, history: History) -> bool:
+        """Return True if a run of the search has reached the error, or can no longer be first."""
+        can_win = can_be_fastest(run.arm, len(history), self.result.searched)
+        return _has_reached(run, history) or not can_win
 
 
-def _is_reached(run: PlannedRun, history: Sequence[EpochRow]) -> bool:
-    """Whether all that is to be measured of a run is how soon it reached the training error."""
+def _has_reached(run: PlannedRun, history: History) -> bool:
+    """Return True if the only measurement of a run, the epochs to the training error, is known."""
     return run.measures == (Measure.EPOCHS,) and epochs_to_train_error(history) is not None
 
 
+def can_be_fastest(arm: str, num_epochs: int, searched: Sequence[FinishedRun]) -> bool:
+    """Return True if a run that has not reached the error yet may be the first of its arm.
+
+    The error of the next epoch counts in its middle, so that the run reaches it after the middle of
+    the last one.
+    """
+    others = [_epochs(run) for run in searched if run.arm == arm]
+    return num_epochs - 0.5 < min(others, default=inf)
+
+
 def _epochs(run: FinishedRun) -> float:
-    reached = run.epochs_to_train_error
-    return INFINITE if reached is None else reached
+    return inf if run.epochs_to_train_error is None else run.epochs_to_train_error
 
 
-def choose_rates(experiment: Experiment, result: Result) -> dict[str, float]:
-    """Return the rate of each arm that was the first to reach the training error."""
-    rates = {}
+def choose_learning_rates(experiment: Experiment, result: Result) -> dict[str, float]:
+    """Return the learning rate of each arm that reached the training error first."""
+    chosen = {}
     for arm in experiment.arms:
         own = [run for run in result.searched if run.arm == arm.name]
         best = min(own, key=lambda run: (_epochs(run), run.learning_rate))
         if best.epochs_to_train_error is None:
+            rates = ", ".join(f"{run.learning_rate:g}" for run in own)
+            longer = f"train longer: alexnet reproduce {experiment.name} --output FOLDER"
             raise TrainingError(
-                f"{arm.name} reached 25 % training error with none of the rates "
-                + ", ".join(f"{run.learning_rate:g}" for run in own),
-                hint=f"train longer: alexnet reproduce {experiment.name} --output FOLDER"
-                if result.terms.most_epochs
-                else None,
+                f"{arm.name} did not reach 25 % training error with any learning rate of {rates}",
+                hint=longer if result.protocol.max_epochs else None,
                 code="not_reached",
             )
-        rates[arm.name] = best.learning_rate
-    return rates
-
-
-_TRIAL_IMAGES = 3_000
-_OTHER_TIME = 1.1
-"""Start, validation and test, as a factor of the time in training."""
-
-
-def affordable_epochs(experiment: Experiment, terms: Terms, place: Place, *, minutes: float) -> int:
-    """Return to how many epochs longer training must be shortened to fit; 0: all of it fits.
-
-    Each network is timed on drawn images, as many runs at once as later on. Runs that end early,
-    as those of a search do, leave some of the time.
-
-    Args:
-        experiment: The experiment.
-        terms: Its seeds and data; what is shortened in it does not count.
-        place: Where it will be carried out.
-        minutes: The time there is.
-
-    Raises:
-        UsageError: Not even an epoch of each run fits.
-    """
-    terms = replace(terms, most_epochs=0)
-    runs = [*plan_search(experiment, terms), *plan_seeds(experiment, terms, {})]
-    at_once = place.at_once(len(runs))
-    place = replace(place, jobs=at_once)
-    image_seconds = {arm.name: _image_seconds(experiment, arm, place) for arm in experiment.arms}
-    num_images = _num_images(terms)
-    lengths = [(run.config.epochs, num_images * image_seconds[run.arm]) for run in runs]
-    most_epochs = epochs_that_fit(lengths, at_once=at_once, minutes=minutes)
-    if most_epochs == 0:
-        needed = math.ceil(_minutes(lengths, 1, at_once=at_once))
-        raise UsageError(
-            f"an epoch of each of {len(runs)} runs does not fit into {minutes:g} minutes here",
-            hint=f"give it more, --budget {needed}, or fewer --seeds",
-        )
-    return 0 if most_epochs >= max(epochs for epochs, _ in lengths) else most_epochs
-
-
-def epochs_that_fit(lengths: Sequence[tuple[int, float]], *, at_once: int, minutes: float) -> int:
-    """Return to how many epochs runs may be shortened at most; their longest, where all fits.
-
-    Args:
-        lengths: Of each run: its epochs, and the seconds of one as one of so many at once.
-        at_once: Runs at once.
-        minutes: The time there is.
-    """
-    longest = max(epochs for epochs, _ in lengths)
-    fitting = range(1, longest + 1)
-    return bisect.bisect_right(
-        fitting, minutes, key=lambda n: _minutes(lengths, n, at_once=at_once)
-    )
-
-
-def _minutes(lengths: Sequence[tuple[int, float]], most_epochs: int, *, at_once: int) -> float:
-    """Return what runs take that are shortened to so many epochs: the longest one at least."""
-    seconds = [min(epochs, most_epochs) * each for epochs, each in lengths]
-    return max(sum(seconds) / at_once, *seconds) * _OTHER_TIME / 60
-
-
-def _image_seconds(experiment: Experiment, arm: Arm, place: Place) -> float:
-    """Time an epoch of drawn images in as many runs at once as later on."""
-    settings = {
-        **arm.settings, "val_size": SHAPES_TRAIN_SIZE - _TRIAL_IMAGES, "epochs": 1,
-        "schedule": Schedule.CONSTANT, "data": TRIAL_DATA,
-    }  # fmt: skip
-    trial = replace(experiment, arms=(Arm(arm.name, settings),), claims=())
-    runs = [
-        plan_run(trial, trial.arms[0], Terms(place.jobs), seed=number)
-        for number in range(place.jobs)
-    ]
-    ended: list[FinishedRun] = []
-    with temporary_folder() as folder:
-        crew = Crew(replace(place, runs=folder), lambda _: None)
-        crew.carry_out(runs, is_enough=lambda *_: False, keep=ended.append)
-    column = LOG_COLUMNS.index("train_seconds")
-    return sum(run.log[0][column] for run in ended) / len(ended) / _TRIAL_IMAGES
-
-
-def _num_images(terms: Terms) -> int:
-    """Return the images of an epoch."""
-    train, _val = load_training(find_dataset(terms.data), val_size=1, seed=0)
-    return len(train)
+        chosen[arm.name] = best.learning_rate
+    return chosen

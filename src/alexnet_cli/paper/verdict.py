@@ -1,4 +1,4 @@
-"""What several seeds say about a claim: mean, spread, interval, verdict."""
+"""Statistics over seeds: mean, spread and interval of a claim's number, and the verdict."""
 
 import math
 import statistics
@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from alexnet_cli.paper.experiments import Claim, Form, Side
+from alexnet_cli.paper.experiments import Claim, ClaimKind, Experiment, Quantity
 
-Values = Mapping[Side, Mapping[int, float | None]]
-"""What was measured, by side and seed; None of a seed that never reached what is counted."""
+Values = Mapping[Quantity, Mapping[int, float | None]]
+"""Measured values by quantity and seed; None for a seed that did not reach the target error."""
 
 _T_95 = (
     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160,
@@ -20,7 +20,7 @@ _T_95 = (
 
 
 class Verdict(StrEnum):
-    """What the interval says about a claim."""
+    """The outcome for a claim."""
 
     AGREES = "agrees"
     DIFFERS = "differs"
@@ -32,11 +32,12 @@ class Estimate:
     """A claim's number over seeds.
 
     Attributes:
-        num_seeds: Seeds in which all sides were measured, and reached.
-        num_unreached: Seeds in which a side never reached what is counted.
-        mean: Their mean; of ratios the geometric one. None without a seed.
-        spread: Their standard deviation; None of fewer than two.
-        interval: 95 % interval of the mean over seeds, on these test images; None of fewer.
+        num_seeds: Seeds for which all quantities of the claim were measured and reached.
+        num_unreached: Seeds for which a quantity did not reach the target error.
+        mean: Their mean, geometric for ratios; None without a seed.
+        spread: Their standard deviation; None with fewer than two seeds.
+        interval: 95 % interval of the mean over seeds, on the same test images; None with fewer
+            than two seeds.
     """
 
     num_seeds: int
@@ -46,45 +47,57 @@ class Estimate:
     interval: tuple[float, float] | None = None
 
 
-def estimate(claim: Claim, values: Values) -> Estimate:
-    """Return a claim's number over the seeds that have all its sides, compared seed by seed.
+@dataclass(frozen=True)
+class ClaimResult:
+    """A claim with its estimate and verdict."""
 
-    What a seed decides, division of the images, order and first weights, is the same on both sides.
+    claim: Claim
+    estimate: Estimate
+    verdict: Verdict
+
+
+def evaluate_claims(experiment: Experiment, values: Values) -> list[ClaimResult]:
+    """Compare the claims of an experiment with measured values."""
+    estimates = [(claim, estimate(claim, values)) for claim in experiment.claims]
+    return [ClaimResult(claim, found, judge(claim, found)) for claim, found in estimates]
+
+
+def estimate(claim: Claim, values: Values) -> Estimate:
+    """Estimate a claim's number from the seeds that have all its quantities.
+
+    Differences and ratios are paired by seed: both networks of a seed share the train/validation
+    split, the order of images and the initial weights.
     """
-    by_seed = [values.get(side, {}) for side in claim.sides]
+    by_seed = [values.get(quantity, {}) for quantity in claim.quantities]
     seeds = sorted(set.intersection(*map(set, by_seed)))
-    rows = [[side[seed] for side in by_seed] for seed in seeds]
+    rows = [[each[seed] for each in by_seed] for seed in seeds]
     reached = [[value for value in row if value is not None] for row in rows]
-    numbers = [_number(claim.form, row) for row in reached if len(row) == len(by_seed)]
+    numbers = [_number(claim.kind, row) for row in reached if len(row) == len(by_seed)]
     count, num_unreached = len(numbers), len(rows) - len(numbers)
     if not numbers:
         return Estimate(0, num_unreached)
-    if claim.form is not Form.RATIO:
+    spread = statistics.stdev(numbers) if count > 1 else None
+    if claim.kind is not ClaimKind.RATIO:
         mean = statistics.mean(numbers)
-        return Estimate(count, num_unreached, mean, _spread(numbers), mean_interval(numbers))
+        return Estimate(count, num_unreached, mean, spread, mean_interval(numbers))
     logs = [math.log(number) for number in numbers]
     found = mean_interval(logs)
     interval = (math.exp(found[0]), math.exp(found[1])) if found else None
-    mean = math.exp(statistics.mean(logs))
-    return Estimate(count, num_unreached, mean, _spread(numbers), interval)
+    return Estimate(count, num_unreached, math.exp(statistics.mean(logs)), spread, interval)
 
 
-def _number(form: Form, sides: Sequence[float]) -> float:
-    match form:
-        case Form.LEVEL:
-            return sides[0]
-        case Form.DIFFERENCE:
-            return sides[0] - sides[1]
-        case Form.RATIO:
-            return sides[0] / sides[1]
-
-
-def _spread(numbers: Sequence[float]) -> float | None:
-    return statistics.stdev(numbers) if len(numbers) > 1 else None
+def _number(kind: ClaimKind, values: Sequence[float]) -> float:
+    match kind:
+        case ClaimKind.LEVEL:
+            return values[0]
+        case ClaimKind.DIFFERENCE:
+            return values[0] - values[1]
+        case ClaimKind.RATIO:
+            return values[0] / values[1]
 
 
 def mean_interval(numbers: Sequence[float]) -> tuple[float, float] | None:
-    """Return the 95 % interval of a mean by Student's t, None of fewer than two numbers.
+    """Return the 95 % interval of a mean by Student's t, or None for fewer than two numbers.
 
     Source: Student 1908, "The Probable Error of a Mean".
     """
@@ -97,9 +110,9 @@ def mean_interval(numbers: Sequence[float]) -> tuple[float, float] | None:
 
 
 def judge(claim: Claim, found: Estimate) -> Verdict:
-    """Say whether all of the interval is where the claim holds, none of it, or a part.
+    """Return the verdict: all of the interval inside the claim's region, none of it, or some.
 
-    Nothing is decided where a seed is missing from the numbers because it never got there.
+    The claim is undecided if a seed is missing because it did not reach the target error.
     """
     if found.interval is None or found.num_unreached:
         return Verdict.UNDECIDED

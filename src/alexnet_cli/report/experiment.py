@@ -9,14 +9,14 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from alexnet_cli.paper.experiments import (
     TRAIN_ERROR,
     Claim,
+    ClaimKind,
     Experiment,
-    Form,
     Measure,
-    Side,
+    Quantity,
     find_experiment,
 )
 from alexnet_cli.paper.result import LOG_COLUMNS, FinishedRun, Result
-from alexnet_cli.paper.tables import HEADINGS, claim_rows, how, run_headings, run_rows
+from alexnet_cli.paper.tables import HEADINGS, claim_rows, describe_protocol, run_headings, run_rows
 from alexnet_cli.paper.verdict import mean_interval
 from alexnet_cli.report.drawing import FAINT, INK, SERIES, Panel, draw, style, to_svg
 from alexnet_cli.report.views import Drawing
@@ -49,7 +49,7 @@ class ExperimentView:
     @property
     def has_tests(self) -> bool:
         """Whether the test set was used."""
-        sides = (side for claim in self.experiment.claims for side in claim.sides)
+        sides = (side for claim in self.experiment.claims for side in claim.quantities)
         return any(side.measure.num_views for side in sides)
 
 
@@ -68,7 +68,7 @@ def view_experiment(result: Result, number: int) -> ExperimentView:
         key,
         experiment,
         result.command,
-        how(experiment, result),
+        describe_protocol(experiment, result),
         drawing,
         HEADINGS,
         claim_rows(experiment, result),
@@ -79,7 +79,7 @@ def view_experiment(result: Result, number: int) -> ExperimentView:
 
 def experiment_panel(experiment: Experiment, result: Result) -> Panel:
     """Return the plot that the paper has of it, or each seed's error beside what was published."""
-    measures = {side.measure for claim in experiment.claims for side in claim.sides}
+    measures = {side.measure for claim in experiment.claims for side in claim.quantities}
     if measures == {Measure.EPOCHS}:
         return lambda axes: _training_errors(axes, experiment, result.runs)
     return lambda axes: _errors(axes, experiment, result)
@@ -113,7 +113,7 @@ def _training_errors(axes: Axes, experiment: Experiment, runs: Sequence[Finished
 
 def _errors(axes: Axes, experiment: Experiment, result: Result) -> str:
     """Draw a dot for each seed, the mean's interval, and what was published."""
-    sides = list(dict.fromkeys(side for claim in experiment.claims for side in claim.sides))
+    sides = list(dict.fromkeys(side for claim in experiment.claims for side in claim.quantities))
     values, words = result.values, []
     for place, side in enumerate(sides):
         errors = [error for error in values.get(side, {}).values() if error is not None]
@@ -137,20 +137,20 @@ def _errors(axes: Axes, experiment: Experiment, result: Result) -> str:
     return f"test errors: {'; '.join(words)}"
 
 
-def _published(claims: Sequence[Claim], side: Side) -> float | None:
+def _published(claims: Sequence[Claim], side: Quantity) -> float | None:
     """Return the error that was published, the middle of what counts as met."""
     for claim in claims:
         low, high = claim.region
-        if claim.side == side and claim.form is Form.LEVEL:
+        if claim.quantity == side and claim.kind is ClaimKind.LEVEL:
             return (low + high) / 2 if low > 0 else high
     return None
 
 
-def _name(side: Side) -> str:
+def _name(side: Quantity) -> str:
     views = side.measure.num_views
     return side.arm if views == 1 else f"{side.arm}, {views} views"
 
 
-def _said(side: Side, errors: Sequence[float], published: float | None) -> str:
+def _said(side: Quantity, errors: Sequence[float], published: float | None) -> str:
     shown = ", ".join(f"{error:.1%}" for error in errors) or "not measured yet"
     return f"{_name(side)} {shown}" + (f", published {published:.1%}" if published else "")

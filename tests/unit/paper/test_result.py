@@ -1,15 +1,25 @@
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
-from alexnet_cli.errors import UsageError
-from alexnet_cli.paper.experiments import Measure, Side, find_experiment
-from alexnet_cli.paper.plan import Terms, plan_seeds
-from alexnet_cli.paper.result import go_on_with
-from alexnet_cli.paper.tables import judged
-from alexnet_cli.paper.verdict import Verdict
+from alexnet_cli.errors import AlexnetError, TrainingError, UsageError
+from alexnet_cli.paper.experiments import Measure, Quantity, find_experiment
+from alexnet_cli.paper.plan import Protocol, plan_seeds
+from alexnet_cli.paper.result import (
+    continue_result,
+    lock_output,
+    read_result,
+    to_document,
+    write_result,
+)
+from alexnet_cli.paper.verdict import Verdict, evaluate_claims
 from tests.made_results import finished, relu_runs, result_of
 
+RELU = find_experiment("relu")
 RESULT = result_of("relu", relu_runs())
 RUNS = RESULT.runs
 PATH = Path("results/relu.json")
@@ -19,8 +29,8 @@ def test_a_seed_that_never_got_there_leaves_everything_undecided():
     unreached = result_of("relu", [finished("tanh", 3, epochs=None)]).runs[0]
     result = RESULT.with_run(unreached)
     assert len(result.runs) == len(RUNS)
-    assert result.values[Side("tanh", Measure.EPOCHS)] == {1: 24.0, 2: 30.0, 3: None}
-    for each in judged(find_experiment("relu"), result):
+    assert result.values[Quantity("tanh", Measure.EPOCHS)] == {1: 24.0, 2: 30.0, 3: None}
+    for each in evaluate_claims(RELU, result.values):
         assert (each.estimate.num_seeds, each.estimate.num_unreached) == (2, 1)
         assert each.estimate.interval is not None
         assert each.verdict is Verdict.UNDECIDED
@@ -32,7 +42,7 @@ def test_a_run_takes_the_place_of_an_earlier_one_of_the_same_settings():
 
 
 def test_a_run_is_found_by_arm_settings_and_measures():
-    planned = plan_seeds(find_experiment("ladder"), Terms(1), {})
+    planned = plan_seeds(find_experiment("ladder"), Protocol(1), {})
     run = next(run for run in planned if run.arm == "13pct")
     ten = result_of("ladder", [finished("13pct", 1, error=0.13, views=10, key=run.key)])
     one = result_of("ladder", [finished("13pct", 1, error=0.13, views=1, key=run.key)])
@@ -43,21 +53,145 @@ def test_a_run_is_found_by_arm_settings_and_measures():
 
 @pytest.mark.parametrize(("asked", "kept"), [(5, 5), (1, 3)])
 def test_more_seeds_add_and_fewer_leave(asked, kept):
-    result = go_on_with(RESULT, "relu", Terms(asked), PATH)
-    assert (result.terms.num_seeds, result.runs) == (kept, RUNS)
+    result = continue_result(RESULT, "relu", Protocol(asked), PATH)
+    assert (result.protocol.num_seeds, result.runs) == (kept, RUNS)
     assert result.command == f"alexnet reproduce relu --seeds {kept}"
 
 
 @pytest.mark.parametrize(
-    ("experiment", "terms"),
-    [("relu", Terms(3, data="shapes")), ("relu", Terms(3, most_epochs=4)), ("lrn", Terms(3))],
+    ("experiment", "protocol"),
+    [
+        ("relu", Protocol(3, data="shapes")),
+        ("relu", Protocol(3, max_epochs=4)),
+        ("lrn", Protocol(3)),
+    ],
 )
-def test_other_terms_do_not_overwrite(experiment, terms):
+def test_another_protocol_does_not_overwrite(experiment, protocol):
     with pytest.raises(UsageError, match="alexnet reproduce relu --seeds 3") as error:
-        go_on_with(RESULT, experiment, terms, PATH)
+        continue_result(RESULT, experiment, protocol, PATH)
     assert "--output" in error.value.hint
 
 
-def test_the_command_has_all_terms():
-    terms = Terms(2, data="shapes", most_epochs=4)
-    assert terms.command("lrn") == "alexnet reproduce lrn --data shapes --epochs 4 --seeds 2"
+def test_the_command_has_the_protocol():
+    protocol = Protocol(2, data="shapes", max_epochs=4)
+    assert protocol.command("lrn") == "alexnet reproduce lrn --data shapes --epochs 4 --seeds 2"
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "results" / "relu.json"
+
+
+def test_a_result_comes_back_as_it_was(path):
+    result = result_of("relu", relu_runs(), searched=[finished("relu", 0, rate=0.03)])
+    write_result(path, result)
+    assert read_result(path) == result
+    assert "[1.0, 0.01, 2.0, 0.5, 2.0, 0.5, 10.0, 1.0]" in path.read_text()  # an epoch is a line
+
+
+def test_the_verdict_is_that_of_the_runs_not_of_the_file(path):
+    write_result(path, RESULT)
+    document = json.loads(path.read_text())
+    assert [each["verdict"] for each in document["claims"]] == ["agrees", "agrees"]
+    slower = [run.model_copy(update={"epochs_to_train_error": 5.0}) for run in RESULT.runs]
+    document["runs"] = to_document(result_of("relu", slower))["runs"]
+    path.write_text(json.dumps(document))
+    verdicts = [each.verdict for each in evaluate_claims(RELU, read_result(path).values)]
+    assert verdicts == [Verdict.DIFFERS, Verdict.DIFFERS]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "marks"),
+    [
+        ({}, (False, False)),
+        ({"max_epochs": 4}, (True, False)),
+        ({"data": "shapes", "max_epochs": 60}, (False, True)),
+    ],
+)
+def test_the_file_marks_verdicts_about_less_than_the_published_training(protocol, marks):
+    document = to_document(result_of("relu", relu_runs(), **protocol))
+    assert {each["is_shortened"] for each in document["claims"]} == {marks[0]}
+    assert document["is_trial"] == marks[1]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"{}", b'{"kind": "benchmark", "schema_version": 1}', b"\xff", b"[" * 9999],
+)
+def test_a_file_that_is_none(content, tmp_path):
+    path = tmp_path / "relu.json"
+    path.write_bytes(content)
+    with pytest.raises(AlexnetError, match="damaged or not a result"):
+        read_result(path)
+
+
+@pytest.mark.parametrize("key", ["experiment", "terms", "rates", "runs", "searched"])
+@pytest.mark.parametrize("value", [None, 7, [7], {"7": []}, [{"arm": 7}], ...])
+def test_a_damaged_file(key, value, path):
+    write_result(path, RESULT)
+    document = json.loads(path.read_text())
+    document[key] = value
+    if value is ...:
+        del document[key]
+    path.write_text(json.dumps(document))
+    with pytest.raises(AlexnetError):
+        read_result(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("provenance", {}), ("log", [[1]]), ("epochs_to_train_error", 0), ("tests", [{"top1": 2}])],
+)
+def test_a_damaged_run(key, value, path):
+    write_result(path, RESULT)
+    document = json.loads(path.read_text())
+    document["runs"][1][key] = value
+    path.write_text(json.dumps(document))
+    with pytest.raises(AlexnetError, match=rf"runs\.1\.{key}"):
+        read_result(path)
+
+
+@pytest.mark.parametrize("name", ["runs", "searched"])
+def test_runs_of_other_settings_are_not_evaluate_claims(name, path):
+    other = finished("relu", 0 if name == "searched" else 1, epochs=4.0, key="of another version")
+    write_result(path, result_of("relu", **{name: [other]}))
+    with pytest.raises(AlexnetError, match="1 runs with other settings") as error:
+        read_result(path)
+    assert error.value.code == "result_differs"
+    assert error.value.hint == f"keep it elsewhere: mv {path} {path}.old"
+
+
+def test_a_number_that_is_none(path):
+    write_result(path, RESULT)
+    path.write_text(path.read_text().replace('"learning_rate": 0.01', '"learning_rate": NaN'))
+    with pytest.raises(AlexnetError, match="learning_rate"):
+        read_result(path)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(AlexnetError, match="cannot be read"):
+        read_result(tmp_path / "none.json")
+
+
+def test_one_process_at_a_time_works_in_a_folder(tmp_path):
+    script = (
+        "import sys; from pathlib import Path; "
+        "from alexnet_cli.paper.result import lock_output\n"
+        f"with lock_output(Path({str(tmp_path)!r})): print('in', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "in\n"
+        with pytest.raises(TrainingError, match="another process") as error, lock_output(tmp_path):
+            pass
+        assert error.value.code == "run_busy"
+        other.communicate("")
+    with lock_output(tmp_path), pytest.raises(TimeoutError):
+        FileLock(tmp_path / ".lock", timeout=0).acquire()
+
+
+def test_a_folder_that_cannot_be_one(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AlexnetError, match="file"), lock_output(tmp_path / "file"):
+        pass

@@ -1,4 +1,5 @@
 import math
+from math import inf
 
 import numpy as np
 import pytest
@@ -6,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from alexnet_cli.paper.experiments import INFINITE, Claim, Form, Measure, Side
+from alexnet_cli.paper.experiments import Claim, ClaimKind, Measure, Quantity
 from alexnet_cli.paper.verdict import Estimate, Verdict, estimate, judge, mean_interval
 
-A, B = Side("a", Measure.TEST_ERROR), Side("b", Measure.TEST_ERROR)
-LEVEL = Claim("a errs on 13 %", "13 %", A, (0.12, 0.14))
-LOWER = Claim("a errs less than b", "", A, (-INFINITE, 0.0), B, Form.DIFFERENCE)
-SOONER = Claim("a takes longer", "", A, (1.0, INFINITE), B, Form.RATIO)
+A, B = Quantity("a", Measure.TEST_ERROR), Quantity("b", Measure.TEST_ERROR)
+LEVEL = Claim("a has 13 % test error", "13 %", A, (0.12, 0.14))
+LOWER = Claim("a is better than b", "", A, (-inf, 0.0), B, ClaimKind.DIFFERENCE)
+SOONER = Claim("a takes longer", "", A, (1.0, inf), B, ClaimKind.RATIO)
 
 
 @pytest.mark.parametrize("count", [2, 3, 5, 10, 31])

@@ -1,9 +1,9 @@
 import pytest
 
-from alexnet_cli.paper.runner import epochs_to_train_error, told_history
+from alexnet_cli.paper.runner import _error_in, epochs_to_train_error, read_metrics
 from alexnet_cli.runs import RunFolder
-from alexnet_cli.training import run_files as records
 from alexnet_cli.training.checkpoint import EpochRow
+from alexnet_cli.training.run_files import write_metrics
 
 
 def history(*errors):
@@ -32,9 +32,23 @@ def test_an_error_that_was_never_reached():
     assert epochs_to_train_error(()) is None
 
 
-def test_the_history_is_what_training_wrote(tmp_path):
+def test_the_metrics_are_those_that_training_wrote(tmp_path):
     run = RunFolder(tmp_path)
-    assert told_history(run.metrics_csv) == ()
+    assert read_metrics(run.metrics_csv) == ()
     rows = history(0.5, 0.4)
-    records.write_metrics(run, rows)
-    assert told_history(run.metrics_csv) == rows
+    write_metrics(run, rows)
+    assert read_metrics(run.metrics_csv) == rows
+
+
+@pytest.mark.parametrize(
+    ("stderr", "error"),
+    [
+        ("", {}),
+        ("7\n[1]\nnull\n{}\n", {}),
+        ('{"error": 7}\n', {}),
+        ("a warning\n" '{"error": {"code": "not_finite", "message": "m", "hint": null}}\n' "bye\n",
+         {"code": "not_finite", "message": "m"}),
+    ],
+)  # fmt: skip
+def test_the_error_is_found_among_other_lines(stderr, error):
+    assert _error_in(stderr) == error

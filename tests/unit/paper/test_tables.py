@@ -1,28 +1,34 @@
 from alexnet_cli.paper.experiments import find_experiment
-from alexnet_cli.paper.result import Provenance
-from alexnet_cli.paper.tables import HEADINGS, claim_rows, how, outcome, run_headings, run_rows
+from alexnet_cli.paper.provenance import Provenance
+from alexnet_cli.paper.tables import (
+    HEADINGS,
+    claim_rows,
+    describe_protocol,
+    describe_run,
+    run_headings,
+    run_rows,
+)
 from tests.made_results import PROVENANCE, finished, relu_runs, result_of
 
 RELU, LRN = find_experiment("relu"), find_experiment("lrn")
-RESULT = result_of("relu", relu_runs(), rates={"relu": 0.01})
+RESULT = result_of("relu", relu_runs(), learning_rates={"relu": 0.01})
 
 
-def test_what_people_read():
+def test_the_tables_of_a_result():
     rows = claim_rows(RELU, RESULT)
     assert all(len(row) == len(HEADINGS) for row in rows)
     assert rows[1][1:] == ("6×", "6.04× ± 0.06×", "5.88× to 6.20×", "3", "agrees")
-    assert how(RELU, RESULT) == (
-        "Geometric mean ± standard deviation over seeds; cifar10; rate of relu: 0.01; "
-        "cpu (1 threads)"
+    assert describe_protocol(RELU, RESULT) == (
+        "Geometric mean ± standard deviation over seeds; cifar10; lr of relu: 0.01; cpu (1 threads)"
     )
     assert len(run_rows(RELU, RESULT)) == 6
     assert all(len(row) == len(run_headings(RELU)) for row in run_rows(RELU, RESULT))
 
 
-def test_a_verdict_says_what_it_is_about():
-    short = result_of("relu", relu_runs(), most_epochs=4, data="shapes")
+def test_a_verdict_on_less_than_the_published_training_is_marked():
+    short = result_of("relu", relu_runs(), max_epochs=4, data="shapes")
     assert {row[-1] for row in claim_rows(RELU, short)} == {"agrees, shortened, on drawn images"}
-    assert "longer training shortened to 4 epochs" in how(RELU, short)
+    assert "longer training shortened to 4 epochs" in describe_protocol(RELU, short)
 
 
 def test_seeds_that_did_not_get_there_are_counted():
@@ -44,25 +50,25 @@ def test_errors_are_read_as_percent_and_their_differences_as_points():
     assert run_rows(LRN, result_of("lrn", runs))[0][4] == "13.01% (12.01% to 14.01%)"
 
 
-def test_a_run_that_went_on_elsewhere_says_so():
+def test_a_run_resumed_elsewhere_names_both_places():
     origin = Provenance(**{**PROVENANCE, "began_on": "cuda:0 (A card)", "ended_with": "beef" * 10})
     run = finished("relu", 1, epochs=4.0).model_copy(update={"provenance": origin})
     row = run_rows(RELU, result_of("relu", [run]))[0]
     assert row[-2:] == (
         "A processor, cpu (1 threads); began on cuda:0 (A card)",
-        "c0ffeec0ffee, measured with beefbeefbeef",
+        "c0ffeec0ffee, tested with beefbeefbeef",
     )
 
 
-def test_an_outcome_is_a_line():
-    assert outcome(finished("relu", 1, epochs=4.0)) == (
+def test_the_outcome_of_a_run():
+    assert describe_run(finished("relu", 1, epochs=4.0)) == (
         "3 epochs in 60 s, 25 % training error after 4.00 epochs"
     )
-    assert outcome(finished("relu", 1)) == "3 epochs in 60 s, 25 % training error not reached"
-    assert outcome(finished("13pct", 1, error=0.13, views=10)) == (
+    assert describe_run(finished("relu", 1)) == "3 epochs in 60 s, 25 % training error not reached"
+    assert describe_run(finished("13pct", 1, error=0.13, views=10)) == (
         "3 epochs in 60 s, test error 13.00% (views: 10)"
     )
 
 
-def test_before_the_first_run_there_is_nothing_to_say():
-    assert how(RELU, result_of("relu")) == "No run that counts has ended yet"
+def test_a_result_without_runs():
+    assert describe_protocol(RELU, result_of("relu")) == "No run that counts has finished yet"
