@@ -50,6 +50,6 @@ def build_ours(settings: Settings) -> dict[str, Work]:
     test = test.take(np.arange(min(settings.num_eval_images, len(test))))
     trainer = ours.make_trainer(_config(settings), train, device=settings.device)
     job = trainer.job
-    logits = torch_logits(trainer.learner.evaluated, device=job.device, dtype=job.dtype)
+    logits = torch_logits(trainer.eval_model, device=job.device, dtype=job.dtype)
     spec, classes = job.manifest.input, job.manifest.classes
     return {_OURS: functools.partial(evaluate, logits, test, spec=spec, classes=classes)}

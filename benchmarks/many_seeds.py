@@ -95,7 +95,7 @@ def work(kind: str, model: Network, num_updates: int) -> None:
     batch = ours.one_batch(trainer)
     if kind.startswith("stacked"):
         dtype = torch.bfloat16 if kind.endswith("bf16") else torch.float32
-        update = _stacked(trainer.learner.network, batch, num_cores(), dtype)
+        update = _stacked(trainer.model, batch, num_cores(), dtype)
     else:
         update = functools.partial(ours.update, trainer, batch)
     for _ in range(3):

@@ -15,7 +15,6 @@ from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.checkpoint import TrainState
 from alexnet_cli.training.device import resolve_precision
 from alexnet_cli.training.loop import Trainer
-from alexnet_cli.training.reporting import Reporter
 from alexnet_cli.training.setup import TrainingRun, describe_model
 
 
@@ -46,8 +45,8 @@ def make_trainer(
     run = RunFolder(Path(tempfile.gettempdir()) / "never-written") if run is None else run
     axes = train.colour_statistics().noise_axes(config.colour_noise)
     job = TrainingRun(config, describe(config, train), train, val, run, device, dtype, axes)
-    trainer = Trainer(job, Reporter())
-    trainer.learner.train_mode()
+    trainer = Trainer(job)
+    trainer._switch_to_train_mode()
     return trainer
 
 
@@ -65,10 +64,7 @@ def one_batch(trainer: Trainer) -> Batch:
 
 def update(trainer: Trainer, batch: Batch) -> None:
     """Make one update, exactly as the training loop makes it."""
-    size = trainer.job.config.batch_size
-    trainer.learner.update(
-        batch, batch_size=size, step=0, rate=trainer._rate(0), on_smaller=trainer._note_smaller
-    )
+    trainer._update(batch)
 
 
 def train_last_batches(trainer: Trainer, count: int) -> None:
@@ -86,4 +82,4 @@ def save(trainer: Trainer) -> None:
 def finish_epoch(trainer: Trainer) -> None:
     """Validate and save, as at the end of an epoch."""
     trainer._finish_epoch()
-    trainer._saver.wait()
+    trainer._checkpointer.wait()

@@ -11,7 +11,6 @@ from pathlib import Path
 from alexnet_cli.config.schema import Freeze, TrainConfig
 from alexnet_cli.data.folder import list_classes, load_train
 from alexnet_cli.training.finetune import open_pretrained, settings_of
-from alexnet_cli.training.reporting import Reporter
 from alexnet_cli.training.run import prepare_run, train
 from alexnet_cli.training.setup import RuntimeOptions
 
@@ -33,8 +32,8 @@ config = TrainConfig(
     val_size=max(1, num_images // 10),
     **settings,
 )
-job = prepare_run(config, RuntimeOptions(), name="fine-tuned", parent=Path("runs"))
-best = train(job, None, Reporter())
+run = prepare_run(config, RuntimeOptions(), name="fine-tuned", parent=Path("runs"))
+best = train(run)
 num_before = len(open_pretrained(weights).manifest.classes)
-print(f"{num_before} classes before, {len(job.manifest.classes)} now")
-print(f"best validation top-1 {best.val_top1:.1%} in epoch {best.epoch}: {job.run.path}")
+print(f"{num_before} classes before, {len(run.manifest.classes)} now")
+print(f"best val acc {best.val_top1:.1%} in epoch {best.epoch}: {run.folder.path}")

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.data.folder import list_classes, load_train
-from alexnet_cli.training.reporting import Reporter
 from alexnet_cli.training.run import prepare_run, train
-from alexnet_cli.training.setup import RuntimeOptions, describe_run
+from alexnet_cli.training.setup import RuntimeOptions
 
 if len(sys.argv) < 2:
     print(__doc__, file=sys.stderr)
@@ -27,7 +26,7 @@ config = TrainConfig(
     image_size=32,  # alexnet-cifar's; for larger images: model="alexnet", image_size=256
     val_size=max(1, num_images // 10),
 )
-job = prepare_run(config, RuntimeOptions(), name="own-images", parent=Path("runs"))
-print(describe_run(job))
-best = train(job, None, Reporter())
-print(f"best validation top-1 {best.val_top1:.1%} in epoch {best.epoch}: {job.run.path}")
+run = prepare_run(config, RuntimeOptions(), name="own-images", parent=Path("runs"))
+print(run.describe())
+best = train(run)
+print(f"best val acc {best.val_top1:.1%} in epoch {best.epoch}: {run.folder.path}")

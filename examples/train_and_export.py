@@ -23,27 +23,27 @@ from alexnet_cli.training.setup import RuntimeOptions
 
 
 class PrintEpochs(Reporter):
-    """What training reports to."""
+    """Prints a line for each epoch."""
 
     def on_epoch(self, row: EpochRow, *, is_best: bool) -> None:
-        """Called after each validation."""
-        print(f"epoch {row.epoch}: validation top-1 {row.val_top1:.1%}{' best' * is_best}")
+        """Print the validation accuracy."""
+        print(f"epoch {row.epoch}: val acc {row.val_top1:.1%}{' best' * is_best}")
 
 
 epochs = int(sys.argv[1]) if len(sys.argv) > 1 else 3
 config = TrainConfig(
     data="shapes", epochs=epochs, image_size=16, crop_size=16, learning_rate=0.02, val_size=8_500
 )
-job = prepare_run(config, RuntimeOptions(), name="example", parent=Path("runs"))
-train(job, None, PrintEpochs())
+run = prepare_run(config, RuntimeOptions(), name="example", parent=Path("runs"))
+train(run, reporters=[PrintEpochs()])
 
-checkpoint = best_checkpoint(job.run.checkpoints)
+checkpoint = best_checkpoint(run.folder.checkpoints)
 network = build_network(checkpoint.manifest.network)
 checkpoint.load_model(network)
 exported = export_model(
     network,
     checkpoint.manifest,
-    job.run.path,
+    run.folder.path,
     ExportSettings(),
     Compared(np.zeros((4, 16, 16, 3), np.uint8)),
 )

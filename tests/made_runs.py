@@ -19,7 +19,7 @@ from alexnet_cli.training.checkpoint import (
     EpochRow,
     Snapshot,
     TrainState,
-    serialised,
+    to_safetensors,
     write_checkpoint,
 )
 
@@ -84,7 +84,7 @@ def make_run(
     input_spec = InputSpec(image_size, 8, (1 / 64,) * 3, (-2.0,) * 3)
     manifest = Manifest(spec, input_spec, dataset.classes, origin)
     config = TrainConfig(data=str(data), epochs=3, model=spec.name, **settings)
-    weights = serialised(build_network(spec, seed=1).state_dict())
+    weights = to_safetensors(build_network(spec, seed=1).state_dict())
     step = len(history)
     best = max(history, key=lambda row: row.val_top1).epoch if history else 0
     for number in sorted({step, best}):

@@ -48,8 +48,13 @@ class RunFolder:
         """`step-N` folders, `best` among them."""
         return self.path / "checkpoints"
 
+    @property
+    def resume_command(self) -> str:
+        """The command that resumes the run."""
+        return f"alexnet train --resume {shlex.quote(str(self.path))}"
+
     def has_checkpoint(self) -> bool:
-        """Whether it got as far as saving."""
+        """Return whether the run has saved a checkpoint."""
         return any(self.checkpoints.glob("step-*/state.json"))
 
     @property

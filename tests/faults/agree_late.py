@@ -17,5 +17,5 @@ with process_group() as ranks, StopRequest(once=True) as stop:
         threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
     else:
         time.sleep(2)
-    answers = [ranks.agreed(stop, save=False)[0] for _ in range(2)]
+    answers = [ranks.sync_stop_and_save(stop, save=False)[0] for _ in range(2)]
     Path(f"{ranks.rank}.txt").write_text(str(answers))

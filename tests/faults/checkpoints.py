@@ -7,7 +7,7 @@ import torch
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.manifest import InputSpec, Manifest, Provenance
 from alexnet_cli.networks import Network, NetworkSpec
-from alexnet_cli.training.checkpoint import Snapshot, TrainState, serialised, write_checkpoint
+from alexnet_cli.training.checkpoint import Snapshot, TrainState, to_safetensors, write_checkpoint
 
 _CONFIG = TrainConfig(data="shapes").model_dump(mode="json")
 _MANIFEST = Manifest(
@@ -20,7 +20,7 @@ _MANIFEST = Manifest(
 
 def snapshot(step: int, *, epoch: int = 1) -> Snapshot:
     """Return one whose tensors say which step they are of."""
-    content = serialised({"weight": torch.full((1_000,), float(step))})
+    content = to_safetensors({"weight": torch.full((1_000,), float(step))})
     return Snapshot(
         state=TrainState(step, epoch, 1, best_step=step),
         config=_CONFIG,

@@ -1,9 +1,8 @@
 """Train with the address space limited: `python train_in_little_memory.py FOLDER SPARE_MIB MICRO`.
 
-Prints the sizes that batches were divided to, as JSON.
+Ends with 1 and prints the code and the hint of the error on stderr, if memory runs out.
 """
 
-import json
 import resource
 import sys
 from pathlib import Path
@@ -14,23 +13,12 @@ import torch
 from alexnet_cli.config.schema import Precision, TrainConfig
 from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.data.datasets import find_dataset
+from alexnet_cli.errors import TrainingError
 from alexnet_cli.runs import RunFolder
-from alexnet_cli.training.loop import Trainer
-from alexnet_cli.training.reporting import Reporter
+from alexnet_cli.training.run import train
 from alexnet_cli.training.setup import TrainingRun, describe_model
 
 folder, spare_mib, micro = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-
-
-class Sizes(Reporter):
-    """Keeps the sizes that batches are divided to."""
-
-    def __init__(self) -> None:
-        self.found: list[int] = []
-
-    def on_smaller_pieces(self, micro_batch_size: int) -> None:
-        """Keep it."""
-        self.found.append(micro_batch_size)
 
 
 def limit_memory() -> None:
@@ -49,19 +37,18 @@ manifest = describe_model(config, find_dataset("shapes"), images.colour_statisti
 few = images.take(np.arange(20))
 
 
-def job(name: str, train: ImageArrays) -> TrainingRun:
-    """Return what to train, in a folder of its own."""
+def prepare(name: str, images: ImageArrays) -> TrainingRun:
+    """Return a run in a folder of its own."""
     path = folder / name
     path.mkdir(parents=True)
     return TrainingRun(
-        config, manifest, train, few, RunFolder(path), torch.device("cpu"), torch.float32
+        config, manifest, images, few, RunFolder(path), torch.device("cpu"), torch.float32
     )
 
 
-Trainer(job("first", few), Reporter()).run()  # what is loaded once only
-reporter = Sizes()
-trainer = Trainer(job("run", images), reporter)
-if spare_mib:
-    limit_memory()
-trainer.run()
-sys.stdout.write(json.dumps(reporter.found))
+train(prepare("first", few))  # loads what is loaded once
+limit_memory()
+try:
+    train(prepare("run", images))
+except TrainingError as error:
+    sys.exit(f"{error.code}: {error.hint}")

@@ -10,9 +10,9 @@ import torch
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.data.datasets import find_dataset
-from alexnet_cli.data.loader import Batch
+from alexnet_cli.errors import TrainingError
 from alexnet_cli.runs import RunFolder
-from alexnet_cli.training.loop import Learner
+from alexnet_cli.training.run import train
 from alexnet_cli.training.setup import TrainingRun, describe_model
 from tests.conftest import Run
 
@@ -33,27 +33,22 @@ def test_a_killed_run_ends_in_the_same_bytes_where_kernels_are_deterministic(
     assert any(attempt["killed"] for attempt in document["attempts"])
 
 
-def test_batches_are_halved_until_they_fit(tmp_path: Path) -> None:
+def test_too_little_memory_is_an_error_with_a_size_to_try(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     pixels = generator.integers(0, 256, (2_048, 32, 32, 3), dtype=np.uint8)
     images = ImageArrays(pixels, generator.integers(0, 10, 2_048))
     config = TrainConfig(data="shapes", batch_size=2_048, colour_noise=0.0)
     manifest = describe_model(config, find_dataset("shapes"), images.colour_statistics())
     device = torch.device("cuda")
-    job = TrainingRun(config, manifest, images, images, RunFolder(tmp_path), device, torch.float32)
-    learner = Learner(job)
-    batch = Batch(
-        torch.from_numpy(pixels[:, :28, :28]).cuda(), torch.from_numpy(images.labels_N).cuda(), None
-    )
-    sizes: list[int] = []
+    run = TrainingRun(config, manifest, images, images, RunFolder(tmp_path), device, torch.float32)
     used = torch.cuda.memory_reserved() + (400 << 20)
     torch.cuda.set_per_process_memory_fraction(
         used / torch.cuda.get_device_properties(device).total_memory
     )
     try:
-        learner.train_mode()
-        learner.update(batch, batch_size=2_048, step=0, rate=0.01, on_smaller=sizes.append)
+        with pytest.raises(TrainingError) as caught:
+            train(run)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    assert sizes
-    assert learner.is_finite()
+    assert caught.value.code == "out_of_memory"
+    assert "--micro-batch-size 1024" in str(caught.value.hint)

@@ -83,7 +83,7 @@ def photos(isolated: Path) -> Path:
 
 def test_own_images(photos: Path, example: Example) -> None:
     _, stdout, _ = example("own_images", photos, "1")
-    assert "best validation top-1" in stdout
+    assert "best val acc" in stdout
     assert Path("runs/own-images/metrics.csv").is_file()
 
 

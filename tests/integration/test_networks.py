@@ -88,7 +88,7 @@ def test_a_start_that_is_none_is_told_with_its_cure(small: tuple[str, ...], alex
     train = ("train", *small, "--batch-size", "4", "--kernels", "half", "--epochs", "10", "--quiet")
     stuck = alexnet(*train, "--init", "paper")
     assert stuck.returncode == 0, stuck.stderr
-    assert "warning: nothing learned in 200 updates" in stuck.stderr
+    assert "warning: no progress after 200 updates" in stuck.stderr
     assert "ln(classes) = 2.303" in stuck.stderr
     assert "features.0" in stuck.stderr
     assert "hint: start again with --init he, or with --input-scaling centred" in stuck.stderr

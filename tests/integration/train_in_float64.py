@@ -60,5 +60,5 @@ with process_group() as ranks:
         torch.device("cpu"), torch.float32, train.colour_statistics().noise_axes(0.1), ranks=ranks,
     )  # fmt: skip
     trainer = Trainer(job, Reporter())
-    trainer.learner.network.double()
+    trainer.model.double()
     trainer.run()

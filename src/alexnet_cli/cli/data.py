@@ -240,14 +240,15 @@ def _augmented(
     config: TrainConfig, dataset: "Dataset", labels: list[int], count: int, epoch: int
 ) -> tuple[Any, Any, str]:
     """Return images, labels and what they are."""
-    from alexnet_cli.training.preview import deal_images
+    from alexnet_cli.training.preview import augmented_images
 
-    dealt = deal_images(config, dataset, labels=labels, count=count, epoch=epoch - 1)
-    side_px = dealt.images_NSSC.shape[1]
+    augmented = augmented_images(config, dataset, labels=labels, count=count, epoch=epoch - 1)
+    side_px = augmented.images_NSSC.shape[1]
     words = (
-        f"{dealt.num_training:,} images, {side_px}-px crops of epoch {epoch}, seed {config.seed}"
+        f"{augmented.num_training:,} images, {side_px}-px crops of epoch {epoch}, "
+        f"seed {config.seed}"
     )
-    return dealt.images_NSSC, dealt.labels_N, words
+    return augmented.images_NSSC, augmented.labels_N, words
 
 
 def _as_they_are(

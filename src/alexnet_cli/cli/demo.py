@@ -30,27 +30,29 @@ def command(device: Device = "auto", quiet: Quiet = False) -> None:
     from alexnet_cli.errors import TrainingError
     from alexnet_cli.evaluation.output import measure, print_evaluation
     from alexnet_cli.runs import RUNS_FOLDER
-    from alexnet_cli.training import run as start
     from alexnet_cli.training.open_model import open_model
     from alexnet_cli.training.reporting import TrainingDisplay
-    from alexnet_cli.training.setup import RuntimeOptions, describe_run
+    from alexnet_cli.training.run import prepare_run, train
+    from alexnet_cli.training.setup import RuntimeOptions
 
     begin, config = time.perf_counter(), demo_config()
-    job = start.prepare_run(config, RuntimeOptions(device), name="demo", parent=RUNS_FOLDER)
-    note(f"1/4 train: {describe_run(job)}", quiet=quiet)
+    run = prepare_run(config, RuntimeOptions(device), name="demo", parent=RUNS_FOLDER)
+    note(f"1/4 train: {run.describe()}", quiet=quiet)
     with TrainingDisplay(config.epochs, quiet=quiet) as display:
-        start.train(job, None, display)
+        train(run, None, [display])
     note("2/4 evaluate", quiet=quiet)
     test = load_split(
         find_dataset(config.data), Split.TEST, val_size=config.val_size, seed=config.seed
     )
-    result = measure(open_model(job.run.path, device=device), test, quiet=quiet).result
+    result = measure(open_model(run.folder.path, device=device), test, quiet=quiet).result
     print_evaluation(result, title="shapes test")
     note("3/4 export", quiet=quiet)
-    export.command(job.run.path, quiet=quiet)
+    export.command(run.folder.path, quiet=quiet)
     note("4/4 predict", quiet=quiet)
-    files = _save_images(test, job.manifest.classes, job.run.path / "images")
-    predict.command(list(map(str, files)), model=job.run.onnx, top_k=1, device=device, quiet=quiet)
+    files = _save_images(test, run.manifest.classes, run.folder.path / "images")
+    predict.command(
+        list(map(str, files)), model=run.folder.onnx, top_k=1, device=device, quiet=quiet
+    )
     if result.top1 < _EXPECTED_TOP1:
         raise TrainingError(
             f"the demo learned {result.top1:.1%} of the shapes, less than {_EXPECTED_TOP1:.0%}: "
@@ -59,9 +61,10 @@ def command(device: Device = "auto", quiet: Quiet = False) -> None:
             code="demo_failed",
         )
     note(
-        f"done in {time.perf_counter() - begin:.0f} s; everything is in {job.run.path}", quiet=quiet
+        f"done in {time.perf_counter() - begin:.0f} s; everything is in {run.folder.path}",
+        quiet=quiet,
     )
-    print(job.run.path)
+    print(run.folder.path)
 
 
 def _save_images(source: "ImageSource", classes: tuple[str, ...], folder: Path) -> list[Path]:

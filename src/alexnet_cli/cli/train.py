@@ -39,7 +39,7 @@ def command(
     resume: Annotated[
         Path | None,
         typer.Option(
-            help="Go on with a run, with its own configuration; without RUN: the newest one.",
+            help="Resume a run with its saved configuration; without RUN: the newest one.",
             metavar="[RUN]",
             show_default=False,
             rich_help_panel=_SAVING,
@@ -49,7 +49,7 @@ def command(
         bool,
         typer.Option(
             "--allow-drift",
-            help="With --resume: go on with other settings, or on other hardware.",
+            help="With --resume: accept other settings or other hardware.",
             rich_help_panel=_SAVING,
         ),
     ] = False,
@@ -57,7 +57,7 @@ def command(
         float,
         typer.Option(
             min=0,
-            help="Save inside an epoch too, after so many minutes; 0: only after epochs.",
+            help="Minutes between checkpoints inside an epoch; 0: only after epochs.",
             rich_help_panel=_SAVING,
         ),
     ] = SAVE_MINUTES,
@@ -65,7 +65,7 @@ def command(
         int,
         typer.Option(
             min=0,
-            help="Save after so many updates, too; 0: by time alone.",
+            help="Updates between checkpoints inside an epoch; 0: by time alone.",
             rich_help_panel=_SAVING,
         ),
     ] = 0,
@@ -83,7 +83,7 @@ def command(
         typer.Option(
             "--output",
             "-o",
-            help="Folder that holds the run folders.",
+            help="Folder of the run folders.",
             rich_help_panel=_SAVING,
         ),
     ] = RUNS_FOLDER,
@@ -91,7 +91,7 @@ def command(
         int,
         typer.Option(
             min=1,
-            help="Share each batch among this many GPUs, or processes on the CPU.",
+            help="Split each batch over this many GPUs, or processes on the CPU.",
             rich_help_panel=_PROCESSES,
         ),
     ] = 1,
@@ -99,7 +99,7 @@ def command(
         int,
         typer.Option(
             min=0,
-            help="Start the processes again so many times, when one of them has died.",
+            help="Restarts of all processes after one of them has died.",
             rich_help_panel=_PROCESSES,
         ),
     ] = 0,
@@ -108,7 +108,7 @@ def command(
         typer.Option(
             "--dry-run",
             help="Check that settings, sizes and network fit each other, print the settings as "
-            "JSON and stop; no images or device are needed.",
+            "JSON and stop; needs no images and no device.",
         ),
     ] = False,
     workers: Annotated[
@@ -118,7 +118,7 @@ def command(
             "-j",
             min=0,
             max=1024,
-            help="Threads that decode images; 0: as many as cores. The result is the same.",
+            help="Threads that decode images; 0: one per core. They do not change the result.",
         ),
     ] = 0,
     plots: Annotated[
@@ -159,7 +159,7 @@ def command(
     """Train a network; the run folder's path is the result.
 
     The defaults are those of the 2012 paper: SGD with momentum 0.9, weight
-    decay 0.0005, rate 0.01 divided by ten on a plateau of the validation
+    decay 0.0005, learning rate 0.01 divided by ten on a plateau of the validation
     accuracy, batches of 128, dropout 0.5, 90 epochs. Validation images are held
     out of the training set; the test set is not touched.
     """
@@ -167,36 +167,34 @@ def command(
         flag = "--dry-run" if dry_run else "--name"
         raise UsageError(f"{flag} is for new runs", hint="leave it out with --resume")
     if dry_run:
-        from alexnet_cli.training.setup import plan_run
+        from alexnet_cli.training.setup import plan_training
 
-        plan_run(config, num_ranks=processes)
+        plan_training(config, num_ranks=processes)
         print_json(config.model_dump(mode="json"))
         return
     chosen = _requested_trackers({"tensorboard": tensorboard, "wandb": wandb, "mlflow": mlflow})
-    if _is_launched(processes, device=device, max_restarts=max_restarts):
-        return
-    from alexnet_cli.training.ranks import Ranks, ReportedByOtherRankError, process_group
+    _launch(processes, device=device, max_restarts=max_restarts)
+    from alexnet_cli.training.ranks import ReportedByOtherRankError, process_group
     from alexnet_cli.training.run import prepare_run, resume_run
     from alexnet_cli.training.saving import SaveInterval
     from alexnet_cli.training.setup import RuntimeOptions
 
-    def prepare(ranks: Ranks) -> "tuple[TrainingRun, Checkpoint | None]":
-        interval = SaveInterval(save_minutes, save_steps)
-        conditions = RuntimeOptions(device, workers, interval, deterministic, ranks)
-        begun = resume or _begun(ranks, output)
-        if begun is None:
-            return prepare_run(config, conditions, name=name, parent=output), None
-        path = newest_run(output).path if begun == NEWEST else begun
-        warn = note if ranks.is_first else _say_nothing
-        return resume_run(path, conditions, requested=given, allow_drift=allow_drift, warn=warn)
+    def open_run() -> "tuple[TrainingRun, Checkpoint | None]":
+        """Prepare a new run, or resume one."""
+        path = _find_run(resume, ranks, output)
+        if path is None:
+            return prepare_run(config, options, name=name, parent=output), None
+        warn = note if ranks.is_first else _ignore
+        return resume_run(path, options, requested=given, allow_drift=allow_drift, warn=warn)
 
     try:
         with process_group() as ranks:
-            job, checkpoint = ranks.run_on_all_ranks(lambda: prepare(ranks))
-            trackers = chosen if ranks.is_first else []
-            _train(job, checkpoint, trackers=trackers, quiet=quiet)
-        if job.ranks.is_first:
-            _finish(job, plots=plots, as_json=json)
+            interval = SaveInterval(save_minutes, save_steps)
+            options = RuntimeOptions(device, workers, interval, deterministic, ranks)
+            run, checkpoint = ranks.run_on_all_ranks(open_run)
+            _train(run, checkpoint, trackers=chosen if ranks.is_first else [], quiet=quiet)
+        if ranks.is_first:
+            _finish(run, plots=plots, as_json=json)
     except ReportedByOtherRankError as error:
         raise typer.Exit(error.exit_code) from error
 
@@ -213,82 +211,74 @@ def _requested_trackers(flags: dict[str, bool]) -> "list[TrackerName]":
     return names
 
 
-def _begun(ranks: "Ranks", parent: Path) -> Path | None:
-    """Return the run that these processes had begun when one of them died, if it has saved."""
-    from alexnet_cli.training.resume import find_restarted_run
-
-    run = find_restarted_run(ranks, parent)
-    return run.path if run is not None and run.has_checkpoint() else None
-
-
-def _is_launched(processes: int, *, device: str, max_restarts: int) -> bool:
-    """Run the command on several processes, unless this is one of them; True when it was done."""
+def _launch(processes: int, *, device: str, max_restarts: int) -> None:
+    """Run this command on several processes and exit, unless this is one of them."""
     if processes == 1:
         if max_restarts:
             raise UsageError("--max-restarts is for several processes", hint="use --processes 2")
-        return False
-    from alexnet_cli.training.launch import launch, require_devices
-    from alexnet_cli.training.ranks import ranks_from_env
+        return
+    from alexnet_cli.training.launch import launch_processes
 
-    ranks = ranks_from_env()
-    if not ranks.is_alone:
-        if ranks.world_size != processes:
-            raise UsageError(
-                f"--processes {processes}, but torchrun started {ranks.world_size}",
-                hint="leave --processes out under torchrun",
-            )
-        return False
-    require_devices(processes, device=device)
-    status = launch(sys.argv[1:], num_processes=processes, max_restarts=max_restarts)
-    if status:
+    status = launch_processes(
+        sys.argv[1:], num_processes=processes, device=device, max_restarts=max_restarts
+    )
+    if status is not None:
         raise typer.Exit(status)
-    return True
 
 
-def _say_nothing(_message: str) -> None:
-    """Leave it to the first of several processes."""
+def _find_run(resume: Path | None, ranks: "Ranks", parent: Path) -> Path | None:
+    """Return the run to resume: the named, the newest, or one that the launcher restarted."""
+    from alexnet_cli.training.resume import find_restarted_run
+
+    if resume is not None:
+        return newest_run(parent).path if resume == NEWEST else resume
+    restarted = find_restarted_run(ranks, parent)
+    return restarted.path if restarted is not None and restarted.has_checkpoint() else None
+
+
+def _ignore(_message: str) -> None:
+    """Leave a warning to rank 0."""
 
 
 def _train(
-    job: "TrainingRun",
+    run: "TrainingRun",
     checkpoint: "Checkpoint | None",
     *,
     trackers: "list[TrackerName]",
     quiet: bool,
 ) -> None:
-    """Train and tell how it goes; only the first of several processes speaks."""
-    from alexnet_cli.training import run as start
-    from alexnet_cli.training.reporting import Reporters, TrainingDisplay
-    from alexnet_cli.training.setup import describe_run
+    """Train and report progress; only rank 0 reports."""
+    from alexnet_cli.training.reporting import TrainingDisplay
+    from alexnet_cli.training.run import train
     from alexnet_cli.training.tracking import open_trackers
 
-    quiet = quiet or not job.ranks.is_first
+    quiet = quiet or not run.ranks.is_first
     if checkpoint is not None:
-        note(f"resuming {job.run.path} at step {checkpoint.state.step}", quiet=quiet)
-        if checkpoint.state.epoch >= job.config.epochs:
-            note(f"it has all its {job.config.epochs} epochs; more with: --epochs N", quiet=quiet)
-    note(describe_run(job), quiet=quiet)
+        note(f"resuming {run.folder.path} at step {checkpoint.state.step}", quiet=quiet)
+        if checkpoint.state.epoch >= run.config.epochs:
+            note(f"it has all its {run.config.epochs} epochs; more with: --epochs N", quiet=quiet)
+    note(run.describe(), quiet=quiet)
     num_done = len(checkpoint.state.history) if checkpoint else 0
     with (
-        open_trackers(trackers, job, first_epoch=num_done, warn=note) as tracking,
-        TrainingDisplay(job.config.epochs, quiet=quiet) as display,
+        open_trackers(trackers, run, first_epoch=num_done, warn=note) as tracking_reporters,
+        TrainingDisplay(run.config.epochs, quiet=quiet) as display,
     ):
-        best = start.train(job, checkpoint, Reporters(display, *tracking))
-    note(f"best validation top-1 {best.val_top1:.2%} in epoch {best.epoch}", quiet=quiet)
+        best = train(run, checkpoint, [display, *tracking_reporters])
+    note(f"best val acc {best.val_top1:.2%} in epoch {best.epoch}", quiet=quiet)
 
 
-def _finish(job: "TrainingRun", *, plots: bool, as_json: bool) -> None:
-    """Draw the plots of a run that is whole already, and print the result."""
-    from alexnet_cli.training import run_files as records
+def _finish(run: "TrainingRun", *, plots: bool, as_json: bool) -> None:
+    """Draw the plots of a complete run, and print the result."""
+    from alexnet_cli.training.run_files import read_result
 
     if plots:
         from alexnet_cli.report.page import plot_trained
 
         try:
-            plot_trained(job.run, job.val, device=job.device)
-        except AlexnetError as error:  # it is a run without them, too
-            note(f"the run is complete, but there are no plots of it: {error.message}")
+            plot_trained(run.folder, run.val, device=run.device)
+        except AlexnetError as error:
+            note(f"the run is complete, but its plots could not be drawn: {error.message}")
     if as_json:
-        print_json(records.read_result(job.run))
+        print_json(read_result(run.folder))
     else:
-        print(job.run.path)
+        print(run.folder.path)

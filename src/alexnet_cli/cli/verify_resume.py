@@ -11,7 +11,7 @@ from alexnet_cli.console import note, print_json
 from alexnet_cli.errors import TrainingError
 
 if TYPE_CHECKING:
-    from alexnet_cli.training.verification import Attempt, Comparison
+    from alexnet_cli.training.verification import Attempt, FileComparison
 
 EXAMPLES = (
     "alexnet verify-resume",
@@ -71,7 +71,7 @@ def _line(number: int, attempt: "Attempt") -> str:
     return f"process {number}: {how} after {attempt.seconds:5.1f} s, {step}"
 
 
-def _document(attempts: "list[Attempt]", comparisons: "list[Comparison]") -> dict[str, object]:
+def _document(attempts: "list[Attempt]", comparisons: "list[FileComparison]") -> dict[str, object]:
     import dataclasses
 
     return {

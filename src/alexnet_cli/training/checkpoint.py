@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there: safetensors files and a `state.json` that commits them.
+"""The checkpoint format: two safetensors files and a `state.json` that commits them.
 
 A folder `step-N/` holds `model.safetensors`, `optimizer.safetensors` and, written last,
 `state.json` with the SHA-256 of both. A folder without a valid `state.json` does not count. No
@@ -30,7 +30,7 @@ ColourAxes = tuple[tuple[float, ...], ...]
 
 @dataclass(frozen=True)
 class EpochRow:
-    """What one epoch showed: a row of `metrics.csv`. Accuracies are shares 0–1, losses nats."""
+    """The metrics of one epoch: a row of `metrics.csv`. Accuracies are 0–1, losses in nats."""
 
     epoch: int
     learning_rate: float
@@ -46,7 +46,7 @@ class EpochRow:
 
 @dataclass(frozen=True)
 class TrainState:
-    """Where a run is; with the tensors and the configuration, all that is needed to go on.
+    """The progress of a run; with the tensors and the configuration, all that resuming needs.
 
     Attributes:
         step: Updates made.
@@ -57,9 +57,7 @@ class TrainState:
         train_seconds: Time spent on those batches.
         best_step: Step of the checkpoint with the best validation top-1; 0 before the first.
         history: The completed epochs.
-        wait_seconds: Part of `train_seconds` in which the next batch was waited for.
-        micro_batch_size: Images in memory at once, less than configured once that was too many;
-            0: the whole batch.
+        wait_seconds: Time in `train_seconds` spent waiting for data.
     """
 
     step: int = 0
@@ -71,21 +69,20 @@ class TrainState:
     best_step: int = 0
     history: tuple[EpochRow, ...] = ()
     wait_seconds: float = 0.0
-    micro_batch_size: int = 0
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A checkpoint before it is written: a copy, so that training may go on.
+    """A checkpoint before it is written: a copy, so that training can continue.
 
     Attributes:
-        state: Where the run is.
+        state: Progress of the run.
         config: The run's settings, as plain data.
-        environment: What bit-identity depends on beside them.
-        manifest: The model.
-        colour_axes: Directions of the noise of colours, each as long as the noise.
-        model: `model.safetensors`: what is evaluated and exported.
-        optimizer: `optimizer.safetensors`: what else an update needs.
+        environment: What bit-identity depends on besides the settings.
+        manifest: Description of the model.
+        colour_axes: Directions of the colour noise, scaled by its standard deviation.
+        model: Content of `model.safetensors`: what is evaluated and exported.
+        optimizer: Content of `optimizer.safetensors`: what else an update needs.
     """
 
     state: TrainState
@@ -99,7 +96,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A committed checkpoint, its `state.json` read and its files' hashes verified."""
+    """A committed checkpoint whose hashes were verified."""
 
     folder: Path
     state: TrainState
@@ -143,16 +140,16 @@ class Checkpoint:
             raise _damaged(self.folder / name, str(error)) from error
 
 
-def serialised(tensors: dict[str, Tensor]) -> bytes:
-    """Return a safetensors file of tensors on any device."""
+def to_safetensors(tensors: dict[str, Tensor]) -> bytes:
+    """Return the content of a safetensors file; the tensors may be on any device."""
     return safetensors.torch.save({k: t.cpu().contiguous() for k, t in tensors.items()})
 
 
 def write_checkpoint(checkpoints: Path, snapshot: Snapshot) -> Path:
     """Write `checkpoints/step-N` and return it.
 
-    Where there is one of this step already, as after a stop in the validation, its weights are the
-    same; it stays valid until the new `state.json` takes the place of its own.
+    If the step was saved before, as when validation was interrupted, the weights are the same, and
+    that checkpoint stays valid until the new `state.json` replaces its own.
 
     Raises:
         AlexnetError: The disk is full or the folder cannot be written to; nothing stray is left.
@@ -169,7 +166,7 @@ def write_checkpoint(checkpoints: Path, snapshot: Snapshot) -> Path:
         "manifest": json.loads(snapshot.manifest.to_json()),
     }
     document["checksum"] = _checksum(document)
-    contents[STATE_FILE] = _written(document)
+    contents[STATE_FILE] = _to_json(document)
     try:
         for name, data in contents.items():
             remove_partial_writes(folder / name)
@@ -182,18 +179,18 @@ def write_checkpoint(checkpoints: Path, snapshot: Snapshot) -> Path:
 
 
 def remove_checkpoint(folder: Path) -> None:
-    """Delete a checkpoint, whole or not; one half deleted does not count."""
+    """Delete a checkpoint; without `state.json`, what a crash leaves of it does not count."""
     if folder.is_dir():
         (folder / STATE_FILE).unlink(missing_ok=True)
         shutil.rmtree(folder)
 
 
-def _written(document: dict[str, Any]) -> bytes:
+def _to_json(document: dict[str, Any]) -> bytes:
     return json.dumps(document, indent=1).encode()
 
 
 def _checksum(document: dict[str, Any]) -> str:
-    """Hash everything in a `state.json` but the checksum itself."""
+    """Return the hash of a `state.json` without its checksum."""
     rest = {key: value for key, value in document.items() if key != "checksum"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
@@ -212,9 +209,10 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             code="checkpoint_missing",
         )
     try:
-        document = _sound(path.read_bytes())
+        document = _verified(path.read_bytes())
         raw = document["state"]
         history = tuple(EpochRow(**row) for row in raw["history"])
+        raw.pop("micro_batch_size", None)  # of earlier versions, which halved it to save memory
         state = TrainState(**{**raw, "history": history})
         config, environment = dict(document["config"]), dict(document["environment"])
         axes = tuple(tuple(axis) for axis in document["colour_axes"])
@@ -231,13 +229,13 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(folder, state, config, environment, manifest, axes)
 
 
-def _sound(content: bytes) -> dict[str, Any]:
+def _verified(content: bytes) -> dict[str, Any]:
     document = json.loads(content)
     if document["schema"] != SCHEMA_VERSION:
         raise ValueError(f"schema {document['schema']!r}, this version reads {SCHEMA_VERSION}")
     if document["checksum"] != _checksum(document):
         raise ValueError("its checksum differs")
-    if content != _written(document):  # as 1E-5 in place of 1e-5
+    if content != _to_json(document):  # as 1E-5 in place of 1e-5
         raise ValueError("it was changed")
     return dict(document)
 
@@ -245,6 +243,6 @@ def _sound(content: bytes) -> dict[str, Any]:
 def _damaged(path: Path, reason: str) -> CheckpointError:
     return CheckpointError(
         f"checkpoint file {path} is damaged ({reason})",
-        hint="go on from an older one with: alexnet train --resume "
+        hint="resume from an older one: alexnet train --resume "
         f"{shlex.quote(str(path.absolute().parents[2]))}",
     )

@@ -1,7 +1,4 @@
-"""Memory: what the allocator of the CPU does with what is freed, and how its end shows.
-
-Which device and number format a run uses.
-"""
+"""The device, number format and memory of a training run."""
 
 import ctypes
 import os
@@ -20,52 +17,27 @@ from alexnet_cli.devices import (
 )
 from alexnet_cli.errors import DeviceError
 
-# Of glibc's malloc.h.
+# From glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 _NEVER = 2**31 - 1
 
-
-def keep_freed_memory() -> bool:
-    """Keep freed memory in the process, so that the next update finds it mapped and warm.
-
-    glibc gives blocks of more than 32 MiB back to the kernel as soon as they are freed. An update
-    frees and allocates the same activations again, and each time the kernel clears their pages.
-    Applies to the whole process, for good. One arena, because the backward pass runs in a thread,
-    whose own arena could not hold such blocks.
-
-    Returns:
-        Whether the allocator took it; others than glibc's do not.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
-        return False
-    settings = ((_ARENA_MAX, 1), (_MMAP_MAX, 0), (_TRIM_THRESHOLD, _NEVER))
-    return all(mallopt(parameter, value) for parameter, value in settings)
-
-
-_WORDS = (
-    "can't allocate memory",  # PyTorch's allocator
+_OUT_OF_MEMORY_TEXTS = (
+    "can't allocate memory",  # PyTorch's CPU allocator
     "bad_alloc",
     "Cannot allocate memory",
-    "could not create a primitive",  # oneDNN, for its code and scratch
+    "could not create a primitive",  # oneDNN, for its code and scratch memory
     "could not create a memory",
+    "out of memory",  # the CUDA driver and runtime, Triton
+    "ALLOC_FAILED",  # cuBLAS, cuDNN
+    "cudaErrorMemoryAllocation",
 )
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error says that memory ran out, on any device."""
-    # CUDA has a class for this, and so has Python; the CPU's libraries have only words.
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    words = str(error)
-    return "descriptor" not in words and any(each in words for each in _WORDS)
-
-
 def resolve_device(name: str) -> torch.device:
-    """Turn `auto`, `cpu`, `cuda` or `cuda:N` into a device that is really there.
+    """Return the device of `auto`, `cpu`, `cuda` or `cuda:N`.
 
     Raises:
-        UsageError: No such name.
+        UsageError: Another name.
         DeviceError: CUDA was asked for and cannot be used.
     """
     kind, index = parse_device(name)
@@ -81,7 +53,7 @@ def resolve_device(name: str) -> torch.device:
         )
         raise DeviceError(
             f"--device {name} is not usable: {reason}",
-            hint="use --device cpu; what is missing, and its repair: alexnet doctor",
+            hint="use --device cpu; to see the problem and its fix: alexnet doctor",
         )
     if index is not None and index >= torch.cuda.device_count():
         count = torch.cuda.device_count()
@@ -94,31 +66,31 @@ def resolve_device(name: str) -> torch.device:
 def resolve_precision(precision: Precision, device: torch.device) -> torch.dtype:
     """Return the number format of the forward and backward pass.
 
-    `auto` takes bfloat16 where the hardware multiplies it faster than float32: CUDA from compute
+    `auto` is bfloat16 where the hardware multiplies it faster than float32: CUDA from compute
     capability 8.0, x86 with AVX512-BF16 or AMX.
 
     Raises:
         DeviceError: bfloat16 was asked for on a GPU that lacks it.
     """
-    fast = multiplies_bf16_fast(device)
-    if precision is Precision.BF16 and device.type == "cuda" and not fast:
+    is_fast = multiplies_bf16_fast(device)
+    if precision is Precision.BF16 and device.type == "cuda" and not is_fast:
         raise DeviceError(f"{device} has no bfloat16", hint="use --precision fp32")
-    wants_bf16 = fast if precision is Precision.AUTO else precision is Precision.BF16
-    return torch.bfloat16 if wants_bf16 else torch.float32
+    uses_bf16 = is_fast if precision is Precision.AUTO else precision is Precision.BF16
+    return torch.bfloat16 if uses_bf16 else torch.float32
 
 
 def multiplies_bf16_fast(device: torch.device) -> bool:
-    """Tell whether a device multiplies bfloat16 faster than float32."""
+    """Return whether a device multiplies bfloat16 faster than float32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= BF16_CAPABILITY
-    # Linux names the instructions; PyTorch's own functions for this are private.
+    # Linux lists the instructions; PyTorch's own functions for this are private.
     return not cpu_flags(read_cpuinfo()).isdisjoint(BF16_CPU_FLAGS)
 
 
 def use_deterministic_kernels(device: torch.device) -> None:
-    """Give the same bytes each time on CUDA, at some cost in speed; the CPU always does.
+    """Use kernels that give the same bytes each time on CUDA, though slower; the CPU has no others.
 
-    Before the first matrix product on the GPU: cuBLAS reads its setting then.
+    To be called before the first matrix product on the GPU: cuBLAS reads its setting then.
     """
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -126,8 +98,34 @@ def use_deterministic_kernels(device: torch.device) -> None:
 
 
 def describe_device(device: torch.device) -> str:
-    """Name the hardware for people and for `environment.json`."""
+    """Return the name of the hardware, for messages and `environment.json`."""
     if device.type == "cuda":
         exact = ", deterministic" if torch.are_deterministic_algorithms_enabled() else ""
         return f"{device} ({torch.cuda.get_device_name(device)}{exact})"
     return f"cpu ({torch.get_num_threads()} threads)"
+
+
+def keep_freed_memory() -> bool:
+    """Keep freed memory in the process, so that the next update finds it mapped and warm.
+
+    glibc returns freed blocks of more than 32 MiB to the kernel at once. An update frees and
+    allocates the same activations again, and each time the kernel clears their pages. This setting
+    holds for the entire process. One arena, because the backward pass runs in a thread whose own
+    arena could not hold such blocks.
+
+    Returns:
+        Whether the allocator accepted it; only glibc's does.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    settings = ((_ARENA_MAX, 1), (_MMAP_MAX, 0), (_TRIM_THRESHOLD, _NEVER))
+    return all(mallopt(parameter, value) for parameter, value in settings)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error means that memory ran out, on any device."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error)  # the libraries below PyTorch have no class for it
+    return "descriptor" not in text and any(each in text for each in _OUT_OF_MEMORY_TEXTS)

@@ -1,4 +1,4 @@
-"""Trained weights to start from."""
+"""Fine-tuning: start a run from trained weights (`--from`)."""
 
 import shlex
 from dataclasses import dataclass
@@ -20,17 +20,17 @@ from alexnet_cli.training.checkpoint import MODEL_FILE
 from alexnet_cli.training.saving import chosen_checkpoint
 
 _COUNT = "num_batches_tracked"  # of batch normalisation; inference does not use it
-FINE_TUNING_RATE = 0.001  # a tenth of the paper's: what was learned should move, not go
+FINE_TUNING_RATE = 0.001  # a tenth of the paper's: learned weights should move, not be lost
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A trained network's weights and description.
+    """Trained weights.
 
     Attributes:
-        name: What the user called it.
-        manifest: Its description.
-        tensors: Its weights by name.
+        name: The value of `--from`.
+        manifest: Description of the model.
+        tensors: The weights by name.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Pretrained:
         """Refuse a configuration whose network would compute something else with these weights.
 
         Raises:
-            UsageError: An architecture option differs from their training.
+            UsageError: An option of the network is not as it was in their training.
         """
         own = self.manifest.network
         asked = network_spec(
@@ -56,7 +56,7 @@ class Pretrained:
                 )
 
     def copy_into(self, network: nn.Module, *, classes: tuple[str, ...]) -> None:
-        """Copy all weights, but those of the last layer where the classes are others.
+        """Copy the weights; for other classes, all but those of the last layer.
 
         Raises:
             UsageError: The network is another one.
@@ -69,27 +69,27 @@ class Pretrained:
         """Return the network they were trained as.
 
         Raises:
-            ModelFileError: Weights are missing, or of another shape.
+            ModelFileError: Weights are missing or have another shape.
         """
-        network = build_network(self.manifest.network)
-        missing = [
-            name
-            for name in self.left_out(network, classes=self.manifest.classes)
-            if not name.endswith(_COUNT)
-        ]
+        network, classes = build_network(self.manifest.network), self.manifest.classes
+        missing = [n for n in self.left_out(network, classes=classes) if not n.endswith(_COUNT)]
         if missing:
             raise ModelFileError(
                 f"the weights {self.name} are not those of its network ({min(missing)} differs)",
-                hint="take the file as alexnet export wrote it",
+                hint="use the file as alexnet export wrote it",
             )
-        self.copy_into(network, classes=self.manifest.classes)
+        self.copy_into(network, classes=classes)
         return network
 
     def left_out(self, network: nn.Module, *, classes: tuple[str, ...]) -> set[str]:
-        """Return which weights are not copied into a network, which may be an outline.
+        """Return the names of the weights that are not copied into a network.
+
+        Args:
+            network: The network, or its outline without memory.
+            classes: Names of its outputs.
 
         Raises:
-            UsageError: More than a last layer for other classes.
+            UsageError: More differs than the last layer for other classes.
         """
         wanted = network.state_dict()
         names = {id(module): name for name, module in network.named_modules()}
@@ -106,7 +106,7 @@ class Pretrained:
         if others := differing - counts - heads:
             raise UsageError(
                 f"the weights of {self.name} do not fit this network ({min(others)} differs)",
-                hint="leave the network's options and the crop size as they were",
+                hint="use the network's options and the crop size that they were trained with",
             )
         return differing if classes == self.manifest.classes else differing | heads
 
@@ -118,7 +118,7 @@ def open_pretrained(name: str) -> Pretrained:
         name: One of `PRETRAINED`, a run or checkpoint folder, or an exported `.safetensors` file.
 
     Raises:
-        AlexnetError: There are none, or they are damaged.
+        AlexnetError: They do not exist or are damaged.
     """
     path = _find(name)
     if path.is_dir():
@@ -133,27 +133,23 @@ def open_pretrained(name: str) -> Pretrained:
 
 
 def settings_of(name: str) -> dict[str, Any]:
-    """Return the defaults of a run that starts from trained weights, from their description.
+    """Return the default settings of a run that starts from trained weights.
 
-    Their network, its options and sizes, and a smaller learning rate. The input scaling comes with
-    the weights.
+    These are their network with its options and sizes, and a smaller learning rate. The input
+    scaling comes with the weights.
 
     Args:
         name: As in `open_pretrained`.
 
     Raises:
-        AlexnetError: There are none, or they are damaged.
+        AlexnetError: They do not exist or are damaged.
     """
     path = _find(name)
     manifest = chosen_checkpoint(path).manifest if path.is_dir() else read_manifest(path)
     network, image = manifest.network, manifest.input
     return {
         "model": network.name,
-        "activation": network.activation,
-        "lrn": network.lrn,
-        "pool": network.pool,
-        "groups": network.groups,
-        "kernels": network.kernels,
+        **{key: getattr(network, key) for key in OPTIONS},
         "image_size": image.image_size_px,
         "crop_size": image.crop_size_px,
         "learning_rate": FINE_TUNING_RATE,
@@ -170,12 +166,13 @@ def _find(name: str) -> Path:
         f"name one of: {', '.join(PRETRAINED)}; or a run folder, or a .safetensors file of "
         "alexnet export"
     )
-    if path.is_file():
-        sibling = path.with_suffix(".safetensors")
-        if sibling.is_file():
-            hint = f"name the file beside it: {shlex.quote(str(sibling))}"
-        raise UsageError(
-            f"{path} cannot be trained further, only .safetensors can", hint=hint,
-            code="weights_missing",
-        )  # fmt: skip
-    raise UsageError(f"no trained weights are called {name!r}", hint=hint, code="weights_missing")
+    if not path.is_file():
+        raise UsageError(f"unknown trained weights {name!r}", hint=hint, code="weights_missing")
+    sibling = path.with_suffix(".safetensors")
+    if sibling.is_file():
+        hint = f"name the file next to it: {shlex.quote(str(sibling))}"
+    raise UsageError(
+        f"{path} cannot be trained further, only .safetensors files can",
+        hint=hint,
+        code="weights_missing",
+    )

@@ -1,4 +1,4 @@
-"""`--processes N`: the same command on N processes of this machine, by torch elastic."""
+"""`--processes N`: run the same command on N processes of this machine, by torch elastic."""
 
 import logging
 import os
@@ -16,52 +16,60 @@ from torch.distributed.launcher.api import LaunchConfig, launch_agent
 from alexnet_cli.devices import num_cores
 from alexnet_cli.errors import TrainingError, UsageError
 from alexnet_cli.training.device import resolve_device
+from alexnet_cli.training.ranks import ranks_from_env
 
 _SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP")
 
 
-def require_devices(num_processes: int, *, device: str) -> None:
-    """Refuse more processes than there are devices for.
+def launch_processes(
+    arguments: Sequence[str], *, num_processes: int, device: str, max_restarts: int
+) -> int | None:
+    """Run `alexnet` on several processes, unless this is one of them, and wait for them.
 
     Args:
+        arguments: The command line.
         num_processes: Processes to start.
         device: `auto`, `cpu` or `cuda`; a process takes one GPU, or at least one CPU core.
+        max_restarts: Restarts of all processes after one has failed; they resume from the newest
+            checkpoint.
+
+    Returns:
+        The exit code: 0, or that of the process that failed first and has reported why. None: this
+        process is one of several already and has to train.
 
     Raises:
-        UsageError: There are too many.
+        UsageError: There are not that many devices, or torchrun started another number.
+        TrainingError: A process was killed.
     """
+    ranks = ranks_from_env()
+    if not ranks.is_alone:
+        if ranks.world_size != num_processes:
+            raise UsageError(
+                f"--processes {num_processes}, but torchrun started {ranks.world_size}",
+                hint="leave --processes out under torchrun",
+            )
+        return None
+    _require_devices(num_processes, device=device)
+    return _launch(arguments, num_processes=num_processes, max_restarts=max_restarts)
+
+
+def _require_devices(num_processes: int, *, device: str) -> None:
     is_cuda = resolve_device(device).type == "cuda"
     available = torch.cuda.device_count() if is_cuda else num_cores()
     if num_processes > available:
-        what = "GPU" if is_cuda else "CPU core"
+        name = "GPU" if is_cuda else "CPU core"
         raise UsageError(
-            f"--processes {num_processes} is more than the {available} {what}"
+            f"--processes {num_processes} is more than the {available} {name}"
             f"{'s' if available > 1 else ''} of this machine",
             hint=f"use --processes {available} or fewer",
         )
 
 
-def launch(arguments: Sequence[str], *, num_processes: int, max_restarts: int = 0) -> int:
-    """Run `alexnet` with these arguments on several processes, and wait for them.
-
-    Signals are passed on to the processes, which save and end.
-
-    Args:
-        arguments: Of the command line; the processes see that they are already several.
-        num_processes: How many.
-        max_restarts: How often to start all of them again when one has failed; they go on from
-            the newest checkpoint.
-
-    Returns:
-        The exit code: 0, or that of the process that failed first, which has said why.
-
-    Raises:
-        TrainingError: A process was killed.
-    """
+def _launch(arguments: Sequence[str], *, num_processes: int, max_restarts: int) -> int:
     # Shared with the agent, the store fails at restarts in most trials.
     os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, num_cores() // num_processes)))
-    log = logging.getLogger("torch.distributed.elastic")  # the errors below say what it would
+    log = logging.getLogger("torch.distributed.elastic")  # the errors below replace its messages
     log.propagate = False
     log.addHandler(logging.NullHandler())
     with tempfile.TemporaryDirectory(prefix="alexnet-") as log_folder:
@@ -75,7 +83,7 @@ def launch(arguments: Sequence[str], *, num_processes: int, max_restarts: int = 
             local_addr="localhost",
             max_restarts=max_restarts,
             logs_specs=DefaultLogsSpecs(log_dir=log_folder),
-            signals_to_handle=",".join(name for name in _SIGNALS if _is_heeded(name)),
+            signals_to_handle=",".join(name for name in _SIGNALS if _is_handled(name)),
         )
         try:
             launch_agent(config, sys.executable, ["-m", "alexnet_cli", *arguments])
@@ -86,8 +94,8 @@ def launch(arguments: Sequence[str], *, num_processes: int, max_restarts: int = 
     return 0
 
 
-def _is_heeded(name: str) -> bool:
-    """Whether a signal exists and is not ignored, as nohup arranges."""
+def _is_handled(name: str) -> bool:
+    """Return whether a signal exists and is not ignored, as nohup arranges."""
     number = getattr(signal, name, None)
     return number is not None and signal.getsignal(number) is not signal.SIG_IGN
 
@@ -99,11 +107,10 @@ def _exit_code(failures: dict[int, ProcessFailure]) -> int:
     ended = [each for rank, each in failures.items() if rank not in signals]
     if ended and not killed:
         return min(ended, key=lambda each: int(each.timestamp)).exitcode
-    killed = killed or signals
     # The others ended because of it.
-    rank, number = next(iter(killed.items()))
+    rank, number = next(iter((killed or signals).items()))
     raise TrainingError(
-        f"process {rank} of the run was killed by {signal.Signals(number).name}",
-        hint="if memory ran out, train with smaller pieces: --micro-batch-size 16",
+        f"rank {rank} of the run was killed by {signal.Signals(number).name}",
+        hint="if memory ran out, use gradient accumulation: --micro-batch-size 16",
         code="rank_died",
     )

@@ -1,4 +1,4 @@
-"""What a network would get to see in training, for people to look at first.
+"""A preview of the images that a network would see in training.
 
 Shape letters: N images, B batch, S side of a crop, 3 = RGB.
 """
@@ -22,12 +22,12 @@ _CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
-class DealtImages:
-    """Crops as a network gets them.
+class AugmentedImages:
+    """Training images as the network sees them.
 
     Attributes:
-        images_NSSC: uint8, shape (N, S, S, 3), their colours changed.
-        labels_N: Their classes, shape (N,), by class in the order asked for.
+        images_NSSC: uint8, shape (N, S, S, 3).
+        labels_N: Their classes, shape (N,), in the order of the classes asked for.
         num_training: Images in the training set.
     """
 
@@ -36,13 +36,13 @@ class DealtImages:
     num_training: int
 
 
-def deal_images(
+def augmented_images(
     config: TrainConfig, dataset: Dataset, *, labels: list[int], count: int, epoch: int
-) -> DealtImages:
-    """Deal out the first training images of some classes, by the code that training runs.
+) -> AugmentedImages:
+    """Return the first training images of some classes in an epoch, made by training's own code.
 
     Args:
-        config: The configuration of the run that these images would be of.
+        config: The configuration of the run.
         dataset: The dataset it names.
         labels: The classes to show.
         count: Most images of each.
@@ -66,7 +66,7 @@ def deal_images(
     found: dict[int, list[NDArray[np.uint8]]] = {label: [] for label in labels}
     batches = make_batches(train, settings, device=_CPU)
     for batch in batches.epoch(epoch, crop_size_px=side_px):
-        for label, image in zip(batch.labels_B.tolist(), _as_seen(batch), strict=True):
+        for label, image in zip(batch.labels_B.tolist(), _with_colours(batch), strict=True):
             if missing.get(label, 0):
                 missing[label] -= 1
                 found[label].append(image)
@@ -75,11 +75,11 @@ def deal_images(
     labels_N = [label for label in labels for _ in found[label]]
     images = [image for label in labels for image in found[label]]
     images_NSSC = np.stack(images) if images else np.empty((0, side_px, side_px, 3), np.uint8)
-    return DealtImages(images_NSSC, np.array(labels_N, np.int64), len(train))
+    return AugmentedImages(images_NSSC, np.array(labels_N, np.int64), len(train))
 
 
-def _as_seen(batch: Batch) -> NDArray[np.uint8]:
-    """Add the changes of colour, which training adds to numbers of any size, to bytes."""
+def _with_colours(batch: Batch) -> NDArray[np.uint8]:
+    """Return a batch as bytes with its colour changes, which training adds to floats."""
     pixels_BSSC = batch.images_BSSC.float()
     if batch.colours_BC is not None:
         pixels_BSSC += batch.colours_BC[:, None, None, :]

@@ -1,7 +1,4 @@
-"""What may differ when a run goes on: nothing that changes its result, unless that is allowed.
-
-Finding the run again that several processes had begun when their launcher restarted them.
-"""
+"""Resuming a run: settings and hardware that may differ, and restarts by the launcher."""
 
 import json
 import os
@@ -16,7 +13,7 @@ from alexnet_cli.errors import UsageError
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.ranks import Ranks
 
-# What steers the updates to come. The rest determines the network, the data or their order.
+# Settings that act on the updates to come. The others determine network, data or their order.
 _CHANGEABLE = frozenset({
     "epochs", "micro_batch_size", "learning_rate", "momentum", "momentum_kind", "muon_rate",
     "weight_decay", "bias_rate_factor", "bias_decay", "ema_decay", "schedule", "warmup_epochs",
@@ -28,18 +25,18 @@ _CHANGEABLE = frozenset({
 def merge_resume_settings(
     own: TrainConfig, requested: dict[str, Any], *, allow_drift: bool
 ) -> TrainConfig:
-    """Return a run's settings with the changes that were asked for.
+    """Return a run's settings with the requested changes.
 
-    More epochs are no drift where they change nothing of the epochs before: the result is that of
-    a run which had them from the start.
+    More epochs are not drift if they change nothing in the epochs before: the result is that of a
+    run that had them from the start.
 
     Args:
         own: The run's settings.
-        requested: Those the user gave, by name.
-        allow_drift: Whether the updates to come may differ from those of the run as it was begun.
+        requested: Settings that the user gave, by name.
+        allow_drift: Accept changes that make the result differ from an uninterrupted run's.
 
     Raises:
-        UsageError: They would, or they would need another network or other data.
+        UsageError: The result would differ, or another network or other data would be needed.
     """
     before = own.model_dump()
     changes = {name: value for name, value in requested.items() if value != before[name]}
@@ -50,7 +47,7 @@ def merge_resume_settings(
     )
     if fixed := sorted(changes.keys() - _CHANGEABLE):
         raise UsageError(
-            f"the run cannot go on with other settings: {differences}",
+            f"the run cannot be resumed with other settings: {differences}",
             hint=f"leave {_flags(fixed)} out, or start a new run without --resume",
             code="config_differs",
         )
@@ -61,16 +58,16 @@ def merge_resume_settings(
         raise UsageError(
             f"the run's settings and {differences}: {reason}", hint="see its config.toml"
         ) from error
-    if allow_drift or (changes.keys() == {"epochs"} and _grows(own, changed.epochs)):
+    if allow_drift or (changes.keys() == {"epochs"} and _only_extends(own, changed.epochs)):
         return changed
     raise UsageError(
         f"the run was started with other settings: {differences}",
-        hint=f"leave {_flags(sorted(changes))} out, or change them from here on: --allow-drift",
+        hint=f"leave {_flags(sorted(changes))} out, or accept another result: --allow-drift",
         code="config_differs",
     )
 
 
-def _grows(own: TrainConfig, epochs: int) -> bool:
+def _only_extends(own: TrainConfig, epochs: int) -> bool:
     depends = own.schedule is Schedule.LINEAR or own.warmup_epochs or own.early_crop_size
     return epochs > own.epochs and not depends
 
@@ -86,13 +83,13 @@ def _flags(names: list[str]) -> str:
 def require_same_environment(
     before: dict[str, str], now: dict[str, str], *, allow_drift: bool, warn: Callable[[str], None]
 ) -> None:
-    """Compare what bit-identity depends on beside the settings.
+    """Compare what bit-identity depends on besides the settings.
 
     Args:
-        before: As the checkpoint has it.
-        now: As it is.
-        allow_drift: Whether a difference is only told.
-        warn: Told of it then.
+        before: Environment of the checkpoint.
+        now: Environment of this process.
+        allow_drift: Warn instead of an error.
+        warn: Called with the warning.
 
     Raises:
         UsageError: They differ.
@@ -105,20 +102,20 @@ def require_same_environment(
     )
     if not allow_drift:
         raise UsageError(
-            f"the run would not end in the same bytes here: {differences}",
-            hint="go on where it began, or accept that: --allow-drift",
+            f"resuming here would not be bit-identical: {differences}",
+            hint="resume where the run was started, or accept that: --allow-drift",
             code="environment_differs",
         )
     warn(f"the result will not be bit-identical: {differences}")
 
 
 def launch_record(ranks: Ranks) -> dict[str, str]:
-    """Return what `environment.json` says of the launcher of several processes."""
+    """Return the entry of `environment.json` that identifies the launcher of several processes."""
     return {} if ranks.is_alone else {"launch": os.environ.get("TORCHELASTIC_RUN_ID", "")}
 
 
 def find_restarted_run(ranks: Ranks, parent: Path) -> RunFolder | None:
-    """Return the run that these processes began before they were restarted.
+    """Return the run that these processes started before the launcher restarted them.
 
     Args:
         ranks: The processes.
@@ -127,11 +124,11 @@ def find_restarted_run(ranks: Ranks, parent: Path) -> RunFolder | None:
     if ranks.is_alone or os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
         return None
     record = launch_record(ranks)
-    begun = [
+    started = [
         path
         for path in parent.glob("*/environment.json")
         if record.items() <= json.loads(path.read_text()).items()
     ]
-    if not begun:
+    if not started:
         return None
-    return RunFolder(max(begun, key=lambda path: path.stat().st_mtime_ns).parent)
+    return RunFolder(max(started, key=lambda path: path.stat().st_mtime_ns).parent)

@@ -1,9 +1,8 @@
-"""Starting a run, or going on with one."""
+"""A training run from beginning to end: prepare or resume it, train, complete its folder."""
 
-import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from alexnet_cli.data.prefetch import read_if_small, training_statistics
 from alexnet_cli.errors import CheckpointError, TrainingError
 from alexnet_cli.manifest import Manifest
 from alexnet_cli.runs import RunFolder, create_run
-from alexnet_cli.training import run_files as records
+from alexnet_cli.training import run_files
 from alexnet_cli.training.checkpoint import (
     STATE_FILE,
     Checkpoint,
@@ -33,9 +32,8 @@ from alexnet_cli.training.device import (
     resolve_precision,
     use_deterministic_kernels,
 )
-from alexnet_cli.training.finetune import Pretrained
 from alexnet_cli.training.loop import Trainer
-from alexnet_cli.training.ranks import StopRequest, is_lost_peer, lost_peer
+from alexnet_cli.training.ranks import StopRequest, is_lost_peer, lost_peer_error
 from alexnet_cli.training.reporting import Reporter
 from alexnet_cli.training.resume import (
     find_restarted_run,
@@ -48,164 +46,158 @@ from alexnet_cli.training.setup import (
     RuntimeOptions,
     TrainingRun,
     describe_model,
-    plan_run,
+    has_batch_norm,
+    plan_training,
     require_fit,
-    require_whole_batches,
+    require_undivided_batches,
     resolve_sizes,
 )
 
 
 def prepare_run(
-    config: TrainConfig, conditions: RuntimeOptions, *, name: str | None, parent: Path
+    config: TrainConfig, options: RuntimeOptions, *, name: str | None, parent: Path
 ) -> TrainingRun:
     """Load the data, check that everything fits, and only then create the run folder.
 
     Args:
         config: The run's configuration.
-        conditions: How it is carried out.
+        options: Runtime options.
         name: Name of the run folder; network and dataset by default.
-        parent: Where it is created.
+        parent: Folder in which it is created.
     """
-    ranks, num_workers = conditions.ranks, conditions.num_workers
-    chosen = resolve_device(ranks.device_name(conditions.device))
-    dtype = resolve_precision(config.precision, chosen)
-    plan = plan_run(config, num_ranks=ranks.world_size)
-    dataset, pretrained = plan.dataset, plan.pretrained
-    images = _load_data(config, dataset, num_workers=num_workers, check_all=True)
-    train = images.train
+    ranks, num_workers = options.ranks, options.num_workers
+    device = resolve_device(ranks.device_name(options.device))
+    dtype = resolve_precision(config.precision, device)
+    plan = plan_training(config, num_ranks=ranks.world_size)
+    train, val = _load_images(config, plan.dataset, num_workers=num_workers, check_files=True)
     require_fit(config, plan.network, num_images=len(train))
     colours = training_statistics(
         train, size_px=plan.image_size_px, seed=config.seed, num_workers=num_workers
     )
+    pretrained = plan.pretrained
     manifest = describe_model(
-        config, dataset, colours, pretrained=pretrained.manifest if pretrained else None
+        config, plan.dataset, colours, pretrained=pretrained.manifest if pretrained else None
     )
     name = name or f"{config.model}-{Path(config.data).name}"
-    run = RunFolder(parent / name)
+    folder = RunFolder(parent / name)
     if ranks.is_first:
-        run = find_restarted_run(ranks, parent) or create_run(name, parent=parent)
+        folder = find_restarted_run(ranks, parent) or create_run(name, parent=parent)
     axes = colours.noise_axes(config.colour_noise) if config.colour_noise else ()
-    job = _job(config, manifest, images, run, conditions, device=chosen, dtype=dtype,
-               colour_axes=axes, pretrained=pretrained)  # fmt: skip
+    run = _assemble(config, manifest, (train, val), folder, options, device, dtype, axes)
+    run = replace(run, pretrained=pretrained)
     if ranks.is_first:
-        records.write_config(run, config)
-        records.write_environment(run, {**job.environment, **launch_record(ranks)})
-    return job
-
-
-def _job(  # noqa: PLR0913 - the parts of a job, each named at the call
-    config: TrainConfig,
-    manifest: Manifest,
-    images: "_Images",
-    run: RunFolder,
-    conditions: RuntimeOptions,
-    *,
-    device: torch.device,
-    dtype: torch.dtype,
-    colour_axes: ColourAxes,
-    pretrained: Pretrained | None = None,
-) -> TrainingRun:
-    provenance = replace(manifest.provenance, config_sha256=config.sha256(), images=images.division)
-    if conditions.deterministic:
-        use_deterministic_kernels(device)
-    return TrainingRun(
-        config, replace(manifest, provenance=provenance), images.train, images.val, run, device,
-        dtype,
-        colour_axes=colour_axes,
-        pretrained=pretrained,
-        num_workers=conditions.num_workers,
-        stop=StopRequest(once=not conditions.ranks.is_alone),
-        ranks=conditions.ranks,
-        save_interval=conditions.save_interval,
-    )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Images:
-    """What a run trains and validates on, and what that division is called."""
-
-    train: ImageSource
-    val: ImageSource
-    division: str
-
-
-def _load_data(
-    config: TrainConfig, dataset: Dataset, *, num_workers: int, check_all: bool
-) -> _Images:
-    """Return training and validation images, in memory where they fit, resized then.
-
-    Args:
-        config: The run's configuration.
-        dataset: The dataset it names.
-        num_workers: Threads; 0: as many as cores.
-        check_all: Whether a folder's files are all opened first, so that none fails later on.
-    """
-    size_px, _ = resolve_sizes(config, stored_px=dataset.image_size_px)
-    parts = load_training(dataset, val_size=config.val_size, seed=config.seed)
-    for part in parts:
-        if check_all and isinstance(part, ImageFolder):
-            part.require_headers()
-    train, val = (read_if_small(part, size_px=size_px, num_workers=num_workers) for part in parts)
-    return _Images(train, val, describe_split(*parts))
+        run_files.write_config(folder, config)
+        run_files.write_environment(folder, {**run.environment, **launch_record(ranks)})
+    return run
 
 
 def resume_run(
     path: Path,
-    conditions: RuntimeOptions,
+    options: RuntimeOptions,
     *,
     requested: dict[str, Any],
     allow_drift: bool = False,
     warn: Callable[[str], None],
 ) -> tuple[TrainingRun, Checkpoint]:
-    """Go on with a run from its newest whole checkpoint, with its own configuration.
+    """Resume a run from its newest valid checkpoint, with its saved configuration.
 
     Args:
         path: The run folder, or one of its checkpoints.
-        conditions: How it is carried out.
-        requested: The settings the user gave.
-        allow_drift: Whether they, and the hardware, may differ from the run's.
-        warn: Told of each damaged checkpoint that is passed over, and of drift.
+        options: Runtime options.
+        requested: The settings that the user gave.
+        allow_drift: Accept settings and hardware that differ from the run's.
+        warn: Called with a message for each damaged checkpoint, and for drift.
 
     Raises:
         CheckpointError: There is no usable checkpoint.
-        UsageError: A setting was asked for that the run does not have, or the result would differ.
+        UsageError: The run has other settings than those requested, or the result would differ.
     """
-    ranks = conditions.ranks
-    run, checkpoint = _checkpoint_of(path, warn=warn)
-    own = _read_config(checkpoint)
+    folder, checkpoint = _find_checkpoint(path, warn=warn)
+    own = _saved_config(checkpoint)
     config = merge_resume_settings(own, requested, allow_drift=allow_drift)
     manifest = checkpoint.manifest
-    require_whole_batches(config, manifest.network, num_ranks=ranks.world_size)
-    chosen = resolve_device(ranks.device_name(conditions.device))
-    images = _load_data(
-        config, find_dataset(config.data), num_workers=conditions.num_workers, check_all=False
+    require_undivided_batches(config, manifest.network, num_ranks=options.ranks.world_size)
+    device = resolve_device(options.ranks.device_name(options.device))
+    dtype = resolve_precision(config.precision, device)
+    images = _load_images(
+        config, find_dataset(config.data), num_workers=options.num_workers, check_files=False
     )
-    job = _job(
-        config, manifest, images, run, conditions, device=chosen,
-        dtype=resolve_precision(config.precision, chosen), colour_axes=checkpoint.colour_axes,
-    )  # fmt: skip
+    axes = checkpoint.colour_axes
+    run = _assemble(config, manifest, images, folder, options, device, dtype, axes)
     require_same_environment(
-        checkpoint.environment, job.environment, allow_drift=allow_drift, warn=warn
+        checkpoint.environment, run.environment, allow_drift=allow_drift, warn=warn
     )
-    if ranks.is_first and config != own:
-        records.write_config(run, config)
-    return job, checkpoint
+    if options.ranks.is_first and config != own:
+        run_files.write_config(folder, config)
+    return run, checkpoint
 
 
-def _checkpoint_of(path: Path, *, warn: Callable[[str], None]) -> tuple[RunFolder, Checkpoint]:
+def _load_images(
+    config: TrainConfig, dataset: Dataset, *, num_workers: int, check_files: bool
+) -> tuple[ImageSource, ImageSource]:
+    """Return training and validation images, resized and in memory where they fit.
+
+    Args:
+        config: The run's configuration.
+        dataset: The dataset it names.
+        num_workers: Threads; 0: one per core.
+        check_files: Open all files of a folder first, so that none fails later.
+    """
+    size_px, _ = resolve_sizes(config, stored_px=dataset.image_size_px)
+    sources = load_training(dataset, val_size=config.val_size, seed=config.seed)
+    for source in sources:
+        if check_files and isinstance(source, ImageFolder):
+            source.require_headers()
+    train, val = (
+        read_if_small(source, size_px=size_px, num_workers=num_workers) for source in sources
+    )
+    return train, val
+
+
+def _assemble(  # noqa: PLR0913, PLR0917 - what prepared and resumed runs have in common
+    config: TrainConfig,
+    manifest: Manifest,
+    images: tuple[ImageSource, ImageSource],
+    folder: RunFolder,
+    options: RuntimeOptions,
+    device: torch.device,
+    dtype: torch.dtype,
+    colour_axes: ColourAxes,
+) -> TrainingRun:
+    train, val = images
+    provenance = replace(
+        manifest.provenance, config_sha256=config.sha256(), images=describe_split(train, val)
+    )
+    if options.deterministic:
+        use_deterministic_kernels(device)
+    return TrainingRun(
+        config,
+        replace(manifest, provenance=provenance),
+        train,
+        val,
+        folder,
+        device,
+        dtype,
+        colour_axes,
+        options=options,
+        stop=StopRequest(once=not options.ranks.is_alone),
+    )
+
+
+def _find_checkpoint(path: Path, *, warn: Callable[[str], None]) -> tuple[RunFolder, Checkpoint]:
     if (path / STATE_FILE).is_file():
         return RunFolder(path.absolute().parents[1]), read_checkpoint(path)
-    run = RunFolder(path)
-    if not run.checkpoints.is_dir():
+    folder = RunFolder(path)
+    if not folder.checkpoints.is_dir():
         raise CheckpointError(
-            f"{run.path} is not a run folder",
+            f"{folder.path} is not a run folder",
             hint="name a folder in runs/, or start a new run with: alexnet train",
             code="checkpoint_missing",
         )
-    return run, newest_checkpoint(run.checkpoints, warn=warn)
+    return folder, newest_checkpoint(folder.checkpoints, warn=warn)
 
 
-def _read_config(checkpoint: Checkpoint) -> TrainConfig:
+def _saved_config(checkpoint: Checkpoint) -> TrainConfig:
     try:
         return TrainConfig(**checkpoint.config)
     except ValidationError as error:
@@ -216,66 +208,80 @@ def _read_config(checkpoint: Checkpoint) -> TrainConfig:
         ) from error
 
 
-def train(job: TrainingRun, checkpoint: Checkpoint | None, reporter: Reporter) -> EpochRow:
-    """Train to the end and return the best epoch's row; the run folder is then complete."""
+def train(
+    run: TrainingRun, checkpoint: Checkpoint | None = None, reporters: Sequence[Reporter] = ()
+) -> EpochRow:
+    """Train to the end, complete the run folder, and return the row of the best epoch.
+
+    Raises:
+        TrainingError: Another process trains this run, the loss is not finite, memory ran out, or
+            a process was lost.
+        Interrupted: A signal came; a checkpoint was saved.
+    """
     try:
-        with job.ranks.run_on_all_ranks(lambda: _claim(job)):
-            if job.ranks.is_first:
-                records.remove_parts_of(job.run)
-            trainer = Trainer(job, reporter)
+        with run.ranks.run_on_all_ranks(lambda: _lock(run)):
+            if run.ranks.is_first:
+                run_files.remove_partial_files(run.folder)
+            trainer = Trainer(run, reporters)
             if checkpoint is not None:
                 step = str(checkpoint.state.step)
-                job.ranks.run_on_all_ranks(lambda: _require_one_step(job, step))
+                run.ranks.run_on_all_ranks(lambda: _require_same_step(run, step))
                 trainer.resume(checkpoint)
-            history = trainer.run()
-            if job.ranks.is_first:
-                _complete(job.run, job.config, job.manifest, history)
-            return max(history, key=lambda row: row.val_top1)
+            history = trainer.train()
+            best = max(history, key=lambda row: row.val_top1)
+            if run.ranks.is_first:
+                run_files.write_metrics(run.folder, history)
+                run_files.write_card(run.folder, run.config, run.manifest, best)
+            return best
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, RuntimeError) and is_lost_peer(error):
-            raise lost_peer(error, job.ranks, hint=_how_to_go_on(job)) from error
+            hint = "nothing was saved yet; start again with: alexnet train"
+            if run.folder.has_checkpoint():
+                hint = f"resume with: {run.folder.resume_command}"
+            raise lost_peer_error(error, run.ranks, hint=hint) from error
         if is_out_of_memory(error):
-            raise TrainingError(
-                f"not enough memory on {job.device} for batches of {job.config.batch_size}",
-                hint=f"train with a smaller batch: --batch-size {job.config.batch_size // 2 or 1}",
-                code="out_of_memory",
-            ) from error
+            raise _out_of_memory_error(run) from error
         raise
 
 
-def _claim(job: TrainingRun) -> AbstractContextManager[object]:
-    """Take the run folder's lock; entered, it is given back at the end."""
-    if not job.ranks.is_first:
+def _lock(run: TrainingRun) -> AbstractContextManager[object]:
+    """Take the lock of the run folder; the context manager gives it back."""
+    if not run.ranks.is_first:
         return nullcontext()
     try:
-        return FileLock(job.run.path / ".lock", timeout=0).acquire()
+        return FileLock(run.folder.path / ".lock", timeout=0).acquire()
     except Timeout as error:
         raise TrainingError(
-            f"another process is training {job.run.path}",
+            f"another process is training {run.folder.path}",
             hint="wait for it, or start a new run with: alexnet train",
             code="run_busy",
         ) from error
 
 
-def _require_one_step(job: TrainingRun, step: str) -> None:
-    if len(set(job.ranks.all_gather_text(step))) > 1:
+def _require_same_step(run: TrainingRun, step: str) -> None:
+    if len(set(run.ranks.all_gather_text(step))) > 1:
         raise CheckpointError(
-            f"the machines see different checkpoints in {job.run.path}",
+            f"the machines see different checkpoints in {run.folder.path}",
             hint="keep the run folder on a disk that all of them share",
             code="checkpoint_mismatch",
         )
 
 
-def _how_to_go_on(job: TrainingRun) -> str:
-    if any(job.run.checkpoints.glob(f"step-*/{STATE_FILE}")):
-        return f"go on with: alexnet train --resume {shlex.quote(str(job.run.path))}"
-    return "nothing was saved yet; start again with: alexnet train"
-
-
-def _complete(
-    run: RunFolder, config: TrainConfig, manifest: Manifest, history: tuple[EpochRow, ...]
-) -> None:
-    """Write the records of a run that has ended."""
-    best = max(history, key=lambda row: row.val_top1)
-    records.write_metrics(run, history)
-    records.write_card(run, config, manifest, best)
+def _out_of_memory_error(run: TrainingRun) -> TrainingError:
+    """Return an error that suggests half of the images."""
+    batch_size = run.config.batch_size
+    size = -(-batch_size // run.ranks.world_size)  # of one rank
+    size = min(run.config.micro_batch_size or size, size)
+    if size == 1:
+        hint = "use smaller images (--image-size, --crop-size) or a smaller network (--model)"
+    elif has_batch_norm(run.manifest.network):
+        hint = f"use smaller batches: alexnet train --batch-size {batch_size // 2}"
+    else:
+        resumes = run.folder.has_checkpoint()
+        command = f"{run.folder.resume_command} --allow-drift" if resumes else "alexnet train"
+        hint = f"use gradient accumulation: {command} --micro-batch-size {size // 2}"
+    return TrainingError(
+        f"not enough memory on {run.device} for {size} images at once",
+        hint=hint,
+        code="out_of_memory",
+    )

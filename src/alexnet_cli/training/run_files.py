@@ -54,9 +54,9 @@ def write_environment(run: RunFolder, hardware: dict[str, str]) -> None:
 
 
 def commit() -> str:
-    """Return the commit of the checkout that this program runs from, "" outside of one.
+    """Return the commit of the checkout that this program runs from, or "".
 
-    One whose source has changed since is marked.
+    The suffix `-changed` marks changed sources.
     """
     if not _git("ls-files", "--", __file__):  # installed, in whatever repository
         return ""
@@ -67,7 +67,7 @@ def commit() -> str:
 
 def _git(*arguments: str) -> str:
     try:
-        result = subprocess.run(  # noqa: S603 - fixed words
+        result = subprocess.run(  # noqa: S603 - fixed arguments
             ["git", *arguments],  # noqa: S607 - the one on the PATH
             cwd=Path(__file__).resolve().parent,
             capture_output=True,
@@ -90,7 +90,7 @@ def write_metrics(run: RunFolder, history: Sequence[EpochRow]) -> None:
 
 
 def result_of(run: RunFolder, history: Sequence[EpochRow]) -> dict[str, object]:
-    """Return what a run came to, as plain data."""
+    """Return the result of a run as plain data."""
     best = max(history, key=lambda row: row.val_top1)
     return {
         "run": str(run.path),
@@ -116,12 +116,12 @@ Repeat the run with `alexnet train --config {run.config}`."""
 
 
 def read_result(run: RunFolder) -> dict[str, object]:
-    """Return what `write_metrics` wrote to `metrics.json`."""
+    """Return the content of `metrics.json`."""
     result: dict[str, object] = json.loads(run.metrics_json.read_text())
     return result
 
 
-def remove_parts_of(run: RunFolder) -> None:
-    """Delete what a killed training left half written, in a run that nobody else trains."""
+def remove_partial_files(run: RunFolder) -> None:
+    """Delete the half-written files of a killed process, in a run that is locked."""
     for path in (run.config, run.environment, run.metrics_csv, run.metrics_json, run.card):
         remove_partial_writes(path)

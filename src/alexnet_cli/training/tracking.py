@@ -86,9 +86,9 @@ class TrackingReporter(Reporter):
         self._has_failed = False
         self._network: nn.Module = nn.Identity()
 
-    def on_start(self, network: nn.Module, history: tuple[EpochRow, ...]) -> None:
+    def on_start(self, model: nn.Module, history: tuple[EpochRow, ...]) -> None:
         """Log the configuration, the network, some images and the current filters."""
-        self._network = network
+        self._network = model
         run, tracker, epoch = self._run, self._tracker, len(history)
         environment = {key: run.environment[key] for key in run.environment if key != "precision"}
         config = run.config.model_dump(mode="json") | environment
@@ -97,7 +97,7 @@ class TrackingReporter(Reporter):
         sheet = _picture((images_NSS3 / 255).astype(np.float32))
         self._attempt(partial(tracker.log_image, "images", sheet, epoch=epoch))
         example = torch.from_numpy(images_NSS3[:1]).to(run.device)
-        self._attempt(partial(tracker.log_graph, network, example))
+        self._attempt(partial(tracker.log_graph, model, example))
         self._log_filters(epoch)
 
     def on_epoch(self, row: EpochRow, *, is_best: bool) -> None:  # noqa: ARG002 - the curve shows it
@@ -170,7 +170,7 @@ def open_trackers(
     with contextlib.ExitStack() as stack:
         reporters = []
         for name in names:
-            tracker = open_tracker(name, run.run, first_epoch=first_epoch)
+            tracker = open_tracker(name, run.folder, first_epoch=first_epoch)
             reporters.append(TrackingReporter(tracker, run, warn))
             stack.callback(reporters[-1].close)
         yield reporters

@@ -1,7 +1,7 @@
-"""Whether a run that is killed and resumed ends in the same bytes as one that is not.
+"""Verification that a killed and resumed run ends in the same bytes as an uninterrupted one.
 
-Covers SIGKILL of a single process at random moments. Does not cover power cuts, or files that the
-disk damages: those are found by the hashes of a checkpoint when it is read.
+Covers SIGKILL of a single process at random moments, but not power cuts. Files damaged by the disk
+are found by the hashes of a checkpoint when it is read.
 """
 
 import csv
@@ -29,7 +29,7 @@ SHORT: dict[str, Any] = {
     "data": "shapes", "image_size": 12, "crop_size": 8, "val_size": 8_000, "epochs": 3,
     "batch_size": 16, "patience": 1, "ema_decay": 0.99,
 }  # fmt: skip
-"""Settings of a run of some seconds, in which everything is used that a resume has to restore."""
+"""Settings of a run of some seconds that uses everything a resume has to restore."""
 
 _FIRST_UPDATE = "first update"
 _TIMES = ("train_seconds", "val_seconds", "images_per_second", "data_wait_share")
@@ -53,8 +53,8 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """One result of the two runs: SHA-256 of the whole run's and of the killed run's."""
+class FileComparison:
+    """A result of both runs, as SHA-256: of the uninterrupted run and of the killed run."""
 
     name: str
     whole: str
@@ -67,7 +67,7 @@ class Comparison:
 
 
 class KilledRun:
-    """A short training, once whole and once killed, both in a folder.
+    """A short training, run twice in a folder: uninterrupted, and killed.
 
     Args:
         settings: Of the run, by name of their field; `SHORT` fills in the rest.
@@ -84,25 +84,25 @@ class KilledRun:
         self._training_seconds = 0.0
 
     def train_whole(self) -> float:
-        """Train without a kill, and return the seconds it took."""
+        """Train uninterrupted, and return the seconds it took."""
         begin = time.monotonic()
         with self._process("whole") as process:
-            told = _until_first_update(process)
+            output = _until_first_update(process)
             first = time.monotonic()
             _, rest = process.communicate()
         self._training_seconds = time.monotonic() - first
-        _require_success(process.returncode, told + rest)
+        _require_success(process.returncode, output + rest)
         return time.monotonic() - begin
 
     def train_killed(
         self, num_kills: int, *, seed: int, by: signal.Signals = signal.SIGKILL
     ) -> Iterator[Attempt]:
-        """Train with a signal to each of the first processes, and go on each time.
+        """Train with a signal to each of the first processes, and resume each time.
 
         Args:
-            num_kills: At most so many; fewer if the run ends before.
-            seed: Fixes the moments, as far as the machine's speed is the same.
-            by: The signal; by default the one that leaves a process no time for anything.
+            num_kills: Most signals; fewer if the run ends before.
+            seed: Seed of the moments.
+            by: The signal; the default cannot be handled by the process.
         """
         generator = np.random.default_rng(seed)
         for number in range(num_kills + 1):
@@ -113,10 +113,10 @@ class KilledRun:
                 return
 
     def _attempt(self, delay_seconds: float | None, by: signal.Signals) -> Attempt:
-        """Run one process, and signal it so long after its first update."""
+        """Run one process, and signal it after a delay from its first update."""
         begin, signalled = time.monotonic(), math.inf
         with self._process("killed") as process:
-            told = _until_first_update(process)
+            output = _until_first_update(process)
             try:
                 _, rest = process.communicate(timeout=delay_seconds)
             except subprocess.TimeoutExpired:
@@ -124,9 +124,9 @@ class KilledRun:
                 process.send_signal(by)
                 _, rest = process.communicate()
         end = time.monotonic()
-        killed = process.returncode in (-by, 128 + by)  # else it ended before the signal came
+        killed = process.returncode in (-by, 128 + by)  # else it ended before the signal arrived
         if not killed:
-            _require_success(process.returncode, told + rest)
+            _require_success(process.returncode, output + rest)
         steps = saved_steps(self._run("killed").checkpoints)
         exit_seconds = max(0.0, end - signalled)
         return Attempt(end - begin, killed, steps[0] if steps else 0, exit_seconds)
@@ -135,7 +135,7 @@ class KilledRun:
         run = self._run(name)
         if run.has_checkpoint():
             begin = ["--resume", str(run.path)]
-        else:  # nothing was saved: what there is of the run gives way to a new start
+        else:  # nothing was saved: move what there is away and start again
             if run.path.exists():
                 run.path.rename(_unused(run.path))
             begin = ["--config", str(self._config), "--name", name, "--output", str(self._folder)]
@@ -149,20 +149,20 @@ class KilledRun:
     def _run(self, name: str) -> RunFolder:
         return RunFolder(self._folder / name)
 
-    def compare(self) -> list[Comparison]:
-        """Compare what the two runs have come to: weights, optimiser state, figures."""
+    def compare(self) -> list[FileComparison]:
+        """Compare the results of both runs: weights, optimizer state, metrics."""
         whole, killed = _results(self._run("whole")), _results(self._run("killed"))
-        return [Comparison(name, whole[name], killed.get(name, "missing")) for name in whole]
+        return [FileComparison(name, whole[name], killed.get(name, "missing")) for name in whole]
 
 
 def _until_first_update(process: "subprocess.Popen[str]") -> str:
-    """Wait for the first update, or the end, and return what was told until then."""
-    told = []
+    """Wait for the first update, or the end, and return the output until then."""
+    lines = []
     for line in cast("IO[str]", process.stderr):
-        told.append(line)
+        lines.append(line)
         if line.startswith(_FIRST_UPDATE):
             break
-    return "".join(told)
+    return "".join(lines)
 
 
 def _require_success(status: int, stderr: str) -> None:

@@ -10,7 +10,7 @@ from alexnet_cli.training.checkpoint import (
     EpochRow,
     Snapshot,
     TrainState,
-    serialised,
+    to_safetensors,
     write_checkpoint,
 )
 
@@ -48,8 +48,8 @@ def save(folder, manifest):
             environment={"device": "cpu"},
             manifest=manifest,
             colour_axes=AXES,
-            model=serialised({"weight": tensors["weight"]}),
-            optimizer=serialised({"weight": tensors["other"]}),
+            model=to_safetensors({"weight": tensors["weight"]}),
+            optimizer=to_safetensors({"weight": tensors["other"]}),
         )
         return write_checkpoint(folder, snapshot)
 

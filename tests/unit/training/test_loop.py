@@ -1,10 +1,13 @@
+import copy
 import dataclasses
 import hashlib
 import signal
+import time
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from alexnet_cli.config.schema import MomentumKind, Precision, Schedule, TrainConfig
 from alexnet_cli.data.arrays import ImageArrays
@@ -13,7 +16,7 @@ from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.checkpoint import MODEL_FILE, OPTIMIZER_FILE
 from alexnet_cli.training.loop import LOG_EVERY, Trainer
 from alexnet_cli.training.ranks import StopRequest
-from alexnet_cli.training.reporting import Reporter
+from alexnet_cli.training.reporting import Reporter, TimedIterator
 from alexnet_cli.training.saving import SaveInterval, best_checkpoint, newest_checkpoint
 from alexnet_cli.training.setup import TrainingRun
 
@@ -48,13 +51,13 @@ class Keeper(Reporter):
 
     def __init__(self, stop=None, *, after_steps=None):
         self.stop, self.after_steps = stop, after_steps
-        self.steps, self.rows, self.first_steps, self.diagnoses = [], [], [], []
+        self.steps, self.rows, self.notes, self.warnings = [], [], [], []
 
-    def on_first_step(self, seconds):
-        self.first_steps.append(seconds)
+    def log(self, text):
+        self.notes.append(text)
 
-    def on_stuck(self, diagnosis):
-        self.diagnoses.append(diagnosis)
+    def warn(self, text):
+        self.warnings.append(text)
 
     def on_step(self, epoch, images_done, images_total):
         self.steps.append((epoch, images_done, images_total))
@@ -67,21 +70,28 @@ class Keeper(Reporter):
 
 @pytest.fixture
 def make_job(tmp_path, manifest):
-    def make(name="run", *, num_images=44, val_is_right=True, **changes):
+    def make(name="run", *, num_images=44, val_is_right=True, colour_axes=None, **changes):
+        axes = draw(num_images, seed=0).colour_statistics().noise_axes(0.1)
+        axes = axes if colour_axes is None else colour_axes
         run = RunFolder(tmp_path / name)
         run.path.mkdir()
         return TrainingRun(
             config=CONFIG.model_copy(update=changes),
             manifest=manifest,
             train=draw(num_images, seed=0),
-            colour_axes=draw(num_images, seed=0).colour_statistics().noise_axes(0.1),
+            colour_axes=axes,
             val=draw(20, seed=1, is_right=val_is_right),
-            run=run,
+            folder=run,
             device=torch.device("cpu"),
             dtype=torch.float32,
         )
 
     return make
+
+
+def with_interval(job, interval):
+    options = dataclasses.replace(job.options, save_interval=interval)
+    return dataclasses.replace(job, options=options)
 
 
 def fingerprint(run):
@@ -99,28 +109,59 @@ def stop_and_resume(job, after_steps):
     checkpoint = None
     for steps in (*after_steps, None):
         job = dataclasses.replace(job, stop=StopRequest())
-        trainer = Trainer(job, Keeper(job.stop, after_steps=steps))
+        trainer = Trainer(job, [Keeper(job.stop, after_steps=steps)])
         if checkpoint is not None:
             trainer.resume(checkpoint)
         if steps is None:
-            trainer.run()
+            trainer.train()
             return
         with pytest.raises(Interrupted) as caught:
-            trainer.run()
+            trainer.train()
         assert caught.value.exit_code == 128 + signal.SIGTERM
-        checkpoint = newest_checkpoint(job.run.checkpoints)
+        checkpoint = newest_checkpoint(job.folder.checkpoints)
+
+
+def test_an_update_is_that_of_plain_pytorch(make_job):
+    trainer = Trainer(make_job(colour_axes=()))
+    trainer._switch_to_train_mode()
+    reference = copy.deepcopy(trainer.model)
+    optimizer = torch.optim.SGD(reference.parameters(), 0.01, momentum=0.9, weight_decay=5e-4)
+    for step, batch in enumerate(trainer._epoch_batches()):
+        torch.manual_seed((CONFIG.seed << 32) + step)  # of the dropout
+        logits = reference(batch.images_BSSC, batch.colours_BC)
+        loss = F.cross_entropy(logits, batch.labels_B)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        loss_sum, num_right = trainer._update(batch)
+        trainer.state = dataclasses.replace(trainer.state, step=step + 1, batch=step + 1)
+        assert loss_sum / len(logits) == pytest.approx(loss.item(), rel=1e-6)
+        assert num_right == (logits.argmax(1) == batch.labels_B).sum()
+    for ours, theirs in zip(trainer.model.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+def test_the_time_between_items_is_measured():
+    def slow():
+        for item in "ab":
+            time.sleep(0.02)
+            yield item
+
+    begin = time.perf_counter()
+    items = TimedIterator(slow())
+    assert list(items) == ["a", "b"]
+    assert 0.04 <= items.wait_seconds <= time.perf_counter() - begin
 
 
 def test_the_loss_falls_and_the_classes_are_learned(make_job):
     job = make_job(epochs=8, schedule=Schedule.LINEAR, learning_rate=0.02)
     reporter = Keeper()
-    best = max(Trainer(job, reporter).run(), key=lambda row: row.val_top1)
+    best = max(Trainer(job, [reporter]).train(), key=lambda row: row.val_top1)
     rows = [row for row, _ in reporter.rows]
     assert rows[0].train_loss > 1.2  # ln 4 is 1.39
     assert rows[-1].train_loss < 0.5 * rows[0].train_loss
     assert best.val_top1 > 0.75
-    assert len(reporter.first_steps) == 1
-    assert 0 < reporter.first_steps[0] <= rows[0].train_seconds
+    assert [note.rpartition(" after ")[0] for note in reporter.notes] == ["first update"]
     assert reporter.steps[:4] == [(1, 16, 44), (1, 32, 44), (1, 44, 44), (2, 16, 44)]
 
 
@@ -133,21 +174,21 @@ def uninterrupted():
 def test_a_stopped_and_resumed_run_ends_in_the_same_bytes(make_job, uninterrupted, after_steps):
     if not uninterrupted:
         job = make_job("whole")
-        Trainer(job, Keeper()).run()
-        uninterrupted["fingerprint"] = fingerprint(job.run)
+        Trainer(job, [Keeper()]).train()
+        uninterrupted["fingerprint"] = fingerprint(job.folder)
     job = make_job()
     torch.manual_seed(sum(after_steps))  # the generator's state before a run is of no account
     stop_and_resume(job, after_steps)
-    assert fingerprint(job.run) == uninterrupted["fingerprint"]
+    assert fingerprint(job.folder) == uninterrupted["fingerprint"]
 
 
 @pytest.mark.parametrize("kind", MomentumKind)
 def test_a_falling_rate_resumes_to_the_same_bytes(make_job, kind):
     falling = {"schedule": Schedule.LINEAR, "momentum_kind": kind, "bias_rate_factor": 2.0}
     whole, stopped = make_job("whole", **falling), make_job("stopped", **falling)
-    Trainer(whole, Keeper()).run()
+    Trainer(whole, [Keeper()]).train()
     stop_and_resume(stopped, (2, 3, 1))
-    assert fingerprint(stopped.run) == fingerprint(whole.run)
+    assert fingerprint(stopped.folder) == fingerprint(whole.folder)
 
 
 def test_the_fast_recipes_settings_resume_to_the_same_bytes(make_job):
@@ -160,20 +201,20 @@ def test_the_fast_recipes_settings_resume_to_the_same_bytes(make_job):
         "schedule": Schedule.LINEAR,
     }
     whole, stopped = make_job("whole", **fast), make_job("stopped", **fast)
-    Trainer(whole, Keeper()).run()
+    Trainer(whole, [Keeper()]).train()
     stop_and_resume(stopped, (2, 3, 1))
-    assert fingerprint(stopped.run) == fingerprint(whole.run)
+    assert fingerprint(stopped.folder) == fingerprint(whole.folder)
     plain = make_job("plain", **{**fast, "label_smoothing": 0.0})
-    Trainer(plain, Keeper()).run()
-    assert fingerprint(plain.run)[0] != fingerprint(whole.run)[0]
+    Trainer(plain, [Keeper()]).train()
+    assert fingerprint(plain.folder)[0] != fingerprint(whole.folder)[0]
 
 
 def test_another_seed_ends_in_other_bytes(make_job):
     found = []
     for seed in (5, 6):
         job = make_job(str(seed), seed=seed, epochs=1)
-        Trainer(job, Keeper()).run()
-        found.append(fingerprint(job.run)[0])
+        Trainer(job, [Keeper()]).train()
+        found.append(fingerprint(job.folder)[0])
     assert found[0] != found[1]
 
 
@@ -181,25 +222,25 @@ def test_a_loss_that_is_no_number_stops_the_run_and_is_not_saved(make_job):
     job = make_job(learning_rate=100.0)
     reporter = Keeper()
     with pytest.raises(TrainingError, match="finite") as caught:
-        Trainer(job, reporter).run()
+        Trainer(job, [reporter]).train()
     assert "--learning-rate 10" in caught.value.hint
     assert not reporter.rows
-    assert not list(job.run.path.rglob("*.safetensors"))
+    assert not list(job.folder.path.rglob("*.safetensors"))
 
 
 def test_weights_ruined_by_the_last_update_of_an_epoch_are_not_saved(make_job):
     job = make_job(epochs=1, batch_size=22, learning_rate=100.0)
     with pytest.raises(TrainingError, match="finite"):
-        Trainer(job, Keeper()).run()
-    assert list(job.run.path.rglob("*.safetensors")) == []
+        Trainer(job, [Keeper()]).train()
+    assert list(job.folder.path.rglob("*.safetensors")) == []
 
 
 def test_weights_ruined_by_an_update_inside_an_epoch_are_not_saved(make_job):
     job = make_job(learning_rate=1e39)  # more than a float32 holds; the loss before is finite
-    job = dataclasses.replace(job, save_interval=SaveInterval(minutes=0, steps=1))
+    job = with_interval(job, SaveInterval(minutes=0, steps=1))
     with pytest.raises(TrainingError, match="weights are no longer finite at step 1"):
-        Trainer(job, Keeper()).run()
-    assert list(job.run.path.rglob("*.safetensors")) == []
+        Trainer(job, [Keeper()]).train()
+    assert list(job.folder.path.rglob("*.safetensors")) == []
 
 
 def test_a_stop_in_the_validation_does_not_wait_for_its_end(make_job):
@@ -217,8 +258,8 @@ def test_a_stop_in_the_validation_does_not_wait_for_its_end(make_job):
     val = Asks(many.images_NHWC.repeat(2, axis=1).repeat(2, axis=2), many.labels_N)
     job = dataclasses.replace(job, val=val)
     with pytest.raises(Interrupted):
-        Trainer(job, Keeper()).run()
-    state = newest_checkpoint(job.run.checkpoints).state
+        Trainer(job, [Keeper()]).train()
+    state = newest_checkpoint(job.folder.checkpoints).state
     assert (state.epoch, state.batch) == (0, STEPS_PER_EPOCH)
     assert sum(num_read) < 3_000
 
@@ -226,8 +267,8 @@ def test_a_stop_in_the_validation_does_not_wait_for_its_end(make_job):
 def test_best_step_is_the_best_validation_epoch(make_job):
     job = make_job(epochs=5, val_is_right=False, schedule=Schedule.LINEAR, learning_rate=0.03)
     reporter = Keeper()
-    returned = Trainer(job, reporter).run()
-    state = newest_checkpoint(job.run.checkpoints).state
+    returned = Trainer(job, [reporter]).train()
+    state = newest_checkpoint(job.folder.checkpoints).state
     top1 = [row.val_top1 for row in state.history]
     best = int(np.argmax(top1))  # the first of equals
     assert len(set(top1)) > 1
@@ -236,7 +277,7 @@ def test_best_step_is_the_best_validation_epoch(make_job):
     assert returned == state.history
     running = [max([-1.0, *top1[:i]]) for i in range(5)]
     assert [b for _, b in reporter.rows] == [t > r for t, r in zip(top1, running, strict=True)]
-    saved = best_checkpoint(job.run.checkpoints)
+    saved = best_checkpoint(job.folder.checkpoints)
     assert saved.state.step == state.best_step
     assert saved.manifest.provenance.epoch == best + 1
     assert saved.manifest.provenance.val_top1 == top1[best]
@@ -245,14 +286,14 @@ def test_best_step_is_the_best_validation_epoch(make_job):
 def test_resuming_behind_a_damaged_checkpoint_can_be_stopped_again(make_job):
     job = make_job()
     with pytest.raises(Interrupted):
-        Trainer(job, Keeper(job.stop, after_steps=6)).run()
-    (job.run.checkpoints / "step-6" / MODEL_FILE).write_bytes(b"")
+        Trainer(job, [Keeper(job.stop, after_steps=6)]).train()
+    (job.folder.checkpoints / "step-6" / MODEL_FILE).write_bytes(b"")
     job = dataclasses.replace(job, stop=StopRequest())
-    trainer = Trainer(job, Keeper(job.stop, after_steps=1))
-    trainer.resume(newest_checkpoint(job.run.checkpoints))
+    trainer = Trainer(job, [Keeper(job.stop, after_steps=1)])
+    trainer.resume(newest_checkpoint(job.folder.checkpoints))
     with pytest.raises(Interrupted):
-        trainer.run()
-    assert newest_checkpoint(job.run.checkpoints).state.step == 4
+        trainer.train()
+    assert newest_checkpoint(job.folder.checkpoints).state.step == 4
 
 
 def test_a_run_that_dies_goes_on_from_inside_an_epoch_to_the_same_bytes(make_job):
@@ -263,31 +304,31 @@ def test_a_run_that_dies_goes_on_from_inside_an_epoch_to_the_same_bytes(make_job
 
     interval = SaveInterval(minutes=0, steps=1)
     whole, dying = make_job("whole", ema_decay=0.9), make_job("dying", ema_decay=0.9)
-    Trainer(whole, Keeper()).run()
-    dying = dataclasses.replace(dying, save_interval=interval)
+    Trainer(whole, [Keeper()]).train()
+    dying = with_interval(dying, interval)
     with pytest.raises(KeyboardInterrupt):
-        Trainer(dying, Dies()).run()
-    found = newest_checkpoint(dying.run.checkpoints)
+        Trainer(dying, [Dies()]).train()
+    found = newest_checkpoint(dying.folder.checkpoints)
     assert (found.state.epoch, found.state.batch) == (1, 2)
-    trainer = Trainer(dataclasses.replace(dying, stop=StopRequest()), Keeper())
+    trainer = Trainer(dataclasses.replace(dying, stop=StopRequest()), [Keeper()])
     trainer.resume(found)
-    trainer.run()
-    assert fingerprint(dying.run) == fingerprint(whole.run)
+    trainer.train()
+    assert fingerprint(dying.folder) == fingerprint(whole.folder)
 
 
 def test_what_is_validated_and_kept_is_the_average_of_the_weights(make_job):
     job = make_job(epochs=1, ema_decay=0.75, momentum=0.0, weight_decay=0.0)
-    trainer = Trainer(job, Keeper())
+    trainer = Trainer(job, [Keeper()])
     seen = []
 
     class Watches(Keeper):
         def on_step(self, *counts):
             super().on_step(*counts)
-            seen.append({k: v.clone() for k, v in trainer.learner.core.state_dict().items()})
+            seen.append({k: v.clone() for k, v in trainer.network.state_dict().items()})
 
-    trainer.reporter = Watches()
-    trainer.run()
-    checkpoint = newest_checkpoint(job.run.checkpoints)
+    trainer.reporters = [Watches()]
+    trainer.train()
+    checkpoint = newest_checkpoint(job.folder.checkpoints)
     saved = checkpoint.read_tensors(MODEL_FILE)
     trained = checkpoint.read_tensors(OPTIMIZER_FILE)
     for name, value in saved.items():
@@ -296,31 +337,30 @@ def test_what_is_validated_and_kept_is_the_average_of_the_weights(make_job):
             expected = 0.75 * expected + 0.25 * each[name]
         torch.testing.assert_close(value, expected, rtol=1e-6, atol=1e-7)
         assert torch.equal(trained[f"trained.{name}"], seen[-1][name])
-    assert trainer.learner.evaluated is not trainer.learner.network
+    assert trainer.eval_model is not trainer.model
 
 
 def test_a_loss_that_is_no_number_is_noticed_before_the_epoch_ends(make_job):
     job = make_job(num_images=1_000, batch_size=4, learning_rate=100.0)  # 250 updates
     reporter = Keeper()
     with pytest.raises(TrainingError, match="finite at step"):
-        Trainer(job, reporter).run()
+        Trainer(job, [reporter]).train()
     assert len(reporter.steps) <= LOG_EVERY
 
 
 def test_a_run_that_diverges_keeps_its_last_sound_checkpoint(make_job):
     job = make_job()
     with pytest.raises(Interrupted):
-        Trainer(job, Keeper(job.stop, after_steps=4)).run()
+        Trainer(job, [Keeper(job.stop, after_steps=4)]).train()
     wild = CONFIG.model_copy(update={"learning_rate": 1e3})
-    job = dataclasses.replace(
-        job, config=wild, stop=StopRequest(), save_interval=SaveInterval(minutes=0, steps=1)
-    )
-    trainer = Trainer(job, Keeper())
-    trainer.resume(newest_checkpoint(job.run.checkpoints))
+    job = dataclasses.replace(job, config=wild, stop=StopRequest())
+    job = with_interval(job, SaveInterval(minutes=0, steps=1))
+    trainer = Trainer(job, [Keeper()])
+    trainer.resume(newest_checkpoint(job.folder.checkpoints))
     with pytest.raises(TrainingError, match="the last checkpoint is of step") as caught:
-        trainer.run()
+        trainer.train()
     assert "--allow-drift --learning-rate 100" in caught.value.hint
-    found = newest_checkpoint(job.run.checkpoints)
+    found = newest_checkpoint(job.folder.checkpoints)
     for name in (MODEL_FILE, OPTIMIZER_FILE):
         assert all(bool(t.isfinite().all()) for t in found.read_tensors(name).values())
     assert found.state.step >= 4

@@ -7,7 +7,6 @@ from alexnet_cli.config.schema import Recipe, TrainConfig
 from alexnet_cli.models.build import build_network
 from alexnet_cli.networks import Network, NetworkSpec
 from alexnet_cli.training.optimizer import (
-    MOMENTUM_BUFFER,
     build_optimizer,
     orthogonalised,
     set_learning_rate,
@@ -53,7 +52,7 @@ def test_hidden_filters_turn_by_the_rate_and_keep_their_norm():
     new, old = net[1].weight.detach(), before[1].weight.detach()
     torch.testing.assert_close(new.norm(), old.norm())
     assert float((new - old).norm() / old.norm()) == pytest.approx(0.02, rel=0.05)
-    assert set(optimizer.state[net[1].weight]) == {MOMENTUM_BUFFER}
+    assert set(optimizer.state[net[1].weight]) == {"momentum_buffer"}
 
 
 def test_every_other_weight_is_updated_by_sgd():

@@ -8,7 +8,7 @@ from PIL import Image
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.data.datasets import find_dataset
 from alexnet_cli.training.loop import Trainer
-from alexnet_cli.training.preview import deal_images
+from alexnet_cli.training.preview import augmented_images
 from alexnet_cli.training.reporting import Reporter
 from alexnet_cli.training.run import prepare_run
 from alexnet_cli.training.setup import RuntimeOptions
@@ -39,7 +39,7 @@ def test_they_are_those_of_the_trainer(photos, isolated, settings, epoch):
         **{"data": photos, "image_size": 16, "crop_size": 12, "val_size": 6, "batch_size": 7}
         | settings
     )
-    shown = deal_images(config, find_dataset(photos), labels=[2, 0], count=3, epoch=epoch)
+    shown = augmented_images(config, find_dataset(photos), labels=[2, 0], count=3, epoch=epoch)
     job = prepare_run(config, RuntimeOptions("cpu"), name=None, parent=isolated)
     side = shown.images_NSSC.shape[1]
     assert side == (10 if settings.get("early_crop_size") and epoch == 0 else 12)
@@ -58,5 +58,5 @@ def test_they_are_those_of_the_trainer(photos, isolated, settings, epoch):
 
 def test_a_class_that_is_smaller_than_asked_for_is_shown_whole(photos):
     config = TrainConfig(data=photos, image_size=16, crop_size=12, val_size=6)
-    shown = deal_images(config, find_dataset(photos), labels=[1], count=100, epoch=0)
+    shown = augmented_images(config, find_dataset(photos), labels=[1], count=100, epoch=0)
     assert shown.labels_N.tolist() == [1] * 10

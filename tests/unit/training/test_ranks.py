@@ -11,14 +11,13 @@ from hypothesis import strategies as st
 from alexnet_cli.config.schema import Precision, TrainConfig
 from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.data.augment import BatchSettings
-from alexnet_cli.data.loader import TrainingBatches, share_of
+from alexnet_cli.data.loader import Batch, TrainingBatches, share_of
 from alexnet_cli.errors import UsageError
 from alexnet_cli.networks import Network, NetworkSpec
 from alexnet_cli.runs import RunFolder
-from alexnet_cli.training.loop import Trainer
+from alexnet_cli.training.loop import Trainer, split_batch
 from alexnet_cli.training.ranks import Ranks, StopRequest, ranks_from_env
-from alexnet_cli.training.reporting import Reporter
-from alexnet_cli.training.setup import TrainingRun, require_whole_batches
+from alexnet_cli.training.setup import TrainingRun, require_undivided_batches
 
 
 def draw(num_images, *, seed=0):
@@ -59,12 +58,12 @@ def test_the_ranks_batches_put_together_are_the_whole_batches(num_images, batch_
 
 @given(num_images=st.integers(0, 300), at_most=st.integers(0, 50))
 def test_micro_batches_cover_a_share_and_are_small_enough(num_images, at_most):
-    parts = [p for p, _ in Ranks().micro_batches(torch.nn.Identity(), num_images, at_most=at_most)]
-    covered = [i for part in parts for i in range(num_images)[part]]
-    assert covered == list(range(num_images))
-    assert parts, "a rank without images still takes part"
+    labels = torch.arange(num_images)
+    micro_batches = split_batch(Batch(labels, labels, None), at_most)
+    assert torch.equal(torch.cat([each.labels_B for each in micro_batches]), labels)
+    assert micro_batches, "a rank without images still takes part"
     if at_most:
-        assert max(part.stop - part.start for part in parts) <= at_most
+        assert max(len(each.labels_B) for each in micro_batches) <= at_most
 
 
 def test_accumulated_gradients_are_the_whole_batches(tmp_path, manifest):
@@ -83,10 +82,10 @@ def test_accumulated_gradients_are_the_whole_batches(tmp_path, manifest):
             config, without_dropout, draw(44), draw(20, seed=1), run,
             torch.device("cpu"), torch.float32, draw(44).colour_statistics().noise_axes(0.1),
         )  # fmt: skip
-        trainer = Trainer(job, Reporter())
-        trainer.learner.network.double()
-        history = trainer.run()
-        weights[size] = torch.cat([p.detach().flatten() for p in trainer.learner.core.parameters()])
+        trainer = Trainer(job)
+        trainer.model.double()
+        history = trainer.train()
+        weights[size] = torch.cat([p.detach().flatten() for p in trainer.network.parameters()])
         assert history[-1].train_loss > 0
     assert torch.equal(weights[0], weights[16])
     assert (weights[0] - weights[3]).abs().max() <= 1e-12
@@ -127,11 +126,11 @@ def test_torchruns_environment_names_the_rank(monkeypatch):
 def test_batch_normalisation_is_not_divided(num_ranks, micro_batch_size):
     config = TrainConfig(model=Network.ALEXNET_CIFAR_BN, micro_batch_size=micro_batch_size)
     network = NetworkSpec(Network.ALEXNET_CIFAR_BN, num_classes=4, crop_size_px=8)
-    with pytest.raises(UsageError, match="whole batches") as caught:
-        require_whole_batches(config, network, num_ranks=num_ranks)
+    with pytest.raises(UsageError, match="entire batches") as caught:
+        require_undivided_batches(config, network, num_ranks=num_ranks)
     assert "alexnet-cifar" in caught.value.hint
     whole = config.model_copy(update={"micro_batch_size": 0})
-    require_whole_batches(whole, network, num_ranks=1)
+    require_undivided_batches(whole, network, num_ranks=1)
 
 
 @pytest.fixture

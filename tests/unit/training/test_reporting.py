@@ -52,15 +52,15 @@ def test_two_lines_that_fit_whatever_the_width(monkeypatch, width):
 
 def test_at_80_columns_nothing_is_left_out(monkeypatch):
     bar, figures = shown(monkeypatch, width=80)
-    for words in ("epoch 12/90", "rate 0.01", "23,040/45,000", "images/s"):
+    for words in ("epoch 12/90", "lr 0.01", "23,040/45,000", "images/s"):
         assert words in bar
-    for words in ("loss 0.578", "top-1 80.0%", "█", "63.4%, best 63.4%", "left"):
+    for words in ("loss 0.578", "acc 80.0%", "█", "63.4%, best 63.4%", "left"):
         assert words in figures
 
 
 def test_a_terminal_without_blocks_gets_none(monkeypatch):
     lines = shown(monkeypatch, width=80, encoding="ascii")
-    assert "val top-1 63.4%" in lines[1]
+    assert "val acc 63.4%" in lines[1]
 
 
 def test_before_the_first_validation_there_is_no_curve(monkeypatch):

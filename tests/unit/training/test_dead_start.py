@@ -9,9 +9,10 @@ from alexnet_cli.manifest import InputSpec
 from alexnet_cli.models.build import build_network
 from alexnet_cli.models.layers import PixelNetwork
 from alexnet_cli.networks import Network, network_spec
-from alexnet_cli.training.dead_start import FIRST_LOOK, LAST_LOOK, DeadStartDetector, diagnose
+from alexnet_cli.training.dead_start import CHECK_STEPS, DeadStartDetector, diagnose
 
 CHANCE = math.log(10)
+FIRST_LOOK, LAST_LOOK = CHECK_STEPS
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def watched(network, batch, losses):
     watch = DeadStartDetector(10)
     for number, loss in enumerate(losses, 1):
         watch.add(torch.tensor(loss))
-        found = watch.look(network, batch, TrainConfig())
+        found = watch.check(network, batch, TrainConfig())
         if found is not None:
             return number
     return None
@@ -58,15 +59,15 @@ def test_a_batch_of_one_image_is_passed_over(batch):
     network, watch = network_with("paper", 1 / 74), DeadStartDetector(10)
     for _ in range(FIRST_LOOK):
         watch.add(torch.tensor(CHANCE))
-        assert watch.look(network, batch.part(slice(0, 1)), TrainConfig()) is None
-    assert watch.look(network, batch, TrainConfig(micro_batch_size=4)).num_updates > FIRST_LOOK
+        assert watch.check(network, batch.part(slice(0, 1)), TrainConfig()) is None
+    assert watch.check(network, batch, TrainConfig(micro_batch_size=4)).num_updates > FIRST_LOOK
 
 
 def test_what_was_looked_at_is_not_kept(batch):
     network, watch = network_with("he", 1 / 74), DeadStartDetector(10)
     for _ in range(FIRST_LOOK + 5):
         watch.add(torch.tensor(1.0))
-        assert watch.look(network, batch, TrainConfig()) is None
+        assert watch.check(network, batch, TrainConfig()) is None
     assert watch._losses == []
 
 
@@ -83,9 +84,9 @@ def test_the_papers_start_on_inputs_of_unit_variance_is_diagnosed(batch):
     assert [layer.name for layer in found.layers][:2] == ["features.0", "features.4"]
     assert len(found.layers) == 8
     assert found.layers[0].gradient_norm < 0.1 * healthy.layers[0].gradient_norm
-    assert found.layers[-1].dead_share is None  # the last layer has no ReLU
-    assert "--init he" in found.cure
-    assert "with --input-scaling centred" in found.cure
+    assert found.layers[-1].dead_fraction is None  # the last layer has no ReLU
+    assert "--init he" in found.suggestion
+    assert "with --input-scaling centred" in found.suggestion
     assert network.training
     assert all(torch.equal(before[n], v) for n, v in network.state_dict().items())
     assert all(p.grad is None for p in network.parameters())
@@ -96,10 +97,10 @@ def test_dead_layers_are_counted_and_a_smaller_rate_advised(batch):
     with torch.no_grad():
         network.network.features[8].bias.fill_(-1e6)
     found = diagnose(network, batch, TrainConfig(learning_rate=0.5), num_updates=7)
-    shares = {layer.name: layer.dead_share for layer in found.layers}
+    shares = {layer.name: layer.dead_fraction for layer in found.layers}
     assert shares["features.8"] == 1.0
     assert shares["features.0"] < 0.5
-    assert "--learning-rate 0.05" in found.cure
+    assert "--learning-rate 0.05" in found.suggestion
 
 
 def test_statistics_of_batch_normalisation_stay(batch):
