@@ -163,7 +163,7 @@ def _open_weights(config: TrainConfig) -> Pretrained | None:
             f"the weights {config.from_weights} are of {own}, not of {config.model}",
             hint=f"train --model {own}",
         )
-    pretrained.require_options(config)
+    pretrained.require_same_options(config)
     return pretrained
 
 

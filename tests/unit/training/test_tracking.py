@@ -73,8 +73,8 @@ def track_twice(run, track):
     """Track a run, and its resumption after two epochs."""
 
     def track_with(name, *, before=ROWS[:2]):
-        assert track(open_tracker(name, run.run, first_epoch=0), rows=before) == []
-        assert track(open_tracker(name, run.run, first_epoch=2), done=2, rows=ROWS[2:]) == []
+        assert track(open_tracker(name, run.folder, first_epoch=0), rows=before) == []
+        assert track(open_tracker(name, run.folder, first_epoch=2), done=2, rows=ROWS[2:]) == []
 
     return track_with
 
@@ -144,14 +144,14 @@ def read_events(run):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(str(run.run.path / "tensorboard")).Reload()
+    events = EventAccumulator(str(run.folder.path / "tensorboard")).Reload()
     return events, {
         tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]
     }
 
 
 def test_tensorboard_reads_what_it_wrote(run, track):
-    assert track(open_tracker(TrackerName.TENSORBOARD, run.run, first_epoch=0)) == []
+    assert track(open_tracker(TrackerName.TENSORBOARD, run.folder, first_epoch=0)) == []
     events, scalars = read_events(run)
     assert scalars["val/top1"] == [(1, pytest.approx(0.2)), (2, pytest.approx(0.4))]
     assert [image.step for image in events.Images("filters")] == [0, 1, 2]
@@ -178,10 +178,10 @@ def wandb():
 def test_wandb_offline_keeps_one_id_and_stays_here(run, track_twice, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     track_twice(TrackerName.WANDB)
-    identity = (run.run.path / "wandb-id").read_text()
-    kept = list((run.run.path / "wandb").glob("offline-run-*"))
+    identity = (run.folder.path / "wandb-id").read_text()
+    kept = list((run.folder.path / "wandb").glob("offline-run-*"))
     assert {folder.name.rpartition("-")[2] for folder in kept} == {identity}
-    assert not list((run.run.path / "wandb").rglob("requirements.txt"))
+    assert not list((run.folder.path / "wandb").rglob("requirements.txt"))
 
 
 @pytest.mark.usefixtures("wandb")
@@ -191,7 +191,7 @@ def test_wandb_without_a_login_is_an_error_before_training(run, monkeypatch, tmp
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(UsageError) as caught:
-        open_tracker(TrackerName.WANDB, run.run, first_epoch=0)
+        open_tracker(TrackerName.WANDB, run.folder, first_epoch=0)
     assert caught.value.code == "tracker_failed"
     assert "wandb login" in caught.value.hint
 
