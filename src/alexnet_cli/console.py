@@ -1,4 +1,4 @@
-"""Words for people go to stderr; only results go to stdout."""
+"""Output on the terminal: results go to stdout, everything else to stderr."""
 
 import json
 import sys
@@ -24,7 +24,7 @@ def stdout_console() -> "Console":
 
 
 def printable(text: str) -> str:
-    """Escape what a terminal would act upon: file names may hold any character."""
+    """Escape control characters, which a file name may contain and a terminal would obey."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode()
         for character in text
@@ -32,7 +32,7 @@ def printable(text: str) -> str:
 
 
 def note(message: str, *, quiet: bool = False) -> None:
-    """Tell the user something beside the result."""
+    """Print a message besides the result."""
     if not quiet:
         print(printable(message), file=sys.stderr, flush=True)
 
@@ -43,7 +43,7 @@ def print_json(document: Any) -> None:
 
 
 def report_error(message: str, hint: str | None, code: str, *, as_json: bool) -> None:
-    """Print an error and what helps, for people or for programs."""
+    """Print an error and its hint, for people or for programs."""
     if as_json:
         document = {"error": {"code": code, "message": message, "hint": hint}}
         print(json.dumps(document), file=sys.stderr, flush=True)
@@ -54,29 +54,29 @@ def report_error(message: str, hint: str | None, code: str, *, as_json: bool) ->
 
 
 class ImageCount:
-    """How many images are done, on one line of a terminal that the results do not go to."""
+    """A count of processed images on one line of stderr, if results do not go to that terminal."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._is_shown = not quiet and sys.stderr.isatty() and not sys.stdout.isatty()
-        self._begin = self._told = time.monotonic()
+        self._start = self._printed_at = time.monotonic()
 
     def update(self, num_images: int) -> None:
-        """Show the number, a few times a second."""
+        """Print the number, a few times a second."""
         now = time.monotonic()
-        if self._is_shown and now - self._told >= 0.2:
-            self._told = now
-            rate = num_images / (now - self._begin)
-            print(f"\r{num_images:,} images, {rate:,.0f} images/s\033[K", end="", file=sys.stderr)
+        if self._is_shown and now - self._printed_at >= 0.2:
+            self._printed_at = now
+            speed = num_images / (now - self._start)
+            print(f"\r{num_images:,} images, {speed:,.0f} images/s\033[K", end="", file=sys.stderr)
             sys.stderr.flush()
 
     def clear(self) -> None:
-        """Remove the line, for others to be written or at the end."""
-        if self._is_shown and self._told != self._begin:
+        """Erase the line, before other output and at the end."""
+        if self._is_shown and self._printed_at != self._start:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
 class ByteProgress:
-    """A bar with rate and remaining time on a terminal, silence elsewhere."""
+    """A progress bar with speed and remaining time on a terminal, silent elsewhere."""
 
     def __init__(self, description: str, *, total: int, quiet: bool) -> None:
         from rich.progress import (
@@ -115,7 +115,7 @@ class ByteProgress:
         self._progress.advance(self._task, num_bytes)
 
     def start_at(self, num_bytes: int) -> None:
-        """Begin with so many bytes that were there already; they do not count for the rate."""
+        """Start with bytes that were there already; they do not count for the speed."""
         self._progress.reset(self._task, completed=num_bytes)
 
     def close(self) -> None:

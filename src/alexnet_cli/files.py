@@ -1,4 +1,4 @@
-"""Files: atomic writes, hashes, and the folders this program keeps things in."""
+"""Files: atomic writes, hashes, locks, and temporary and cache folders."""
 
 import contextlib
 import errno
@@ -16,9 +16,11 @@ from typing import BinaryIO
 from alexnet_cli.errors import AlexnetError, UsageError
 
 _CHUNK_BYTES = 1 << 20
-_PART_SUFFIX = ".part"
+_PARTIAL_SUFFIX = ".part"
 _FOLDER_PREFIX = ".alexnet-"
 _DAY_SECONDS = 86_400
+
+_temporaries: set[Path] = set()
 
 
 def cache_folder() -> Path:
@@ -34,6 +36,146 @@ def cache_folder() -> Path:
     import platformdirs
 
     return platformdirs.user_cache_path("alexnet")
+
+
+def atomic_write(path: Path, content: bytes) -> None:
+    """Write a file so that a reader, or a crash, sees the old or the new content, never a mixture.
+
+    A unique temporary file in the same folder is written, flushed to the disk and renamed over
+    the target; then the folder itself is flushed, so that the name survives a power cut.
+
+    Args:
+        path: The target; its folder is created if necessary.
+        content: The new content.
+
+    Raises:
+        AlexnetError: The disk is full or the folder cannot be written to.
+    """
+    _write_and_replace(path, BytesIO(content))
+
+
+def atomic_copy(source: Path, path: Path) -> None:
+    """Copy a file, as atomically as `atomic_write`.
+
+    Raises:
+        AlexnetError: The disk is full or the folder cannot be written to.
+    """
+    with source.open("rb") as file:
+        _write_and_replace(path, file)
+
+
+def atomic_move(source: Path, path: Path) -> None:
+    """Flush a file to the disk and rename it to `path` on the same file system.
+
+    Raises:
+        AlexnetError: The folder cannot be written to.
+    """
+    try:
+        with source.open("rb") as file:
+            source.chmod(0o666 & ~_umask())
+            os.fsync(file.fileno())
+        source.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise writing_error(path, error) from error
+
+
+def _write_and_replace(path: Path, source: BinaryIO) -> None:
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=_PARTIAL_SUFFIX
+        )
+        temporary = Path(name)
+        _temporaries.add(temporary)
+        with os.fdopen(descriptor, "wb") as file:
+            shutil.copyfileobj(source, file, _CHUNK_BYTES)
+            file.flush()
+            temporary.chmod(0o666 & ~_umask())
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise writing_error(path, error) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+            _temporaries.discard(temporary)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":  # Windows cannot open folders; its rename is journalled
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    # The umask can only be read by setting it; mkstemp ignores it and always uses mode 0600.
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def remove_partial_writes(path: Path) -> None:
+    """Delete the temporary files of killed processes that were writing a file.
+
+    Only for a file that no other process may be writing now.
+    """
+    for partial in path.parent.glob(f".{glob.escape(path.name)}.*{_PARTIAL_SUFFIX}"):
+        partial.unlink(missing_ok=True)
+
+
+def writing_error(path: Path, error: OSError) -> AlexnetError:
+    """Return the user's error for a failed write of `path`."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return AlexnetError(
+            f"no space left on the device while writing {path}",
+            hint="free some space, or choose another place with --output or ALEXNET_HOME",
+            code="no_space",
+        )
+    return AlexnetError(
+        f"cannot write {path} ({error.strerror or error})",
+        hint="check that the folder exists and may be written to",
+        code="not_writable",
+    )
+
+
+@contextlib.contextmanager
+def temporary_folder(parent: Path | None = None) -> Iterator[Path]:
+    """Create a folder that is deleted afterwards, even if a signal ends the process.
+
+    Args:
+        parent: Its parent; by default, the system's folder for temporary files.
+    """
+    with tempfile.TemporaryDirectory(dir=parent, prefix=_FOLDER_PREFIX) as name:
+        folder = Path(name)
+        _temporaries.add(folder)
+        try:
+            yield folder
+        finally:
+            _temporaries.discard(folder)
+
+
+def remove_temporaries() -> None:
+    """Delete unfinished files and folders of a process that is about to end without unwinding."""
+    for path in list(_temporaries):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def remove_old_temporaries(parent: Path) -> None:
+    """Delete temporary folders that killed processes left in `parent` more than a day ago."""
+    for folder in parent.glob(f"{_FOLDER_PREFIX}*"):
+        with contextlib.suppress(FileNotFoundError):  # another process deletes it too
+            if folder.stat().st_mtime < time.time() - _DAY_SECONDS:
+                shutil.rmtree(folder)
 
 
 @contextlib.contextmanager
@@ -56,42 +198,6 @@ def locked_folder(folder: Path, *, busy: AlexnetError) -> Iterator[None]:
         yield
 
 
-_temporaries: set[Path] = set()
-
-
-@contextlib.contextmanager
-def temporary_folder(parent: Path | None = None) -> Iterator[Path]:
-    """Provide a folder that is gone afterwards, even if a signal ends the process.
-
-    Args:
-        parent: Where it is created; the system's place for such folders by default.
-    """
-    with tempfile.TemporaryDirectory(dir=parent, prefix=_FOLDER_PREFIX) as name:
-        folder = Path(name)
-        _temporaries.add(folder)
-        try:
-            yield folder
-        finally:
-            _temporaries.discard(folder)
-
-
-def remove_old_temporaries(parent: Path) -> None:
-    """Delete temporary folders that killed processes left there more than a day ago."""
-    for folder in parent.glob(f"{_FOLDER_PREFIX}*"):
-        with contextlib.suppress(FileNotFoundError):  # another process deletes it too
-            if folder.stat().st_mtime < time.time() - _DAY_SECONDS:
-                shutil.rmtree(folder)
-
-
-def remove_temporaries() -> None:
-    """Delete what is being written, for a process that is about to end without unwinding."""
-    for path in list(_temporaries):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-
-
 def sha256_of(path: Path, on_chunk: Callable[[int], None] | None = None) -> str:
     """Return the SHA-256 of a file as lowercase hexadecimal.
 
@@ -106,111 +212,3 @@ def sha256_of(path: Path, on_chunk: Callable[[int], None] | None = None) -> str:
             if on_chunk is not None:
                 on_chunk(len(chunk))
     return digest.hexdigest()
-
-
-def atomic_write(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a crash, sees the old content or the new, never a part.
-
-    A unique temporary file in the same folder is written, flushed to the disk and renamed over
-    the target; then the folder itself is flushed, so that the name survives a power cut.
-
-    Args:
-        path: The target; its folder is created when missing.
-        content: The whole new content.
-
-    Raises:
-        AlexnetError: The disk is full or the folder cannot be written to.
-    """
-    _write_and_replace(path, BytesIO(content))
-
-
-def atomic_copy(source: Path, path: Path) -> None:
-    """Copy a file, as atomically as `atomic_write`.
-
-    Raises:
-        AlexnetError: The disk is full or the folder cannot be written to.
-    """
-    with source.open("rb") as file:
-        _write_and_replace(path, file)
-
-
-def atomic_move(source: Path, path: Path) -> None:
-    """Rename a file of the same file system to `path`, its content on the disk first.
-
-    Raises:
-        AlexnetError: The folder cannot be written to.
-    """
-    try:
-        with source.open("rb") as file:
-            source.chmod(0o666 & ~_umask())
-            os.fsync(file.fileno())
-        source.replace(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        raise writing_error(path, error) from error
-
-
-def remove_partial_writes(path: Path) -> None:
-    """Delete what killed processes left of their attempts to write a file.
-
-    Only for a file that no other process may be writing now.
-    """
-    for part in path.parent.glob(f".{glob.escape(path.name)}.*{_PART_SUFFIX}"):
-        part.unlink(missing_ok=True)
-
-
-def writing_error(path: Path, error: OSError) -> AlexnetError:
-    """Describe a failed write of `path` as an error for the user."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return AlexnetError(
-            f"no space left on the device while writing {path}",
-            hint="free some space, or choose another place with --output or ALEXNET_HOME",
-            code="no_space",
-        )
-    return AlexnetError(
-        f"cannot write {path} ({error.strerror or error})",
-        hint="check that the folder exists and may be written to",
-        code="not_writable",
-    )
-
-
-def _write_and_replace(path: Path, source: BinaryIO) -> None:
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.name}.", suffix=_PART_SUFFIX
-        )
-        temporary = Path(name)
-        _temporaries.add(temporary)
-        with os.fdopen(descriptor, "wb") as file:
-            shutil.copyfileobj(source, file, _CHUNK_BYTES)
-            file.flush()
-            temporary.chmod(0o666 & ~_umask())
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        raise writing_error(path, error) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-            _temporaries.discard(temporary)
-
-
-def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries to the disk, so that renames in it survive a power cut."""
-    if os.name != "posix":  # Windows cannot open folders; its rename is journalled
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _umask() -> int:
-    # The umask can only be read by setting it; mkstemp ignores it and always uses mode 0600.
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

@@ -1,4 +1,4 @@
-"""Run folders: where a training run keeps its files, and how a later command finds them."""
+"""Run folders: the files of a training run, and how later commands find a run or a model."""
 
 import itertools
 import json
@@ -17,80 +17,43 @@ SAVE_MINUTES = 10.0  # between checkpoints inside an epoch
 ONNX_NAME, SAFETENSORS_NAME = "model.onnx", "model.safetensors"
 
 
+class _PathOf:
+    """The path of a named file in a run folder."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, run: "RunFolder", _owner: type["RunFolder"]) -> Path:
+        return run.path / self._name
+
+
 @dataclass(frozen=True)
 class RunFolder:
-    """The files of one training run, by name."""
+    """The folder of one training run, and the paths of its files."""
 
     path: Path
 
-    @property
-    def config(self) -> Path:
-        """The effective configuration; feed it back with `--config` to repeat the run."""
-        return self.path / "config.toml"
-
-    @property
-    def environment(self) -> Path:
-        """Versions and hardware, as JSON."""
-        return self.path / "environment.json"
-
-    @property
-    def metrics_csv(self) -> Path:
-        """One row an epoch."""
-        return self.path / "metrics.csv"
-
-    @property
-    def metrics_json(self) -> Path:
-        """The result of the run, as JSON."""
-        return self.path / "metrics.json"
-
-    @property
-    def checkpoints(self) -> Path:
-        """`step-N` folders, `best` among them."""
-        return self.path / "checkpoints"
+    config = _PathOf("config.toml")  # resolved configuration; `--config` with it repeats the run
+    environment = _PathOf("environment.json")  # versions and hardware
+    metrics_csv = _PathOf("metrics.csv")  # one row per epoch
+    metrics_json = _PathOf("metrics.json")  # result of the run
+    checkpoints = _PathOf("checkpoints")  # folders `step-N`, and `best`
+    report = _PathOf("report.html")
+    metrics_plot = _PathOf("metrics.png")  # loss, accuracy, learning rate and speed by epoch
+    confusion_plot = _PathOf("confusion.png")
+    filters_plot = _PathOf("filters.png")  # weights of the first layer
+    card = _PathOf("README.md")  # model card
+    onnx = _PathOf(ONNX_NAME)
+    safetensors = _PathOf(SAFETENSORS_NAME)
 
     @property
     def resume_command(self) -> str:
         """The command that resumes the run."""
-        return f"alexnet train --resume {shlex.quote(str(self.path))}"
+        return resume_command(self.path)
 
     def has_checkpoint(self) -> bool:
-        """Return whether the run has saved a checkpoint."""
+        """Return True if the run has saved at least once."""
         return any(self.checkpoints.glob("step-*/state.json"))
-
-    @property
-    def report(self) -> Path:
-        """Where `report` writes its page by default."""
-        return self.path / "report.html"
-
-    @property
-    def metrics_plot(self) -> Path:
-        """Loss, accuracy, rate and speed by epoch."""
-        return self.path / "metrics.png"
-
-    @property
-    def confusion_plot(self) -> Path:
-        """Which classes are taken for which."""
-        return self.path / "confusion.png"
-
-    @property
-    def filters_plot(self) -> Path:
-        """The first layer's weights."""
-        return self.path / "filters.png"
-
-    @property
-    def card(self) -> Path:
-        """The model card."""
-        return self.path / "README.md"
-
-    @property
-    def onnx(self) -> Path:
-        """Where `export --format onnx` writes by default."""
-        return self.path / ONNX_NAME
-
-    @property
-    def safetensors(self) -> Path:
-        """Where `export --format safetensors` writes by default."""
-        return self.path / SAFETENSORS_NAME
 
 
 def resume_command(path: Path) -> str:
@@ -101,7 +64,7 @@ def resume_command(path: Path) -> str:
 def create_run(name: str, *, parent: Path = RUNS_FOLDER) -> RunFolder:
     """Create `parent/name`, or the first free of `name-2`, `name-3` and so on.
 
-    Creating the folder is the claim on its name, so two runs started at once never share one.
+    The folder is created to reserve its name, so that two runs started at once never share one.
     """
     if (
         name in ("", ".", "..")
@@ -127,11 +90,11 @@ def newest_run(parent: Path = RUNS_FOLDER, *, data: str | None = None) -> RunFol
     """Return the run that was started last, of those that have a checkpoint.
 
     Args:
-        parent: Where the run folders are.
+        parent: Folder of the run folders.
         data: Only runs trained on this dataset, a name or a folder.
 
     Raises:
-        AlexnetError: There is none.
+        AlexnetError: There is no such run.
     """
     # A JSON string is a TOML string.
     line = f"\ndata = {json.dumps(data_name(data), ensure_ascii=False)}\n" if data else ""
@@ -150,7 +113,7 @@ def newest_run(parent: Path = RUNS_FOLDER, *, data: str | None = None) -> RunFol
 
 
 def pretrained_folder(name: str) -> Path:
-    """Return where downloaded weights are kept, whether they are there or not."""
+    """Return the folder of downloaded weights; it need not exist."""
     return cache_folder() / "weights" / PRETRAINED[name]
 
 
@@ -158,20 +121,20 @@ def pretrained_model(name: str) -> Path:
     """Return the model file of downloaded weights.
 
     Raises:
-        AlexnetError: They were not downloaded yet.
+        AlexnetError: They are not downloaded.
     """
     path = pretrained_folder(name) / SAFETENSORS_NAME
     if not path.is_file():
         raise AlexnetError(
             f"the weights {name} are not in {path.parent}",
-            hint=f"fetch them with: alexnet download --weights {name}",
+            hint=f"download them with: alexnet download --weights {name}",
             code="weights_missing",
         )
     return path
 
 
 def named_model(path: Path) -> Path:
-    """Return the file of downloaded weights that are called by name; any other path as it is."""
+    """Return the file of downloaded weights for their name; any other path unchanged."""
     return pretrained_model(str(path)) if str(path) in PRETRAINED else path
 
 
@@ -179,15 +142,15 @@ def exported_model(run: RunFolder) -> Path:
     """Return a run's exported model, ONNX before safetensors.
 
     Raises:
-        AlexnetError: It was not exported yet.
+        AlexnetError: It has not been exported.
     """
     for path in (run.onnx, run.safetensors):
         if path.is_file():
             return path
     if not run.checkpoints.is_dir():
         raise AlexnetError(
-            f"{run.path} is not a run folder, and holds no {ONNX_NAME} or {SAFETENSORS_NAME}",
-            hint=f"name a model file, as {RUNS_FOLDER}/RUN/{ONNX_NAME}, or a run in {RUNS_FOLDER}/",
+            f"{run.path} is not a run folder and has no {ONNX_NAME} or {SAFETENSORS_NAME}",
+            hint=f"pass a model file, as {RUNS_FOLDER}/RUN/{ONNX_NAME}, or a run in {RUNS_FOLDER}/",
             code="not_a_run",
         )
     raise AlexnetError(

@@ -23,8 +23,8 @@ EXAMPLES = (
     "alexnet explain alexnet-cifar --crop-size 32 --json",
 )
 
-_COLUMNS = ("layer", "output", "k/s/p/g", "parameters", "MACs", "sees", "memory", "paper")
-_DISPENSABLE = ("memory", "sees")  # left out of a narrow console, the first one first
+_COLUMNS = ("layer", "output", "k/s/p/g", "parameters", "MACs", "field", "memory", "paper")
+_DISPENSABLE = ("memory", "field")  # left out of a narrow console, the first one first
 
 
 def command(
@@ -36,13 +36,18 @@ def command(
         typer.Option(
             min=1,
             max=1_000_000,
-            help="Outputs; 1000 for large images, 10 for small ones.",
+            help="Number of classes; 1000 for large images, 10 for small ones.",
             show_default=False,
         ),
     ] = None,
     crop_size: Annotated[
         int | None,
-        typer.Option(min=1, max=1024, help="Side of the input; its own one.", show_default=False),
+        typer.Option(
+            min=1,
+            max=1024,
+            help="Side of the input in px; by default its own.",
+            show_default=False,
+        ),
     ] = None,
     activation: Annotated[Activation, typer.Option(help="As in train.")] = Activation.RELU,
     lrn: Annotated[bool | None, typer.Option("--lrn/--no-lrn", help="As in train.")] = None,
@@ -53,8 +58,8 @@ def command(
 ) -> None:
     """Show a network layer by layer, and where it and its training differ from the paper.
 
-    Numbers are for one image: multiply-accumulates (MACs), float32 memory of
-    the activations, and the side of the part of the image that a unit sees.
+    Numbers are for one image: multiply-accumulates (MACs), side of a unit's
+    receptive field, and float32 memory of the activations.
     """
     from alexnet_cli.errors import UsageError
     from alexnet_cli.models.departures import network_departures, training_departures
@@ -118,10 +123,12 @@ def _fitting_table(console: "Console", spec: NetworkSpec, rows: "Rows") -> "Tabl
 def _table(spec: NetworkSpec, rows: "Rows", *, left_out: tuple[str, ...]) -> "Table":
     from rich.table import Table
 
-    more = f"; on a wider screen also: {', '.join(left_out)}" if left_out else ""
+    legend = "k/s/p/g: kernel, stride, padding, groups"
+    legend += "" if "field" in left_out else "; field: receptive field"
+    legend += f"; on a wider screen also: {', '.join(left_out)}" if left_out else ""
     table = Table(
         title=f"{spec.name}, {spec.num_classes:,} classes, {spec.crop_size_px}-px input",
-        caption=f"k/s/p/g: kernel, stride, padding, groups{more}",
+        caption=legend,
         show_footer=True,
     )
     totals = {

@@ -20,10 +20,10 @@ def command(json: Json = False) -> None:
         return
     from rich.table import Table
 
-    table = Table(caption="with 10 classes; layers and reasons: alexnet explain NAME")
+    table = Table(caption="with 10 classes; layers: alexnet explain NAME")
     for column in ("name", "input", "parameters", "MACs"):
         table.add_column(column, justify="left" if column == "name" else "right", no_wrap=True)
-    table.add_column("what it is")
+    table.add_column("description")
     for entry in entries:
         table.add_row(
             entry["name"],

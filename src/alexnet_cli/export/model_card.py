@@ -32,16 +32,16 @@ def write_card(
 ) -> Path:
     """Write or complete the model card of a folder.
 
-    A `README.md` that somebody else wrote is left alone; the card is then `MODEL_CARD.md`.
+    A `README.md` that is not a model card of this program stays; the card is then `MODEL_CARD.md`.
 
     Args:
-        folder: A run's, or one that files were exported to.
+        folder: Folder of a run or of exported files.
         manifest: Description of the model.
         files: Descriptions of the files that were just exported, by name.
-        trained: From training: rows for the table, and paragraphs for its end.
+        trained: From training: rows for the table, and closing paragraphs.
 
     Returns:
-        Where the card is.
+        The path of the card.
     """
     path = folder / CARD_NAME
     before = path.read_text(errors="replace") if path.is_file() else ""
@@ -59,7 +59,7 @@ def write_card(
 
 
 def _body(card: str) -> str:
-    """Return a card from its title on."""
+    """Return a card without its head, from the title on."""
     return card[card.index("\n# ") :] if "\n# " in card else card
 
 
@@ -90,7 +90,7 @@ def _head(manifest: Manifest) -> str:
     return "\n".join(lines)
 
 
-def _describe(manifest: Manifest, rows: str, end: str) -> str:
+def _describe(manifest: Manifest, rows: str, closing: str) -> str:
     origin, image = manifest.provenance, manifest.input
     epoch = f" (epoch {origin.epoch})" if origin.epoch else ""
     settings = (
@@ -107,7 +107,7 @@ def _describe(manifest: Manifest, rows: str, end: str) -> str:
 | input | {image.crop_size_px}-px centre crop of {image.image_size_px} px |{settings}
 {_MADE_BY} {__version__} |
 
-{end}"""
+{closing}"""
 
 
 def _how_to_measure(files: Mapping[str, Manifest]) -> str:
@@ -116,7 +116,7 @@ def _how_to_measure(files: Mapping[str, Manifest]) -> str:
 
 
 def _files_table(folder: Path, files: Mapping[str, Manifest], old: str) -> str:
-    """Return the table of the files that are there: the new rows, and the old of other files."""
+    """Return the table of existing files: the new rows, and the old rows of other files."""
     rows = {}
     for line in old.splitlines():
         name = line[3:].partition("`")[0] if line.startswith("| `") else ""
@@ -127,9 +127,10 @@ def _files_table(folder: Path, files: Mapping[str, Manifest], old: str) -> str:
         return ""
     table = "\n".join([*_COLUMNS, *(rows[name] for name in sorted(rows))])
     note = (
-        "Images go in as uint8 RGB, as the manifest inside each file says (`alexnet.manifest` in "
-        "its metadata); scaling is inside. A file of 10 views takes the whole resized square, "
-        "averages the probabilities of the paper's ten crops, and gives their logarithms as logits."
+        "The input is uint8 RGB, as described by the manifest inside each file "
+        "(`alexnet.manifest` in its metadata); the scaling is part of the graph. A file of 10 "
+        "views takes the resized square, averages the probabilities of the paper's ten crops, and "
+        "returns their logarithms as logits."
     )
     return f"\n{_FILES}\n\n{table}\n\n{note}\n"
 
@@ -140,7 +141,7 @@ def _row(name: str, manifest: Manifest) -> str:
         raise ValueError("the file was not compared")
     parity = deployment.parity
     compared = (
-        f"top class the same on {parity.agreement:.2%} of {parity.num_images:,} {parity.images}, "
+        f"same top class on {parity.agreement:.2%} of {parity.num_images:,} {parity.images}, "
         f"logits within {parity.max_logit_difference:.1e}"
     )
     if parity.top1_change is not None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.manifest import VIEW_COUNTS, LrnForm, Precision
+from alexnet_cli.manifest import EXPORT_VIEW_COUNTS, LrnForm, Precision
 
 OPSET_VERSION = 20
 OPSET_VERSIONS = range(18, 22)  # from what PyTorch writes to what ONNX Runtime 1.20 reads
@@ -65,7 +65,7 @@ class ExportSettings:
                 hint=f"use --precision {self.precision} --format onnx, and write the weights "
                 "apart: alexnet export --format safetensors",
             )
-        if self.num_views not in VIEW_COUNTS:
+        if self.num_views not in EXPORT_VIEW_COUNTS:
             raise UsageError(
                 f"a file cannot make {self.num_views} views",
                 hint="use --views 1 or 10; alexnet evaluate --views has more",

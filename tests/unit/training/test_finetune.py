@@ -124,7 +124,7 @@ def test_what_is_not_there_is_refused(isolated, name):
 def test_weights_not_downloaded_yet_say_how():
     with pytest.raises(AlexnetError, match="not in") as caught:
         open_pretrained("owt")
-    assert caught.value.hint == "fetch them with: alexnet download --weights owt"
+    assert caught.value.hint == "download them with: alexnet download --weights owt"
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 40, b"\x02\0\0\0\0\0\0\0{}"], ids=len)
