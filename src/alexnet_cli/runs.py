@@ -48,17 +48,12 @@ class RunFolder:
 
     @property
     def resume_command(self) -> str:
-        """The command that resumes the run."""
-        return resume_command(self.path)
+        """Command that resumes the run."""
+        return f"alexnet train --resume {shlex.quote(str(self.path))}"
 
     def has_checkpoint(self) -> bool:
         """Return True if the run has saved at least once."""
         return any(self.checkpoints.glob("step-*/state.json"))
-
-
-def resume_command(path: Path) -> str:
-    """Return the command that resumes a run, of its folder or of one of its checkpoints."""
-    return f"alexnet train --resume {shlex.quote(str(path))}"
 
 
 def create_run(name: str, *, parent: Path = RUNS_FOLDER) -> RunFolder:
