@@ -39,8 +39,12 @@ class Kernels(StrEnum):
 OPTIONS = ("activation", "lrn", "pool", "groups", "kernels")
 """Architecture options, as the paper compared them: fields of `NetworkSpec`."""
 
-CROP_SHARE = 7 / 8
-"""Side of a crop as a fraction of the image's: 224 of 256 px in the paper (§4.1), so 28 of 32."""
+RELEASED_START: Mapping[str, Any] = {
+    "init": "released", "input_scaling": "centred", "bias_rate_factor": 2.0, "bias_decay": False,
+}  # fmt: skip
+"""Settings of the released source: initial weights, inputs, and learning rate and decay of biases.
+
+Source: CHM."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ class NetworkInfo:
         model_class: Its class, as `module.Class` in `alexnet_cli.models`.
         source: Publication.
         image_size_px: Side to which images of mixed sizes are resized.
-        crop_size_px: Side of its own crops; 0: `CROP_SHARE` of the image size.
+        crop_size_px: Side of its own crops; 0: 7/8 of the image size.
         lrn: True if it has local response normalisation.
         groups: Towers of its convolutions.
         options: Those of `OPTIONS` that can be set.
@@ -88,6 +92,7 @@ class NetworkInfo:
         decay_factors: Weight decay of each layer as a multiple of the configured one; empty: 1.
         has_dropout: False for the networks that have a published training of their own.
         training: Settings of its published training that differ from the defaults.
+        cifar10_training: The same, on CIFAR-10 only.
         training_departures: Differences of its training from the published one.
     """
 
@@ -103,11 +108,13 @@ class NetworkInfo:
     decay_factors: tuple[float, ...] = ()
     has_dropout: bool = True
     training: Mapping[str, Any] = field(default_factory=dict)
+    cifar10_training: Mapping[str, Any] = field(default_factory=dict)
     training_departures: tuple[Departure, ...] = ()
 
     def own_crop_px(self, image_size_px: int) -> int:
         """Return the side of its crops of images of a side, both in pixels."""
-        return min(self.crop_size_px, image_size_px) or round(image_size_px * CROP_SHARE)
+        # 224 of 256 px in the paper (§4.1), so 28 of 32.
+        return min(self.crop_size_px, image_size_px) or round(image_size_px * 7 / 8)
 
 
 _CONVNET = NetworkInfo(
@@ -137,8 +144,7 @@ def _released(*stds: float) -> dict[str, InitConstants]:
 def _convnet_training(epochs: int, drop_epochs: str, *, flip: bool) -> dict[str, Any]:
     """Return Krizhevsky's settings for his own networks; learning rates and epochs as on W1."""
     return {
-        "learning_rate": 0.001, "weight_decay": 0.004, "bias_rate_factor": 2.0,
-        "bias_decay": False, "init": "released", "input_scaling": "centred", "colour_noise": 0.0,
+        **RELEASED_START, "learning_rate": 0.001, "weight_decay": 0.004, "colour_noise": 0.0,
         "schedule": "stages", "epochs": epochs, "drop_epochs": drop_epochs, "flip": flip,
         "dropout": 0.0,
     }  # fmt: skip
@@ -192,6 +198,7 @@ class Network(StrEnum):
         NetworkInfo(
             "The paper's layers at the scale of 32 pixels.",
             "alexnet_cifar.AlexNetCifar",
+            cifar10_training={**RELEASED_START, "pad": 2},
             training_departures=(
                 Departure(
                     paper="weights N(0, 0.01), biases of 1, one learning rate for all (§5), crops "

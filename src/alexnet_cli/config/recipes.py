@@ -15,7 +15,7 @@ from alexnet_cli.config.schema import (
     TrainConfig,
 )
 from alexnet_cli.errors import UsageError
-from alexnet_cli.networks import Kernels, Network
+from alexnet_cli.networks import RELEASED_START, Kernels, Network
 
 
 def architecture_options(config: TrainConfig) -> dict[str, Any]:
@@ -27,14 +27,6 @@ def architecture_options(config: TrainConfig) -> dict[str, Any]:
         "groups": config.groups or None,
         "kernels": config.kernels,
     }
-
-
-_RELEASED_START: dict[str, Any] = {
-    "init": Init.RELEASED,
-    "input_scaling": InputScaling.CENTRED,
-    "bias_rate_factor": 2.0,
-    "bias_decay": False,
-}
 
 
 def recipe_settings(recipe: Recipe, model: Network, data: str) -> dict[str, Any]:
@@ -55,12 +47,12 @@ def recipe_settings(recipe: Recipe, model: Network, data: str) -> dict[str, Any]
         UsageError: There is no such recipe for the network.
     """
     training = dict(model.info.training)
-    if model == Network.ALEXNET_CIFAR and data == "cifar10":
-        training |= on_cifar10()
+    if data == "cifar10":
+        training |= model.info.cifar10_training
     if recipe is Recipe.PAPER:
         return training
     if recipe is Recipe.ORIGINAL:
-        return _RELEASED_START | training
+        return {**RELEASED_START, **training}
     if not model.info.has_dropout:
         raise UsageError(
             f"there is no fast recipe for {model}",
@@ -82,18 +74,6 @@ def recipe_settings(recipe: Recipe, model: Network, data: str) -> dict[str, Any]
     if model is Network.ALEXNET_CIFAR_BN:
         settings["learning_rate"] = 0.08
     return settings
-
-
-def on_cifar10() -> dict[str, Any]:
-    """Return how `alexnet-cifar` is trained on CIFAR-10.
-
-    Paper: weights N(0, 0.01), biases of 1, one rate for all (§5); crops of the image alone (§4.1).
-    Here: initial weights, inputs and the rates of biases as in the released source, and two zero
-    pixels around the image, because without them a 32-px image has 25 crops in place of the
-    paper's 1,024. On other images He's start, because the released one was tried on CIFAR-10
-    and on drawn shapes only, and there the ReLUs of fc7 died.
-    """
-    return {**_RELEASED_START, "pad": 2}
 
 
 def adapted(recipe: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
