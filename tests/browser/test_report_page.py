@@ -94,7 +94,7 @@ def test_a_cell_opens_its_images_by_mouse(open_page, one):
     pictures = images.get_by_role("img")
     assert 1 <= pictures.count() <= min(12, int(button.text_content()))
     assert pictures.evaluate_all("all => all.every(each => each.naturalWidth > 0)")
-    assert re.search(r"taken for|recognised", images.text_content())
+    assert re.search(r"predicted as", images.text_content())
     images.get_by_role("button", name="Close").click()
     assert images.is_hidden()
     button.click()

@@ -1,7 +1,7 @@
-"""How figures look, and their two ways out: a PNG file, and SVG inside the page.
+"""The style of figures, and their two outputs: PNG files and SVG inside the page.
 
-Each colour stands for a role. A PNG file has it as it is; in the page it becomes a CSS variable, so
-that the same figure suits a light and a dark page.
+Each colour has a role. In PNG files it is used as it is; in the page it becomes a CSS variable, so
+that a figure suits light and dark pages.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 PAPER, INK, FAINT = "#fefefe", "#1b1b1b", "#8c8c8d"
-# Okabe, Ito 2008, "Color Universal Design": told apart with any kind of colour vision.
+# Okabe, Ito 2008, "Color Universal Design": distinct with any kind of colour vision.
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (8, 3)))
 MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -30,17 +30,17 @@ _ROLES = {
     **{colour: f"var(--series-{number})" for number, colour in enumerate(SERIES, start=1)},
 }
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
-_MOST_LETTERS = 24  # of a class's name beside a plot
+_MAX_LABEL_LENGTH = 24  # of a class name next to a plot
 
 Panel: TypeAlias = Callable[[Axes], str]
-"""Draws into axes and returns what they show, in words, for those who do not see them."""
+"""Draws into axes and returns a description, for readers who do not see the figure."""
 
 
 @contextlib.contextmanager
 def style() -> Iterator[None]:
-    """Draw in one way, whatever the user's own settings of matplotlib are."""
+    """Draw in this project's style, whatever the user's settings of matplotlib are."""
     settings: dict[Any, Any] = {
-        "text.parse_math": False,  # class names may hold dollar signs
+        "text.parse_math": False,  # class names may have dollar signs
         "svg.fonttype": "none",
         "svg.hashsalt": "alexnet",  # the same ids each time
         "axes.edgecolor": FAINT, "axes.labelcolor": INK, "axes.titlecolor": INK,
@@ -59,10 +59,9 @@ def style() -> Iterator[None]:
 
 
 def draw(panel: Panel, *, width: float = 4.2, height: float = 2.7) -> tuple[Figure, str]:
-    """Return a figure of one panel, sizes in inches, and what it shows in words."""
+    """Return a figure of one panel, with sizes in inches, and its description."""
     figure = Figure(figsize=(width, height), layout="constrained")
-    words = panel(figure.subplots())
-    return figure, words
+    return figure, panel(figure.subplots())
 
 
 def save_png(figure: Figure) -> bytes:
@@ -72,46 +71,46 @@ def save_png(figure: Figure) -> bytes:
     return file.getvalue()
 
 
-def to_svg(figure: Figure, *, name: str, words: str) -> Markup:
-    """Return a figure as an SVG element that stands by itself in an HTML page.
+def to_svg(figure: Figure, description: str, *, name: str) -> Markup:
+    """Return a figure as an SVG element for an HTML page.
 
-    What matplotlib writes as CSS becomes attributes, which the page's Content-Security-Policy
-    allows, and its ids become unique in the page.
+    The page's Content-Security-Policy forbids inline CSS, so that CSS becomes attributes. Ids get a
+    prefix that makes them unique in the page.
 
     Args:
         figure: The figure.
-        name: Unique in the page.
-        words: What it shows.
+        description: Text for readers who do not see the figure.
+        name: Unique name in the page.
     """
     file = io.StringIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    figure.savefig(file, format="svg", metadata=nothing)
+    no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(file, format="svg", metadata=no_metadata)
     root = ET.fromstring(file.getvalue())  # noqa: S314 - matplotlib wrote it
     for parent in list(root.iter()):
         for child in list(parent):
             if child.tag in (f"{{{_SVG}}}style", f"{{{_SVG}}}metadata"):
                 parent.remove(child)
-    used = set(re.findall(r'(?:url\(|href=")#([\w.-]+)', file.getvalue()))
+    used_ids = set(re.findall(r'(?:url\(|href=")#([\w.-]+)', file.getvalue()))
     for element in root.iter():
-        _adapt(element, name=name, used=used)
+        _adapt(element, name=name, used_ids=used_ids)
     for key in ("width", "height", "version"):
         root.attrib.pop(key, None)
-    root.attrib.update({"role": "img", "aria-label": words, "stroke-linejoin": "round"})
+    root.attrib.update({"role": "img", "aria-label": description, "stroke-linejoin": "round"})
     ET.register_namespace("", _SVG)
     return Markup(ET.tostring(root, encoding="unicode"))  # noqa: S704 - escaped by ElementTree
 
 
-def _adapt(element: ET.Element, *, name: str, used: set[str]) -> None:
+def _adapt(element: ET.Element, *, name: str, used_ids: set[str]) -> None:
+    """Replace CSS and colours, and prefix ids and references to them."""
     for rule in element.attrib.pop("style", "").split(";"):
         key, _, value = rule.partition(":")
         if key.strip() == "font-family":
             value = "sans-serif"
         if value:
             element.set(key.strip(), _ROLES.get(value.strip(), value.strip()))
-    if element.get("id") not in used:
-        element.attrib.pop("id", None)
-    else:
-        element.set("id", f"{name}-{element.get('id')}")
+    old_id = element.attrib.pop("id", None)
+    if old_id in used_ids:
+        element.set("id", f"{name}-{old_id}")
     link = element.attrib.pop(f"{{{_XLINK}}}href", None)
     if link is not None:
         element.set("href", f"#{name}-{link[1:]}" if link.startswith("#") else link)
@@ -120,25 +119,26 @@ def _adapt(element: ET.Element, *, name: str, used: set[str]) -> None:
         element.set("clip-path", clip.replace("url(#", f"url(#{name}-"))
 
 
-def labelled(names: tuple[str, ...]) -> list[str]:
-    """Return class names as they fit beside a plot: short, and in letters that its font has."""
+def plot_labels(names: tuple[str, ...]) -> list[str]:
+    """Return class names for a plot: short, or numbered if the font lacks a letter of them."""
     font = ft2font.FT2Font(font_manager.findfont("DejaVu Sans"))
     return [
-        shortened(name, _MOST_LETTERS)
+        shorten(name, _MAX_LABEL_LENGTH)
         if all(font.get_char_index(ord(letter)) for letter in name)
         else f"class {number}"
         for number, name in enumerate(names)
     ]
 
 
-def shortened(text: str, most: int) -> str:
-    """Shorten a text in its middle: names often differ at their ends."""
-    kept = most - 1
-    return text if len(text) <= most else f"{text[: (kept + 1) // 2]}…{text[-(kept // 2) :]}"
+def shorten(text: str, max_length: int) -> str:
+    """Shorten a text in the middle, because names often differ at their ends."""
+    kept = max_length - 1
+    is_short = len(text) <= max_length
+    return text if is_short else f"{text[: (kept + 1) // 2]}…{text[-(kept // 2) :]}"
 
 
 def line_styles() -> Iterator[dict[str, Any]]:
-    """Return how to draw lines that differ in colour, in dash and in marker."""
+    """Yield styles of lines that differ in colour, dash and marker."""
     return itertools.cycle(
         {"color": colour, "linestyle": dash, "marker": marker}
         for colour, dash, marker in zip(SERIES, DASHES, MARKERS, strict=True)

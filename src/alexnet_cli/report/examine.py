@@ -1,8 +1,8 @@
-"""What a run folder says of its training.
+"""A run as its folder records it, and its network on validation and training images.
 
-What a trained network makes of images that it may be shown: never of the test set's.
+The test set is never used.
 
-Shape letters: N images, Q queries, M neighbours, F units of a layer, K classes, S side.
+Shape letters: N images, B batch, Q queries, M neighbours, F units of a layer, K classes.
 """
 
 import contextlib
@@ -24,23 +24,32 @@ from alexnet_cli.errors import CheckpointError, TrainingError, UsageError
 from alexnet_cli.evaluation.measure import Evaluation, predict_probabilities, summarise
 from alexnet_cli.image import crop_centre
 from alexnet_cli.manifest import Manifest
-from alexnet_cli.models.build import build_network
 from alexnet_cli.models.layers import PixelNetwork, torch_logits
 from alexnet_cli.report.plots import Confusion
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.checkpoint import STATE_FILE, Checkpoint, EpochRow
+from alexnet_cli.training.open_model import load_network
 from alexnet_cli.training.saving import best_checkpoint, newest_checkpoint
+
+NUM_QUERIES, NUM_NEIGHBOURS = 5, 6
+DRAW_SEED = 2012  # of every draw: no image is picked by hand
+_MAX_SEARCHED, _MAX_SEARCHED_LARGE = 10_000, 2_000  # training images
+_BATCH_SIZE, _BATCH_SIZE_LARGE = 500, 100
+_LARGE_CROP_PX = 64  # larger crops count as large
+
+OnBatch = Callable[[int], None]
+"""Called with the number of images after each batch."""
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run as its newest checkpoint and its `environment.json` record it.
+    """A run with at least one epoch.
 
     Attributes:
         run: The run folder.
         best: The checkpoint with the best validation top-1.
         history: The completed epochs, at least one.
-        environment: Command, versions and hardware; empty where the file is not there.
+        environment: Command, versions and hardware; empty if the file is missing.
     """
 
     run: RunFolder
@@ -50,41 +59,36 @@ class RunRecord:
 
     @property
     def name(self) -> str:
-        """What to call the run."""
+        """Name of the run folder."""
         return self.run.path.absolute().name
 
     @property
     def manifest(self) -> Manifest:
-        """Of the best checkpoint."""
+        """Description of the network."""
         return self.best.manifest
 
     @property
-    def num_epochs_planned(self) -> int:
-        """Epochs that it was to have, done or not."""
-        return int(self.best.config["epochs"])
-
-    @property
     def seconds(self) -> float:
-        """Time in training and validation."""
+        """Time of training and validation."""
         return sum(row.train_seconds + row.val_seconds for row in self.history)
 
 
 def read_run(path: Path, *, warn: Callable[[str], None] = lambda _: None) -> RunRecord:
-    """Read a run that has completed an epoch, whether it has ended or not.
+    """Read a run that has completed an epoch, finished or not.
 
     Args:
         path: The run folder.
-        warn: Called with a message when a checkpoint had to be passed over.
+        warn: Called with a message if a damaged checkpoint is skipped.
 
     Raises:
-        CheckpointError: It has no usable checkpoint, or a file of it is damaged.
-        UsageError: It is no run folder.
+        CheckpointError: It has no usable checkpoint, or a file is damaged.
+        UsageError: It is a checkpoint, not a run.
     """
     run = RunFolder(path)
     if (path / STATE_FILE).is_file():
         folder = path.absolute().parents[1]
         raise UsageError(
-            f"{path} is one checkpoint; a report is of a run",
+            f"{path} is a checkpoint, not a run",
             hint=f"alexnet report {shlex.quote(str(folder))}",
         )
     if not run.checkpoints.is_dir():
@@ -98,7 +102,7 @@ def read_run(path: Path, *, warn: Callable[[str], None] = lambda _: None) -> Run
     if not history:
         raise CheckpointError(
             f"the run {path} has not completed an epoch yet",
-            hint=f"go on with: alexnet train --resume {shlex.quote(str(path))}",
+            hint=f"resume it with: alexnet train --resume {shlex.quote(str(path))}",
             code="no_epoch",
         )
     best = best_checkpoint(run.checkpoints, warn=warn)
@@ -109,41 +113,27 @@ def _read_environment(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        return _checked(json.loads(path.read_bytes()))
+        document = json.loads(path.read_bytes())
+        command = document.get("command", []) if isinstance(document, dict) else None
+        if not isinstance(command, list) or not all(isinstance(word, str) for word in command):
+            raise TypeError("it is not an object whose command is a list of strings")  # noqa: TRY301
     except (ValueError, TypeError, RecursionError) as error:
         raise CheckpointError(
             f"{path} is damaged ({error})",
-            hint=f"the report does without it: rm {shlex.quote(str(path))}",
+            hint=f"the report does not need it: rm {shlex.quote(str(path))}",
             code="run_damaged",
         ) from error
-
-
-def _checked(document: Any) -> dict[str, Any]:
-    if not isinstance(document, dict):
-        raise TypeError("it is not a JSON object")
-    command = document.get("command", [])
-    if not isinstance(command, list) or not all(isinstance(word, str) for word in command):
-        raise TypeError("its command is not a list of words")
-    return document
-
-
-NUM_EXAMPLES, NUM_QUERIES, NUM_NEIGHBOURS = 8, 5, 6
-DRAW_SEED = 2012  # of every draw here: nothing is picked by hand
-MOST_SEARCHED, MOST_SEARCHED_LARGE = 10_000, 2_000  # training images
-_LARGE_CROP_PX = 64
-
-OnBatch = Callable[[int], None]
-"""Called with the number of images after each batch."""
+    return dict(document)
 
 
 @dataclass(frozen=True)
 class Examination:
-    """What a network answers on the validation images.
+    """A network's answers on the validation images.
 
     Attributes:
         labels_N: True classes.
-        probabilities_NK: Of each class, centre crop, float32 arithmetic.
-        summary: The figures that follow.
+        probabilities_NK: Probability of each class, for the centre crop, in float32 arithmetic.
+        summary: Metrics of these answers.
     """
 
     labels_N: NDArray[np.int64]
@@ -163,30 +153,10 @@ class Examination:
         return Confusion(classes, np.array(self.summary.confusion, np.int64))
 
 
-@dataclass(frozen=True)
-class Neighbours:
-    """Training images that the last hidden layer sees as near to validation images.
-
-    Attributes:
-        queries_Q: Validation images.
-        nearest_QM: Training images, the nearest first.
-        distances_QM: Euclidean.
-        num_searched: Training images compared.
-        num_units: Units F of the layer.
-    """
-
-    queries_Q: NDArray[np.int64]
-    nearest_QM: NDArray[np.int64]
-    distances_QM: NDArray[np.float64]
-    num_searched: int
-    num_units: int
-
-
 def rebuild(checkpoint: Checkpoint, *, device: torch.device) -> PixelNetwork:
-    """Return the network of a checkpoint with its weights, in evaluation mode."""
-    network = build_network(checkpoint.manifest.network)
-    checkpoint.load_model(network)
+    """Return the network of a checkpoint in evaluation mode."""
     torch.backends.cudnn.allow_tf32 = False  # float32 as in the exported model
+    network = load_network(checkpoint)
     return PixelNetwork(network, checkpoint.manifest.input).to(device).eval()
 
 
@@ -198,10 +168,10 @@ def examine(
     device: torch.device,
     on_batch: OnBatch = lambda _: None,
 ) -> Examination:
-    """Run a network over all validation images.
+    """Run a network on all validation images.
 
     Raises:
-        TrainingError: An answer is not a number.
+        TrainingError: An output is not finite.
     """
     probabilities_NK = predict_probabilities(
         torch_logits(network, device=device, dtype=torch.float32),
@@ -212,36 +182,44 @@ def examine(
     )
     if not np.isfinite(probabilities_NK).all():
         raise TrainingError(
-            f"the network of {manifest.provenance.data} answers with what is not a number",
-            hint="train again with a smaller rate: alexnet train --learning-rate 0.001",
+            f"outputs of the network trained on {manifest.provenance.data} are not finite",
+            hint="train again with a smaller learning rate: alexnet train --learning-rate 0.001",
             code="not_finite",
         )
-    return Examination(
-        val.labels_N,
-        probabilities_NK,
-        summarise(probabilities_NK, val.labels_N, classes=manifest.classes, num_views=1),
-    )
+    summary = summarise(probabilities_NK, val.labels_N, classes=manifest.classes, num_views=1)
+    return Examination(val.labels_N, probabilities_NK, summary)
 
 
-def _is_large(manifest: Manifest) -> bool:
-    return manifest.input.crop_size_px > _LARGE_CROP_PX
-
-
-def _batch_size(manifest: Manifest) -> int:
-    return 100 if _is_large(manifest) else 500
-
-
-def drawn(num_images: int, count: int, *, stream: int) -> NDArray[np.int64]:
-    """Draw images without a look at them, in the order of the draw.
+def draw_indices(num_images: int, count: int, *, stream: int) -> NDArray[np.int64]:
+    """Draw images at random, with the fixed seed `DRAW_SEED`.
 
     Args:
-        num_images: How many there are.
-        count: How many are wanted; all, where there are fewer.
-        stream: Keeps draws apart.
+        num_images: Number of images to draw from.
+        count: Number of images to draw; all of them if there are fewer.
+        stream: A number for each independent draw.
     """
     generator = np.random.default_rng([DRAW_SEED, stream])
     chosen: NDArray[np.int64] = generator.permutation(num_images)[:count]
     return chosen
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Training images that are nearest to validation images in the last hidden layer.
+
+    Attributes:
+        queries_Q: Validation images.
+        nearest_QM: Training images, the nearest first.
+        distances_QM: Euclidean distances.
+        num_searched: Training images compared.
+        num_units: Units F of the layer.
+    """
+
+    queries_Q: NDArray[np.int64]
+    nearest_QM: NDArray[np.int64]
+    distances_QM: NDArray[np.float64]
+    num_searched: int
+    num_units: int
 
 
 def find_neighbours(
@@ -260,47 +238,34 @@ def find_neighbours(
     Here: validation images as queries, because the test set is for `evaluate` alone; and of many
     training images only some are searched, because a report should not take as long as an epoch.
     """
-    queries = drawn(len(val), NUM_QUERIES, stream=1)
-    searched = np.sort(drawn(len(train), num_searched(manifest, len(train)), stream=2))
+    queries = draw_indices(len(val), NUM_QUERIES, stream=1)
+    searched = np.sort(draw_indices(len(train), num_searched(manifest, len(train)), stream=2))
     with _last_hidden(network, manifest, device) as features_of:
-        wanted_QF = np.concatenate(list(features_of(val.take(queries))))
-        parts = []
+        queries_QF = np.concatenate(list(features_of(val.take(queries))))
+        distances = []
         for features_BF in features_of(train.take(searched)):
-            parts.append(_distances(wanted_QF, features_BF))
+            rows = [np.linalg.norm(features_BF - query_F, axis=1) for query_F in queries_QF]
+            distances.append(np.stack(rows))
             on_batch(len(features_BF))
-    distances_QN = np.concatenate(parts, axis=1)
+    distances_QN = np.concatenate(distances, axis=1)
     order_QM = np.argsort(distances_QN, axis=1, kind="stable")[:, :NUM_NEIGHBOURS]
     return Neighbours(
         queries,
         searched[order_QM],
         np.take_along_axis(distances_QN, order_QM, axis=1),
         len(searched),
-        wanted_QF.shape[1],
+        queries_QF.shape[1],
     )
-
-
-def num_searched(manifest: Manifest, num_training: int) -> int:
-    """Return how many training images `find_neighbours` looks at."""
-    return min(num_training, MOST_SEARCHED_LARGE if _is_large(manifest) else MOST_SEARCHED)
-
-
-def _distances(
-    wanted_QF: NDArray[np.float64], features_BF: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    return np.stack([np.linalg.norm(features_BF - row_F, axis=1) for row_F in wanted_QF])
-
-
-Features = Callable[[ImageSource], Iterator[NDArray[np.float64]]]
 
 
 @contextlib.contextmanager
 def _last_hidden(
     network: PixelNetwork, manifest: Manifest, device: torch.device
-) -> Iterator[Features]:
-    """Provide what the last fully connected layer is given, batch by batch (B, F)."""
+) -> Iterator[Callable[[ImageSource], Iterator[NDArray[np.float64]]]]:
+    """Provide a function that yields the last hidden layer's output, batch by batch (B, F)."""
     last = [each for each in network.modules() if isinstance(each, nn.Linear)][-1]
-    seen: list[Tensor] = []
-    handle = last.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    inputs: list[Tensor] = []
+    handle = last.register_forward_pre_hook(lambda _module, args: inputs.append(args[0]))
     logits = torch_logits(network, device=device, dtype=torch.float32)
     spec = manifest.input
 
@@ -311,9 +276,22 @@ def _last_hidden(
         with contextlib.closing(batches):
             for squares_BHWC in batches:
                 logits(np.ascontiguousarray(crop_centre(squares_BHWC, spec.crop_size_px)))
-                yield seen.pop().double().cpu().numpy()
+                yield inputs.pop().double().cpu().numpy()
 
     try:
         yield features_of
     finally:
         handle.remove()
+
+
+def num_searched(manifest: Manifest, num_training: int) -> int:
+    """Return the number of training images that `find_neighbours` compares."""
+    return min(num_training, _MAX_SEARCHED_LARGE if _is_large(manifest) else _MAX_SEARCHED)
+
+
+def _batch_size(manifest: Manifest) -> int:
+    return _BATCH_SIZE_LARGE if _is_large(manifest) else _BATCH_SIZE
+
+
+def _is_large(manifest: Manifest) -> bool:
+    return manifest.input.crop_size_px > _LARGE_CROP_PX

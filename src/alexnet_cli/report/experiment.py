@@ -1,8 +1,9 @@
-"""An experiment of the paper in the page: the plot, the claims, the runs."""
+"""An experiment of the paper in the page: the plot, the claims and the runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -16,60 +17,58 @@ from alexnet_cli.paper.experiments import (
     find_experiment,
 )
 from alexnet_cli.paper.result import LOG_COLUMNS, FinishedRun, Result
-from alexnet_cli.paper.tables import HEADINGS, claim_rows, describe_protocol, run_headings, run_rows
+from alexnet_cli.paper.tables import (
+    HEADINGS,
+    claim_rows,
+    describe_protocol,
+    run_headings,
+    run_rows,
+)
 from alexnet_cli.paper.verdict import mean_interval
 from alexnet_cli.report.drawing import FAINT, INK, SERIES, Panel, draw, style, to_svg
-from alexnet_cli.report.views import Drawing
 
 _DASHES = ("-", "--", ":", "-.")
 
 
 @dataclass(frozen=True)
 class ExperimentView:
-    """What the page shows of an experiment, in words and numbers.
+    """The content of an experiment's section.
 
     Attributes:
-        key: Unique in the page.
-        headings: Of the table of claims.
+        key: Unique id in the page.
+        has_tests: True if the test set was used.
+        protocol: Statistics, data, learning rates and hardware, on a line.
+        headings: Headings of the table of claims.
         claims: Its rows.
-        run_headings: Of the table of runs.
+        run_headings: Headings of the table of runs.
         runs: Its rows.
     """
 
     key: str
     experiment: Experiment
+    has_tests: bool
     command: str
-    how: str
-    figure: Drawing
+    protocol: str
+    figure: Markup
     headings: tuple[str, ...]
     claims: list[tuple[str, ...]]
     run_headings: tuple[str, ...]
     runs: list[tuple[str, ...]]
 
-    @property
-    def has_tests(self) -> bool:
-        """Whether the test set was used."""
-        sides = (side for claim in self.experiment.claims for side in claim.quantities)
-        return any(side.measure.num_views for side in sides)
-
 
 def view_experiment(result: Result, number: int) -> ExperimentView:
-    """Lay out a result.
-
-    Args:
-        result: Of `alexnet reproduce`, with at least one run.
-        number: Its place in the page, from 0.
-    """
+    """Collect the content of a result; `number` counts the experiments of the page from 0."""
     experiment, key = find_experiment(result.experiment), f"experiment-{number}"
     with style():
-        figure, words = draw(experiment_panel(experiment, result), width=6.4, height=3.4)
-        drawing = Drawing(to_svg(figure, name=key, words=words), words)
+        panel = experiment_panel(experiment, result)
+        figure = to_svg(*draw(panel, width=6.4, height=3.4), name=key)
     return ExperimentView(
         key,
         experiment,
+        any(quantity.measure.num_views for quantity in _quantities(experiment)),
         result.command,
         describe_protocol(experiment, result),
-        drawing,
+        figure,
         HEADINGS,
         claim_rows(experiment, result),
         run_headings(experiment),
@@ -78,27 +77,31 @@ def view_experiment(result: Result, number: int) -> ExperimentView:
 
 
 def experiment_panel(experiment: Experiment, result: Result) -> Panel:
-    """Return the plot that the paper has of it, or each seed's error beside what was published."""
-    measures = {side.measure for claim in experiment.claims for side in claim.quantities}
-    if measures == {Measure.EPOCHS}:
+    """Return the plot of the paper, or each seed's test error with the published one."""
+    if {quantity.measure for quantity in _quantities(experiment)} == {Measure.EPOCHS}:
         return lambda axes: _training_errors(axes, experiment, result.runs)
-    return lambda axes: _errors(axes, experiment, result)
+    return lambda axes: _test_errors(axes, experiment, result)
+
+
+def _quantities(experiment: Experiment) -> list[Quantity]:
+    return list(dict.fromkeys(each for claim in experiment.claims for each in claim.quantities))
 
 
 def _training_errors(axes: Axes, experiment: Experiment, runs: Sequence[FinishedRun]) -> str:
     """Draw figure 1: training error by epoch, a line for each seed."""
-    error_column = LOG_COLUMNS.index("train_top1")
-    words = []
+    accuracy_column = LOG_COLUMNS.index("train_top1")
+    texts = []
     for arm, colour, dash in zip(experiment.arms, SERIES, _DASHES, strict=False):
         own = [run for run in runs if run.arm == arm.name]
         for number, run in enumerate(own):
             middles = [row[0] - 0.5 for row in run.log]
-            errors = [1 - row[error_column] for row in run.log]
+            errors = [1 - row[accuracy_column] for row in run.log]
             label = arm.name if number == 0 else None
             axes.plot(middles, errors, color=colour, linestyle=dash, linewidth=1.2, label=label)
         reached = [run.epochs_to_train_error for run in own if run.epochs_to_train_error]
-        each = ", ".join(f"{epochs:.1f}" for epochs in reached) or "no number of"
-        words.append(f"{arm.name} reaches it after {each} epochs")
+        epochs = ", ".join(f"{each:.1f}" for each in reached)
+        outcome = f"reaches it after {epochs} epochs" if epochs else "has not reached it"
+        texts.append(f"{arm.name} {outcome}")
     axes.axhline(TRAIN_ERROR, color=FAINT, linewidth=0.8)
     axes.set_title("training error, a line for each seed", loc="left")
     axes.set_xlabel("epoch")
@@ -108,49 +111,45 @@ def _training_errors(axes: Axes, experiment: Experiment, runs: Sequence[Finished
     axes.grid(visible=True)
     if runs:
         axes.legend()
-    return f"training error by epoch, 25 % marked: {'; '.join(words)}"
+    return f"training error by epoch, 25 % marked: {'; '.join(texts)}"
 
 
-def _errors(axes: Axes, experiment: Experiment, result: Result) -> str:
-    """Draw a dot for each seed, the mean's interval, and what was published."""
-    sides = list(dict.fromkeys(side for claim in experiment.claims for side in claim.quantities))
-    values, words = result.values, []
-    for place, side in enumerate(sides):
-        errors = [error for error in values.get(side, {}).values() if error is not None]
+def _test_errors(axes: Axes, experiment: Experiment, result: Result) -> str:
+    """Draw a dot for each seed, the interval of their mean, and the published error."""
+    quantities, values, texts = _quantities(experiment), result.values, []
+    for place, quantity in enumerate(quantities):
+        errors = [error for error in values.get(quantity, {}).values() if error is not None]
         axes.plot(errors, [place] * len(errors), "o", color=SERIES[0], alpha=0.7)
         interval = mean_interval(errors)
         if interval:
             axes.plot(interval, (place - 0.25,) * 2, color=SERIES[0], marker="|")
-        published = _published(experiment.claims, side)
+        text = ", ".join(f"{error:.1%}" for error in errors) or "not measured yet"
+        published = _published(experiment.claims, quantity)
         if published is not None:
             axes.plot([published], [place], marker="D", color=SERIES[1], linestyle="none")
-        words.append(_said(side, errors, published))
+            text += f", published {published:.1%}"
+        texts.append(f"{_name(quantity)} {text}")
     axes.plot([], [], "o", color=SERIES[0], label="a seed")
     axes.plot([], [], color=SERIES[0], marker="|", label="95 % of the mean")
     axes.plot([], [], "D", color=SERIES[1], label="published")
-    axes.set_yticks(range(len(sides)), [_name(side) for side in sides], color=INK)
-    axes.set_ylim(len(sides) - 0.5, -0.75)
+    axes.set_yticks(range(len(quantities)), [_name(each) for each in quantities], color=INK)
+    axes.set_ylim(len(quantities) - 0.5, -0.75)
     axes.set_title("test error", loc="left")
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
     axes.grid(visible=True, axis="x")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    return f"test errors: {'; '.join(words)}"
+    return f"test errors: {'; '.join(texts)}"
 
 
-def _published(claims: Sequence[Claim], side: Quantity) -> float | None:
-    """Return the error that was published, the middle of what counts as met."""
+def _published(claims: Sequence[Claim], quantity: Quantity) -> float | None:
+    """Return the published error, the middle of a claim's region."""
     for claim in claims:
         low, high = claim.region
-        if claim.quantity == side and claim.kind is ClaimKind.LEVEL:
+        if claim.quantity == quantity and claim.kind is ClaimKind.LEVEL:
             return (low + high) / 2 if low > 0 else high
     return None
 
 
-def _name(side: Quantity) -> str:
-    views = side.measure.num_views
-    return side.arm if views == 1 else f"{side.arm}, {views} views"
-
-
-def _said(side: Quantity, errors: Sequence[float], published: float | None) -> str:
-    shown = ", ".join(f"{error:.1%}" for error in errors) or "not measured yet"
-    return f"{_name(side)} {shown}" + (f", published {published:.1%}" if published else "")
+def _name(quantity: Quantity) -> str:
+    views = quantity.measure.num_views
+    return quantity.arm if views == 1 else f"{quantity.arm}, {views} views"

@@ -1,4 +1,4 @@
-"""The images of a report: found again, and small enough to be many in one file.
+"""The images of a report: loaded as in training, and small enough for many in one file.
 
 Shape letters: N images, S side, 3 = RGB.
 """
@@ -18,33 +18,33 @@ from alexnet_cli.data.datasets import DATASETS, find_dataset, load_training
 from alexnet_cli.data.folder import ImageFolder
 from alexnet_cli.data.prefetch import squares_in_order
 from alexnet_cli.errors import DataError, UsageError
-from alexnet_cli.report.drawing import shortened
+from alexnet_cli.report.drawing import shorten
 from alexnet_cli.report.examine import Examination, RunRecord
 
-MOST_PER_CELL = 12
-_MOST_FILE_LETTERS = 60
+MAX_PER_CELL = 12
+_MAX_NAME_LENGTH = 60
 _QUALITY = 85
-_CHUNK = 64
+_BATCH_SIZE = 64
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large pictures are, and how many: what bounds the size of a page.
+    """Sizes of pictures, and their number, which bound the size of a page.
 
     Attributes:
-        large_px: Side that larger images are brought to where each is looked at.
-        small_px: The same behind the cells of the confusion matrix.
-        most_in_cells: Images there, of one run.
+        large_px: Maximal side of most pictures.
+        small_px: Maximal side of pictures behind cells of the confusion matrix.
+        max_in_cells: Maximal number of pictures behind cells, of one run.
     """
 
     large_px: int
     small_px: int
-    most_in_cells: int
+    max_in_cells: int
 
 
 @dataclass(frozen=True)
-class Shown:
-    """An image as the page has it.
+class Picture:
+    """An image in the page.
 
     Attributes:
         uri: Its pixels, as a data URI.
@@ -57,18 +57,18 @@ class Shown:
     truth: str
 
 
-def load_parts(record: RunRecord) -> tuple[ImageSource, ImageSource]:
-    """Return the training and the validation images of a run.
+def load_images_of(record: RunRecord) -> tuple[ImageSource, ImageSource]:
+    """Return the training and validation images of a run.
 
     Raises:
-        DataError: They are gone, or no longer those of the training.
+        DataError: They are gone, or have changed since the training.
     """
     manifest = record.manifest
     origin = manifest.provenance
     if origin.data not in DATASETS and not Path(origin.data).is_dir():
         raise DataError(
             f"the images of the run {record.run.path} are gone: there is no folder {origin.data}",
-            hint="put the folder back, or train on the images where they are now: alexnet train "
+            hint="restore the folder, or train on the images where they are now: alexnet train "
             "--data FOLDER",
             code="images_gone",
         )
@@ -81,52 +81,48 @@ def load_parts(record: RunRecord) -> tuple[ImageSource, ImageSource]:
             hint=error.hint,
             code=error.code,
         ) from error
-    is_changed = origin.images and describe_split(train, val) != origin.images
-    if dataset.classes != manifest.classes or is_changed:
+    has_changed = origin.images and describe_split(train, val) != origin.images
+    if dataset.classes != manifest.classes or has_changed:
         raise DataError(
-            f"the images of {dataset.name} are no longer those that the run {record.run.path} was "
-            "trained on, so that some of its validation images may have been trained on",
-            hint="put the folder back as it was, or train anew: alexnet train",
+            f"the images of {dataset.name} have changed since the run {record.run.path} was "
+            "trained: some of its validation images may have been training images",
+            hint="restore the folder, or train again: alexnet train",
             code="images_differ",
         )
     return train, val
 
 
-def show(
+def make_pictures(
     source: ImageSource,
     indices_N: NDArray[np.int64],
     *,
     classes: tuple[str, ...],
     size_px: int,
-    most_px: int,
-) -> list[Shown]:
-    """Return images ready for the page.
+    max_px: int,
+) -> list[Picture]:
+    """Return images as pictures for the page.
 
     Args:
         source: The images.
-        indices_N: Which of them.
+        indices_N: Indices into them.
         classes: Class names in label order.
-        size_px: Side of the squares that the network's crops are cut from.
-        most_px: Side that larger ones are brought to.
+        size_px: Side of the square from which the network's crop is taken.
+        max_px: Maximal side of a picture.
     """
     chosen = source.take(indices_N)
-    squares = (
-        square
-        for batch in squares_in_order(chosen, size_px=size_px, batch_size=_CHUNK)
-        for square in batch
-    )
+    batches = squares_in_order(chosen, size_px=size_px, batch_size=_BATCH_SIZE)
+    squares = (square for batch in batches for square in batch)
+    labels = chosen.labels_N.tolist()
     return [
-        Shown(_data_uri(square, most_px), name, classes[label])
-        for square, name, label in zip(
-            squares, _names(chosen, indices_N), chosen.labels_N.tolist(), strict=True
-        )
+        Picture(_data_uri(square, max_px), name, classes[label])
+        for square, name, label in zip(squares, _names(chosen, indices_N), labels, strict=True)
     ]
 
 
-def _data_uri(square_SS3: NDArray[np.uint8], most_px: int) -> str:
+def _data_uri(square_SS3: NDArray[np.uint8], max_px: int) -> str:
     image = Image.fromarray(square_SS3)
-    if image.width > most_px:
-        image = image.resize((most_px, most_px), Image.Resampling.LANCZOS)
+    if image.width > max_px:
+        image = image.resize((max_px, max_px), Image.Resampling.LANCZOS)
     file = io.BytesIO()
     image.save(file, "WEBP", quality=_QUALITY, method=4)  # half the size of JPEG at 32 px
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
@@ -136,44 +132,42 @@ def _names(source: ImageSource, indices_N: NDArray[np.int64]) -> Iterator[str]:
     if not isinstance(source, ImageFolder):
         yield from (f"image {index}" for index in indices_N.tolist())
         return
-    for name in source.names_N:  # may hold bytes that are no text
+    for name in source.names_N:  # a file name may have bytes that are not UTF-8
         text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        yield shortened(text, _MOST_FILE_LETTERS)
+        yield shorten(text, _MAX_NAME_LENGTH)
 
 
 def most_confident(
     examination: Examination, indices_N: NDArray[np.int64], count: int
 ) -> NDArray[np.int64]:
-    """Return those images whose predictions are the most probable, the most probable first."""
+    """Return the images whose predictions are most probable, in this order."""
     confidence_N = examination.probabilities_NK[indices_N].max(axis=1)
     order = np.argsort(-confidence_N, kind="stable")[:count]
     chosen: NDArray[np.int64] = indices_N[order]
     return chosen
 
 
-def behind_cells(
-    examination: Examination, cells: Sequence[tuple[int, int]], *, most: int
+def choose_for_cells(
+    examination: Examination, cells: Sequence[tuple[int, int]], *, max_images: int
 ) -> dict[tuple[int, int], NDArray[np.int64]]:
-    """Choose the images to show behind cells of the confusion matrix.
+    """Choose the most confident images for cells of the confusion matrix.
 
     Args:
-        examination: Of the run.
-        cells: True and predicted class; only the first `most` of them get images.
-        most: Images in all.
-
-    Returns:
-        For each cell its most confident images, at most as many as are fair to the others.
+        examination: Answers of the network.
+        cells: True and predicted class. If there are more cells than images, the last get none.
+        max_images: Number of images in all; each cell gets at most the same number.
     """
     labels_N, predictions_N = examination.labels_N, examination.predictions_N
     members = {
         (true, predicted): np.flatnonzero((labels_N == true) & (predictions_N == predicted))
-        for true, predicted in cells[:most]
+        for true, predicted in cells[:max_images]
     }
+
+    def num_images(per_cell: int) -> int:
+        return sum(min(len(each), per_cell) for each in members.values())
+
     per_cell = 1
-    while (
-        per_cell < MOST_PER_CELL
-        and sum(min(len(each), per_cell + 1) for each in members.values()) <= most
-    ):
+    while per_cell < MAX_PER_CELL and num_images(per_cell + 1) <= max_images:
         per_cell += 1
     return {
         cell: most_confident(examination, indices_N, per_cell)

@@ -1,9 +1,7 @@
-"""One HTML file that needs nothing else: no network, no script, no font from elsewhere.
+"""The report: one HTML file without scripts and external files, and plots as PNG files.
 
-Cells open by the browser's own popovers, so that there is no script that a hostile class name could
-get into; the Content-Security-Policy forbids any.
-
-Writing what people look at: the page, and plots as PNG files.
+Cells of the confusion matrix open as popovers, a feature of HTML. Without scripts a hostile class
+name has nothing to inject code into; the Content-Security-Policy forbids scripts in any case.
 """
 
 import base64
@@ -17,7 +15,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from alexnet_cli import report
 from alexnet_cli.data.arrays import ImageSource
 from alexnet_cli.errors import AlexnetError
 from alexnet_cli.files import atomic_write
@@ -25,6 +22,7 @@ from alexnet_cli.models.layers import first_filters
 from alexnet_cli.paper.result import Result
 from alexnet_cli.report.drawing import save_png, style
 from alexnet_cli.report.examine import (
+    DRAW_SEED,
     Examination,
     RunRecord,
     examine,
@@ -34,53 +32,83 @@ from alexnet_cli.report.examine import (
     rebuild,
 )
 from alexnet_cli.report.experiment import ExperimentView, view_experiment
-from alexnet_cli.report.images import Sizes, load_parts
+from alexnet_cli.report.images import Sizes, load_images_of
 from alexnet_cli.report.plots import confusion_figure, filters_figure, metrics_figure
 from alexnet_cli.report.views import (
-    Comparison,
-    Examined,
+    ExaminedRun,
+    RunComparison,
     RunView,
-    compare,
+    compare_runs,
     draw_figures,
-    headline,
     view_run,
 )
 from alexnet_cli.runs import RunFolder
 
-MOST_BYTES = 5_000_000
-MOST_RUNS = 6
-_PICTURES = ((96, 48, 700), (48, 24, 350))
-"""Sides in pixels of pictures, and images behind cells in all; the second for what fills pages with
-the first: the noise of six runs does not fill it."""
+MAX_BYTES = 5_000_000
+MAX_RUNS = 6
+_SIZES = ((96, 48, 700), (48, 24, 350))
+"""Sides of pictures and number of pictures in cells; with the second, six runs on noise fit."""
+
+Progress = Callable[[str, int, int], None]
+"""Called with a task, its number of images, and the number of images just done."""
 
 
-def render(runs: Sequence[Examined], experiments: Sequence[ExperimentView] = ()) -> bytes:
-    """Return the page of one run, or of several side by side, and of experiments.
+def examine_run(
+    record: RunRecord, number: int, *, device: torch.device, on_progress: Progress = lambda *_: None
+) -> ExaminedRun:
+    """Run the best network of a run on its validation images, and on training images.
 
     Args:
-        runs: At most `MOST_RUNS`.
-        experiments: What was carried out of the paper's.
+        record: The run.
+        number: Index among the runs of the page, from 0.
+        device: Device of the network.
+        on_progress: Called after each batch.
+    """
+    train, val = load_images_of(record)
+    network = rebuild(record.best, device=device)
+    answers = examine(
+        network, record.manifest, val, device=device,
+        on_batch=lambda count: on_progress(f"validation images of {record.name}", len(val), count),
+    )  # fmt: skip
+    total = num_searched(record.manifest, len(train))
+    neighbours = find_neighbours(
+        network, record.manifest, val, train, device=device,
+        on_batch=lambda count: on_progress(f"training images of {record.name}", total, count),
+    )  # fmt: skip
+    label = chr(ord("A") + number)
+    filters = first_filters(network)
+    return ExaminedRun(f"run-{label}", label, record, train, val, answers, neighbours, filters)
+
+
+def write_page(runs: Sequence[ExaminedRun], path: Path, results: Sequence[Result] = ()) -> None:
+    """Write the page of runs and of results of experiments."""
+    experiments = [view_experiment(result, number) for number, result in enumerate(results)]
+    atomic_write(path, render(runs, experiments))
+
+
+def render(runs: Sequence[ExaminedRun], experiments: Sequence[ExperimentView] = ()) -> bytes:
+    """Return the page of runs, at most `MAX_RUNS`, and of experiments.
 
     Raises:
-        AlexnetError: It would be larger than `MOST_BYTES` with the smallest pictures, too.
+        AlexnetError: It would exceed `MAX_BYTES`, even with the smallest pictures.
     """
-    comparison = compare(runs) if len(runs) > 1 else None
-    drawings = [draw_figures(run) for run in runs]
-    for large_px, small_px, most_in_cells in _PICTURES:
-        sizes = Sizes(large_px, small_px, most_in_cells // max(1, len(runs)))
-        views = [view_run(run, drawn, sizes) for run, drawn in zip(runs, drawings, strict=True)]
+    comparison = compare_runs(runs) if len(runs) > 1 else None
+    figures = [draw_figures(run) for run in runs]
+    for large_px, small_px, max_in_cells in _SIZES:
+        sizes = Sizes(large_px, small_px, max_in_cells // max(1, len(runs)))
+        views = [view_run(run, own, sizes) for run, own in zip(runs, figures, strict=True)]
         content = _fill(views, comparison, experiments)
-        if len(content) <= MOST_BYTES:
+        if len(content) <= MAX_BYTES:
             return content
     raise AlexnetError(
-        f"the report would take {len(content):,} bytes, more than {MOST_BYTES:,}",
+        f"the report has {len(content):,} bytes, more than {MAX_BYTES:,}",
         hint="report fewer runs at once",
         code="report_too_large",
     )
 
 
 def _fill(
-    views: list[RunView], comparison: Comparison | None, experiments: Sequence[ExperimentView]
+    views: list[RunView], comparison: RunComparison | None, experiments: Sequence[ExperimentView]
 ) -> bytes:
     """Fill the template."""
     environment = Environment(
@@ -99,47 +127,9 @@ def _fill(
         comparison=comparison,
         experiments=experiments,
         runs=views,
-        headline=headline,
-        examine=report.examine,
+        seed=DRAW_SEED,
     )
     return page.encode("utf-8", "backslashreplace")
-
-
-Told = Callable[[str, int, int], None]
-"""Told what is done, of how many images, and how many more of them are done now."""
-
-
-def examine_run(
-    record: RunRecord, number: int, *, device: torch.device, told: Told = lambda *_: None
-) -> Examined:
-    """Run the best network of a run over its validation images, and over training images.
-
-    Args:
-        record: The run.
-        number: Its place among the runs of the page, from 0.
-        device: Where the network runs.
-        told: Told of the progress.
-    """
-    train, val = load_parts(record)
-    network = rebuild(record.best, device=device)
-    answers = examine(
-        network, record.manifest, val, device=device,
-        on_batch=lambda count: told(f"validation images of {record.name}", len(val), count),
-    )  # fmt: skip
-    searched = num_searched(record.manifest, len(train))
-    near = find_neighbours(
-        network, record.manifest, val, train, device=device,
-        on_batch=lambda count: told(f"training images of {record.name}", searched, count),
-    )  # fmt: skip
-    label = chr(ord("A") + number)
-    filters = first_filters(network)
-    return Examined(f"run-{label}", label, record, train, val, answers, near, filters)
-
-
-def write_page(runs: Sequence[Examined], path: Path, experiments: Sequence[Result] = ()) -> None:
-    """Write the page of one run, or of several side by side, and of experiments."""
-    views = [view_experiment(result, number) for number, result in enumerate(experiments)]
-    atomic_write(path, render(runs, views))
 
 
 def write_plots(
@@ -159,7 +149,7 @@ def write_plots(
 
 
 def plot_trained(run: RunFolder, val: ImageSource, *, device: torch.device) -> tuple[Path, ...]:
-    """Write the plots of a run that has just ended, whose validation images are at hand."""
+    """Write the plots of a run that has just ended, with its validation images at hand."""
     record = read_run(run.path)
     network = rebuild(record.best, device=device)
     examination = examine(network, record.manifest, val, device=device)

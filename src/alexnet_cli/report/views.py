@@ -1,14 +1,9 @@
-"""What the page's template is handed: every word and number of a run, ready to be shown.
-
-A run in a few words and numbers.
-
-Several runs side by side.
-"""
+"""The content of the page: texts, numbers and pictures of runs, ready for the templates."""
 
 import itertools
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,34 +13,38 @@ from numpy.typing import NDArray
 from alexnet_cli.data.arrays import ImageSource
 from alexnet_cli.evaluation.metrics import ClassMetrics
 from alexnet_cli.models.describe import LayerRow, layer_table
-from alexnet_cli.report import images
-from alexnet_cli.report.drawing import draw, shortened, style, to_svg
-from alexnet_cli.report.examine import NUM_EXAMPLES, Examination, Neighbours, RunRecord, drawn
-from alexnet_cli.report.images import Shown, Sizes
+from alexnet_cli.report.drawing import draw, shorten, style, to_svg
+from alexnet_cli.report.examine import Examination, Neighbours, RunRecord, draw_indices
+from alexnet_cli.report.images import (
+    Picture,
+    Sizes,
+    choose_for_cells,
+    make_pictures,
+    most_confident,
+)
 from alexnet_cli.report.plots import (
-    MOST_CLASSES,
-    best_of,
+    MAX_CLASSES,
+    best_epoch,
     calibration_figure,
     class_figure,
-    compared_panels,
-    confused_pairs,
+    comparison_panels,
     curve_panels,
     filters_figure,
-    shades,
 )
+from alexnet_cli.training.reporting import duration
 
-NUM_MISTAKES = 24
+_NUM_EXAMPLES, _NUM_MISTAKES = 8, 24
 _NUM_BARS = 5
-_MOST_LETTERS = 40  # of a class's name in the page
-_MOST_CLASS_ROWS = 200  # of the table of classes
+_MAX_NAME_LENGTH = 40  # of a class
+_MAX_CLASS_ROWS = 200  # of the table of classes
 
 
 @dataclass(frozen=True)
-class Examined:
-    """A run, its images and what its network makes of them.
+class ExaminedRun:
+    """A run with its images and the answers of its network.
 
     Attributes:
-        key: Unique in the page, a letter and a number.
+        key: Unique id in the page, a letter and a number.
         label: A letter for plots of several runs.
     """
 
@@ -60,34 +59,28 @@ class Examined:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names as the page has them."""
-        return tuple(shortened(name, _MOST_LETTERS) for name in self.record.manifest.classes)
-
-
-class Drawing(NamedTuple):
-    """A figure in the page and what it shows."""
-
-    svg: Markup
-    words: str
+        """Class names, shortened for the page."""
+        return tuple(shorten(name, _MAX_NAME_LENGTH) for name in self.record.manifest.classes)
 
 
 class Answer(NamedTuple):
-    """A validation image, and the classes that the network holds most probable."""
+    """A validation image, and its most probable classes."""
 
-    image: Shown
+    image: Picture
     top: list[tuple[str, float]]
 
     @property
     def is_right(self) -> bool:
-        """Whether the most probable class is its own."""
+        """True if the most probable class is the true one."""
         return self.top[0][0] == self.image.truth
 
 
 class Cell(NamedTuple):
-    """Images of one class that were taken for one class.
+    """The images of one class that were predicted as one class.
 
     Attributes:
-        key: Of what is opened; empty where there is nothing to open.
+        key: Id of the popover with images; "" if there is none.
+        share: Share of the images of the true class.
         answers: Some of the images.
     """
 
@@ -100,33 +93,29 @@ class Cell(NamedTuple):
     answers: list[Answer]
 
 
-class MatrixRow(NamedTuple):
-    """A row of the confusion matrix."""
-
-    true: str
-    cells: list[Cell]
-
-
 @dataclass(frozen=True)
 class RunView:
-    """All there is to show of a run. Figures and pictures come in the order of the page."""
+    """The content of a run's section.
 
-    examined: Examined
+    Attributes:
+        figures: SVG by name, of `draw_figures`.
+        matrix: The confusion matrix; empty if there are too many classes.
+        pairs: The pairs most often confused, if there are too many classes for a matrix.
+    """
+
+    examined: ExaminedRun
     sizes: Sizes
-    curves: list[Drawing]
-    matrix: list[MatrixRow]
+    facts: list[tuple[str, str]]
+    figures: dict[str, Markup]
+    matrix: list[list[Cell]]
     pairs: list[Cell]
-    num_in_cells: int
     mistakes: list[Answer]
     num_wrong: int
     class_rows: tuple[ClassMetrics, ...]
-    classes: Drawing
-    calibration: Drawing
-    filters: Drawing
     examples: list[Answer]
-    neighbours: list[tuple[Shown, list[tuple[Shown, float]]]]
+    neighbours: list[tuple[Picture, list[tuple[Picture, float]]]]
     layers: tuple[LayerRow, ...]
-    commands: list[str] = field(default_factory=list)
+    commands: list[str]
 
     @property
     def record(self) -> RunRecord:
@@ -134,47 +123,36 @@ class RunView:
         return self.examined.record
 
     @property
-    def cells(self) -> list[Cell]:
-        """What can be opened."""
-        return [
-            cell for cell in (*itertools.chain(*(row.cells for row in self.matrix)), *self.pairs)
-            if cell.key
-        ]  # fmt: skip
-
-    @property
-    def num_classes_left_out(self) -> int:
-        """Classes without a row in the table."""
-        return len(self.examined.classes) - len(self.class_rows)
+    def popovers(self) -> list[Cell]:
+        """The cells with images."""
+        return [cell for cell in (*itertools.chain(*self.matrix), *self.pairs) if cell.key]
 
 
-def view_run(examined: Examined, drawings: dict[str, Drawing], sizes: Sizes) -> RunView:
-    """Lay out a run and choose its images.
+def view_run(examined: ExaminedRun, figures: dict[str, Markup], sizes: Sizes) -> RunView:
+    """Choose the images of a run, and collect its content.
 
     Args:
         examined: The run.
-        drawings: Of `draw_figures`.
-        sizes: Of its pictures.
+        figures: Figures of `draw_figures`.
+        sizes: Sizes of the pictures.
     """
-    examination = examined.examination
+    examination, classes = examined.examination, examined.classes
     wrong = np.flatnonzero(examination.predictions_N != examined.val.labels_N)
-    shown = images.most_confident(examination, wrong, NUM_MISTAKES)
+    mistakes = most_confident(examination, wrong, _NUM_MISTAKES)
+    examples = draw_indices(len(examined.val), _NUM_EXAMPLES, stream=0)
     cells = _cells(examined, sizes)
-    is_small = len(examined.classes) <= MOST_CLASSES
-    examples = drawn(len(examined.val), NUM_EXAMPLES, stream=0)
-    rows = examination.summary.classes
+    is_small = len(classes) <= MAX_CLASSES
+    labels = range(len(classes))
     return RunView(
         examined,
         sizes,
-        curves=[drawings[name] for name in curve_panels(examined.record.history)],
-        matrix=_matrix(examined, cells) if is_small else [],
+        facts=headline(examined),
+        figures=figures,
+        matrix=[[cells[true, found] for found in labels] for true in labels] if is_small else [],
         pairs=[] if is_small else list(cells.values()),
-        num_in_cells=sum(len(cell.answers) for cell in cells.values()),
-        mistakes=_answers(examined, shown, sizes.large_px),
+        mistakes=_answers(examined, mistakes, sizes.large_px),
         num_wrong=len(wrong),
-        class_rows=rows[:_MOST_CLASS_ROWS],
-        classes=drawings["classes"],
-        calibration=drawings["calibration"],
-        filters=drawings["filters"],
+        class_rows=examination.summary.classes[:_MAX_CLASS_ROWS],
         examples=_answers(examined, examples, sizes.large_px),
         neighbours=_neighbours(examined, sizes.large_px),
         layers=layer_table(examined.record.manifest.network),
@@ -182,212 +160,171 @@ def view_run(examined: Examined, drawings: dict[str, Drawing], sizes: Sizes) -> 
     )
 
 
-def draw_figures(examined: Examined) -> dict[str, Drawing]:
+def draw_figures(examined: ExaminedRun) -> dict[str, Markup]:
     """Return the figures of a run by name."""
-    examination, history = examined.examination, examined.record.history
+    summary = examined.examination.summary
     with style():
-        figures = {name: draw(panel) for name, panel in curve_panels(history).items()}
-        figures["classes"] = class_figure(examination.summary.classes)
-        figures["calibration"] = calibration_figure(examination.summary.calibration)
-        figures["filters"] = filters_figure(examined.filters_FSS3)
+        figures = {
+            **{name: draw(panel) for name, panel in curve_panels(examined.record.history).items()},
+            "classes": class_figure(summary.classes),
+            "calibration": calibration_figure(summary.calibration),
+            "filters": filters_figure(examined.filters_FSS3),
+        }
         return {
-            name: Drawing(to_svg(figure, name=f"{examined.key}-{name}", words=words), words)
-            for name, (figure, words) in figures.items()
+            name: to_svg(*figure, name=f"{examined.key}-{name}") for name, figure in figures.items()
         }
 
 
-def _answers(examined: Examined, indices_N: NDArray[np.int64], most_px: int) -> list[Answer]:
-    shown = _shown(examined, examined.val, indices_N, most_px)
+def _cells(examined: ExaminedRun, sizes: Sizes) -> dict[tuple[int, int], Cell]:
+    """Return the cells of the confusion matrix by true and predicted class, the largest first.
+
+    For many classes: only the pairs most often confused.
+    """
+    classes, confusion = examined.classes, examined.examination.confusion
+    counts_KK, shades_KK = confusion.counts_KK, confusion.shades_KK
+    totals_K = np.maximum(counts_KK.sum(axis=1), 1)
+    if len(classes) > MAX_CLASSES:
+        pairs = confusion.most_confused()
+    else:
+        order = np.argsort(-counts_KK, axis=None, kind="stable")
+        places = zip(*np.unravel_index(order, counts_KK.shape), strict=True)
+        pairs = [(int(true), int(predicted)) for true, predicted in places]
+    chosen = choose_for_cells(examined.examination, pairs, max_images=sizes.max_in_cells)
+    indices_N = np.concatenate([np.empty(0, np.int64), *chosen.values()])
+    answers = iter(_answers(examined, indices_N, sizes.small_px))
+    cells = {}
+    for true, predicted in pairs:
+        count = int(counts_KK[true, predicted])
+        own = list(itertools.islice(answers, len(chosen.get((true, predicted), ()))))
+        cells[true, predicted] = Cell(
+            key=f"{examined.key}-{true}-{predicted}" if own else "",
+            true=classes[true],
+            predicted=classes[predicted],
+            num_images=count,
+            share=float(count / totals_K[true]),
+            shade=int(shades_KK[true, predicted]),
+            answers=own,
+        )
+    return cells
+
+
+def _answers(examined: ExaminedRun, indices_N: NDArray[np.int64], max_px: int) -> list[Answer]:
+    pictures = _pictures(examined, examined.val, indices_N, max_px)
     probabilities_NK = examined.examination.probabilities_NK[indices_N]
     best_N5 = np.argsort(-probabilities_NK, axis=1, kind="stable")[:, :_NUM_BARS]
     return [
-        Answer(image, [(examined.classes[k], float(row_K[k])) for k in best])
-        for image, row_K, best in zip(shown, probabilities_NK, best_N5.tolist(), strict=True)
+        Answer(picture, [(examined.classes[k], float(row_K[k])) for k in best])
+        for picture, row_K, best in zip(pictures, probabilities_NK, best_N5.tolist(), strict=True)
     ]
 
 
-def _shown(
-    examined: Examined, source: ImageSource, indices_N: NDArray[np.int64], most_px: int
-) -> list[Shown]:
-    size_px = examined.record.manifest.input.image_size_px
-    return images.show(
-        source, indices_N, classes=examined.classes, size_px=size_px, most_px=most_px
-    )
-
-
-def _cells(examined: Examined, sizes: Sizes) -> dict[tuple[int, int], Cell]:
-    """Return the cells that can be opened, the one of most images first."""
-    confusion = examined.examination.confusion
-    counts_KK = confusion.counts_KK
-    if len(confusion.classes) > MOST_CLASSES:
-        pairs = [(pair.true, pair.predicted) for pair in confused_pairs(confusion)]
-    else:
-        order = np.argsort(-counts_KK, axis=None, kind="stable")[: int((counts_KK > 0).sum())]
-        places = np.unravel_index(order, counts_KK.shape)
-        pairs = [(int(true), int(predicted)) for true, predicted in zip(*places, strict=True)]
-    behind = images.behind_cells(examined.examination, pairs, most=sizes.most_in_cells)
-    every = np.concatenate(list(behind.values())) if behind else np.empty(0, np.int64)
-    answers = iter(_answers(examined, every, sizes.small_px))
-    shades_KK = shades(confusion)
-    return {
-        pair: _cell(
-            examined, pair, shade=int(shades_KK[pair]), answers=[*itertools.islice(answers, count)]
-        )
-        for pair in pairs
-        for count in [len(behind.get(pair, ()))]
-    }
-
-
-def _cell(examined: Examined, pair: tuple[int, int], *, shade: int, answers: list[Answer]) -> Cell:
-    true, predicted = pair
-    counts_KK = examined.examination.confusion.counts_KK
-    count = int(counts_KK[pair])
-    return Cell(
-        f"{examined.key}-{true}-{predicted}" if answers else "",
-        examined.classes[true],
-        examined.classes[predicted],
-        count,
-        count / max(1, int(counts_KK[true].sum())),
-        shade,
-        answers,
-    )
-
-
-def _matrix(examined: Examined, cells: dict[tuple[int, int], Cell]) -> list[MatrixRow]:
-    places = range(len(examined.classes))
-
-    def cell(true: int, predicted: int) -> Cell:
-        found = cells.get((true, predicted))
-        return found or _cell(examined, (true, predicted), shade=0, answers=[])
-
-    return [
-        MatrixRow(examined.classes[true], [cell(true, predicted) for predicted in places])
-        for true in places
-    ]
-
-
-def _neighbours(examined: Examined, most_px: int) -> list[tuple[Shown, list[tuple[Shown, float]]]]:
+def _neighbours(
+    examined: ExaminedRun, max_px: int
+) -> list[tuple[Picture, list[tuple[Picture, float]]]]:
     found = examined.neighbours
-    queries = _shown(examined, examined.val, found.queries_Q, most_px)
-    near = iter(_shown(examined, examined.train, found.nearest_QM.ravel(), most_px))
+    queries = _pictures(examined, examined.val, found.queries_Q, max_px)
+    nearest = iter(_pictures(examined, examined.train, found.nearest_QM.ravel(), max_px))
     return [
-        (query, [(next(near), distance) for distance in row])
+        (query, [(next(nearest), distance) for distance in row])
         for query, row in zip(queries, found.distances_QM.tolist(), strict=True)
     ]
 
 
+def _pictures(
+    examined: ExaminedRun, source: ImageSource, indices_N: NDArray[np.int64], max_px: int
+) -> list[Picture]:
+    size_px = examined.record.manifest.input.image_size_px
+    return make_pictures(
+        source, indices_N, classes=examined.classes, size_px=size_px, max_px=max_px
+    )  # fmt: skip
+
+
 def commands(record: RunRecord) -> list[str]:
-    """Return what trains, measures and reports it again."""
+    """Return the commands that train, evaluate and report a run again."""
     path = str(record.run.path)
-    began = record.environment.get("command")
+    original = record.environment.get("command")
     return [
-        *([shlex.join(began)] if began else []),
+        *([shlex.join(original)] if original else []),
         shlex.join(["alexnet", "train", "--config", str(record.run.config)]),
         shlex.join(["alexnet", "evaluate", path, "--split", "val"]),
         shlex.join(["alexnet", "report", path]),
     ]
 
 
-def headline(examined: Examined) -> list[tuple[str, str]]:
-    """Return what to know of a run first, as names and values."""
+def headline(examined: ExaminedRun) -> list[tuple[str, str]]:
+    """Return the key facts of a run as names and values."""
     record, summary = examined.record, examined.examination.summary
-    history, best = record.history, best_of(record.history)
+    history, best = record.history, best_epoch(record.history)
     low, high = summary.top1_interval
-    done, planned = len(history), record.num_epochs_planned
+    num_done, num_planned = len(history), int(record.best.config["epochs"])
     environment = record.best.environment
+    precision = environment.get("precision", "precision not recorded")
     num_parameters = sum(row.num_parameters for row in layer_table(record.manifest.network))
     return [
         ("best validation top-1",
          f"{summary.top1:.2%} (95 %: {low:.2%} to {high:.2%}) of {summary.num_images:,} images"),
         ("network", f"{record.manifest.network.name}, {num_parameters:,} parameters"),
-        ("data", f"{record.manifest.provenance.data}: {len(examined.train):,} images to train on, "
+        ("data", f"{record.manifest.provenance.data}: {len(examined.train):,} training images, "
                  f"{len(examined.classes):,} classes"),
-        ("epochs", f"{done} of {planned}: not finished" if done < planned else f"{done}"),
-        ("best epoch", f"{best.epoch}, {best.val_top1:.2%} when it was trained "
-                       f"({environment.get('precision', 'precision not recorded')})"),
+        ("epochs", f"{num_done}" if num_done >= num_planned else
+                   f"{num_done} of {num_planned}: not finished"),
+        ("best epoch", f"{best.epoch}, {best.val_top1:.2%} during training ({precision})"),
         ("time", duration(record.seconds)),
         ("speed", f"{history[-1].images_per_second:,.0f} images/s in the last epoch"),
         ("hardware", environment.get("device", "not recorded")),
     ]  # fmt: skip
 
 
-def duration(seconds: float) -> str:
-    """Say how long something took."""
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
-
-
 @dataclass(frozen=True)
-class Setting:
-    """A setting that differs, with its value in each run."""
-
-    name: str
-    values: list[str]
-
-
-@dataclass(frozen=True)
-class RunRow:
-    """A run in the table of results."""
-
-    label: str
-    key: str
-    name: str
-    cells: list[str]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What to show of several runs together.
+class RunComparison:
+    """The content of the section about several runs.
 
     Attributes:
-        have_same_images: Whether all were validated on the same images.
+        rows: Name and values of each run in the table of results.
+        curves: Figures.
+        settings: Name and values of each setting that differs.
+        environment: The same for hardware, versions and images.
+        have_same_images: True if all runs were validated on the same images.
     """
 
-    rows: list[RunRow]
-    curves: list[Drawing]
-    settings: list[Setting]
-    environment: list[Setting]
+    rows: list[tuple[ExaminedRun, list[str]]]
+    curves: list[Markup]
+    settings: list[tuple[str, list[str]]]
+    environment: list[tuple[str, list[str]]]
     have_same_images: bool
 
 
-def compare(runs: Sequence[Examined]) -> Comparison:
-    """Lay runs side by side."""
+def compare_runs(runs: Sequence[ExaminedRun]) -> RunComparison:
+    """Compare the results, curves and settings of runs."""
     histories = {run.label: run.record.history for run in runs}
-    curves = []
     with style():
-        for name, panel in compared_panels(histories).items():
-            figure, words = draw(panel)
-            svg = to_svg(figure, name=f"all-{name}", words=words)
-            curves.append(Drawing(svg, words))
-    images = {
-        (run.record.manifest.provenance.data, run.record.manifest.provenance.images) for run in runs
-    }
-    return Comparison(
-        [RunRow(run.label, run.key, run.record.name, _run_cells(run)) for run in runs],
+        panels = comparison_panels(histories).items()
+        curves = [to_svg(*draw(panel), name=f"all-{name}") for name, panel in panels]
+    origins = [run.record.manifest.provenance for run in runs]
+    return RunComparison(
+        [(run, _results(run)) for run in runs],
         curves,
         _differing([run.record.best.config for run in runs]),
         _differing([run.record.best.environment for run in runs]),
-        len(images) == 1,
+        len({(origin.data, origin.images) for origin in origins}) == 1,
     )
 
 
-def _run_cells(run: Examined) -> list[str]:
+def _results(run: ExaminedRun) -> list[str]:
     summary, history = run.examination.summary, run.record.history
     low, high = summary.top1_interval
     return [
         run.record.manifest.network.name,
         run.record.manifest.provenance.data,
         f"{summary.top1:.2%} ({low:.2%} to {high:.2%})",
-        f"{best_of(history).epoch} of {len(history)}",
+        f"{best_epoch(history).epoch} of {len(history)}",
         duration(run.record.seconds),
         f"{history[-1].images_per_second:,.0f}",
     ]
 
 
-def _differing(documents: list[dict[str, Any]]) -> list[Setting]:
-    """Return what is not the same in all, in the order of the first."""
+def _differing(documents: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
+    """Return the entries that differ, in the order of the first document."""
     names = dict.fromkeys(name for document in documents for name in document)
-    rows = [Setting(name, [str(each.get(name, "–")) for each in documents]) for name in names]
-    return [row for row in rows if len(set(row.values)) > 1]
+    rows = [(name, [str(each.get(name, "–")) for each in documents]) for name in names]
+    return [(name, values) for name, values in rows if len(set(values)) > 1]

@@ -38,7 +38,7 @@ def test_two_runs_make_one_page(alexnet, run):
     shutil.copytree(run, "runs/other")
     result = alexnet("report", run, "runs/other", "--quiet")
     assert (result.returncode, result.stdout) == (0, "report.html\n"), result.stderr
-    assert "2 runs side by side" in Path("report.html").read_text()
+    assert "Comparison of 2 runs" in Path("report.html").read_text()
     assert names(run).isdisjoint(PLOTS)
 
 
@@ -52,20 +52,20 @@ def test_a_run_that_is_still_training(alexnet, run):
 
 
 @pytest.mark.parametrize(
-    ("words", "arguments"),
+    ("message", "arguments"),
     [
         ("nothing is not a run folder", ["nothing"]),
         ("7 runs are too many for one page", ["runs/run"] * 7),
         ("runs is a folder", ["runs/run", "-o", "runs"]),
-        ("is one checkpoint", ["runs/run/checkpoints/step-2"]),
+        ("is a checkpoint", ["runs/run/checkpoints/step-2"]),
         ("cuda:99", ["runs/run", "--device", "cuda:99"]),
         ("cannot write", ["runs/run", "-o", "photos/a/0.png/page.html"]),
     ],
 )
-def test_errors_in_words(alexnet, run, words, arguments):
+def test_errors_have_a_message_and_a_hint(alexnet, run, message, arguments):
     result = alexnet("report", *arguments)
     assert result.returncode in (1, 2)
-    assert words in result.stderr
+    assert message in result.stderr
     assert "\nhint: " in result.stderr
     assert result.stdout == ""
 

@@ -4,7 +4,7 @@ import xml.etree.ElementTree as ET
 import matplotlib as mpl
 import pytest
 
-from alexnet_cli.report.drawing import SERIES, draw, labelled, save_png, shortened, style, to_svg
+from alexnet_cli.report.drawing import SERIES, draw, plot_labels, save_png, shorten, style, to_svg
 
 
 def panel(axes):
@@ -17,8 +17,8 @@ def panel(axes):
 
 def drawn():
     with style():
-        figure, words = draw(panel)
-        return save_png(figure), to_svg(figure, name="one", words=words)
+        figure, description = draw(panel)
+        return save_png(figure), to_svg(figure, description, name="one")
 
 
 def test_the_svg_needs_no_style_and_no_script():
@@ -59,13 +59,13 @@ def test_the_same_each_time_whatever_the_user_s_settings(monkeypatch):
     [("cat", "cat"), ("bär", "bär"), ("犬", "class 0"), ("a" * 40, "a" * 12 + "…" + "a" * 11)],
 )
 def test_labels(name, label):
-    assert labelled((name,)) == [label]
+    assert plot_labels((name,)) == [label]
 
 
 @pytest.mark.parametrize("length", [1, 2, 9, 10, 11, 60])
-def test_shortened(length):
+def test_shorten(length):
     text = "".join(chr(97 + place % 26) for place in range(length))
-    short = shortened(text, 10)
+    short = shorten(text, 10)
     assert len(short) == min(length, 10)
     assert short[0] == text[0]
     assert short[-1] == text[-1]

@@ -1,15 +1,18 @@
+import json
+import shutil
+
 import numpy as np
 import pytest
 import torch
 
 from alexnet_cli.data.arrays import ImageArrays
-from alexnet_cli.errors import TrainingError
+from alexnet_cli.errors import CheckpointError, TrainingError, UsageError
 from alexnet_cli.evaluation.metrics import softmax
 from alexnet_cli.manifest import InputSpec, Manifest, Provenance
 from alexnet_cli.models.build import build_network
 from alexnet_cli.models.layers import PixelNetwork
 from alexnet_cli.networks import Network, NetworkSpec
-from alexnet_cli.report.examine import drawn, examine, find_neighbours, read_run, rebuild
+from alexnet_cli.report.examine import draw_indices, examine, find_neighbours, read_run, rebuild
 
 CPU = torch.device("cpu")
 LARGE = (Network.ALEXNET, Network.ALEXNET_OWT)
@@ -73,19 +76,82 @@ def test_probabilities_are_the_network_s_own(examined):
     np.testing.assert_allclose(found.probabilities_NK, expected, rtol=0, atol=1e-6)
     assert found.summary.num_images == 20
     assert found.confusion.counts_KK.sum() == 20
-    assert found.confusion.share_right == pytest.approx(found.summary.top1)
+    assert found.confusion.counts_KK.trace() == round(20 * found.summary.top1)
 
 
-def test_answers_that_are_no_numbers_are_refused(small_run, examined):
+def test_outputs_that_are_not_finite_are_an_error(small_run, examined):
     record = read_run(small_run)
     network = rebuild(record.best, device=CPU)
     with torch.no_grad():
         network.network.classifier[-1].bias.fill_(float("nan"))
-    with pytest.raises(TrainingError, match="not a number"):
+    with pytest.raises(TrainingError, match="not finite"):
         examine(network, record.manifest, examined.val, device=CPU)
 
 
 def test_draws_repeat_and_differ_by_stream():
-    assert drawn(100, 8, stream=0).tolist() == drawn(100, 8, stream=0).tolist()
-    assert drawn(100, 8, stream=0).tolist() != drawn(100, 8, stream=1).tolist()
-    assert sorted(drawn(3, 8, stream=0).tolist()) == [0, 1, 2]
+    assert draw_indices(100, 8, stream=0).tolist() == draw_indices(100, 8, stream=0).tolist()
+    assert draw_indices(100, 8, stream=0).tolist() != draw_indices(100, 8, stream=1).tolist()
+    assert sorted(draw_indices(3, 8, stream=0).tolist()) == [0, 1, 2]
+
+
+@pytest.fixture
+def run(small_run, tmp_path):
+    return shutil.copytree(small_run, tmp_path / "run")
+
+
+def test_a_run_has_its_best_checkpoint_and_all_epochs(run):
+    record = read_run(run)
+    assert record.best.folder.name == "step-2"  # 37.5 % against 25 % and 30 %
+    assert [row.epoch for row in record.history] == [1, 2, 3]
+    assert record.environment == {"command": ["alexnet", "train"]}
+    assert record.seconds == pytest.approx(4.9)
+    assert record.name == "run"
+
+
+def test_the_environment_may_be_missing(run):
+    (run / "environment.json").unlink()
+    assert read_run(run).environment == {}
+
+
+def test_a_damaged_best_checkpoint_is_skipped_with_a_warning(run):
+    (run / "checkpoints" / "step-2" / "model.safetensors").write_bytes(b"x")
+    warnings = []
+    assert read_run(run, warn=warnings.append).best.folder.name == "step-3"
+    assert len(warnings) == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"{", b"\xff", b"[]", b'{"command": "alexnet"}', b'{"command": [1]}', b"[" * 100_000],
+    ids=["cut", "no text", "list", "string", "numbers", "deep"],
+)
+def test_a_damaged_environment_is_an_error(run, content):
+    (run / "environment.json").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"environment\.json is damaged") as raised:
+        read_run(run)
+    assert raised.value.hint.startswith("the report does not need it: rm ")
+
+
+def test_a_folder_that_is_not_a_run(run, tmp_path):
+    with pytest.raises(CheckpointError, match="is not a run folder"):
+        read_run(tmp_path / "none")
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "config.toml").touch()
+    with pytest.raises(CheckpointError, match="has no checkpoint yet"):
+        read_run(tmp_path / "begun")
+    with pytest.raises(UsageError, match="is a checkpoint") as raised:
+        read_run(run / "checkpoints" / "step-2")
+    assert raised.value.hint == f"alexnet report {run}"
+
+
+def test_a_run_before_its_first_epoch(make_run, make_images):
+    run = make_run(make_images(("a", "b"), per_class=16), history=())
+    with pytest.raises(CheckpointError, match="has not completed an epoch yet"):
+        read_run(run)
+
+
+def test_damaged_checkpoints_alone(run):
+    for state in run.glob("checkpoints/*/state.json"):
+        state.write_text(json.dumps({}))
+    with pytest.raises(CheckpointError, match="no usable checkpoint"):
+        read_run(run)

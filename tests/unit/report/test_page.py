@@ -11,7 +11,7 @@ import torch
 from alexnet_cli.errors import AlexnetError
 from alexnet_cli.report import page
 from alexnet_cli.report.examine import read_run
-from alexnet_cli.report.page import MOST_BYTES, MOST_RUNS, examine_run, render
+from alexnet_cli.report.page import MAX_BYTES, MAX_RUNS, examine_run, render
 
 CPU = torch.device("cpu")
 _VOID = {"meta", "img", "link", "br", "input"}
@@ -99,7 +99,7 @@ def test_every_reference_has_its_element_once(parsed):
     }
 
 
-def test_pictures_and_figures_have_words(parsed):
+def test_pictures_and_figures_have_descriptions(parsed):
     assert all(each["alt"] for each in parsed.of("img"))
     figures = [each for each in parsed.of("svg") if each.get("role") == "img"]
     assert len(figures) == 7  # four curves, classes, calibration, filters
@@ -112,7 +112,7 @@ def test_the_headline_says_what_was_measured(parsed, examined):
     low, high = summary.top1_interval
     assert f"{summary.top1:.2%} (95 %: {low:.2%} to {high:.2%}) of 20 images" in text
     assert "The test set was not used" in text
-    assert "2, 37.50% when it was trained (float32)" in text
+    assert "2, 37.50% during training (float32)" in text
     assert f"alexnet train --config {examined.record.run.config}" in text
 
 
@@ -126,8 +126,8 @@ def test_runs_side_by_side(examined, make_run, make_images):
     second = examine_run(read_run(other), 1, device=CPU)
     together = Page(render([examined, second]))
     text = " ".join("".join(together.texts).split())
-    assert "Not the same validation images" in text
-    assert "2 runs side by side" in text
+    assert "Different validation images" in text
+    assert "Comparison of 2 runs" in text
     words = [each for each in together.texts if each.strip()]
     place = words.index("learning_rate")
     assert words[place + 1 : place + 3] == ["0.01", "0.5"]
@@ -142,24 +142,24 @@ def test_any_number_of_classes_stays_small(make_images, make_run, num_classes, p
     folder = make_images(names, per_class=per_class)
     run = make_run(folder, val_size=num_classes * per_class - num_classes)
     content = render([examine_run(read_run(run), 0, device=CPU)])
-    assert len(content) < MOST_BYTES
+    assert len(content) < MAX_BYTES
     text = " ".join("".join(Page(content).texts).split())
-    assert ("150 classes make too large a table" in text) == (num_classes == 150)
+    assert ("A table of 150 classes would be too large" in text) == (num_classes == 150)
 
 
-@pytest.mark.parametrize("num_runs", [2, pytest.param(MOST_RUNS, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("num_runs", [2, pytest.param(MAX_RUNS, marks=pytest.mark.slow)])
 def test_as_much_noise_as_there_can_be_stays_small(noisy, num_runs):
     runs = [dataclasses.replace(noisy, key=f"run-{n}", label=str(n)) for n in range(num_runs)]
     content = render(runs)
-    assert 330_000 * num_runs < len(content) < MOST_BYTES
+    assert 330_000 * num_runs < len(content) < MAX_BYTES
     text = " ".join("".join(Page(content).texts).split())
-    assert ("Pictures are at most 48 px wide" in text) == (num_runs == MOST_RUNS)
+    assert ("Pictures are at most 48 px wide" in text) == (num_runs == MAX_RUNS)
     assert "Settings that differ: none." in text
-    assert "Not the same validation images" not in text
+    assert "Different validation images" not in text
 
 
 def test_a_page_too_large_is_refused(examined, monkeypatch):
-    monkeypatch.setattr(page, "MOST_BYTES", 1_000)
+    monkeypatch.setattr(page, "MAX_BYTES", 1_000)
     with pytest.raises(AlexnetError, match="more than 1,000"):
         render([examined])
 
@@ -168,4 +168,4 @@ def test_without_a_mistake_it_says_so(examined):
     perfect = np.eye(4)[examined.val.labels_N]
     flawless = dataclasses.replace(examined.examination, probabilities_NK=perfect)
     text = "".join(Page(render([dataclasses.replace(examined, examination=flawless)])).texts)
-    assert "every validation image is recognised" in text
+    assert "all validation images are classified correctly" in text
