@@ -111,7 +111,7 @@ def test_a_start_that_is_none_is_told_with_its_cure(small: tuple[str, ...], alex
         (("--schedule", "stages", "--drop-epochs", "91"), ("90 epochs", "more --epochs")),
         (("--freeze", "features"), ("needs from_weights",)),
         (("--model", "cuda-convnet-80sec", "--dropout", "0.5"), ("has no dropout",)),
-        (("--from", "nowhere"), ("no trained weights", "owt")),
+        (("--from", "nowhere"), ("trained weights", "owt")),
         (("--groups", "3"), ("--groups",)),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,

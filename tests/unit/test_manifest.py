@@ -128,8 +128,16 @@ def test_every_missing_field_is_named(path):
         (("input", "shift"), [0, 0, float("inf")]),
         (("classes",), ["cat", "dog"]),
         (("classes",), []),
+        (("classes",), "abc"),
         (("classes", 1), 7),
+        (("classes", 1), "\ud800"),
+        (("provenance", "versions"), []),
+        (("provenance", "versions"), "2.11"),
+        (("provenance", "versions"), None),
         (("provenance", "versions", "torch"), 2),
+        (("provenance", "val_top1"), 10**400),
+        (("network", "lrn"), 1),
+        (("deployment",), []),
         (("provenance", "seed"), None),
     ],
     ids=str,
@@ -140,7 +148,7 @@ def test_a_field_that_cannot_be_right_is_refused(path, value):
 
 
 @pytest.mark.parametrize("text", ["", "null", "[]", "7", "{", '"text"', "[" * 100_000])
-def test_text_that_is_no_manifest_is_refused(text):
+def test_text_that_is_not_a_manifest_is_refused(text):
     with pytest.raises(ModelFileError, match=r"model\.onnx has no valid alexnet manifest"):
         manifest_from_json(text, source="model.onnx")
 
@@ -154,16 +162,10 @@ def read_or_refuse(text):
     assert manifest_from_json(manifest.to_json(), source="again") == manifest
 
 
-def is_known_crash(path, value):
-    """`versions` that is not an object: see the expected failure below."""
-    return path[-1:] == ("versions",) and not isinstance(value, dict)
-
-
 @settings(max_examples=300)
 @given(path=st.sampled_from(PATHS), value=VALUES)
 def test_one_replaced_value_gives_a_manifest_or_an_error(path, value):
-    if not is_known_crash(path, value):
-        read_or_refuse(json.dumps(replaced(path, value)))
+    read_or_refuse(json.dumps(replaced(path, value)))
 
 
 @settings(max_examples=200)
@@ -177,19 +179,7 @@ def test_a_damaged_text_gives_a_manifest_or_an_error(place, length, inserted):
     read_or_refuse(text[:place] + inserted + text[place + length :])
 
 
-@pytest.mark.parametrize("value", [[], "2.11", 7, None], ids=repr)
-def test_versions_that_are_no_object_are_refused(value):
-    raw = replaced(("provenance", "versions"), value)
-    with pytest.raises(ModelFileError):
-        manifest_from_json(json.dumps(raw), source="model.onnx")
-
-
-def test_classes_that_are_one_text_are_refused():
-    with pytest.raises(ModelFileError):
-        manifest_from_json(json.dumps(replaced(("classes",), "abc")), source="model.onnx")
-
-
-def test_of_an_older_manifest_all_is_read_but_the_export():
+def test_an_older_manifest_is_read_without_its_export():
     manifest = manifest_from_json(json.dumps(RAW | {"schema": 5}), source="state.json")
     assert manifest == replace(MANIFEST, deployment=None)
     assert (manifest.num_views, manifest.input_side_px, MANIFEST.input_side_px) == (1, 28, 32)
