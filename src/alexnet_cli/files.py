@@ -178,9 +178,11 @@ def remove_old_temporaries(parent: Path) -> None:
                 shutil.rmtree(folder)
 
 
-@contextlib.contextmanager
-def locked_folder(folder: Path, *, busy: AlexnetError) -> Iterator[None]:
-    """Hold the lock file of a folder, `.lock`, without waiting for it; create the folder.
+def lock_folder(folder: Path, *, busy: AlexnetError) -> contextlib.AbstractContextManager[object]:
+    """Take the lock of a folder, its file `.lock`, without waiting for it; create the folder.
+
+    Returns:
+        A context manager that holds the lock already and releases it at its end.
 
     Raises:
         AlexnetError: `busy`, if another process holds the lock, or the folder cannot be written to.
@@ -189,13 +191,11 @@ def locked_folder(folder: Path, *, busy: AlexnetError) -> Iterator[None]:
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock", timeout=0).acquire()
+        return FileLock(folder / ".lock", timeout=0).acquire()
     except Timeout as error:
         raise busy from error
     except OSError as error:
         raise writing_error(folder, error) from error
-    with lock:
-        yield
 
 
 def sha256_of(path: Path, on_chunk: Callable[[int], None] | None = None) -> str:

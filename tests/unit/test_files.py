@@ -13,7 +13,7 @@ from alexnet_cli.files import (
     atomic_move,
     atomic_write,
     cache_folder,
-    locked_folder,
+    lock_folder,
     remove_old_temporaries,
     sha256_of,
 )
@@ -180,20 +180,20 @@ def test_a_moved_file_has_the_mode_that_the_umask_allows(tmp_path):
         atomic_move(source, target)
 
 
-def test_a_locked_folder_refuses_another_process(tmp_path):
+def test_a_lock_folder_refuses_another_process(tmp_path):
     busy = TrainingError("another process is training", code="run_busy")
     take = (
         "import sys; from pathlib import Path\n"
         "from alexnet_cli.errors import AlexnetError\n"
-        "from alexnet_cli.files import locked_folder\n"
-        "with locked_folder(Path(sys.argv[1]), busy=AlexnetError('busy')): print('taken')\n"
+        "from alexnet_cli.files import lock_folder\n"
+        "with lock_folder(Path(sys.argv[1]), busy=AlexnetError('busy')): print('taken')\n"
     )
-    with locked_folder(tmp_path / "new", busy=busy):
+    with lock_folder(tmp_path / "new", busy=busy):
         refused = run_python(take, tmp_path / "new")
     assert refused.stdout == ""
     assert refused.stderr.endswith("AlexnetError: busy\n")
     assert run_python(take, tmp_path / "new").stdout == "taken\n"
     (tmp_path / "file").touch()
-    with pytest.raises(AlexnetError) as caught, locked_folder(tmp_path / "file", busy=busy):
+    with pytest.raises(AlexnetError) as caught, lock_folder(tmp_path / "file", busy=busy):
         pass
     assert caught.value.code == "not_writable"

@@ -11,7 +11,7 @@ from alexnet_cli.cli.app import HelpCommand, examples_text
 from alexnet_cli.cli.options import Json, Quiet, with_config_flags
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.console import ByteProgress, note, print_json, printable, stdout_console
-from alexnet_cli.errors import UsageError
+from alexnet_cli.errors import UsageError, join_some
 
 if TYPE_CHECKING:
     from alexnet_cli.data.datasets import Dataset
@@ -34,7 +34,6 @@ _SHOWN_FIELDS = (
     "data", "model", "recipe", "image_size", "crop_size", "early_crop_size", "pad", "flip",
     "colour_noise", "val_size", "seed",
 )  # fmt: skip
-_NUM_NAMED = 8  # classes that a message names
 
 
 def build_group(group: typer.Typer) -> None:
@@ -213,10 +212,9 @@ def _chosen_classes(classes: tuple[str, ...], only: list[str] | None) -> list[in
     """Return the labels to show."""
     unknown = [name for name in only or () if name not in classes]
     if unknown:
-        more = f" and {len(classes) - _NUM_NAMED:,} more" if len(classes) > _NUM_NAMED else ""
         raise UsageError(
             f"no class is called {unknown[0]!r}",
-            hint=f"choose --class from: {', '.join(classes[:_NUM_NAMED])}{more}",
+            hint=f"choose --class from: {join_some(classes, limit=8)}",
         )
     return [classes.index(name) for name in dict.fromkeys(only or classes)]
 

@@ -8,7 +8,6 @@ size fits; a file is decoded when its image is asked for. Shape letters: N image
 """
 
 import os
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,12 +16,11 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet_cli.errors import DataError
-from alexnet_cli.image import SUFFIXES, check_header, read_square
+from alexnet_cli.errors import DataError, join_some
+from alexnet_cli.image import SUFFIXES, check_header, read_square, silence_metadata_warnings
 
 TRAIN, VAL, TEST = "train", "val", "test"
 _LIKE_SPLITS = (TRAIN, VAL, "valid", "validation", TEST)  # whatever their case
-_NUM_NAMED = 5  # unreadable files that a message names
 _LAYOUT = "put the images into {0}/train/CLASS/ and {0}/test/CLASS/, or into {0}/CLASS/"
 
 
@@ -80,10 +78,8 @@ class ImageFolder:
         """
         refused = [error.message for error in map(self._header_error, self.names_N) if error]
         if refused:
-            more = len(refused) - _NUM_NAMED
-            tail = f"; and {more:,} more" if more > 0 else ""
             raise DataError(
-                "; ".join(refused[:_NUM_NAMED]) + tail,
+                join_some(refused, separator="; "),
                 hint="repair or delete these files",
                 code="image_unreadable",
             )
@@ -94,12 +90,6 @@ class ImageFolder:
         except DataError as error:
             return error
         return None
-
-
-def _ignore_odd_metadata() -> None:
-    # For good, and only Pillow's: threads decode, and `catch_warnings` would change the filters
-    # under each other's feet.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def has_test(path: Path) -> bool:
@@ -188,12 +178,12 @@ def scan_folder(root: Path, classes: tuple[str, ...]) -> ImageFolder:
     Raises:
         DataError: A class folder is empty, or not of these classes.
     """
-    _ignore_odd_metadata()
+    silence_metadata_warnings()  # for good: threads share the filters
     present = _class_folders(root)
     if unknown := set(present) - set(classes):
         raise DataError(
             f"{root} has classes that the training split does not have: "
-            + ", ".join(sorted(unknown)[:_NUM_NAMED]),
+            + join_some(sorted(unknown)),
             hint="remove these folders, or add them to the training split",
             code="classes_differ",
         )

@@ -21,7 +21,7 @@ from alexnet_cli.export.graph import deploy, plan_deployment
 from alexnet_cli.export.settings import ExportSettings
 from alexnet_cli.files import atomic_write, temporary_folder
 from alexnet_cli.inference.gpu_check import GPU_REQUIREMENT, has_gpu_wheel
-from alexnet_cli.inference.providers import first_line
+from alexnet_cli.inference.providers import runtime_message
 from alexnet_cli.inference.session import load_model
 from alexnet_cli.manifest import InputSpec, Manifest, Provenance
 from alexnet_cli.models.build import build_network
@@ -125,7 +125,7 @@ def _trial(
         begin = time.perf_counter()
         found_BK = answer()
     except (AlexnetError, RuntimeError, OSError) as error:  # CUDA's errors are RuntimeErrors
-        message = error.message if isinstance(error, AlexnetError) else first_line(error)
+        message = error.message if isinstance(error, AlexnetError) else runtime_message(error)
         return Trial(runtime, device, time.perf_counter() - begin, error=message)
     batch_seconds = time.perf_counter() - begin
     difference = float(np.abs(found_BK - expected_BK).max())

@@ -19,7 +19,7 @@ from typing import Any
 import onnxruntime as ort
 
 from alexnet_cli.devices import parse_device
-from alexnet_cli.errors import AlexnetError, DeviceError
+from alexnet_cli.errors import AlexnetError, DeviceError, first_line
 from alexnet_cli.files import cache_folder
 from alexnet_cli.inference.gpu_check import (
     CPU,
@@ -40,13 +40,12 @@ _NOISE = (
 _MAX_CHARACTERS = 200
 
 
-def first_line(error: Exception) -> str:
-    """Return the first line of an error, without error codes and places in its source."""
+def runtime_message(error: Exception) -> str:
+    """Return the first line of an error of ONNX Runtime, without codes and places in its source."""
     import re
     import textwrap
 
-    line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    words = re.sub(_NOISE, " ", line).removesuffix(".").split()
+    words = re.sub(_NOISE, " ", first_line(error)).removesuffix(".").split()
     return textwrap.shorten(" ".join(words), _MAX_CHARACTERS, placeholder=" …")
 
 
@@ -188,7 +187,7 @@ def _open_or_explain(open_with: Callable[[list[Any]], Any], providers: Providers
     try:
         return open_with(providers.names)
     except _FAILURES as error:
-        providers.failure = first_line(error)
+        providers.failure = runtime_message(error)
     session = open_with([CPU])  # raises what is wrong with the model, if that is what is wrong
     if providers.required:
         raise _not_started(providers)

@@ -18,8 +18,8 @@ from alexnet_cli.inference.providers import (
     Providers,
     check_provider,
     choose_providers,
-    first_line,
     open_session,
+    runtime_message,
 )
 from alexnet_cli.manifest import METADATA_KEY, Manifest, Precision, manifest_from_json
 
@@ -81,7 +81,7 @@ class Model:
         try:
             (result,) = self._session.run([output], {"images": images_BSSC})
         except _ORT_ERRORS as error:
-            raise _unusable(self._path, f"ONNX Runtime: {first_line(error)}") from error
+            raise _unusable(self._path, f"ONNX Runtime: {runtime_message(error)}") from error
         if not np.isfinite(result).all():
             raise _unusable(self._path, "its answers are not finite numbers")
         return np.asarray(result, np.float32)
@@ -113,7 +113,7 @@ def load_model(path: Path, *, device: str = "auto", for_many: bool = True) -> Mo
     try:
         text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     except UnicodeDecodeError as error:
-        raise _unusable(path, f"ONNX Runtime: {first_line(error)}") from error
+        raise _unusable(path, f"ONNX Runtime: {runtime_message(error)}") from error
     if text is None:
         raise _unusable(path, "it has no alexnet manifest", code="manifest_invalid")
     manifest = _manifest(text, path)
@@ -152,7 +152,7 @@ def _open(path: Path, providers: Providers, *, for_many: bool) -> Any:
         reason = (
             f"the weights beside it are cut short, or {_OTHER_EXPORT}"
             if is_short
-            else f"ONNX Runtime: {first_line(error)}"
+            else f"ONNX Runtime: {runtime_message(error)}"
         )
         raise _unusable(path, reason) from error
 

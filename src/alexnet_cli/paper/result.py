@@ -5,15 +5,14 @@ import dataclasses
 import json
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
-from filelock import FileLock, Timeout
 from pydantic import Field, PositiveFloat, ValidationError
 
-from alexnet_cli.errors import AlexnetError, TrainingError, UsageError
-from alexnet_cli.files import atomic_write, writing_error
+from alexnet_cli.errors import AlexnetError, TrainingError, UsageError, first_line
+from alexnet_cli.files import atomic_write, lock_folder
 from alexnet_cli.paper.experiments import Measure, Quantity, find_experiment
 from alexnet_cli.paper.plan import (
     SEARCH_SEED,
@@ -165,26 +164,18 @@ def continue_result(earlier: Result, experiment: str, requested: Protocol, path:
     return earlier.model_copy(update={"protocol": protocol})
 
 
-@contextlib.contextmanager
-def lock_output(output: Path) -> Iterator[None]:
+def lock_output(output: Path) -> contextlib.AbstractContextManager[object]:
     """Lock the folder of results and runs against other processes.
 
     Raises:
         TrainingError: Another process holds the lock.
     """
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(output / ".lock", timeout=0).acquire()
-    except Timeout as error:
-        raise TrainingError(
-            f"another process is running experiments in {output}",
-            hint="wait for it, or choose another folder: --output FOLDER",
-            code="run_busy",
-        ) from error
-    except OSError as error:
-        raise writing_error(output, error) from error
-    with lock:
-        yield
+    busy = TrainingError(
+        f"another process is running experiments in {output}",
+        hint="wait for it, or choose another folder: --output FOLDER",
+        code="run_busy",
+    )
+    return lock_folder(output, busy=busy)
 
 
 def write_result(path: Path, result: Result) -> None:
@@ -256,7 +247,7 @@ def read_result(path: Path) -> Result:
         ) from error
     except (ValueError, RecursionError) as error:  # JSON's and pydantic's are ValueErrors
         raise AlexnetError(
-            f"{path} is damaged or not a result of alexnet reproduce ({_first_line(error)})",
+            f"{path} is damaged or not a result of alexnet reproduce ({_first_problem(error)})",
             hint="move it away; the run folders are used again",
             code="result_damaged",
         ) from error
@@ -264,11 +255,11 @@ def read_result(path: Path) -> Result:
     return result
 
 
-def _first_line(error: Exception) -> str:
+def _first_problem(error: Exception) -> str:
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False)[0]
         return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return str(error).partition("\n")[0]
+    return first_line(error)
 
 
 def _require_planned(path: Path, result: Result) -> None:

@@ -13,11 +13,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.errors import CheckpointError, TrainingError
+from alexnet_cli.files import lock_folder
 from alexnet_cli.paper.experiments import TRAIN_ERROR, Measure
 from alexnet_cli.paper.plan import PlannedRun
 from alexnet_cli.paper.provenance import provenance_of
@@ -226,13 +226,9 @@ def _remove_unsaved(folder: RunFolder) -> None:
     """Delete a run without a checkpoint, unless another process is training it."""
     if not folder.path.exists():
         return
-    try:
-        with FileLock(folder.path / ".lock", timeout=0):
-            shutil.rmtree(folder.path)
-    except Timeout as error:
-        raise TrainingError(
-            f"another process is training {folder.path}", hint=_WAIT, code=_BUSY
-        ) from error  # fmt: skip
+    busy = TrainingError(f"another process is training {folder.path}", hint=_WAIT, code=_BUSY)
+    with lock_folder(folder.path, busy=busy):
+        shutil.rmtree(folder.path)
 
 
 def _unusable(folder: RunFolder, reason: str, *, code: str) -> TrainingError:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alexnet_cli.console import note
-from alexnet_cli.errors import CheckpointError, UsageError
+from alexnet_cli.errors import CheckpointError, UsageError, join_some
 from alexnet_cli.evaluation.measure import OpenedModel
 from alexnet_cli.manifest import Manifest
 from alexnet_cli.runs import RunFolder, named_model, newest_run
@@ -171,9 +171,6 @@ def _open_checkpoint(checkpoint: "Checkpoint", *, device: str) -> OpenedModel:
     return OpenedModel(checkpoint.folder, label, checkpoint.manifest, logits)
 
 
-_NUM_NAMED = 5  # classes that a message names
-
-
 def load_images(models: "Sequence[OpenedModel]", data: str, split: "Split") -> "ImageSource":
     """Return the images of a part of a dataset on which models can be measured.
 
@@ -287,6 +284,5 @@ def _differing(*, known: tuple[str, ...], there: tuple[str, ...]) -> str:
     for words, names, others in (("it lacks", known, there), ("it also has", there, known)):
         only = [name for name in names if name not in set(others)]
         if only:
-            more = f" and {len(only) - _NUM_NAMED:,} more" if len(only) > _NUM_NAMED else ""
-            parts.append(f"{words} {', '.join(only[:_NUM_NAMED])}{more}")
+            parts.append(f"{words} {join_some(only)}")
     return "; ".join(parts) or "they are in another order"

@@ -26,7 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from alexnet_cli.data.loader import share_of
 from alexnet_cli.devices import parse_device
-from alexnet_cli.errors import AlexnetError, Interrupted, TrainingError, UsageError
+from alexnet_cli.errors import AlexnetError, Interrupted, TrainingError, UsageError, first_line
 from alexnet_cli.evaluation.measure import Logits
 
 TIMEOUT_SECONDS = 120
@@ -310,9 +310,9 @@ def is_lost_peer(error: RuntimeError) -> bool:
 
 def lost_peer_error(error: RuntimeError, ranks: Ranks, *, hint: str) -> TrainingError:
     """Return the error of a rank whose peers are gone or silent."""
-    reason = str(error).strip().splitlines()[0]
     return TrainingError(
-        f"rank {ranks.rank} of {ranks.world_size} lost contact with its peers ({reason})",
+        f"rank {ranks.rank} of {ranks.world_size} lost contact with its peers "
+        f"({first_line(error)})",
         hint=hint,
         code="rank_lost",
     )

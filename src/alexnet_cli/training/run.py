@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from alexnet_cli.config.schema import TrainConfig
@@ -16,6 +15,7 @@ from alexnet_cli.data.datasets import Dataset, find_dataset, load_training
 from alexnet_cli.data.folder import ImageFolder
 from alexnet_cli.data.prefetch import read_if_small, training_statistics
 from alexnet_cli.errors import CheckpointError, TrainingError
+from alexnet_cli.files import lock_folder
 from alexnet_cli.manifest import Manifest
 from alexnet_cli.runs import RunFolder, create_run
 from alexnet_cli.training import run_files
@@ -248,14 +248,12 @@ def _lock(run: TrainingRun) -> AbstractContextManager[object]:
     """Take the lock of the run folder; the context manager gives it back."""
     if not run.ranks.is_first:
         return nullcontext()
-    try:
-        return FileLock(run.folder.path / ".lock", timeout=0).acquire()
-    except Timeout as error:
-        raise TrainingError(
-            f"another process is training {run.folder.path}",
-            hint="wait for it, or start a new run with: alexnet train",
-            code="run_busy",
-        ) from error
+    busy = TrainingError(
+        f"another process is training {run.folder.path}",
+        hint="wait for it, or start a new run with: alexnet train",
+        code="run_busy",
+    )
+    return lock_folder(run.folder.path, busy=busy)
 
 
 def _require_same_step(run: TrainingRun, step: str) -> None:

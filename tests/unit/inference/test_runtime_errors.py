@@ -1,6 +1,6 @@
 import pytest
 
-from alexnet_cli.inference.providers import first_line
+from alexnet_cli.inference.providers import runtime_message
 
 CODE = "[ONNXRuntimeError] : 1 : FAIL : "
 
@@ -23,8 +23,8 @@ CODE = "[ONNXRuntimeError] : 1 : FAIL : "
     ids=["model", "provider", "wordless"],
 )
 def test_codes_and_places_in_the_source_are_left_out(told, words):
-    assert first_line(RuntimeError(told)) == words
+    assert runtime_message(RuntimeError(told)) == words
 
 
 def test_a_long_line_is_cut():
-    assert len(first_line(RuntimeError("word " * 100))) <= 200
+    assert len(runtime_message(RuntimeError("word " * 100))) <= 200
