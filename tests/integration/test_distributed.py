@@ -121,6 +121,6 @@ def test_a_signal_saves_and_ends_all(to_one_rank: bool) -> None:
     assert stdout == ""
     assert stderr.count("saved step") == 1
     assert stderr.count("error: ") == 1
-    assert stderr.count("hint: go on with: alexnet train --resume") == 1
+    assert stderr.count("hint: resume with: alexnet train --resume") == 1
     step = int(stderr.split("saved step ")[1].split()[0])
     assert (_RUN / "checkpoints" / f"step-{step}" / "state.json").is_file()

@@ -94,7 +94,7 @@ def test_a_start_that_is_none_is_told_with_its_cure(small: tuple[str, ...], alex
     assert "hint: start again with --init he, or with --input-scaling centred" in stuck.stderr
     well = alexnet(*train)
     assert well.returncode == 0
-    assert "nothing learned" not in well.stderr
+    assert "no progress" not in well.stderr
 
 
 @pytest.mark.parametrize(
