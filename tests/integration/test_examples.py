@@ -1,6 +1,7 @@
 """Every example runs."""
 
 import contextlib
+import csv
 import json
 import re
 import runpy
@@ -65,8 +66,24 @@ def test_without_arguments_an_example_says_what_it_takes(name: str, example: Exa
 @pytest.mark.slow
 def test_train_and_export(example: Example) -> None:
     _, stdout, _ = example("train_and_export", "1")
-    assert "validation top-1" in stdout
+    assert "val acc" in stdout
     assert Path("runs/example/model.onnx").is_file()
+
+
+def test_the_loop_on_one_page_reaches_what_train_reaches(
+    isolated: Path, example: Example, alexnet: Run
+) -> None:
+    config = isolated / "tiny.toml"
+    config.write_text(
+        'data = "shapes"\nimage_size = 12\ncrop_size = 8\nepochs = 2\nval_size = 9500\n'
+        "batch_size = 32\nlearning_rate = 0.02\nseed = 1\n"
+    )
+    _, stdout, _ = example("train_loop", config)
+    trained = alexnet("train", "--config", config, "--no-plots", "--name", "tiny")
+    assert trained.returncode == 0, trained.stderr
+    with Path("runs/tiny/metrics.csv").open() as file:
+        expected = [f"acc {float(row['val_top1']):.2%}" for row in csv.DictReader(file)]
+    assert [line.partition("  val ")[2] for line in stdout.splitlines()] == expected
 
 
 @pytest.fixture

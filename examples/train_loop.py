@@ -1,0 +1,65 @@
+"""The training loop of `alexnet train` on one page, from the same parts.
+
+`python train_loop.py [CONFIG.toml]`; the default settings are those of `alexnet demo`. With the same
+settings it reaches the same accuracy as `alexnet train --config CONFIG.toml`.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from alexnet_cli.config.recipes import demo_config
+from alexnet_cli.config.schema import TrainConfig
+from alexnet_cli.config.sources import read_config
+from alexnet_cli.data.datasets import find_dataset, load_training
+from alexnet_cli.data.loader import make_batches
+from alexnet_cli.data.prefetch import training_statistics
+from alexnet_cli.evaluation.measure import evaluate
+from alexnet_cli.models.build import build_network
+from alexnet_cli.models.layers import PixelNetwork, torch_logits
+from alexnet_cli.training.device import resolve_device, resolve_precision
+from alexnet_cli.training.optimizer import build_optimizer, set_learning_rate
+from alexnet_cli.training.schedule import count_drops, learning_rate
+from alexnet_cli.training.setup import batch_settings, describe_model, resolve_sizes
+
+config = TrainConfig(**read_config(Path(sys.argv[1]))) if len(sys.argv) > 1 else demo_config()
+device = resolve_device("auto")
+dtype = resolve_precision(config.precision, device)
+
+dataset = find_dataset(config.data)
+train, val = load_training(dataset, val_size=config.val_size, seed=config.seed)
+size_px, crop_px = resolve_sizes(config, stored_px=dataset.image_size_px)
+colours = training_statistics(train, size_px=size_px, seed=config.seed, num_workers=0)
+manifest = describe_model(config, dataset, colours)
+axes = colours.noise_axes(config.colour_noise) if config.colour_noise else ()
+settings = batch_settings(config, image_size_px=size_px, colour_axes=axes)
+batches = make_batches(train, settings, device=device)
+
+network = build_network(manifest.network, seed=config.seed, init=config.init)
+network = network.to(device).to(memory_format=torch.channels_last)
+model = PixelNetwork(network, manifest.input).to(device)
+optimizer = build_optimizer(network, config)
+
+step, val_top1 = 0, []
+for epoch in range(config.epochs):
+    model.train()
+    for images, labels, noise in batches.epoch(epoch, crop_size_px=crop_px):
+        num_drops = count_drops(val_top1, patience=config.patience, max_drops=config.max_drops)
+        lr = learning_rate(
+            config, step=step, steps_per_epoch=batches.num_batches, num_drops=num_drops
+        )
+        set_learning_rate(optimizer, lr)
+        torch.manual_seed((config.seed << 32) + step)  # of the dropout
+        optimizer.zero_grad()
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            logits = model(images, noise)
+        loss = F.cross_entropy(logits.float(), labels)
+        loss.backward()
+        optimizer.step()
+        step += 1
+    logits_of = torch_logits(model, device=device, dtype=dtype)
+    result = evaluate(logits_of, val, spec=manifest.input, classes=dataset.classes)
+    val_top1.append(result.top1)
+    print(f"epoch {epoch + 1}  lr {lr:.2g}  loss {loss:.3f}  val acc {result.top1:.2%}")

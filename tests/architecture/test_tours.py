@@ -1,0 +1,39 @@
+"""The tours of docs/architecture.md name files and functions that exist."""
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = ROOT / "src" / "alexnet_cli"
+PAGE = (ROOT / "docs" / "architecture.md").read_text()
+
+
+def names_in(path: Path) -> set[str]:
+    """Return the functions, classes, methods and fields of a module."""
+    names = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        for inner in node.body if isinstance(node, ast.ClassDef) else ():
+            if isinstance(inner, ast.FunctionDef):
+                names.add(f"{node.name}.{inner.name}")
+            if isinstance(inner, ast.AnnAssign):
+                names.add(f"{node.name}.{ast.unparse(inner.target)}")
+    return names
+
+
+def test_files_and_names_of_the_tours_exist() -> None:
+    hops = re.findall(r"`(\w+/\w+\.py)`(?: `([\w.]+)`)?", PAGE)
+    assert len(hops) > 20
+    for file, name in hops:
+        assert (SOURCE / file).is_file(), file
+        assert not name or name in names_in(SOURCE / file), f"{file} {name}"
+
+
+def test_the_picture_of_the_rooms_shows_every_module() -> None:
+    (picture,) = re.findall(r"```\nsrc/alexnet_cli/\n(.*?)```", PAGE, re.DOTALL)
+    shown = set(re.findall(r"\w+", picture))
+    modules = {path.stem for path in SOURCE.rglob("*.py") if not path.stem.startswith("__")}
+    commands = {path.stem for path in (SOURCE / "cli").glob("*.py")}
+    assert modules - commands - shown == set()
