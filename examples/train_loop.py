@@ -1,7 +1,7 @@
 """The training loop of `alexnet train` on one page, from the same parts.
 
-`python train_loop.py [CONFIG.toml]`; the default settings are those of `alexnet demo`. With the same
-settings it reaches the same accuracy as `alexnet train --config CONFIG.toml`.
+`python train_loop.py [CONFIG.toml]`, by default with the settings of `alexnet demo`. With the
+same settings it reaches the same accuracy as `alexnet train --config CONFIG.toml`.
 """
 
 import sys
