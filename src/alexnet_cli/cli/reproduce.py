@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from alexnet_cli.paper.experiments import Experiment
     from alexnet_cli.paper.plan import Protocol
     from alexnet_cli.paper.result import Result
-    from alexnet_cli.paper.scheduler import Workspace
+    from alexnet_cli.paper.runner import Workspace
 
 EXAMPLES = (
     "alexnet reproduce --list",
@@ -108,7 +108,7 @@ def command(
 
 def _workspace(output: Path, jobs: int | None, device: str) -> "Workspace":
     from alexnet_cli.devices import num_cores
-    from alexnet_cli.paper.scheduler import Workspace
+    from alexnet_cli.paper.runner import Workspace
     from alexnet_cli.training.device import resolve_device
 
     is_gpu = resolve_device(device).type == "cuda"

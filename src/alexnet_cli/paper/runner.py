@@ -10,12 +10,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from alexnet_cli.config.schema import TrainConfig
+from alexnet_cli.devices import num_cores
 from alexnet_cli.errors import CheckpointError, TrainingError
 from alexnet_cli.files import lock_folder
 from alexnet_cli.paper.experiments import TRAIN_ERROR, Measure
@@ -37,30 +39,36 @@ ShouldStop = Callable[[PlannedRun, History], bool]
 """Called after an epoch with the run and its epochs; True stops the run."""
 
 
+@dataclass(frozen=True)
+class Workspace:
+    """The place of an experiment's runs.
+
+    Attributes:
+        runs: Parent of the run folders.
+        jobs: Maximal number of runs at once.
+        device: Device, as on the command line.
+    """
+
+    runs: Path
+    jobs: int
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
 class RunWorker:
     """Trains and tests runs, one in each thread that calls it.
 
-    Args:
-        parent: Parent of the run folders.
-        device: Device, as on the command line.
+    Attributes:
+        workspace: The place of the runs.
         halt: Set to make all runs save and stop.
         notify: Called with a message when a run begins and ends.
-        num_threads: Threads of each process.
         runs_at_once: Runs that share the machine.
     """
 
-    def __init__(
-        self,
-        parent: Path,
-        device: str,
-        *,
-        halt: threading.Event,
-        notify: Callable[[str], None],
-        num_threads: int,
-        runs_at_once: int,
-    ) -> None:
-        self._parent, self._device, self._halt, self._notify = parent, device, halt, notify
-        self._num_threads, self._runs_at_once = num_threads, runs_at_once
+    workspace: Workspace
+    halt: threading.Event
+    notify: Callable[[str], None]
+    runs_at_once: int
 
     def run(self, run: PlannedRun, should_stop: ShouldStop) -> FinishedRun:
         """Train the epochs that are missing, then test.
@@ -68,10 +76,10 @@ class RunWorker:
         Raises:
             TrainingError: The run failed or was halted.
         """
-        folder = RunFolder(self._parent / run.name)
+        folder = RunFolder(self.workspace.runs / run.name)
         history = _saved_history(run, folder)
         if not _is_over(run, history, should_stop):
-            self._notify(f"{run.label}: {'resumes' if history else 'begins'}")
+            self.notify(f"{run.label}: {'resumes' if history else 'begins'}")
             self._train(run, folder, should_stop)
             history = _saved_history(run, folder)
         views = sorted({measure.num_views for measure in run.measures} - {0})
@@ -87,10 +95,10 @@ class RunWorker:
             seconds=round(seconds, 1),
             epochs_to_train_error=epochs_to_train_error(history),
             tests=tests,
-            provenance=provenance_of(folder, runs_at_once=self._runs_at_once),
+            provenance=provenance_of(folder, runs_at_once=self.runs_at_once),
             log=tuple(_log_row(row) for row in history),
         )
-        self._notify(f"{run.label}: {describe_run(finished)}")
+        self.notify(f"{run.label}: {describe_run(finished)}")
         return finished
 
     def _train(self, run: PlannedRun, folder: RunFolder, should_stop: ShouldStop) -> None:
@@ -100,7 +108,7 @@ class RunWorker:
             how = ["--resume", str(folder.path), "--allow-drift"]  # the provenance records it
         else:
             _remove_unsaved(folder)
-            how = [*run.flags, "--name", run.name, "--output", str(self._parent)]
+            how = [*run.flags, "--name", run.name, "--output", str(self.workspace.runs)]
         process = self._start("train", "--no-plots", *how)
         stderr = self._wait(process, lambda: should_stop(run, read_metrics(folder.metrics_csv)))
         if process.returncode == 0 or _is_over(run, _saved_history(run, folder), should_stop):
@@ -108,7 +116,7 @@ class RunWorker:
         error = _error_in(stderr)
         if error.get("code") == _DIVERGED and run.measures == (Measure.EPOCHS,):
             return  # a learning rate that is too high is an outcome of the search
-        if self._halt.is_set():
+        if self.halt.is_set():
             raise TrainingError(f"{run.label} was stopped", code="stopped")
         raise _run_error(run, folder, error, process.returncode)
 
@@ -120,7 +128,7 @@ class RunWorker:
                 try:
                     return process.communicate(timeout=_POLL_SECONDS)[1]
                 except subprocess.TimeoutExpired:
-                    if not is_stopping and (self._halt.is_set() or should_stop()):
+                    if not is_stopping and (self.halt.is_set() or should_stop()):
                         process.send_signal(signal.SIGTERM)  # with a second one it does not save
                         is_stopping = True
         except BaseException:
@@ -135,7 +143,7 @@ class RunWorker:
         if process.returncode:
             raise _run_error(run, folder, _error_in(stderr), process.returncode)
         for warning in stderr.splitlines():  # for example that the best checkpoint is damaged
-            self._notify(f"{run.label}: {warning}")
+            self.notify(f"{run.label}: {warning}")
         found = json.loads(stdout)
         return TestResult(
             num_views=num_views,
@@ -154,15 +162,16 @@ class RunWorker:
             for name, value in os.environ.items()
             if not name.startswith("ALEXNET_") or name == "ALEXNET_HOME"
         }
-        command = [sys.executable, "-m", "alexnet_cli", *arguments, "--device", self._device]
+        options = ["--device", self.workspace.device, "--json", "--quiet"]
+        num_threads = max(1, num_cores() // self.runs_at_once)
         return subprocess.Popen(  # noqa: S603 - this program itself
-            [*command, "--json", "--quiet"],
+            [sys.executable, "-m", "alexnet_cli", *arguments, *options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            env={**environment, "OMP_NUM_THREADS": str(self._num_threads)},
+            env={**environment, "OMP_NUM_THREADS": str(num_threads)},
         )
 
 

@@ -6,36 +6,24 @@ process on all cores, and than networks stacked in one (`torch.func.vmap`): meas
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from math import inf
-from pathlib import Path
 
-from alexnet_cli.devices import num_cores
 from alexnet_cli.errors import Interrupted, TrainingError
 from alexnet_cli.paper.experiments import Experiment, Measure, find_experiment
 from alexnet_cli.paper.plan import PlannedRun, plan_search, plan_seeds
 from alexnet_cli.paper.result import FinishedRun, Result
-from alexnet_cli.paper.runner import History, RunWorker, ShouldStop, epochs_to_train_error
+from alexnet_cli.paper.runner import (
+    History,
+    RunWorker,
+    ShouldStop,
+    Workspace,
+    epochs_to_train_error,
+)
 from alexnet_cli.training.ranks import StopRequest
 
 _POLL_SECONDS = 0.5
-
-
-@dataclass(frozen=True)
-class Workspace:
-    """The place of an experiment's runs.
-
-    Attributes:
-        runs: Parent of the run folders.
-        jobs: Maximal number of runs at once.
-        device: Device, as on the command line.
-    """
-
-    runs: Path
-    jobs: int
-    device: str = "auto"
 
 
 class Scheduler:
@@ -67,12 +55,9 @@ class Scheduler:
             Interrupted: A signal arrived; all runs have saved.
             TrainingError: A run failed; the others have saved.
         """
-        workspace, halt = self._workspace, threading.Event()
-        at_once = max(1, min(workspace.jobs, len(runs)))
-        worker = RunWorker(
-            workspace.runs, workspace.device, halt=halt, notify=self._notify,
-            num_threads=max(1, num_cores() // at_once), runs_at_once=at_once,
-        )  # fmt: skip
+        halt = threading.Event()
+        at_once = max(1, min(self._workspace.jobs, len(runs)))
+        worker = RunWorker(self._workspace, halt, self._notify, at_once)
         waiting = list(runs)
         active: set[Future[FinishedRun]] = set()
         with StopRequest() as stop, ThreadPoolExecutor(at_once) as pool:
@@ -120,36 +105,26 @@ def run_experiment(
         TrainingError: An arm did not reach 25 % training error with any learning rate.
     """
     experiment = find_experiment(result.experiment)
-    progress = _Progress(result, save)
+
+    def add(run: FinishedRun) -> None:
+        nonlocal result
+        result = result.with_run(run)
+        save(result)
+
+    def is_decided(run: PlannedRun, history: History) -> bool:
+        can_win = can_be_fastest(run.arm, len(history), result.searched)
+        return _has_reached(run, history) or not can_win
+
     if experiment.learning_rates:
         search = plan_search(experiment, result.protocol)
-        missing = progress.result.missing(search)
-        scheduler.run(missing, should_stop=progress.is_decided, on_finished=progress.add)
-        progress.set_learning_rates(choose_learning_rates(experiment, progress.result))
-    seeds = plan_seeds(experiment, result.protocol, progress.result.learning_rates)
-    missing = progress.result.missing([run for run in seeds if run.config.seed <= num_seeds])
-    scheduler.run(missing, should_stop=_has_reached, on_finished=progress.add)
-    return progress.result
-
-
-class _Progress:
-    """A result that grows run by run."""
-
-    def __init__(self, result: Result, save: Callable[[Result], None]) -> None:
-        self.result, self._save = result, save
-
-    def add(self, run: FinishedRun) -> None:
-        self.result = self.result.with_run(run)
-        self._save(self.result)
-
-    def set_learning_rates(self, learning_rates: Mapping[str, float]) -> None:
-        self.result = self.result.model_copy(update={"learning_rates": learning_rates})
-        self._save(self.result)
-
-    def is_decided(self, run: PlannedRun, history: History) -> bool:
-        """Return True if a run of the search has reached the error, or can no longer be first."""
-        can_win = can_be_fastest(run.arm, len(history), self.result.searched)
-        return _has_reached(run, history) or not can_win
+        scheduler.run(result.missing(search), should_stop=is_decided, on_finished=add)
+        chosen = choose_learning_rates(experiment, result)
+        result = result.model_copy(update={"learning_rates": chosen})
+        save(result)
+    seeds = plan_seeds(experiment, result.protocol, result.learning_rates)
+    missing = result.missing([run for run in seeds if run.config.seed <= num_seeds])
+    scheduler.run(missing, should_stop=_has_reached, on_finished=add)
+    return result
 
 
 def _has_reached(run: PlannedRun, history: History) -> bool:

@@ -16,12 +16,8 @@ from alexnet_cli.paper.experiments import (
     find_experiment,
 )
 from alexnet_cli.paper.plan import SEARCH_SEED, Protocol, plan_run
-from alexnet_cli.paper.scheduler import (
-    Scheduler,
-    Workspace,
-    can_be_fastest,
-    choose_learning_rates,
-)
+from alexnet_cli.paper.runner import Workspace
+from alexnet_cli.paper.scheduler import Scheduler, can_be_fastest, choose_learning_rates
 from alexnet_cli.training.run_files import commit, library_versions
 from tests.made_results import finished, result_of
 from tests.made_runs import make_images
