@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 from alexnet_cli.errors import AlexnetError, TrainingError, UsageError
 from alexnet_cli.paper.experiments import Measure, Quantity, find_experiment
@@ -25,7 +24,7 @@ RUNS = RESULT.runs
 PATH = Path("results/relu.json")
 
 
-def test_a_seed_that_never_got_there_leaves_everything_undecided():
+def test_a_seed_that_did_not_reach_the_error_leaves_all_undecided():
     unreached = result_of("relu", [finished("tanh", 3, epochs=None)]).runs[0]
     result = RESULT.with_run(unreached)
     assert len(result.runs) == len(RUNS)
@@ -79,7 +78,7 @@ def test_the_command_has_the_protocol():
 
 @pytest.fixture
 def path(tmp_path):
-    return tmp_path / "results" / "relu.json"
+    return tmp_path / "relu.json"
 
 
 def test_a_result_comes_back_as_it_was(path):
@@ -90,8 +89,7 @@ def test_a_result_comes_back_as_it_was(path):
 
 
 def test_the_verdict_is_that_of_the_runs_not_of_the_file(path):
-    write_result(path, RESULT)
-    document = json.loads(path.read_text())
+    document = to_document(RESULT)
     assert [each["verdict"] for each in document["claims"]] == ["agrees", "agrees"]
     slower = [run.model_copy(update={"epochs_to_train_error": 5.0}) for run in RESULT.runs]
     document["runs"] = to_document(result_of("relu", slower))["runs"]
@@ -118,19 +116,17 @@ def test_the_file_marks_verdicts_about_less_than_the_published_training(protocol
     "content",
     [b"", b"{", b"[]", b"{}", b'{"kind": "benchmark", "schema_version": 1}', b"\xff", b"[" * 9999],
 )
-def test_a_file_that_is_none(content, tmp_path):
-    path = tmp_path / "relu.json"
+def test_a_file_that_is_not_a_result(content, path):
     path.write_bytes(content)
-    with pytest.raises(AlexnetError, match="damaged or not a result"):
+    with pytest.raises(AlexnetError) as error:
         read_result(path)
+    assert error.value.code == "result_damaged"
 
 
 @pytest.mark.parametrize("key", ["experiment", "terms", "rates", "runs", "searched"])
 @pytest.mark.parametrize("value", [None, 7, [7], {"7": []}, [{"arm": 7}], ...])
 def test_a_damaged_file(key, value, path):
-    write_result(path, RESULT)
-    document = json.loads(path.read_text())
-    document[key] = value
+    document = {**to_document(RESULT), key: value}
     if value is ...:
         del document[key]
     path.write_text(json.dumps(document))
@@ -140,11 +136,16 @@ def test_a_damaged_file(key, value, path):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("provenance", {}), ("log", [[1]]), ("epochs_to_train_error", 0), ("tests", [{"top1": 2}])],
+    [
+        ("provenance", {}),
+        ("log", [[1]]),
+        ("epochs_to_train_error", 0),
+        ("tests", [{"top1": 2}]),
+        ("learning_rate", float("nan")),
+    ],
 )
 def test_a_damaged_run(key, value, path):
-    write_result(path, RESULT)
-    document = json.loads(path.read_text())
+    document = to_document(RESULT)
     document["runs"][1][key] = value
     path.write_text(json.dumps(document))
     with pytest.raises(AlexnetError, match=rf"runs\.1\.{key}"):
@@ -152,7 +153,7 @@ def test_a_damaged_run(key, value, path):
 
 
 @pytest.mark.parametrize("name", ["runs", "searched"])
-def test_runs_of_other_settings_are_not_evaluate_claims(name, path):
+def test_runs_of_other_settings_are_an_error(name, path):
     other = finished("relu", 0 if name == "searched" else 1, epochs=4.0, key="of another version")
     write_result(path, result_of("relu", **{name: [other]}))
     with pytest.raises(AlexnetError, match="1 runs with other settings") as error:
@@ -161,16 +162,10 @@ def test_runs_of_other_settings_are_not_evaluate_claims(name, path):
     assert error.value.hint == f"keep it elsewhere: mv {path} {path}.old"
 
 
-def test_a_number_that_is_none(path):
-    write_result(path, RESULT)
-    path.write_text(path.read_text().replace('"learning_rate": 0.01', '"learning_rate": NaN'))
-    with pytest.raises(AlexnetError, match="learning_rate"):
+def test_a_missing_file(path):
+    with pytest.raises(AlexnetError) as error:
         read_result(path)
-
-
-def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(AlexnetError, match="cannot be read"):
-        read_result(tmp_path / "none.json")
+    assert error.value.code == "result_missing"
 
 
 def test_one_process_at_a_time_works_in_a_folder(tmp_path):
@@ -187,11 +182,11 @@ def test_one_process_at_a_time_works_in_a_folder(tmp_path):
             pass
         assert error.value.code == "run_busy"
         other.communicate("")
-    with lock_output(tmp_path), pytest.raises(TimeoutError):
-        FileLock(tmp_path / ".lock", timeout=0).acquire()
+    with lock_output(tmp_path):
+        pass
 
 
-def test_a_folder_that_cannot_be_one(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(AlexnetError, match="file"), lock_output(tmp_path / "file"):
+def test_an_output_that_is_a_file(path):
+    path.touch()
+    with pytest.raises(AlexnetError, match=path.name), lock_output(path):
         pass

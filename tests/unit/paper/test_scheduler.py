@@ -42,9 +42,8 @@ def photos(tmp_path_factory):
 def planned(photos):
     def plan(*measures, seed=1, **settings):
         arm = Arm("80sec", {**SMALL, "data": str(photos), **settings})
-        claims = tuple(
-            Claim("", "", Quantity("80sec", measure), (0.0, 1.0)) for measure in measures
-        )
+        quantities = [Quantity("80sec", measure) for measure in measures]
+        claims = tuple(Claim("", "", each, (0.0, 1.0)) for each in quantities)
         return plan_run(Experiment("x", "", "", (arm,), claims), arm, Protocol(1), seed=seed)
 
     return plan
@@ -54,15 +53,7 @@ def planned(photos):
 def trained(planned, alexnet):
     """A run of one epoch that is there already."""
     run = planned(Measure.EPOCHS)
-    where = (
-        "--name",
-        run.name,
-        "--output",
-        WORKSPACE.runs,
-        "--device",
-        WORKSPACE.device,
-        "--quiet",
-    )
+    where = ("--name", run.name, "--output", WORKSPACE.runs, "--device", "cpu", "--quiet")
     result = alexnet("train", *run.flags, *where)
     assert result.returncode == 0, result.stderr
     return run
@@ -85,7 +76,7 @@ def assert_measured(run, result, alexnet):
         assert test.num_images == measured["num_images"] == 20
 
 
-def test_a_run_is_trained_and_measured_as_the_commands_do(planned, alexnet):
+def test_a_run_is_trained_and_tested_as_by_the_commands(planned, alexnet):
     run = planned(Measure.TEST_ERROR)
     (result,), messages = run_all(run)
     assert (result.key, result.epochs, len(result.log)) == (run.key, 1, 1)
@@ -96,7 +87,7 @@ def test_a_run_is_trained_and_measured_as_the_commands_do(planned, alexnet):
 
 
 @pytest.mark.slow
-def test_several_runs_are_trained_and_measured_at_once(planned, alexnet):
+def test_several_runs_are_trained_and_tested_at_once(planned, alexnet):
     runs = [planned(Measure.TEST_ERROR, Measure.TEST_ERROR_10_VIEWS, seed=s) for s in (1, 2)]
     ended, messages = run_all(*runs)
     assert {run.key for run in ended} == {run.key for run in runs}
@@ -113,7 +104,7 @@ def test_several_runs_are_trained_and_measured_at_once(planned, alexnet):
 
 
 @pytest.mark.slow
-def test_a_rate_that_is_too_high_is_an_outcome_of_a_search_only(planned):
+def test_a_learning_rate_that_is_too_high_is_an_outcome_of_the_search_only(planned):
     run = planned(Measure.EPOCHS, seed=SEARCH_SEED, batch_size=2, learning_rate=100.0)
     (result,), _ = run_all(run)
     assert (result.epochs, result.epochs_to_train_error, result.log) == (0, None, ())
@@ -123,7 +114,7 @@ def test_a_rate_that_is_too_high_is_an_outcome_of_a_search_only(planned):
 
 
 @pytest.mark.slow
-def test_a_run_is_asked_to_stop_when_it_is_enough_and_goes_on_when_it_is_not(planned):
+def test_a_run_stops_when_it_should_and_is_resumed_otherwise(planned):
     run = planned(Measure.EPOCHS, epochs=MANY)
     (short,), _ = run_all(run, should_stop=lambda _, history: len(history) >= 2)
     assert 2 <= short.epochs < MANY
@@ -134,14 +125,14 @@ def test_a_run_is_asked_to_stop_when_it_is_enough_and_goes_on_when_it_is_not(pla
     assert messages[0].endswith("resumes")
 
 
-def test_a_folder_with_other_settings_is_not_taken_for_the_run(planned, trained):
+def test_a_folder_with_other_settings_is_an_error(planned, trained):
     other = planned(Measure.EPOCHS, learning_rate=0.02)
     (WORKSPACE.runs / trained.name).rename(WORKSPACE.runs / other.name)
-    with pytest.raises(TrainingError, match="its settings differ from its name"):
+    with pytest.raises(TrainingError, match="its settings differ"):
         run_all(other)
 
 
-def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_anew_unasked(trained):
+def test_a_run_with_damaged_checkpoints_alone_is_kept(trained):
     saved = list((WORKSPACE.runs / trained.name / "checkpoints").glob("*/*.safetensors"))
     assert saved
     for path in saved:
@@ -152,7 +143,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_anew_unasked(train
     assert all(path.stat().st_size == 100 for path in saved)
 
 
-def test_a_run_that_lost_where_it_comes_from_is_refused(trained):
+def test_a_run_without_its_provenance_is_an_error(trained):
     environment = WORKSPACE.runs / trained.name / "environment.json"
     for content in ("", "[]", "{}", "{nothing", None):
         environment.unlink() if content is None else environment.write_text(content)
@@ -161,7 +152,7 @@ def test_a_run_that_lost_where_it_comes_from_is_refused(trained):
 
 
 @pytest.mark.slow
-def test_epochs_that_are_logged_but_not_saved_are_not_taken_for_enough(planned):
+def test_epochs_that_are_logged_but_not_saved_do_not_count(planned):
     run = planned(Measure.EPOCHS, epochs=MANY)
     (short,), _ = run_all(run, should_stop=lambda _, history: len(history) >= 2)
     log = WORKSPACE.runs / run.name / "metrics.csv"

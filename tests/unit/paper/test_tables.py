@@ -31,12 +31,12 @@ def test_a_verdict_on_less_than_the_published_training_is_marked():
     assert "longer training shortened to 4 epochs" in describe_protocol(RELU, short)
 
 
-def test_seeds_that_did_not_get_there_are_counted():
+def test_seeds_that_did_not_reach_the_error_are_counted():
     result = RESULT.with_run(finished("tanh", 3, epochs=None))
     assert claim_rows(RELU, result)[0][4] == "2 (1 not reached)"
 
 
-def test_errors_are_read_as_percent_and_their_differences_as_points():
+def test_errors_are_percentages_and_their_differences_points():
     names = {"13pct": 0.13, "13pct with LRN": 0.12, "11pct": 0.115, "11pct without LRN": 0.125}
     runs = [
         finished(arm, seed, error=error + seed / 1e4, views=10)

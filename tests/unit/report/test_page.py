@@ -66,7 +66,7 @@ def noisy(make_images, make_run):
     return examine_run(read_run(run), 0, device=CPU)
 
 
-def test_names_are_text_whatever_they_hold(parsed):
+def test_hostile_names_are_text(parsed):
     assert parsed.of("script") == []
     headers = [text for text in parsed.texts if text in ("<script>alert(1)<", "bär & 'ß'", "犬")]
     assert len(set(headers)) == 3
@@ -106,7 +106,7 @@ def test_pictures_and_figures_have_descriptions(parsed):
     assert all(each["aria-label"] for each in figures)
 
 
-def test_the_headline_says_what_was_measured(parsed, examined):
+def test_the_headline_has_the_result_and_its_interval(parsed, examined):
     text = " ".join("".join(parsed.texts).split())
     summary = examined.examination.summary
     low, high = summary.top1_interval
@@ -114,11 +114,6 @@ def test_the_headline_says_what_was_measured(parsed, examined):
     assert "The test set was not used" in text
     assert "2, 37.50% during training (float32)" in text
     assert f"alexnet train --config {examined.record.run.config}" in text
-
-
-def test_the_same_bytes_each_time(small_run, content):
-    again = examine_run(read_run(small_run), 0, device=CPU)
-    assert render([again]) == content
 
 
 def test_runs_side_by_side(examined, make_run, make_images):
@@ -148,7 +143,7 @@ def test_any_number_of_classes_stays_small(make_images, make_run, num_classes, p
 
 
 @pytest.mark.parametrize("num_runs", [2, pytest.param(MAX_RUNS, marks=pytest.mark.slow)])
-def test_as_much_noise_as_there_can_be_stays_small(noisy, num_runs):
+def test_a_page_of_noise_stays_small(noisy, num_runs):
     runs = [dataclasses.replace(noisy, key=f"run-{n}", label=str(n)) for n in range(num_runs)]
     content = render(runs)
     assert 330_000 * num_runs < len(content) < MAX_BYTES
@@ -158,13 +153,13 @@ def test_as_much_noise_as_there_can_be_stays_small(noisy, num_runs):
     assert "Different validation images" not in text
 
 
-def test_a_page_too_large_is_refused(examined, monkeypatch):
+def test_a_page_that_is_too_large_is_an_error(examined, monkeypatch):
     monkeypatch.setattr(page, "MAX_BYTES", 1_000)
     with pytest.raises(AlexnetError, match="more than 1,000"):
         render([examined])
 
 
-def test_without_a_mistake_it_says_so(examined):
+def test_a_network_without_mistakes(examined):
     perfect = np.eye(4)[examined.val.labels_N]
     flawless = dataclasses.replace(examined.examination, probabilities_NK=perfect)
     text = "".join(Page(render([dataclasses.replace(examined, examination=flawless)])).texts)
