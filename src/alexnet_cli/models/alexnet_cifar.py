@@ -28,10 +28,10 @@ class AlexNetCifar(nn.Module):
     departures = (
         Departure(
             paper="conv1 is 11×11 at stride 4 on 224 px, fc6 and fc7 have 4096 units",
-            here="conv1 is 5×5 at stride 1, fc6 and fc7 have 1024 units; the channels, the two "
-            "towers (groups), LRN, overlapping ceil-mode pools, ReLU and dropout are the paper's",
+            here="conv1 is 5×5 at stride 1, fc6 and fc7 have 1024 units",
             because="the paper's conv1 would leave nothing of a 32-px image, and 50,000 images "
-            "cannot train 50 M fully connected weights",
+            "cannot train 50 M fully connected weights; the channels, the two towers, LRN, "
+            "overlapping ceil-mode pools, ReLU and dropout are the paper's",
         ),
     )
 

@@ -3,7 +3,6 @@ import shutil
 import pytest
 
 from alexnet_cli.config.schema import Precision
-from alexnet_cli.devices import cpu_flags, read_cpuinfo
 from alexnet_cli.doctor.machine import (
     Cache,
     Cpu,
@@ -18,17 +17,6 @@ from alexnet_cli.doctor.machine import (
     thread_findings,
 )
 from alexnet_cli.inference.gpu_check import Gpu
-
-
-def test_the_processor_is_read_as_linux_writes_it(tmp_path):
-    path = tmp_path / "cpuinfo"
-    path.write_text("model name\t: A CPU\nflags\t\t: fpu avx2\n\nmodel name\t: Another\n")
-    facts = read_cpuinfo(path)
-    assert facts["model name"] == "A CPU"
-    assert cpu_flags(facts) == {"fpu", "avx2"}
-    path.write_text("processor : 0\nFeatures : fp asimd bf16\n")
-    assert "bf16" in cpu_flags(read_cpuinfo(path))
-    assert cpu_flags(read_cpuinfo(tmp_path / "absent")) == frozenset()
 
 
 def test_the_precision_told_is_the_one_training_takes():

@@ -1,0 +1,36 @@
+import pytest
+
+from alexnet_cli.devices import cpu_flags, parse_device, processor_kind, read_cpuinfo
+from alexnet_cli.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("auto", ("auto", None)), ("cpu", ("cpu", None)), ("cuda:12", ("cuda", 12))],
+)
+def test_a_device_is_a_kind_and_a_number(name, expected):
+    assert parse_device(name) == parse_device(name, has_tensorrt=True) == expected
+
+
+def test_tensorrt_runs_exported_models_only():
+    assert parse_device("tensorrt", has_tensorrt=True) == ("tensorrt", None)
+    with pytest.raises(UsageError):
+        parse_device("tensorrt")
+
+
+@pytest.mark.parametrize("name", ["", "gpu", "cpu:0", "cuda:", "cuda:-1", "cuda:²", "tensorrt:0"])
+def test_other_names_are_refused(name):
+    with pytest.raises(UsageError):
+        parse_device(name, has_tensorrt=True)
+
+
+def test_the_processor_is_read_as_linux_writes_it(tmp_path):
+    path = tmp_path / "cpuinfo"
+    path.write_text("model name\t: A CPU\nflags\t\t: fpu avx2\n\nmodel name\t: Another\n")
+    x86 = read_cpuinfo(path)
+    assert x86["model name"] == "A CPU"
+    assert cpu_flags(x86) == {"fpu", "avx2"}
+    assert processor_kind(x86).endswith(" with AVX2")
+    path.write_text("processor : 0\nFeatures : fp asimd bf16\n")
+    assert "bf16" in cpu_flags(read_cpuinfo(path))
+    assert cpu_flags(read_cpuinfo(tmp_path / "absent")) == frozenset()
