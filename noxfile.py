@@ -45,11 +45,12 @@ def tests(session: nox.Session) -> None:
 def full(session: nox.Session) -> None:
     """Run every test, the fault suite in its short form among them, and print the coverage."""
     _install(session)
-    coverage = ("--cov", "--cov-append", "--cov-report=")
+    # No test should depend on how busy the machine is; the limit only ends one that hangs.
+    options = ("--timeout=1800", "--cov", "--cov-append", "--cov-report=")
     session.run("coverage", "erase")
-    session.run("pytest", *_EACH_CORE, "-m", "not alone", *coverage, *session.posargs,
+    session.run("pytest", *_EACH_CORE, "-m", "not alone", *options, *session.posargs,
                 env=_ONE_THREAD)  # fmt: skip
-    session.run("pytest", "-m", "alone", *coverage, *session.posargs)
+    session.run("pytest", "-m", "alone", *options, *session.posargs)
     session.run("coverage", "report")
 
 

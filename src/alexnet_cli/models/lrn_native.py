@@ -126,6 +126,8 @@ def _compile(source: bytes, flags: list[str], library: Path) -> None:
     library.parent.mkdir(parents=True, exist_ok=True)
     with temporary_folder(library.parent) as folder:
         (folder / "lrn_kernel.c").write_bytes(source)
+        # The compiler's own temporary files go there too, so that Ctrl-C leaves none.
+        environment = {**os.environ, "LC_ALL": "C", "TMPDIR": str(folder)}
         # Not linked with OpenMP: PyTorch's library, loaded already, provides it, so that both
         # share one pool of threads.
         for command in (
@@ -134,6 +136,6 @@ def _compile(source: bytes, flags: list[str], library: Path) -> None:
         ):
             subprocess.run(  # noqa: S603 - our own source, no user input
                 command, cwd=folder, check=True, capture_output=True, text=True,
-                timeout=_COMPILE_SECONDS, env={**os.environ, "LC_ALL": "C"},
+                timeout=_COMPILE_SECONDS, env=environment,
             )  # fmt: skip
         (folder / "lrn.so").replace(library)
