@@ -39,11 +39,7 @@ class _CudaConvnet(nn.Module):
 
 
 class CudaConvnet80Sec(_CudaConvnet):
-    """Three convolutions, max and average pools, fc 64. Shapes for a 32-pixel input.
-
-    Args:
-        spec: Classes K, side of the input, options.
-    """
+    """Three convolutions, max and average pools, fc 64. Shapes for a 32-pixel input."""
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
@@ -71,9 +67,6 @@ class CudaConvnet18Pct(_CudaConvnet):
     """Three convolutions, same-map normalisation after two pools. Shapes for a 32-pixel input.
 
     Without the normalisation it is `19pct`, which has another weight decay too.
-
-    Args:
-        spec: Classes K, side of the input, options.
     """
 
     def __init__(self, spec: NetworkSpec) -> None:
@@ -99,9 +92,6 @@ class CudaConvnet13Pct(_CudaConvnet):
     """Two convolutions, two locally connected layers of 32. Shapes for a 24-pixel input.
 
     With `--lrn` it is normalised where `11pct` is.
-
-    Args:
-        spec: Classes K, side of the input, options.
     """
 
     LOCAL_CHANNELS = 32

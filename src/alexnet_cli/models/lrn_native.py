@@ -70,18 +70,10 @@ def normalise(
     beta: float,
     k: float,
 ) -> Tensor:
-    """Return y, or with a gradient of y the gradient of x.
+    """Return y, or with a gradient of y the gradient of x; arguments as in `lrn.convolve`.
 
-    Args:
-        x_NCHW: Activities on the CPU, one of `DTYPES`, channels-last or not.
-        grad_NCHW: Gradient of the result, same shape and dtype.
-        size: Channels in the window, odd.
-        alpha: Divided by `size`.
-        beta: Exponent.
-        k: Added to the window's sum.
-
-    Returns:
-        Same shape, dtype and memory format as `x_NCHW`.
+    The activities are on the CPU, of one of `DTYPES`, channels-last or not. The result has their
+    memory format.
     """
     is_last = x_NCHW.is_contiguous(memory_format=torch.channels_last)
     layout = torch.channels_last if is_last else torch.contiguous_format
