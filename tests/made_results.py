@@ -13,7 +13,7 @@ PROVENANCE = {
 
 
 def finished(arm, seed, *, epochs=None, error=None, views=1, key="", rate=0.01, log=()):
-    """A run that reached 25 % training error after so many epochs, or errs on so many images."""
+    """Return a run with a number of epochs to 25 % training error, or with a test error."""
     tests = ()
     if error is not None:
         top1 = 1 - error
@@ -39,7 +39,7 @@ def finished(arm, seed, *, epochs=None, error=None, views=1, key="", rate=0.01, 
 
 
 def result_of(name, runs=(), *, num_seeds=3, learning_rates=None, searched=(), **protocol):
-    """A result of an experiment, each run with the key of what is planned for it."""
+    """Return a result of an experiment, each run with the key of its planned run."""
     experiment, empty = find_experiment(name), new_result(name, Protocol(num_seeds, **protocol))
     if learning_rates is None and experiment.learning_rates:
         learning_rates = {run.arm: run.learning_rate for run in runs}

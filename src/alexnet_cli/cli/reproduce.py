@@ -52,8 +52,8 @@ def command(
     data: Annotated[
         str,
         typer.Option(
-            help="cifar10; or shapes: a trial of the command on drawn images, which says nothing "
-            "about the claims; add --epochs."
+            help="cifar10; or shapes: a trial of the command on drawn images, which does not test "
+            "the claims; add --epochs."
         ),
     ] = "cifar10",
     jobs: Annotated[

@@ -23,8 +23,8 @@ _TRIAL = {
     "data": TRIAL_DATA, "image_size": 24, "crop_size": 24, "batch_size": 64, "val_size": 1_000,
     "init": Init.HE, "input_scaling": InputScaling.STANDARD,
 }  # fmt: skip
-"""Settings with which a network learns the drawn images within seconds: a trial of the command,
-which says nothing about the claims."""
+"""Settings with which a network learns the drawn images within seconds: a trial of the command that
+does not test the claims."""
 _NUM_TRIAL_RATES = 2  # of the learning rates to try, the highest
 
 
@@ -44,7 +44,7 @@ class Protocol:
 
     @property
     def is_trial(self) -> bool:
-        """True on drawn images, which say nothing about the claims."""
+        """True on drawn images, which do not test the claims."""
         return self.data == TRIAL_DATA
 
     def command(self, experiment: str) -> str:

@@ -1,1 +1,1 @@
-"""What a run came to, to look at: plots as files, and one page that needs nothing else."""
+"""The report of runs and experiments: one HTML page, and plots as PNG files."""

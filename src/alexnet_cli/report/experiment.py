@@ -25,9 +25,7 @@ from alexnet_cli.paper.tables import (
     run_rows,
 )
 from alexnet_cli.paper.verdict import mean_interval
-from alexnet_cli.report.drawing import FAINT, INK, SERIES, Panel, draw, style, to_svg
-
-_DASHES = ("-", "--", ":", "-.")
+from alexnet_cli.report.drawing import DASHES, FAINT, INK, SERIES, Panel, draw, style, to_svg
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ def _training_errors(axes: Axes, experiment: Experiment, runs: Sequence[Finished
     """Draw figure 1: training error by epoch, a line for each seed."""
     accuracy_column = LOG_COLUMNS.index("train_top1")
     texts = []
-    for arm, colour, dash in zip(experiment.arms, SERIES, _DASHES, strict=False):
+    for arm, colour, dash in zip(experiment.arms, SERIES, DASHES, strict=False):
         own = [run for run in runs if run.arm == arm.name]
         for number, run in enumerate(own):
             middles = [row[0] - 0.5 for row in run.log]

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from alexnet_cli.errors import UsageError
+from alexnet_cli.errors import UsageError, first_line
 from alexnet_cli.files import atomic_write
 from alexnet_cli.image import crop_centre
 from alexnet_cli.models.layers import first_filters, mosaic, to_unit_range
@@ -322,5 +322,5 @@ def _read_or_create(path: Path, create: Callable[[], str]) -> str:
 
 
 def _start_error(name: TrackerName, error: Exception, *, hint: str) -> UsageError:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return UsageError(f"--{name} cannot start ({lines[0]})", hint=hint, code="tracker_failed")
+    message = f"--{name} cannot start ({first_line(error)})"
+    return UsageError(message, hint=hint, code="tracker_failed")
