@@ -175,22 +175,19 @@ class RunWorker:
         )
 
 
-def epochs_to_train_error(history: History, error: float = TRAIN_ERROR) -> float | None:
-    """Return the number of epochs until the training error first reached a level, or None.
+def epochs_to_train_error(history: History) -> float | None:
+    """Return the number of epochs until the training error first reached 25 %, or None.
 
     The error of an epoch is the mean over its updates. It counts as the error in the middle of the
     epoch; between two middles the error is interpolated linearly.
-
-    Args:
-        history: The epochs, from the first on.
-        error: The level, a share of the training images 0–1.
     """
     before, error_before = 0.0, _CHANCE_ERROR
     for row in history:
-        middle, now = row.epoch - 0.5, 1 - row.train_top1
-        if now <= error:
-            return before + (middle - before) * (error_before - error) / (error_before - now)
-        before, error_before = middle, now
+        middle, error = row.epoch - 0.5, 1 - row.train_top1
+        if error <= TRAIN_ERROR:
+            fall = error_before - error
+            return before + (middle - before) * (error_before - TRAIN_ERROR) / fall
+        before, error_before = middle, error
     return None
 
 

@@ -6,7 +6,6 @@ that a figure suits light and dark pages.
 
 import contextlib
 import io
-import itertools
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
@@ -135,11 +134,3 @@ def shorten(text: str, max_length: int) -> str:
     kept = max_length - 1
     is_short = len(text) <= max_length
     return text if is_short else f"{text[: (kept + 1) // 2]}…{text[-(kept // 2) :]}"
-
-
-def line_styles() -> Iterator[dict[str, Any]]:
-    """Yield styles of lines that differ in colour, dash and marker."""
-    return itertools.cycle(
-        {"color": colour, "linestyle": dash, "marker": marker}
-        for colour, dash, marker in zip(SERIES, DASHES, MARKERS, strict=True)
-    )

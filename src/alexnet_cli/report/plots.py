@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from alexnet_cli.evaluation.metrics import Calibration, ClassMetrics
 from alexnet_cli.models.layers import mosaic, to_unit_range
 from alexnet_cli.report.drawing import (
+    DASHES,
     FAINT,
     INK,
+    MARKERS,
     PAPER,
     SERIES,
     Panel,
     draw,
-    line_styles,
     plot_labels,
 )
 from alexnet_cli.training.checkpoint import EpochRow
@@ -117,11 +118,13 @@ def _comparison(
 ) -> Panel:
     def panel(axes: Axes) -> str:
         ends = []
-        for (label, history), look in zip(histories.items(), line_styles(), strict=False):
+        runs = zip(histories.items(), SERIES, DASHES, MARKERS, strict=False)
+        for (label, history), colour, dash, marker in runs:
             epochs, values = [row.epoch for row in history], [value_of(row) for row in history]
-            axes.plot(epochs, values, markevery=_marker_step(epochs), label=label, **look)
+            axes.plot(epochs, values, color=colour, linestyle=dash, marker=marker, label=label,
+                      markevery=_marker_step(epochs))  # fmt: skip
             axes.annotate(label, (epochs[-1], values[-1]), (5, 0), textcoords="offset points",
-                          va="center", color=look["color"], fontweight="bold")  # fmt: skip
+                          va="center", color=colour, fontweight="bold")  # fmt: skip
             ends.append(f"run {label} ends at {_format(values[-1], key)} in epoch {epochs[-1]}")
         axes.legend(title="run")
         _finish(axes, title, percent=key == "top1")
