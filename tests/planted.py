@@ -20,15 +20,6 @@ int cuDeviceGetAttribute(int *value, int attribute, int device) {
 int cuGetErrorString(int status, const char **text) { *text = "planted error"; return 0; }
 """
 
-MANAGEMENT_SOURCE = r"""
-#include <string.h>
-int nvmlInit_v2(void) { return 0; }
-int nvmlShutdown(void) { return 0; }
-int nvmlSystemGetDriverVersion(char *text, unsigned size) {
-    strncpy(text, "580.95.05", size); return 0;
-}
-"""
-
 
 def plant_library(path: Path, *, source: str = "", needs: tuple[Path, ...] = ()) -> Path:
     """Compile a shared library that asks for others, which need not stay where they are.
@@ -53,7 +44,6 @@ def plant_driver(
     constants = {"NUM_GPUS": num_gpus, "STATUS": status, "CUDA_VERSION": cuda_version}
     source = "".join(f"#define {name} {value}\n" for name, value in constants.items())
     plant_library(folder / "libcuda.so.1", source=source + DRIVER_SOURCE)
-    plant_library(folder / "libnvidia-ml.so.1", source=MANAGEMENT_SOURCE)
     return folder
 
 

@@ -12,9 +12,9 @@ from alexnet_cli.inference.gpu_check import (
     CPU,
     CUDA,
     TENSORRT,
-    Surroundings,
+    Probe,
     read_driver,
-    tensorrt_obstacles,
+    tensorrt_problems,
 )
 from alexnet_cli.inference.providers import places
 from alexnet_cli.manifest import InputSpec, Manifest, Provenance
@@ -89,7 +89,7 @@ def test_tensorrt_answers_as_the_cpu_or_says_what_it_lacks(tmp_path: Path) -> No
     from alexnet_cli.inference.session import load_model
 
     path, images = _export(Network.ALEXNET_CIFAR, tmp_path)
-    if list(tensorrt_obstacles(Surroundings(ort.get_available_providers()))):
+    if list(tensorrt_problems(Probe(ort.get_available_providers()))):
         with pytest.raises(DeviceError, match="--device tensorrt is not usable") as caught:
             load_model(path, device="tensorrt")
         assert "pip install" in str(caught.value.hint)

@@ -99,7 +99,7 @@ COMMANDS = {
     "predict": "Classify images with an exported model, without PyTorch.",
     "models": "List the networks that can be trained, with their size and source.",
     "explain": "Show a network layer by layer, and where it differs from the paper.",
-    "doctor": "Look at this machine and this installation; name each problem and its repair.",
+    "doctor": "Examine this machine and this installation; name each problem and its fix.",
     "reproduce": "Repeat an experiment of the paper and hold its claims against the result.",
     "verify-resume": "Kill a short training at random moments and compare its result.",
     "demo": "Run the whole path on images that this package draws itself.",

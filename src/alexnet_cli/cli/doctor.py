@@ -35,9 +35,9 @@ def command(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Look at this machine and this installation; name each problem and its repair.
+    """Examine this machine and this installation; name each problem and its fix.
 
-    Exit code 1 if something is broken; a mere note, such as a machine without a GPU, is none.
+    Exit code 1 if something is broken. A note, such as a machine without a GPU, is not.
     """
     from alexnet_cli.doctor.diagnose import examine
 
@@ -77,6 +77,10 @@ def _document(diagnosis: "Diagnosis", trials: "list[Trial] | None") -> dict[str,
     document = dataclasses.asdict(diagnosis)
     if diagnosis.cache is not None:
         document["cache"]["folder"] = str(diagnosis.cache.folder)
+    document["findings"] = [
+        {"level": each.level, "subject": each.subject, "cause": each.cause, "repair": each.fix}
+        for each in diagnosis.findings
+    ]
     document["is_sound"] = diagnosis.num_broken == 0
     document["trials"] = None if trials is None else [dataclasses.asdict(t) for t in trials]
     return document
@@ -123,7 +127,7 @@ def _machine_rows(diagnosis: "Diagnosis") -> list[tuple[str, str]]:
         rows.append((f"cuda:{gpu.index}", f"{gpu.name}, {memory}, compute capability {capability}"))
     if not driver.gpus:
         rows.append(("GPU", "none"))
-    rows.append(("NVIDIA driver", _driver_words(diagnosis)))
+    rows.append(("NVIDIA driver", _driver_text(diagnosis)))
     rows.append(("C compiler", diagnosis.compiler or "none"))
     if cache is not None:
         free = f"{cache.free_bytes / 1e9:,.1f} GB free"
@@ -131,7 +135,7 @@ def _machine_rows(diagnosis: "Diagnosis") -> list[tuple[str, str]]:
     return [*rows, *(("variable", f"{v.name}={v.value}") for v in diagnosis.variables)]
 
 
-def _driver_words(diagnosis: "Diagnosis") -> str:
+def _driver_text(diagnosis: "Diagnosis") -> str:
     driver = diagnosis.driver
     if not driver.is_installed:
         return "none"
@@ -165,7 +169,7 @@ def _trial_row(trial: "Trial") -> tuple[str, str]:
 
 
 def _print_findings(diagnosis: "Diagnosis") -> None:
-    """Print what to know or to repair; a repair stands unbroken on a line, to be copied."""
+    """Print the findings; a fix stays on one line, so that it can be copied."""
     from rich.text import Text
 
     console = stdout_console()
@@ -173,8 +177,8 @@ def _print_findings(diagnosis: "Diagnosis") -> None:
     for finding in diagnosis.findings:
         words = Text(printable(f": {finding.subject}: {finding.cause}"))
         console.print(Text(finding.level.value, style=styles[finding.level]) + words)
-        if finding.repair:
-            console.print(Text(f"  repair: {printable(finding.repair)}"), soft_wrap=True)
+        if finding.fix:
+            console.print(Text(f"  fix: {printable(finding.fix)}"), soft_wrap=True)
     console.print(_summary(diagnosis.findings, diagnosis.num_broken))
 
 

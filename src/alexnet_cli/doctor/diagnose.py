@@ -1,9 +1,4 @@
-"""The `ALEXNET_*` variables that are set: a misspelt one does nothing, and nobody says so.
-
-What a diagnosis finds.
-
-One diagnosis: everything that can be looked at without running a network.
-"""
+"""The diagnosis of `alexnet doctor`: everything that can be examined without running a network."""
 
 import os
 import sys
@@ -21,8 +16,8 @@ from alexnet_cli.doctor.installation import (
 )
 from alexnet_cli.doctor.machine import (
     Cache,
-    Choice,
     Cpu,
+    Default,
     Finding,
     Level,
     cache_findings,
@@ -40,11 +35,11 @@ from alexnet_cli.inference.gpu_check import (
     CPU,
     CUDA,
     Driver,
-    Surroundings,
-    clash_repair,
+    Probe,
     installed_versions,
     onnxruntime_cuda_version,
     onnxruntime_wheels,
+    reinstall_command,
     torch_cuda_version,
 )
 
@@ -60,7 +55,7 @@ def variable_findings(variables: Iterable[Variable], known: Iterable[str]) -> li
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was found.
+    """The result.
 
     Attributes:
         versions: By package; None where one is not installed.
@@ -68,13 +63,13 @@ class Diagnosis:
         onnxruntime_cuda: CUDA version of ONNX Runtime, None for a CPU build.
         cpu: The processor.
         driver: NVIDIA's driver and its GPUs.
-        training: Device that `train --device auto` takes.
-        precision: Number format that `train --precision auto` takes.
-        prediction: Provider that `predict --device auto` takes.
-        compiler: The C compiler, None where there is none.
-        cache: The cache folder; None where ALEXNET_HOME names no usable one.
+        training: Device of `train --device auto`.
+        precision: Number format of `train --precision auto`.
+        prediction: Provider of `predict --device auto`.
+        compiler: The C compiler, if there is one.
+        cache: The cache folder; None if ALEXNET_HOME is unusable.
         variables: The `ALEXNET_*` variables that are set.
-        findings: What to know or to repair, the broken first.
+        findings: Problems and notes, the problems first.
     """
 
     versions: dict[str, str | None]
@@ -83,7 +78,7 @@ class Diagnosis:
     cpu: Cpu
     driver: Driver
     training: str
-    precision: Choice
+    precision: Default
     prediction: str
     compiler: str | None
     cache: Cache | None
@@ -99,7 +94,7 @@ class Diagnosis:
 def examine(
     known_variables: Iterable[str], environment: Mapping[str, str] | None = None
 ) -> Diagnosis:
-    """Look at this machine and this installation.
+    """Examine this machine and this installation.
 
     Args:
         known_variables: Names of the `ALEXNET_*` variables that a command reads.
@@ -111,11 +106,11 @@ def examine(
         read_cpu(environment), find_compiler(), list_variables(environment, known)
     )  # fmt: skip
     providers, findings = _providers()
-    around = Surroundings(providers, path)
-    driver = around.driver()
+    probe = Probe(providers, path)
+    driver = probe.driver()
     versions, torch_cuda = installed_versions(path), torch_cuda_version(path)
     onnxruntime_cuda = onnxruntime_cuda_version(path)
-    gpu = gpu_findings(around, driver, has_hardware=has_nvidia_hardware())
+    gpu = gpu_findings(probe, driver, has_hardware=has_nvidia_hardware())
     torch = torch_findings(torch_cuda, onnxruntime_cuda, driver, has_torch="torch" in versions)
     cache, of_cache = _cache()
     trains_on_gpu = (
@@ -142,15 +137,15 @@ def _is_broken(findings: Sequence[Finding], subject: str) -> bool:
 
 
 def _providers() -> tuple[list[str], list[Finding]]:
-    """Import ONNX Runtime, which a clash of wheels or a foreign processor can break."""
+    """Import ONNX Runtime, which clashing wheels or another processor can break."""
     try:
         import onnxruntime
 
         return list(onnxruntime.get_available_providers()), []
     except (ImportError, AttributeError, OSError) as error:
         cause = f"ONNX Runtime cannot be imported ({error})"
-        repair = clash_repair(onnxruntime_wheels())
-        return [], [Finding(Level.BROKEN, "ONNX Runtime", cause, repair)]
+        fix = reinstall_command(onnxruntime_wheels())
+        return [], [Finding(Level.BROKEN, "ONNX Runtime", cause, fix)]
 
 
 def _cache() -> tuple[Cache | None, list[Finding]]:

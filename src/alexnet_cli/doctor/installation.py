@@ -13,25 +13,25 @@ from alexnet_cli.inference.gpu_check import (
     CUDA,
     GPU_REQUIREMENT,
     Driver,
-    Obstacle,
-    Surroundings,
-    clash,
-    cuda_obstacles,
+    Probe,
+    Problem,
+    clash_problem,
+    cuda_problems,
     installed_versions,
-    library_obstacles,
-    old_driver,
+    library_problems,
+    old_driver_problem,
     onnxruntime_wheels,
-    tensorrt_obstacles,
+    tensorrt_problems,
 )
 
 DISTRIBUTION = "alexnet-cli"
 _SHOWN = ("torch", "torchvision", "triton", "onnx", "onnxscript", "safetensors", "numpy", "pillow")
-_TORCH_REPAIR = "pip install --force-reinstall torch torchvision"  # as published: for CUDA
-_CUDA_REPAIR = f"pip install --upgrade --force-reinstall torch torchvision {GPU_REQUIREMENT}"
+_TORCH_FIX = "pip install --force-reinstall torch torchvision"  # as published: for CUDA
+_CUDA_FIX = f"pip install --upgrade --force-reinstall torch torchvision {GPU_REQUIREMENT}"
 
 
 def list_versions(path: Sequence[str]) -> dict[str, str | None]:
-    """Return the versions worth telling in a report of a bug; None where one is not installed."""
+    """Return the versions that a bug report needs; None for a package that is not installed."""
     found = installed_versions(path)
     return {
         "alexnet": __version__,
@@ -44,11 +44,11 @@ def list_versions(path: Sequence[str]) -> dict[str, str | None]:
 def requirement_findings(
     requirements: Sequence[str] | None, versions: Mapping[str, str]
 ) -> list[Finding]:
-    """Say what is missing or too old.
+    """Return a finding for each package that is missing or too old.
 
     Args:
-        requirements: As a wheel's metadata writes them; None where this package runs from source.
-        versions: What is installed.
+        requirements: Of the wheel's metadata; None if this package runs from source.
+        versions: The installed packages.
     """
     findings = []
     for text in requirements or ():
@@ -69,61 +69,63 @@ def requirement_findings(
 
 
 def torch_import_findings() -> list[Finding]:
-    """Import PyTorch, which takes over a second, and say why where that fails."""
+    """Import PyTorch, which takes over a second, and return why it fails, if it does."""
     try:
         importlib.import_module("torch")
     except (ImportError, OSError) as error:
         cause = f"PyTorch cannot be imported ({error})"
-        return [Finding(Level.BROKEN, "PyTorch", cause, _TORCH_REPAIR)]
+        return [Finding(Level.BROKEN, "PyTorch", cause, _TORCH_FIX)]
     return []
 
 
 def own_requirements() -> list[str] | None:
-    """Return what this package asks pip for; None where it runs from source, uninstalled."""
+    """Return the requirements of this package; None if it runs from source, uninstalled."""
     try:
         return importlib.metadata.requires(DISTRIBUTION)
     except importlib.metadata.PackageNotFoundError:
         return None
 
 
-def gpu_findings(around: Surroundings, driver: Driver, *, has_hardware: bool) -> list[Finding]:
-    """Say why ONNX Runtime cannot use the GPU; without a GPU that is no more than a note.
+def gpu_findings(probe: Probe, driver: Driver, *, has_hardware: bool) -> list[Finding]:
+    """Return why ONNX Runtime cannot use the GPU; on a machine without a GPU that is a note.
 
     Args:
-        around: What to look at.
-        driver: What the driver says.
-        has_hardware: Whether the machine has an NVIDIA GPU, driver or not.
+        probe: What to examine.
+        driver: The driver.
+        has_hardware: Whether the machine has an NVIDIA GPU, with a driver or without.
     """
-    found = clash(around.path)
-    findings = [] if found is None else [broken("ONNX Runtime", found)]
+    clash = clash_problem(probe.path)
+    findings = [] if clash is None else [broken("ONNX Runtime", clash)]
     if not driver.gpus and driver.problem is None:
         if has_hardware:
-            obstacle = next(cuda_obstacles(around, driver=driver))
-            return [*findings, broken("GPU", obstacle)]
-        missing = list(library_obstacles(CUDA, around))
-        notes = [Finding(Level.NOTE, "CUDA libraries", o.cause, o.repair) for o in missing]
-        note = Finding(Level.NOTE, "GPU", "no NVIDIA GPU here: everything runs on the CPU")
-        return [*findings, note, *notes]
-    obstacles = list(cuda_obstacles(around, driver=driver))
-    # A clash that hides the GPU wheel has been told, with the same repair.
-    told = {finding.repair for finding in findings}
-    findings += [broken("ONNX Runtime", o) for o in obstacles if o.repair not in told]
-    if not obstacles:
-        lacks = tensorrt_obstacles(around, driver=driver)
-        findings += [Finding(Level.NOTE, "TensorRT", o.cause, o.repair) for o in lacks]
+            return [*findings, broken("GPU", next(cuda_problems(probe, driver=driver)))]
+        findings.append(
+            Finding(Level.NOTE, "GPU", "no NVIDIA GPU here: everything runs on the CPU")
+        )
+        missing = library_problems(probe) if CUDA in probe.providers else ()
+        return findings + [Finding(Level.NOTE, "CUDA libraries", p.cause, p.fix) for p in missing]
+    problems = list(cuda_problems(probe, driver=driver))
+    # A clash that hides the GPU wheel is among the findings, with the same fix.
+    known = {finding.fix for finding in findings}
+    findings += [
+        broken("ONNX Runtime", problem) for problem in problems if problem.fix not in known
+    ]
+    if not problems:
+        lacking = tensorrt_problems(probe, driver=driver)
+        findings += [Finding(Level.NOTE, "TensorRT", p.cause, p.fix) for p in lacking]
     return findings
 
 
 def torch_findings(
     torch_cuda: str | None, onnxruntime_cuda: str | None, driver: Driver, *, has_torch: bool = True
 ) -> list[Finding]:
-    """Say whether PyTorch can use the GPU, and whether it agrees with ONNX Runtime on CUDA.
+    """Return why PyTorch cannot use the GPU, and conflicts with ONNX Runtime about CUDA.
 
     Args:
         torch_cuda: CUDA version of PyTorch, None for a CPU build.
         onnxruntime_cuda: CUDA version of ONNX Runtime, None for a CPU build.
-        driver: What the driver says.
-        has_torch: Whether PyTorch is installed; if not, that is told as a missing package.
+        driver: The driver.
+        has_torch: Whether PyTorch is installed; if not, it is among the missing packages.
     """
     if not has_torch:
         return []
@@ -132,15 +134,16 @@ def torch_findings(
     if torch_cuda is None:
         if not driver.gpus:
             return []
-        obstacle = Obstacle("this PyTorch is a CPU build", _TORCH_REPAIR)
-        return [broken("PyTorch", obstacle)]
+        return [broken("PyTorch", Problem("this PyTorch is a CPU build", _TORCH_FIX))]
     findings = []
     if driver.gpus and driver.cuda_version and driver.cuda_version[0] < int(majors[0] or 0):
-        findings.append(broken("PyTorch", old_driver("PyTorch", int(majors[0] or 0), driver)))
+        findings.append(
+            broken("PyTorch", old_driver_problem("PyTorch", int(majors[0] or 0), driver))
+        )
     if onnxruntime_cuda is not None and majors[0] != majors[1]:
         cause = (
             f"PyTorch is built with CUDA {torch_cuda}, ONNX Runtime with {onnxruntime_cuda}: "
             "their wheels of cuDNN write over each other"
         )
-        findings.append(Finding(level, "CUDA versions", cause, _CUDA_REPAIR))
+        findings.append(Finding(level, "CUDA versions", cause, _CUDA_FIX))
     return findings

@@ -1,7 +1,4 @@
-"""What a diagnosis finds.
-
-The processor, the compiler, the cache folder: what is asked of the machine itself.
-"""
+"""The machine: processor, compiler, NVIDIA hardware and cache folder, with the findings on each."""
 
 import os
 import platform
@@ -14,11 +11,11 @@ from enum import StrEnum
 from pathlib import Path
 
 from alexnet_cli.devices import BF16_CAPABILITY, BF16_CPU_FLAGS, cpu_flags, read_cpuinfo
-from alexnet_cli.inference.gpu_check import Gpu, Obstacle
+from alexnet_cli.inference.gpu_check import Gpu, Problem
 
 
 class Level(StrEnum):
-    """How much a finding matters."""
+    """Severity of a finding."""
 
     BROKEN = "broken"
     NOTE = "note"
@@ -26,27 +23,27 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """Something to know or to repair.
+    """A problem, or something to know.
 
     Attributes:
-        level: Whether something that should work does not.
-        subject: What it is about, in a word or two.
-        cause: What was found.
-        repair: A command, or else a deed; None where nothing has to be done.
+        level: `BROKEN` for what should work and does not.
+        subject: The component.
+        cause: The finding.
+        fix: A command, or else an action; None if nothing has to be done.
     """
 
     level: Level
     subject: str
     cause: str
-    repair: str | None = None
+    fix: str | None = None
 
 
-def broken(subject: str, obstacle: Obstacle) -> Finding:
-    """Return a finding that fails the diagnosis."""
-    return Finding(Level.BROKEN, subject, obstacle.cause, obstacle.repair)
+def broken(subject: str, problem: Problem) -> Finding:
+    """Return the finding of a problem that fails the diagnosis."""
+    return Finding(Level.BROKEN, subject, problem.cause, problem.fix)
 
 
-TELLING_FLAGS = (
+REPORTED_CPU_FLAGS = (
     "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16", "amx_int8",
     "asimd", "i8mm", "bf16", "sve",
 )  # fmt: skip
@@ -68,8 +65,8 @@ class Cpu:
     Attributes:
         model: Its name.
         num_processors: Logical processors this process may use.
-        num_threads: What OMP_NUM_THREADS allows, None if it is not set.
-        instructions: Those of `TELLING_FLAGS` that it has.
+        num_threads: Value of OMP_NUM_THREADS, None if it is not set.
+        instructions: Its instruction sets, of `REPORTED_CPU_FLAGS`.
     """
 
     model: str
@@ -79,8 +76,8 @@ class Cpu:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What a command takes when nothing is asked for, and why."""
+class Default:
+    """The default of a command, and the reason."""
 
     name: str
     reason: str
@@ -88,9 +85,9 @@ class Choice:
 
 @dataclass(frozen=True)
 class Cache:
-    """The cache folder; `folder` is None where ALEXNET_HOME names no usable one."""
+    """The cache folder."""
 
-    folder: Path | None
+    folder: Path
     is_writable: bool
     free_bytes: int
     num_kernels: int
@@ -107,16 +104,16 @@ def read_cpu(environment: Mapping[str, str]) -> Cpu:
         model,
         len(may_use) if may_use else os.cpu_count() or 1,
         int(asked) if asked.isdecimal() else None,
-        tuple(flag for flag in TELLING_FLAGS if flag in flags),
+        tuple(flag for flag in REPORTED_CPU_FLAGS if flag in flags),
     )
 
 
-def choose_precision(cpu: Cpu, gpu: Gpu | None) -> Choice:
-    """Return what `--precision auto` takes in training.
+def choose_precision(cpu: Cpu, gpu: Gpu | None) -> Default:
+    """Return the precision of `--precision auto` in training.
 
     Args:
         cpu: The processor.
-        gpu: The GPU that training takes, if any.
+        gpu: The GPU that training uses, if any.
     """
     if gpu is not None:
         major, minor = gpu.capability
@@ -124,16 +121,16 @@ def choose_precision(cpu: Cpu, gpu: Gpu | None) -> Choice:
         name = f"{gpu.name}, compute capability {major}.{minor}"
         bound = "{}.{}".format(*BF16_CAPABILITY)
         return (
-            Choice("bf16", f"{name}, multiplies it faster than float32")
+            Default("bf16", f"{name}, multiplies it faster than float32")
             if is_fast
-            else Choice("fp32", f"{name}, is below {bound}, where fast bfloat16 begins")
+            else Default("fp32", f"{name}, is below {bound}, where fast bfloat16 begins")
         )
     fast = [flag for flag in BF16_CPU_FLAGS if flag in cpu.instructions]
     if fast:
-        return Choice("bf16", f"{fast[-1]} multiplies it faster than float32")
+        return Default("bf16", f"{fast[-1]} multiplies it faster than float32")
     missing = " nor ".join(BF16_CPU_FLAGS)
     faster = f"one with either trains about {_BF16_SPEEDUP:g} times as fast"
-    return Choice("fp32", f"the processor has neither {missing}; {faster}")
+    return Default("fp32", f"the processor has neither {missing}; {faster}")
 
 
 def find_compiler() -> str | None:
@@ -154,31 +151,31 @@ def find_compiler() -> str | None:
 def compiler_findings(
     compiler: str | None, environment: Mapping[str, str], *, trains_on_gpu: bool
 ) -> list[Finding]:
-    """Say what the lack of a compiler costs on the CPU, and that CUDA's LRN does not run without.
+    """Return what is slow on the CPU, or impossible on CUDA, without a C compiler.
 
     Args:
-        compiler: The one that the CPU's kernel takes, None where there is none.
+        compiler: The compiler for the CPU's kernel, if there is one.
         environment: Of the process.
-        trains_on_gpu: Whether training takes a GPU.
+        trains_on_gpu: Whether training uses a GPU.
     """
-    repair = "xcode-select --install" if sys.platform == "darwin" else "sudo apt-get install gcc"
+    fix = "xcode-select --install" if sys.platform == "darwin" else "sudo apt-get install gcc"
     if trains_on_gpu:
         # Triton takes these, and has no other way; the LRN does not fall back when it fails.
         if environment.get("CC") or shutil.which("gcc") or shutil.which("clang"):
             return []
         cause = "Triton, the LRN on CUDA, needs a C compiler: neither CC, gcc nor clang was found"
-        return [Finding(Level.BROKEN, "compiler", cause, repair)]
+        return [Finding(Level.BROKEN, "compiler", cause, fix)]
     if compiler is not None:
         return []
     cause = (
         "no C compiler: cc was not found or does not run; the LRN is a convolution, and a training "
         f"step of alexnet-cifar takes about {_WITHOUT_KERNEL} times as long"
     )
-    return [Finding(Level.NOTE, "compiler", cause, repair)]
+    return [Finding(Level.NOTE, "compiler", cause, fix)]
 
 
 def thread_findings(cpu: Cpu) -> list[Finding]:
-    """Say when a variable keeps PyTorch from using all processors."""
+    """Return whether a variable keeps PyTorch from using all processors."""
     if cpu.num_threads is None or cpu.num_threads >= cpu.num_processors:
         return []
     cause = f"OMP_NUM_THREADS={cpu.num_threads} is fewer than the {cpu.num_processors} processors"
@@ -198,7 +195,7 @@ def has_nvidia_hardware(devices: Path = _PCI_DEVICES) -> bool:
 
 
 def read_cache(folder: Path) -> Cache:
-    """Look at the cache folder, or at where it would be created."""
+    """Read the state of the cache folder, or of the folder where it would be created."""
     existing = folder
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
@@ -208,7 +205,7 @@ def read_cache(folder: Path) -> Cache:
 
 
 def cache_findings(cache: Cache) -> list[Finding]:
-    """Say what is wrong with the cache folder."""
+    """Return the problems of the cache folder."""
     if not cache.is_writable:
         cause = f"the cache folder {cache.folder} cannot be written to"
         return [Finding(Level.BROKEN, "cache", cause, "export ALEXNET_HOME=$HOME/alexnet-cache")]

@@ -1,4 +1,4 @@
-"""A network that really runs: on each device, through PyTorch and through ONNX Runtime.
+"""Trial runs of a small network on each device, through PyTorch and through ONNX Runtime.
 
 Shape letters: B batch, K classes, S side of a crop, C channels.
 """
@@ -36,7 +36,7 @@ _MAX_DIFFERENCE = 1e-3
 order, and a wrong kernel is off by far more."""
 
 _ONNXRUNTIME = GPU_REQUIREMENT if has_gpu_wheel() else "onnxruntime"
-_REPAIRS = {
+_FIXES = {
     "PyTorch": "pip install --force-reinstall torch torchvision",
     "ONNX Runtime": f"pip install --force-reinstall {_ONNXRUNTIME}",
 }
@@ -49,11 +49,11 @@ class Trial:
     Attributes:
         runtime: PyTorch or ONNX Runtime.
         device: As on the command line.
-        seconds: Until the first answer, the start of the device included.
-        batch_seconds: A second batch of 32 small images.
+        seconds: Time to the first output, with the start of the device.
+        batch_seconds: Time of a second batch of 32 small images.
         max_difference: Largest difference of a logit from float64 on the CPU.
-        detail: Which LRN kernel, or which provider.
-        error: Why it failed, None when it ran.
+        detail: The LRN kernel, or the provider.
+        error: Why it failed, or None.
     """
 
     runtime: str
@@ -95,16 +95,16 @@ def run_trials(torch_devices: list[str], onnxruntime_devices: list[str]) -> Iter
 
 
 def trial_findings(trials: list[Trial]) -> list[Finding]:
-    """Say which trials failed or gave other answers, and what a slow LRN kernel lacks."""
+    """Return a finding for each trial that failed, differed, or used a slow LRN kernel."""
     findings = []
     for trial in trials:
         subject = f"{trial.runtime} on {trial.device}"
         if trial.error is not None:
-            findings.append(Finding(Level.BROKEN, subject, trial.error, _REPAIRS[trial.runtime]))
+            findings.append(Finding(Level.BROKEN, subject, trial.error, _FIXES[trial.runtime]))
         # Written so that a NaN fails.
         elif not (trial.max_difference or 0.0) <= _MAX_DIFFERENCE:
             cause = f"its logits differ from float64 by up to {trial.max_difference:.1e}"
-            findings.append(Finding(Level.BROKEN, subject, cause, _REPAIRS[trial.runtime]))
+            findings.append(Finding(Level.BROKEN, subject, cause, _FIXES[trial.runtime]))
         elif "convolution" in trial.detail:
             findings.append(Finding(Level.NOTE, subject, f"slow {trial.detail}"))
     return findings
@@ -116,7 +116,7 @@ def _trial(
     expected_BK: NDArray[np.float64],
     run: Callable[[], tuple[Callable[[], NDArray[np.float32]], str]],
 ) -> Trial:
-    """Time a runtime's first answer and its second, and compare them."""
+    """Time the first and the second output of a runtime, and compare the second."""
     begin = time.perf_counter()
     try:
         answer, detail = run()
@@ -133,7 +133,7 @@ def _trial(
 
 
 def _in_float64(network: PixelNetwork, images_BSSC: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return what to compare with: double precision, and PyTorch's own LRN in place of ours."""
+    """Return the reference: double precision, with PyTorch's own LRN."""
     exact = copy.deepcopy(network).double()
     for parent in exact.modules():
         for name, layer in parent.named_children():

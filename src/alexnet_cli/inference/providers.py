@@ -1,12 +1,8 @@
-"""What ONNX Runtime says when something fails, in words for people.
+"""The hardware that ONNX Runtime uses: what was asked for runs, or an error names the cause.
 
-Needed after a failure only, so what it imports is imported when it is called.
-
-Which hardware ONNX Runtime uses. What was asked for is what runs, or an error says why not.
-
-Being listed by ONNX Runtime proves nothing: it falls back to the CPU silently when a library is
-missing. So the causes known are looked for first, the session is asked what it runs on, and each
-node of the network where it was placed.
+Being listed by ONNX Runtime means little: it falls back to the CPU silently when a library is
+missing. So the known problems are looked for first, then the session is asked what it runs on, and
+each node of the network where it was placed.
 """
 
 import contextlib
@@ -25,11 +21,11 @@ from alexnet_cli.inference.gpu_check import (
     CPU,
     CUDA,
     TENSORRT,
-    Obstacle,
-    Surroundings,
-    cuda_obstacles,
-    load_failure,
-    tensorrt_obstacles,
+    Probe,
+    Problem,
+    cuda_problems,
+    provider_load_error,
+    tensorrt_problems,
 )
 
 _NOISE = (
@@ -41,7 +37,7 @@ _MAX_CHARACTERS = 200
 
 
 def runtime_message(error: Exception) -> str:
-    """Return the first line of an error of ONNX Runtime, without codes and places in its source."""
+    """Return the first line of an error of ONNX Runtime, without codes and source locations."""
     import re
     import textwrap
 
@@ -56,8 +52,8 @@ _SHAPE_OPERATORS = frozenset(
 )
 """ONNX Runtime places them on the CPU on purpose where they compute a few integers of a shape.
 
-Therefore `session.disable_cpu_ep_fallback` is of no use here: it refuses these nodes too, and so
-every graph with a batch of any size. Nodes are looked at one by one instead.
+`session.disable_cpu_ep_fallback` would refuse these nodes too, and so every graph with a dynamic
+batch. Nodes are checked one by one instead.
 """
 _STATE = ort.capi.onnxruntime_pybind11_state
 _FAILURES = (
@@ -68,14 +64,14 @@ _FAILURES = (
 
 @dataclass
 class Providers:
-    """What to ask of a session.
+    """The providers of a session, in order of preference.
 
     Attributes:
-        device: What the user asked for.
-        names: Provider names and options in order of preference.
-        required: Whether another than the first would be an error.
-        note: Why the GPU is not used, when nobody asked for the CPU.
-        failure: What ONNX Runtime said when it could not start the first.
+        device: The value of `--device`.
+        names: Provider names and options.
+        required: Whether it is an error if the first one does not run.
+        note: Why the GPU is not used with `auto`.
+        failure: ONNX Runtime's error when the first one did not start.
     """
 
     device: str
@@ -86,57 +82,52 @@ class Providers:
 
     @property
     def wanted(self) -> str:
-        """The name of the provider that is to run."""
+        """Name of the provider that should run."""
         first = self.names[0]
         return str(first if isinstance(first, str) else first[0])
 
 
-def choose_providers(device: str, surroundings: Surroundings | None = None) -> Providers:
-    """Turn `auto`, `cpu`, `cuda`, `cuda:N` or `tensorrt` into providers.
+def choose_providers(device: str, probe: Probe | None = None) -> Providers:
+    """Return the providers of `auto`, `cpu`, `cuda`, `cuda:N` or `tensorrt`.
 
     Args:
         device: As on the command line.
-        surroundings: What to look at; this process's by default.
+        probe: What to examine; this process by default.
 
     Raises:
-        UsageError: No such name.
-        DeviceError: What was asked for cannot work here.
+        UsageError: Another name.
+        DeviceError: The device cannot be used here.
     """
     kind, index = parse_device(device, has_tensorrt=True)
     if kind == "cpu":
         return Providers(device)
-    around = surroundings or Surroundings(ort.get_available_providers())
+    probe = probe or Probe(ort.get_available_providers())
     if kind == "auto":
-        obstacle = next(cuda_obstacles(around), None)
-        if obstacle is not None:
-            return Providers(device, note=f"running on the CPU ({obstacle.cause})")
+        problem = next(cuda_problems(probe), None)
+        if problem is not None:
+            return Providers(device, note=f"running on the CPU ({problem.cause})")
+    elif kind == "tensorrt":
+        refuse(device, list(tensorrt_problems(probe)))
     else:
-        found = (
-            tensorrt_obstacles(around)
-            if kind == "tensorrt"
-            else cuda_obstacles(around, index=index)
-        )
-        refuse(device, list(found))
-    with contextlib.redirect_stdout(sys.stderr):  # it prints what it cannot find
-        ort.preload_dlls()
+        refuse(device, list(cuda_problems(probe, index=index)))
     names: list[Any] = [(CUDA, _cuda_options(index or 0)), CPU]
     if kind == "tensorrt":
         names.insert(0, (TENSORRT, _tensorrt_options()))
     return Providers(device, names, required=kind != "auto")
 
 
-def refuse(device: str, obstacles: list[Obstacle]) -> None:
-    """Raise for the obstacles, all at once, so that repairing one does not reveal the next.
+def refuse(device: str, problems: list[Problem]) -> None:
+    """Raise one error for all problems, so that fixing one does not reveal the next.
 
     Raises:
         DeviceError: There are any.
     """
-    if not obstacles:
+    if not problems:
         return
-    repairs = dict.fromkeys(obstacle.repair for obstacle in obstacles)
+    fixes = dict.fromkeys(problem.fix for problem in problems)
     raise DeviceError(
-        f"--device {device} is not usable: " + "; ".join(o.cause for o in obstacles),
-        hint="; then: ".join(repairs) + "; or use --device cpu",
+        f"--device {device} is not usable: " + "; ".join(problem.cause for problem in problems),
+        hint="; then: ".join(fixes) + "; or use --device cpu",
     )
 
 
@@ -149,7 +140,7 @@ def _cuda_options(index: int) -> dict[str, str]:
 
 
 def _tensorrt_options() -> dict[str, str]:
-    """Return options that keep float32, and what kernels were timed at, but no engines.
+    """Return options that keep float32 and cache the timing of kernels, but no engines.
 
     ONNX Runtime names a cached engine after the graph without its weights: a network trained anew
     would answer with the old one's.
@@ -161,15 +152,15 @@ def _tensorrt_options() -> dict[str, str]:
 
 
 def open_session(model: str | bytes, options: Any, providers: Providers) -> Any:
-    """Make a session that does not fall back, except for `auto`, and then with its reason.
+    """Open a session that falls back to the CPU for `auto` only, and then with a note.
 
     Args:
         model: Path or bytes of a graph.
-        options: Its session options.
-        providers: What was chosen.
+        options: Session options.
+        providers: The chosen providers.
 
     Raises:
-        DeviceError: The device that was asked for does not start.
+        DeviceError: The required device does not start.
     """
 
     def open_with(names: list[Any]) -> Any:
@@ -178,7 +169,7 @@ def open_session(model: str | bytes, options: Any, providers: Providers) -> Any:
 
     if providers.wanted == CPU:
         return open_with(providers.names)
-    ort.set_default_logger_severity(4)  # the reason comes as words of ours, not as log lines
+    ort.set_default_logger_severity(4)  # the error replaces its log lines
     options.add_session_config_entry(_RECORD_PLACES, "1")
     return _open_or_explain(open_with, providers)
 
@@ -188,7 +179,7 @@ def _open_or_explain(open_with: Callable[[list[Any]], Any], providers: Providers
         return open_with(providers.names)
     except _FAILURES as error:
         providers.failure = runtime_message(error)
-    session = open_with([CPU])  # raises what is wrong with the model, if that is what is wrong
+    session = open_with([CPU])  # raises if the model is the cause
     if providers.required:
         raise _not_started(providers)
     return session
@@ -198,7 +189,7 @@ def check_provider(session: Any, providers: Providers) -> str | None:
     """Return a note when the session fell back to the CPU, None when it runs as asked.
 
     Raises:
-        DeviceError: It fell back, wholly or in part, although the device was required.
+        DeviceError: It fell back, entirely or for some nodes, although the device was required.
     """
     if session.get_providers()[0] != providers.wanted:
         if providers.required:
@@ -220,7 +211,7 @@ def places(session: Any) -> dict[str, list[str]]:
 
 
 def _require_places(found: dict[str, list[str]], providers: Providers) -> None:
-    """Refuse a session of which some layers run elsewhere."""
+    """Refuse a session that runs some layers on another device."""
     strays = sorted(set(found.get(CPU, ())) - _SHAPE_OPERATORS)
     name = _NAMES[providers.wanted]
     if found and providers.wanted not in found:
@@ -237,8 +228,8 @@ def _require_places(found: dict[str, list[str]], providers: Providers) -> None:
 
 def _reason(providers: Providers) -> str:
     name = _NAMES[providers.wanted]
-    why = providers.failure or load_failure(providers.wanted, Surroundings([]))
-    return f"ONNX Runtime could not start {name}: {why or 'it does not say why'}"
+    why = providers.failure or provider_load_error(providers.wanted)
+    return f"ONNX Runtime could not start {name}: {why or 'for an unknown reason'}"
 
 
 def _not_started(providers: Providers) -> AlexnetError:

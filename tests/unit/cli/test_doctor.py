@@ -10,7 +10,7 @@ def test_the_report_names_what_is_wrong_and_fits(alexnet, columns):
     result = alexnet("doctor", env={"ALEXNET_EPOCH": "3", "COLUMNS": columns})
     assert result.returncode == 1
     assert "broken: environment: nothing reads ALEXNET_EPOCH" in result.stdout
-    assert "  repair: unset ALEXNET_EPOCH\n" in result.stdout
+    assert "  fix: unset ALEXNET_EPOCH\n" in result.stdout
     lines = [line for line in result.stdout.splitlines() if not line.startswith("  repair:")]
     assert max(map(len, lines)) <= int(columns)
     assert lines == [line.rstrip() for line in lines]

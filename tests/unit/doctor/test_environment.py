@@ -13,5 +13,5 @@ def test_only_what_nothing_reads_is_told():
     ]  # fmt: skip
     near, far = variable_findings(variables, _KNOWN)
     assert near.cause == "nothing reads ALEXNET_EPOCH; did you mean ALEXNET_EPOCHS?"
-    assert (near.level, near.repair) == (Level.BROKEN, "unset ALEXNET_EPOCH")
+    assert (near.level, near.fix) == (Level.BROKEN, "unset ALEXNET_EPOCH")
     assert far.cause == "nothing reads ALEXNET_Q"

@@ -14,7 +14,7 @@ from alexnet_cli.inference.gpu_check import (
     TENSORRT,
     Driver,
     Gpu,
-    Surroundings,
+    Probe,
     has_gpu_wheel,
 )
 from tests.planted import plant_onnxruntime, plant_wheel
@@ -24,12 +24,13 @@ _ONE = Driver(True, None, "580.95.05", (13, 0), (Gpu(0, "Planted GPU", 1 << 33, 
 _OLD = Driver(True, None, "550.1", (12, 4), _ONE.gpus)
 
 
-def _no_library(name):
-    raise OSError(f"{name}: cannot open shared object file")
+def _load(name):
+    if "nvinfer" in name:
+        raise OSError(f"{name}: cannot open shared object file")
 
 
 def _around(site, *providers):
-    return Surroundings([*providers, CPU], [str(site)], _no_library)
+    return Probe([*providers, CPU], [str(site)], _load, lambda: "")
 
 
 def test_versions_are_told_absent_ones_too(tmp_path):
@@ -46,7 +47,7 @@ def test_missing_and_old_packages_are_told_with_what_installs_them():
         "pytest>=8; extra == 'dev'", "not a requirement !", "pillow>=11",
     ]  # fmt: skip
     found = requirement_findings(requirements, {"torch": "2.5", "onnx": "1.23rc1", "pillow": "11"})
-    assert [(f.level, f.repair) for f in found] == [
+    assert [(f.level, f.fix) for f in found] == [
         (Level.BROKEN, "pip install 'torch>=2.11'"),
         (Level.BROKEN, "pip install 'Safe_Tensors>=0.6'"),
     ]
@@ -57,7 +58,7 @@ def test_missing_and_old_packages_are_told_with_what_installs_them():
 
 def test_a_machine_without_a_gpu_is_no_more_than_a_note(tmp_path):
     (found,) = gpu_findings(_around(tmp_path, CUDA), _NONE, has_hardware=False)
-    assert (found.level, found.repair) == (Level.NOTE, None)
+    assert (found.level, found.fix) == (Level.NOTE, None)
     assert torch_findings("13.0", "13.0", _NONE) == torch_findings(None, None, _NONE) == []
 
 
@@ -74,23 +75,24 @@ def test_wheels_that_clash_are_broken_even_without_a_gpu_and_told_once(tmp_path)
         found = gpu_findings(_around(tmp_path), driver, has_hardware=False)
         clashes = [f for f in found if f.level is Level.BROKEN]
         assert len(clashes) == 1
-        assert clashes[0].repair.startswith("pip uninstall -y onnxruntime onnxruntime-gpu && ")
+        assert clashes[0].fix.startswith("pip uninstall -y onnxruntime onnxruntime-gpu && ")
 
 
 @pytest.mark.skipif(not has_gpu_wheel(), reason="no GPU wheel for this machine")
 def test_a_cpu_build_beside_a_gpu_is_broken(tmp_path):
     (found,) = gpu_findings(_around(tmp_path), _ONE, has_hardware=True)
-    assert found.repair == f"pip install {GPU_REQUIREMENT}"
+    assert found.fix == f"pip install {GPU_REQUIREMENT}"
     (found,) = torch_findings(None, None, _ONE)
     assert (found.level, found.subject) == (Level.BROKEN, "PyTorch")
-    assert found.repair == "pip install --force-reinstall torch torchvision"
+    assert found.fix == "pip install --force-reinstall torch torchvision"
     assert torch_findings(None, None, _ONE, has_torch=False) == []
 
 
 def test_tensorrt_that_is_missing_is_a_note(tmp_path):
     (found,) = gpu_findings(_around(tmp_path, CUDA), _ONE, has_hardware=True)
     assert (found.level, found.subject) == (Level.NOTE, "TensorRT")
-    assert gpu_findings(_around(tmp_path, TENSORRT, CUDA), _ONE, has_hardware=True) == []
+    (found,) = gpu_findings(_around(tmp_path, TENSORRT, CUDA), _ONE, has_hardware=True)
+    assert (found.level, found.fix) == (Level.NOTE, "pip install 'tensorrt-cu13==10.*'")
 
 
 def test_cuda_majors_that_differ_matter_where_there_is_a_gpu():
@@ -98,7 +100,7 @@ def test_cuda_majors_that_differ_matter_where_there_is_a_gpu():
         (found,) = torch_findings("12.8", "13.0", driver)
         assert found.level is level
         assert "PyTorch is built with CUDA 12.8, ONNX Runtime with 13.0" in found.cause
-        assert found.repair.endswith(f"torch torchvision {GPU_REQUIREMENT}")
+        assert found.fix.endswith(f"torch torchvision {GPU_REQUIREMENT}")
     assert torch_findings("13.1", "13.0", _ONE) == []
 
 

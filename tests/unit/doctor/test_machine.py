@@ -50,7 +50,7 @@ def test_threads_that_are_kept_from_working_are_told():
         thread_findings(Cpu("a CPU", 8, 8, ())) == thread_findings(Cpu("a CPU", 8, None, ())) == []
     )
     (found,) = thread_findings(Cpu("a CPU", 8, 3, ()))
-    assert (found.level, found.repair) == (Level.NOTE, "unset OMP_NUM_THREADS")
+    assert (found.level, found.fix) == (Level.NOTE, "unset OMP_NUM_THREADS")
     assert read_cpu({"OMP_NUM_THREADS": "3,2"}).num_threads == 3
     assert read_cpu({"OMP_NUM_THREADS": "x"}).num_threads is None
 

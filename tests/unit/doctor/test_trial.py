@@ -18,7 +18,7 @@ def test_a_device_that_is_not_there_is_a_failed_trial_not_a_crash():
     assert all(t.error is not None and "cuda:99" in t.error for t in trials)
     found = trial_findings(trials)
     assert [f.subject for f in found] == ["PyTorch on cuda:99", "ONNX Runtime on cuda:99"]
-    assert all(f.level is Level.BROKEN and "pip install" in f.repair for f in found)
+    assert all(f.level is Level.BROKEN and "pip install" in f.fix for f in found)
 
 
 def test_other_answers_are_broken_and_a_slow_kernel_is_a_note():

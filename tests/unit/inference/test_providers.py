@@ -7,7 +7,7 @@ import pytest
 
 from alexnet_cli.errors import DeviceError
 from alexnet_cli.inference import providers
-from alexnet_cli.inference.gpu_check import CPU, CUDA, TENSORRT, Obstacle, Surroundings
+from alexnet_cli.inference.gpu_check import CPU, CUDA, TENSORRT, Probe, Problem
 from tests.planted import plant_driver
 
 needs_cuda_build = pytest.mark.skipif(
@@ -20,17 +20,17 @@ needs_no_driver = pytest.mark.skipif(
 )
 
 
-def test_all_obstacles_are_told_at_once():
-    obstacles = [Obstacle("no A", "pip install a"), Obstacle("no B", "pip install b")]
+def test_all_problems_are_told_at_once():
+    problems = [Problem("no A", "pip install a"), Problem("no B", "pip install b")]
     with pytest.raises(DeviceError, match="--device cuda:1 is not usable: no A; no B") as caught:
-        providers.refuse("cuda:1", obstacles)
+        providers.refuse("cuda:1", problems)
     assert caught.value.hint == "pip install a; then: pip install b; or use --device cpu"
     providers.refuse("cuda", [])
 
 
 @needs_no_driver
 def test_auto_takes_the_cpu_and_says_the_first_reason():
-    chosen = providers.choose_providers("auto", Surroundings([CPU]))
+    chosen = providers.choose_providers("auto", Probe([CPU]))
     assert (chosen.names, chosen.required) == ([CPU], False)
     assert chosen.note == "running on the CPU (no NVIDIA driver: libcuda.so.1 was not found)"
     assert providers.choose_providers("cpu").note is None
@@ -134,7 +134,7 @@ def test_a_driver_that_cuda_cannot_use_is_found_out_by_the_session(
     for device, words in (
         ("cuda", "could not start CUDA: libonnxruntime_providers_cuda.so: undefined symbol: cu"),
         ("cuda:2", "there is no cuda:2: 2 GPUs are visible"),
-        ("tensorrt", "TensorRT provider lacks libnvinfer.so"),
+        ("tensorrt", "TensorRT's libraries do not load: libnvinfer.so"),
     ):
         result = alexnet_process(*arguments, "--device", device, env=env)
         assert (result.returncode, result.stdout) == (1, "")
