@@ -49,7 +49,7 @@ def build_ours(settings: Settings) -> dict[str, Work]:
     train, test = images.load(settings.data)
     test = test.take(np.arange(min(settings.num_eval_images, len(test))))
     trainer = ours.make_trainer(_config(settings), train, device=settings.device)
-    job = trainer.job
+    job = trainer.run
     logits = torch_logits(trainer.eval_model, device=job.device, dtype=job.dtype)
     spec, classes = job.manifest.input, job.manifest.classes
     return {_OURS: functools.partial(evaluate, logits, test, spec=spec, classes=classes)}

@@ -64,6 +64,7 @@ def one_batch(trainer: Trainer) -> Batch:
 
 def update(trainer: Trainer, batch: Batch) -> None:
     """Make one update, exactly as the training loop makes it."""
+    trainer.state = TrainState()
     trainer._update(batch)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +69,10 @@ def prepare_run(
     device = resolve_device(ranks.device_name(options.device))
     dtype = resolve_precision(config.precision, device)
     plan = plan_training(config, num_ranks=ranks.world_size)
-    train, val = _load_images(config, plan.dataset, num_workers=num_workers, check_files=True)
-    require_fit(config, plan.network, num_images=len(train))
+    images = _load_images(config, plan.dataset, num_workers=num_workers, check_files=True)
+    require_fit(config, plan.network, num_images=len(images.train))
     colours = training_statistics(
-        train, size_px=plan.image_size_px, seed=config.seed, num_workers=num_workers
+        images.train, size_px=plan.image_size_px, seed=config.seed, num_workers=num_workers
     )
     pretrained = plan.pretrained
     manifest = describe_model(
@@ -83,7 +83,7 @@ def prepare_run(
     if ranks.is_first:
         folder = find_restarted_run(ranks, parent) or create_run(name, parent=parent)
     axes = colours.noise_axes(config.colour_noise) if config.colour_noise else ()
-    run = _assemble(config, manifest, (train, val), folder, options, device, dtype, axes)
+    run = _assemble(config, manifest, images, folder, options, device, dtype, axes)
     run = replace(run, pretrained=pretrained)
     if ranks.is_first:
         run_files.write_config(folder, config)
@@ -132,9 +132,18 @@ def resume_run(
     return run, checkpoint
 
 
+@dataclass(frozen=True)
+class _Images:
+    """The images of a run, and the fingerprint of their split."""
+
+    train: ImageSource
+    val: ImageSource
+    fingerprint: str
+
+
 def _load_images(
     config: TrainConfig, dataset: Dataset, *, num_workers: int, check_files: bool
-) -> tuple[ImageSource, ImageSource]:
+) -> _Images:
     """Return training and validation images, resized and in memory where they fit.
 
     Args:
@@ -151,30 +160,29 @@ def _load_images(
     train, val = (
         read_if_small(source, size_px=size_px, num_workers=num_workers) for source in sources
     )
-    return train, val
+    return _Images(train, val, describe_split(*sources))  # of the files, before they are resized
 
 
 def _assemble(  # noqa: PLR0913, PLR0917 - what prepared and resumed runs have in common
     config: TrainConfig,
     manifest: Manifest,
-    images: tuple[ImageSource, ImageSource],
+    images: _Images,
     folder: RunFolder,
     options: RuntimeOptions,
     device: torch.device,
     dtype: torch.dtype,
     colour_axes: ColourAxes,
 ) -> TrainingRun:
-    train, val = images
     provenance = replace(
-        manifest.provenance, config_sha256=config.sha256(), images=describe_split(train, val)
+        manifest.provenance, config_sha256=config.sha256(), images=images.fingerprint
     )
     if options.deterministic:
         use_deterministic_kernels(device)
     return TrainingRun(
         config,
         replace(manifest, provenance=provenance),
-        train,
-        val,
+        images.train,
+        images.val,
         folder,
         device,
         dtype,
