@@ -48,6 +48,7 @@ def test_every_example_has_a_test() -> None:
         "quick_shapes.toml",
         "fine_tune.py",
         "own_images.py",
+        "train_loop.py",
     }
     assert {path.name for path in _EXAMPLES.iterdir() if path.is_file()} == tested
     folders = {path.name for path in _EXAMPLES.iterdir() if path.is_dir()} - {"__pycache__"}

@@ -155,17 +155,17 @@ def test_a_streamed_run_ends_in_the_same_bytes_stopped_or_not(
         make_job("streamed"),
         make_job("stopped"),
     )
-    (one,), (other,) = (Trainer(job, Silent()).run() for job in (kept, streamed))
+    (one,), (other,) = (Trainer(job, [Silent()]).train() for job in (kept, streamed))
     assert (one.train_loss, one.val_loss) == (other.train_loss, other.val_loss)
     with pytest.raises(Interrupted):
-        Trainer(stopped, Silent(stopped.stop)).run()
-    saved = newest_checkpoint(stopped.run.checkpoints)
+        Trainer(stopped, [Silent(stopped.stop)]).train()
+    saved = newest_checkpoint(stopped.folder.checkpoints)
     assert 0 < saved.state.wait_seconds < saved.state.train_seconds
-    trainer = Trainer(dataclasses.replace(stopped, stop=StopRequest()), Silent())
+    trainer = Trainer(dataclasses.replace(stopped, stop=StopRequest()), [Silent()])
     trainer.resume(saved)
-    (row,) = trainer.run()
+    (row,) = trainer.train()
     assert row.data_wait_share > 0
-    assert weights(kept.run) == weights(streamed.run) == weights(stopped.run)
+    assert weights(kept.folder) == weights(streamed.folder) == weights(stopped.folder)
 
 
 def test_a_file_damaged_in_the_middle_of_training_is_named(
@@ -176,4 +176,4 @@ def test_a_file_damaged_in_the_middle_of_training_is_named(
     path = job.train.root / job.train.names_N[-1]
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(DataError, match=path.name):
-        Trainer(job, Silent()).run()
+        Trainer(job, [Silent()]).train()

@@ -16,8 +16,7 @@ from alexnet_cli.networks import Network, NetworkSpec
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.loop import Trainer
 from alexnet_cli.training.ranks import process_group
-from alexnet_cli.training.reporting import Reporter
-from alexnet_cli.training.setup import TrainingRun
+from alexnet_cli.training.setup import RuntimeOptions, TrainingRun
 
 CLASSES = ("ant", "bee", "cat", "dog")
 CONFIG = TrainConfig(
@@ -57,8 +56,9 @@ with process_group() as ranks:
     train = draw(65, 0)
     job = TrainingRun(
         CONFIG, manifest, train, draw(21, 1), run,
-        torch.device("cpu"), torch.float32, train.colour_statistics().noise_axes(0.1), ranks=ranks,
+        torch.device("cpu"), torch.float32, train.colour_statistics().noise_axes(0.1),
+        options=RuntimeOptions(ranks=ranks),
     )  # fmt: skip
-    trainer = Trainer(job, Reporter())
+    trainer = Trainer(job)
     trainer.model.double()
-    trainer.run()
+    trainer.train()
