@@ -8,7 +8,7 @@ import typer
 
 from alexnet_cli.cli.options import Json, with_config_flags
 from alexnet_cli.config.schema import TrainConfig
-from alexnet_cli.config.sources import Origin
+from alexnet_cli.config.sources import ValueSource
 from alexnet_cli.console import print_json, printable
 from alexnet_cli.errors import UsageError
 
@@ -24,7 +24,7 @@ EXAMPLES = (
 def command(
     *,
     config: TrainConfig,
-    origins: Mapping[str, Origin],
+    sources: Mapping[str, ValueSource],
     toml: Annotated[
         bool, typer.Option("--toml", help="Print a file that --config takes back.")
     ] = False,
@@ -51,11 +51,11 @@ def command(
     values = config.model_dump(mode="json")
     if json:
         print_json({
-            name: {"value": value, "origin": origins[name].kind, "name": origins[name].name or None}
+            name: {"value": value, "origin": sources[name].kind, "name": sources[name].name or None}
             for name, value in values.items()
         })  # fmt: skip
         return
-    rows = [(name, _shown(value), str(origins[name])) for name, value in values.items()]
+    rows = [(name, _shown(value), str(sources[name])) for name, value in values.items()]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     for name, value, origin in rows:
         print(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {printable(origin)}")

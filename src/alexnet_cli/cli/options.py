@@ -15,9 +15,9 @@ from pydantic.fields import FieldInfo
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.config.sources import (
     flag_of,
-    given_origin,
+    given_source,
     require_fields,
-    settle,
+    resolve_config,
     variable_of,
     warn_of_unknown_variables,
 )
@@ -79,7 +79,7 @@ GROUPS = {
 }  # fmt: skip
 """The fields by heading of the help."""
 
-_SETTLED = ("config", "origins", "given")
+_SETTLED = ("config", "sources", "given")
 
 
 def with_config_flags(
@@ -88,7 +88,7 @@ def with_config_flags(
     """Give a command flags of `TrainConfig` and `--config`.
 
     The command takes keyword arguments of these names instead, as many as it has use for: `config`;
-    `origins`, where each value came from; and `given`, the values that the user set by flag,
+    `sources`, where each value came from; and `given`, the values that the user set by flag,
     environment or file. Its other parameters stay as they are.
 
     Args:
@@ -108,16 +108,16 @@ def with_config_flags(
         path = values.pop("config_file")
         settings = {name: field.default for name, field in fields.items()}
         settings |= {name: values.pop(name) for name in names}
-        found = {name: given_origin(context, name, path) for name in names}
-        origins = {name: origin for name, origin in found.items() if origin is not None}
+        found = {name: given_source(context, name, path) for name in names}
+        sources = {name: origin for name, origin in found.items() if origin is not None}
         weights = {}
         if name := settings["from_weights"]:
             from alexnet_cli.training.finetune import settings_of
 
             weights = settings_of(name)
-        effective = settle(settings, origins, weights=weights)
-        given = {name: getattr(effective.config, name) for name in origins}
-        settled = dict(zip(_SETTLED, (effective.config, effective.origins, given), strict=True))
+        resolved = resolve_config(settings, sources, weights=weights)
+        given = {name: getattr(resolved.config, name) for name in sources}
+        settled = dict(zip(_SETTLED, (resolved.config, resolved.sources, given), strict=True))
         command(**{k: v for k, v in settled.items() if k in signature.parameters}, **values)
 
     parameters = [_CONTEXT, *flags, _CONFIG_FILE, *own]

@@ -1,7 +1,4 @@
-"""From a configuration to everything the loop needs.
-
-Sets of defaults for the training configuration: functions of the network and the data.
-"""
+"""Recipes: sets of defaults for the other settings, by network and data."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,17 +13,6 @@ from alexnet_cli.config.schema import (
 )
 from alexnet_cli.errors import UsageError
 from alexnet_cli.networks import RELEASED_START, Kernels, Network
-
-
-def architecture_options(config: TrainConfig) -> dict[str, Any]:
-    """Return the architecture options of a configuration; None is the network's own."""
-    return {
-        "activation": config.activation,
-        "lrn": config.lrn,
-        "pool": config.pool,
-        "groups": config.groups or None,
-        "kernels": config.kernels,
-    }
 
 
 def recipe_settings(recipe: Recipe, model: Network, data: str) -> dict[str, Any]:
@@ -76,7 +62,7 @@ def recipe_settings(recipe: Recipe, model: Network, data: str) -> dict[str, Any]
     return settings
 
 
-def adapted(recipe: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+def reconcile_recipe(recipe: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """Return a recipe's settings as they go with a user's.
 
     A recipe's crops go with its own sizes of image and crop only, its initial weights and its

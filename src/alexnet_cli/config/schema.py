@@ -9,13 +9,13 @@ The numbers are the paper's (§5) unless a description says otherwise.
 import hashlib
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from alexnet_cli.manifest import data_name
-from alexnet_cli.networks import PRETRAINED, Activation, Kernels, Network, Pool
+from alexnet_cli.networks import OPTIONS, PRETRAINED, Activation, Kernels, Network, Pool
 
 
 def weights_name(value: str) -> str:
@@ -337,6 +337,11 @@ class TrainConfig(BaseModel):
     def stages(self) -> tuple[int, ...]:
         """`drop_epochs` as numbers."""
         return tuple(int(epoch) for epoch in self.drop_epochs.split(",") if epoch)
+
+    @property
+    def network_options(self) -> dict[str, Any]:
+        """The architecture options for `network_spec`; None is the network's own value."""
+        return {name: getattr(self, name) for name in OPTIONS} | {"groups": self.groups or None}
 
     def sha256(self) -> str:
         """Return a hash that is equal exactly when every field is."""

@@ -25,7 +25,7 @@ import typer
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from alexnet_cli.config.recipes import adapted, recipe_settings
+from alexnet_cli.config.recipes import recipe_settings, reconcile_recipe
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.console import note
 from alexnet_cli.errors import UsageError
@@ -149,7 +149,7 @@ def warn_of_unknown_variables() -> None:
             note(f"warning: {unread_message(variable.name, known)}")
 
 
-class OriginKind(StrEnum):
+class SourceKind(StrEnum):
     """What kind of place a value came from."""
 
     FLAG = "flag"
@@ -161,7 +161,7 @@ class OriginKind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Origin:
+class ValueSource:
     """Where a value came from.
 
     Attributes:
@@ -169,33 +169,33 @@ class Origin:
         name: Which one: the flag, variable, file, weights or recipe; none of a default.
     """
 
-    kind: OriginKind
+    kind: SourceKind
     name: str = ""
 
     def __str__(self) -> str:
-        if self.kind in (OriginKind.WEIGHTS, OriginKind.RECIPE):
+        if self.kind in (SourceKind.WEIGHTS, SourceKind.RECIPE):
             return f"{self.kind} {self.name}"
         return self.name or self.kind
 
     def words(self, field: str, value: object) -> str:
         """Return a setting as it was written there."""
         match self.kind:
-            case OriginKind.FLAG:
+            case SourceKind.FLAG:
                 return f"{self.name} {value}"
-            case OriginKind.ENVIRONMENT:
+            case SourceKind.ENVIRONMENT:
                 return f"{self.name}={value}"
         return f"{self}: {field} = {value!r}"
 
 
 @dataclass(frozen=True)
-class Effective:
+class ResolvedConfig:
     """A configuration, and the origin of each of its values by name."""
 
     config: TrainConfig
-    origins: Mapping[str, Origin]
+    sources: Mapping[str, ValueSource]
 
 
-def given_origin(context: typer.Context, field: str, file: Path | None) -> Origin | None:
+def given_source(context: typer.Context, field: str, file: Path | None) -> ValueSource | None:
     """Return where the user set a field: by flag, environment or file, or not at all.
 
     Args:
@@ -206,11 +206,11 @@ def given_origin(context: typer.Context, field: str, file: Path | None) -> Origi
     source = context.get_parameter_source(field)
     match source.name if source is not None else "":
         case "COMMANDLINE":
-            return Origin(OriginKind.FLAG, flag_of(field))
+            return ValueSource(SourceKind.FLAG, flag_of(field))
         case "ENVIRONMENT":
-            return Origin(OriginKind.ENVIRONMENT, variable_of(field))
+            return ValueSource(SourceKind.ENVIRONMENT, variable_of(field))
         case "DEFAULT_MAP":
-            return Origin(OriginKind.FILE, str(file))
+            return ValueSource(SourceKind.FILE, str(file))
     return None
 
 
@@ -219,9 +219,12 @@ def flag_of(field: str) -> str:
     return "--" + field.replace("_", "-")
 
 
-def settle(
-    values: dict[str, Any], given: dict[str, Origin], *, weights: Mapping[str, Any] | None = None
-) -> Effective:
+def resolve_config(
+    values: dict[str, Any],
+    given: dict[str, ValueSource],
+    *,
+    weights: Mapping[str, Any] | None = None,
+) -> ResolvedConfig:
     """Fill in what the user left open, and check that all goes together.
 
     Args:
@@ -235,17 +238,17 @@ def settle(
     weights = weights or {}
     chosen = {name: values[name] for name in given}
     recipe, model = values["recipe"], {**values, **weights, **chosen}["model"]
-    settings = adapted(recipe_settings(recipe, model, values["data"]), chosen)
-    origins = {
-        **dict.fromkeys(values, Origin(OriginKind.DEFAULT)),
-        **dict.fromkeys(settings, Origin(OriginKind.RECIPE, recipe)),
-        **dict.fromkeys(weights, Origin(OriginKind.WEIGHTS, values["from_weights"])),
+    settings = reconcile_recipe(recipe_settings(recipe, model, values["data"]), chosen)
+    sources = {
+        **dict.fromkeys(values, ValueSource(SourceKind.DEFAULT)),
+        **dict.fromkeys(settings, ValueSource(SourceKind.RECIPE, recipe)),
+        **dict.fromkeys(weights, ValueSource(SourceKind.WEIGHTS, values["from_weights"])),
         **given,
     }
     try:
-        return Effective(TrainConfig(**{**values, **settings, **weights, **chosen}), origins)
+        return ResolvedConfig(TrainConfig(**{**values, **settings, **weights, **chosen}), sources)
     except ValidationError as error:
-        raise _in_words(error.errors(include_url=False)[0], origins) from error
+        raise _in_words(error.errors(include_url=False)[0], sources) from error
 
 
 def require_fields(values: dict[str, Any], path: Path) -> None:
@@ -257,18 +260,18 @@ def require_fields(values: dict[str, Any], path: Path) -> None:
     try:
         TrainConfig(**values)
     except ValidationError as error:
-        origins = dict.fromkeys(values, Origin(OriginKind.FILE, str(path)))
+        sources = dict.fromkeys(values, ValueSource(SourceKind.FILE, str(path)))
         for problem in error.errors(include_url=False):
             if problem["loc"]:
-                raise _in_words(problem, origins) from error
+                raise _in_words(problem, sources) from error
 
 
-def _in_words(problem: ErrorDetails, origins: Mapping[str, Origin]) -> UsageError:
+def _in_words(problem: ErrorDetails, sources: Mapping[str, ValueSource]) -> UsageError:
     reason = problem["msg"].removeprefix("Value error, ")
     hint = problem.get("ctx", {}).get("hint", "see: alexnet train --help")
     if problem["loc"]:
         field = str(problem["loc"][0])
-        return UsageError(f"{origins[field].words(field, problem['input'])}: {reason}", hint=hint)
-    named = [field for field in origins if re.search(rf"\b{field}\b", reason)]
-    places = [f"{field}: {origins[field]}" for field in named]
+        return UsageError(f"{sources[field].words(field, problem['input'])}: {reason}", hint=hint)
+    named = [field for field in sources if re.search(rf"\b{field}\b", reason)]
+    places = [f"{field}: {sources[field]}" for field in named]
     return UsageError(f"the options: {reason} ({'; '.join(places)})", hint=hint)

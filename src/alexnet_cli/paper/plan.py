@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from alexnet_cli.config.recipes import adapted, recipe_settings
+from alexnet_cli.config.recipes import recipe_settings, reconcile_recipe
 from alexnet_cli.config.schema import Init, InputScaling, Recipe, Schedule, TrainConfig
 from alexnet_cli.errors import UsageError
 from alexnet_cli.networks import option_flag
@@ -161,7 +161,7 @@ def plan_run(
         settings["learning_rate"] = learning_rate
     published = _configure(settings)
     if protocol.shortens(published.epochs):
-        # The epochs of a schedule in stages are shortened in `recipes.adapted`.
+        # The epochs of a schedule in stages are shortened in `recipes.reconcile_recipe`.
         settings["epochs"] = protocol.max_epochs
         if published.schedule is Schedule.PLATEAU:
             patience = round(published.patience * protocol.max_epochs / published.epochs)
@@ -175,7 +175,7 @@ def _configure(settings: Mapping[str, Any]) -> TrainConfig:
     model, data = (
         settings.get(name, TrainConfig.model_fields[name].default) for name in ("model", "data")
     )
-    recipe = adapted(recipe_settings(Recipe.PAPER, model, data), settings)
+    recipe = reconcile_recipe(recipe_settings(Recipe.PAPER, model, data), settings)
     try:
         return TrainConfig(**{**recipe, **settings})
     except ValidationError as error:

@@ -8,7 +8,6 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor, nn
 
-from alexnet_cli.config.recipes import architecture_options
 from alexnet_cli.config.schema import Init, InputScaling, TrainConfig
 from alexnet_cli.errors import ModelFileError, UsageError
 from alexnet_cli.inference.session import export_hint, read_manifest
@@ -45,7 +44,7 @@ class Pretrained:
         """
         own = self.manifest.network
         asked = network_spec(
-            own.name, num_classes=1, crop_size_px=1, options=architecture_options(config)
+            own.name, num_classes=1, crop_size_px=1, options=config.network_options
         )
         for key in OPTIONS:
             if getattr(asked, key) != getattr(own, key):

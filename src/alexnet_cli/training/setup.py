@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from alexnet_cli.config.recipes import architecture_options
 from alexnet_cli.config.schema import Init, InputScaling, TrainConfig
 from alexnet_cli.data.arrays import ColourStatistics, ImageSource
 from alexnet_cli.data.augment import BatchSettings
@@ -179,7 +178,7 @@ def plan_network(config: TrainConfig, dataset: Dataset) -> tuple[int, NetworkSpe
         num_classes=len(dataset.classes),
         crop_size_px=crop_size_px,
         dropout=config.dropout,
-        options=architecture_options(config),
+        options=config.network_options,
     )
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from alexnet_cli.config.recipes import adapted, recipe_settings
+from alexnet_cli.config.recipes import recipe_settings, reconcile_recipe
 from alexnet_cli.config.schema import Recipe, TrainConfig
 from alexnet_cli.errors import UsageError
 from alexnet_cli.networks import Network
@@ -42,10 +42,10 @@ def test_alexnet_cifar_starts_as_released_on_cifar10_only():
 def test_initial_weights_and_the_scale_of_inputs_go_together():
     recipe = recipe_settings(Recipe.PAPER, Network.ALEXNET_CIFAR, "cifar10")
     start = {"init": "released", "input_scaling": "centred"}
-    assert start.items() <= adapted(recipe, {}).items()
-    assert "input_scaling" not in adapted(recipe, {"init": "he"})
-    assert "init" not in adapted(recipe, {"input_scaling": "standard"})
-    assert adapted(recipe, {"init": "paper"}) == recipe  # the paper's needs 0-255 as well
+    assert start.items() <= reconcile_recipe(recipe, {}).items()
+    assert "input_scaling" not in reconcile_recipe(recipe, {"init": "he"})
+    assert "init" not in reconcile_recipe(recipe, {"input_scaling": "standard"})
+    assert reconcile_recipe(recipe, {"init": "paper"}) == recipe  # the paper's needs 0-255 as well
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def test_initial_weights_and_the_scale_of_inputs_go_together():
 )
 def test_stages_follow_the_number_of_epochs(own, expected):
     recipe = recipe_settings(Recipe.PAPER, Network.CUDA_CONVNET_18PCT, "cifar10")
-    assert adapted(recipe, own)["drop_epochs"] == expected
-    assert adapted({"epochs": 3}, own) == {"epochs": 3}
+    assert reconcile_recipe(recipe, own)["drop_epochs"] == expected
+    assert reconcile_recipe({"epochs": 3}, own) == {"epochs": 3}
 
 
 @pytest.mark.parametrize(
@@ -70,6 +70,6 @@ def test_stages_follow_the_number_of_epochs(own, expected):
 )
 def test_crops_of_a_recipe_are_for_its_own_sizes(name, crops):
     recipe = recipe_settings(name, Network.ALEXNET_CIFAR, "cifar10")
-    assert adapted(recipe, {"epochs": 3}).keys() >= crops
+    assert reconcile_recipe(recipe, {"epochs": 3}).keys() >= crops
     for size in ("image_size", "crop_size"):
-        assert not crops & adapted(recipe, {size: 24}).keys()
+        assert not crops & reconcile_recipe(recipe, {size: 24}).keys()

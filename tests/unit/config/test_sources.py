@@ -3,40 +3,40 @@ from pathlib import Path
 import pytest
 
 from alexnet_cli.config.schema import TrainConfig
-from alexnet_cli.config.sources import Origin, OriginKind, require_fields, settle
+from alexnet_cli.config.sources import SourceKind, ValueSource, require_fields, resolve_config
 from alexnet_cli.errors import UsageError
 
-FLAG = Origin(OriginKind.FLAG, "--epochs")
-VARIABLE = Origin(OriginKind.ENVIRONMENT, "ALEXNET_CROP_SIZE")
-FILE = Origin(OriginKind.FILE, "mine.toml")
+FLAG = ValueSource(SourceKind.FLAG, "--epochs")
+VARIABLE = ValueSource(SourceKind.ENVIRONMENT, "ALEXNET_CROP_SIZE")
+FILE = ValueSource(SourceKind.FILE, "mine.toml")
 
 
 def settled(values, given):
-    return settle({**TrainConfig().model_dump(), **values}, given)
+    return resolve_config({**TrainConfig().model_dump(), **values}, given)
 
 
 def test_what_the_user_sets_beats_the_recipe_which_beats_the_default():
     values = {"recipe": "fast", "epochs": 3, "momentum": 0.5}
-    effective = settled(values, {"recipe": FILE, "epochs": FLAG, "momentum": FILE})
-    config, origins = effective.config, effective.origins
-    assert (config.epochs, origins["epochs"]) == (3, FLAG)
-    assert (config.momentum, origins["momentum"]) == (0.5, FILE)
-    assert (config.schedule, str(origins["schedule"])) == ("linear", "recipe fast")
-    assert (config.batch_size, str(origins["batch_size"])) == (128, "default")
-    assert set(origins) == set(TrainConfig.model_fields)
+    resolved = settled(values, {"recipe": FILE, "epochs": FLAG, "momentum": FILE})
+    config, sources = resolved.config, resolved.sources
+    assert (config.epochs, sources["epochs"]) == (3, FLAG)
+    assert (config.momentum, sources["momentum"]) == (0.5, FILE)
+    assert (config.schedule, str(sources["schedule"])) == ("linear", "recipe fast")
+    assert (config.batch_size, str(sources["batch_size"])) == (128, "default")
+    assert set(sources) == set(TrainConfig.model_fields)
 
 
 def test_a_value_that_was_not_given_is_the_recipes():
-    effective = settled({"recipe": "fast"}, {"recipe": FLAG})
-    assert effective.config.epochs == 15
-    assert effective.origins["epochs"].kind is OriginKind.RECIPE
+    resolved = settled({"recipe": "fast"}, {"recipe": FLAG})
+    assert resolved.config.epochs == 15
+    assert resolved.sources["epochs"].kind is SourceKind.RECIPE
 
 
 @pytest.mark.parametrize(
     ("origin", "words"),
     [
         (FLAG, "--epochs 0: "),
-        (Origin(OriginKind.ENVIRONMENT, "ALEXNET_EPOCHS"), "ALEXNET_EPOCHS=0: "),
+        (ValueSource(SourceKind.ENVIRONMENT, "ALEXNET_EPOCHS"), "ALEXNET_EPOCHS=0: "),
         (FILE, "mine.toml: epochs = 0: "),
     ],
 )
