@@ -1,7 +1,4 @@
-"""Options that several commands share.
-
-One flag for each field of a configuration: name, type, default and help come from the field.
-"""
+"""The flags of the commands: shared options, and one flag for each field of `TrainConfig`."""
 
 import functools
 import inspect
@@ -12,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from pydantic.fields import FieldInfo
 
-from alexnet_cli.config.schema import TrainConfig
+from alexnet_cli.config.schema import Flag, Panel, TrainConfig, flag_metadata
 from alexnet_cli.config.sources import (
     flag_of,
     given_source,
@@ -54,32 +51,7 @@ ModelPath = Annotated[
 ]
 
 
-_OTHER_NAMES = {
-    "model": "-m",
-    "batch_size": "-b",
-    "learning_rate": "--lr",
-    "from_weights": "--from",
-    "colour_noise": "--color-noise",
-}
-GROUPS = {
-    "What to train": ("data", "model", "recipe", "epochs", "seed", "precision"),
-    "Batches and optimiser": (
-        "batch_size", "micro_batch_size", "learning_rate", "momentum", "momentum_kind",
-        "muon_rate", "weight_decay", "bias_rate_factor", "bias_decay", "label_smoothing",
-        "ema_decay",
-    ),
-    "Learning rate over time": (
-        "schedule", "warmup_epochs", "patience", "max_drops", "drop_epochs",
-    ),
-    "Network": ("activation", "lrn", "pool", "groups", "kernels", "dropout"),
-    "Initial weights": ("init", "input_scaling", "from_weights", "freeze"),
-    "Images": (
-        "val_size", "image_size", "crop_size", "early_crop_size", "pad", "flip", "colour_noise",
-    ),
-}  # fmt: skip
-"""The fields by heading of the help."""
-
-_SETTLED = ("config", "sources", "given")
+_RESOLVED = ("config", "sources", "given")
 
 
 def with_config_flags(
@@ -96,11 +68,10 @@ def with_config_flags(
         names: The fields that become flags; the others keep their defaults, or the recipe's.
     """
     signature = inspect.signature(command, eval_str=True)
-    own = [p for p in signature.parameters.values() if p.name not in _SETTLED]
+    own = [p for p in signature.parameters.values() if p.name not in _RESOLVED]
     fields = TrainConfig.model_fields
-    headings = {name: heading for heading, group in GROUPS.items() for name in group}
-    ordered = sorted(names, key=list(headings).index)
-    flags = [_flag(name, fields[name], headings[name]) for name in ordered]
+    ordered = sorted(names, key=lambda name: list(Panel).index(flag_metadata(name).panel))
+    flags = [_flag(name, fields[name], flag_metadata(name)) for name in ordered]
 
     @functools.wraps(command)
     def wrapped(context: typer.Context, **values: Any) -> None:
@@ -117,8 +88,8 @@ def with_config_flags(
             weights = settings_of(name)
         resolved = resolve_config(settings, sources, weights=weights)
         given = {name: getattr(resolved.config, name) for name in sources}
-        settled = dict(zip(_SETTLED, (resolved.config, resolved.sources, given), strict=True))
-        command(**{k: v for k, v in settled.items() if k in signature.parameters}, **values)
+        arguments = dict(zip(_RESOLVED, (resolved.config, resolved.sources, given), strict=True))
+        command(**{k: v for k, v in arguments.items() if k in signature.parameters}, **values)
 
     parameters = [_CONTEXT, *flags, _CONFIG_FILE, *own]
     wrapped.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
@@ -131,18 +102,18 @@ _CONTEXT = inspect.Parameter(
 )
 
 
-def _flag(name: str, field: FieldInfo, heading: str) -> inspect.Parameter:
+def _flag(name: str, field: FieldInfo, flag: Flag) -> inspect.Parameter:
     long = flag_of(name)
     is_switch = field.annotation in (bool, bool | None)
     spellings = [f"{long}/--no-{name.replace('_', '-')}"] if is_switch else [long]
-    spellings += [_OTHER_NAMES[name]] if name in _OTHER_NAMES else []
+    spellings += [flag.also] if flag.also else []
     option = typer.Option(
         *spellings,
         help=field.description,
         envvar=variable_of(name),
         show_envvar=False,
         metavar="NAME" if name == "model" else None,  # a dozen names would fill the column
-        rich_help_panel=heading,
+        rich_help_panel=flag.panel,
     )
     return inspect.Parameter(
         name,

@@ -1,12 +1,12 @@
-"""Checks of values that a user writes into the configuration.
+"""The settings of a training run: everything about a hyper-parameter in one place, its field.
 
-The configuration of a training run: each default, bound and meaning once, beside its field.
-
-The command's flags, their help, the configuration file and its checks are made from this class.
-The numbers are the paper's (§5) unless a description says otherwise.
+A field holds type, default, bounds, help text, and how it appears on the command line. The flags,
+the configuration file, the environment variables and the JSON schema are made from this class. The
+defaults are the paper's (§5) unless a description says otherwise.
 """
 
 import hashlib
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -18,30 +18,8 @@ from alexnet_cli.manifest import data_name
 from alexnet_cli.networks import OPTIONS, PRETRAINED, Activation, Kernels, Network, Pool
 
 
-def weights_name(value: str) -> str:
-    """Make a path absolute, so that the configuration means the same in another folder."""
-    if not value or value in PRETRAINED or not Path(value).exists():
-        return value
-    return str(Path(value).resolve())
-
-
-def epochs_in_order(value: str) -> str:
-    """Refuse what are not numbers of epochs in order."""
-    epochs = value.split(",") if value else []
-    is_plain = all(epoch.isascii() and epoch.isdecimal() and epoch[0] != "0" for epoch in epochs)
-    if not is_plain or epochs != sorted(set(epochs), key=int):
-        reason = "takes numbers of epochs separated by commas, in order, each once"
-        raise refused(reason, "write them as in --schedule stages --drop-epochs 120,130")
-    return value
-
-
-def refused(reason: str, hint: str) -> PydanticCustomError:
-    """Return the error of a check, with what helps."""
-    return PydanticCustomError("refused", "{reason}", {"reason": reason, "hint": hint})
-
-
 class Schedule(StrEnum):
-    """How the learning rate changes."""
+    """Learning rate schedule."""
 
     PLATEAU = "plateau"
     STAGES = "stages"
@@ -59,7 +37,7 @@ class Precision(StrEnum):
 
 
 class Recipe(StrEnum):
-    """A set of defaults for the other settings."""
+    """Set of defaults for the other settings."""
 
     PAPER = "paper"
     ORIGINAL = "original"
@@ -75,31 +53,82 @@ class Init(StrEnum):
 
 
 class MomentumKind(StrEnum):
-    """Where the gradient is taken: here, or ahead by the momentum."""
+    """Classical or Nesterov momentum."""
 
     CLASSICAL = "classical"
     NESTEROV = "nesterov"
 
 
 class InputScaling(StrEnum):
-    """What the network sees of a pixel."""
+    """Scaling of the pixels before the network."""
 
     STANDARD = "standard"
     CENTRED = "centred"
 
 
 class Freeze(StrEnum):
-    """Which weights stay as they are."""
+    """Weights that are not trained."""
 
     NOTHING = "nothing"
     FEATURES = "features"
 
 
-class TrainConfig(BaseModel):
-    """Everything that determines a run's result, and nothing else.
+class Panel(StrEnum):
+    """Headings of the help, in their order."""
 
-    A field has the name of its flag.
+    GENERAL = "What to train"
+    OPTIMIZER = "Batches and optimizer"
+    SCHEDULE = "Learning rate over time"
+    NETWORK = "Network"
+    INIT = "Initial weights"
+    IMAGES = "Images"
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A field on the command line.
+
+    Attributes:
+        panel: Heading of the help.
+        also: Another spelling of the flag.
+        can_change: The value may change when a run is resumed with `--allow-drift`: it acts on the
+            updates to come. The others determine the network, the data or their order.
     """
+
+    panel: Panel
+    also: str = ""
+    can_change: bool = False
+
+
+def _absolute_path(value: str) -> str:
+    """Make the path of weights absolute, so that it means the same in another folder."""
+    if not value or value in PRETRAINED or not Path(value).exists():
+        return value
+    return str(Path(value).resolve())
+
+
+def _require_epochs(value: str) -> str:
+    """Refuse anything but numbers of epochs in increasing order."""
+    epochs = value.split(",") if value else []
+    is_plain = all(epoch.isascii() and epoch.isdecimal() and epoch[0] != "0" for epoch in epochs)
+    if not is_plain or epochs != sorted(set(epochs), key=int):
+        reason = "takes numbers of epochs separated by commas, in order, each once"
+        raise _refusal(reason, "write them as in --schedule stages --drop-epochs 120,130")
+    return value
+
+
+def _refusal(reason: str, hint: str) -> PydanticCustomError:
+    return PydanticCustomError("refused", "{reason}", {"reason": reason, "hint": hint})
+
+
+_Images = Annotated[int, Field(ge=0, le=65_536)]
+_Pixels = Annotated[int, Field(ge=0, le=1024)]
+_Fraction = Annotated[float, Field(ge=0, lt=1)]
+_Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class TrainConfig(BaseModel):
+    """Everything that determines the result of a run, and nothing else."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -107,127 +136,146 @@ class TrainConfig(BaseModel):
         str,
         AfterValidator(data_name),
         Field(
-            description="Dataset: cifar10, cifar100, shapes, or a folder of train/, val/ and "
+            description="Dataset: cifar10, cifar100, shapes, or a folder with train/, val/ and "
             "test/CLASS/."
         ),
+        Flag(Panel.GENERAL),
     ] = "cifar10"
     model: Annotated[
-        Network, Field(description="Network to train; they are listed by: alexnet models.")
+        Network,
+        Field(description="Network to train; for a list: alexnet models."),
+        Flag(Panel.GENERAL, also="-m"),
     ] = Network.ALEXNET_CIFAR
     recipe: Annotated[
         Recipe,
         Field(
-            description="Defaults of the other settings: the paper's; original: with the start "
-            "of the released source; fast: 15 epochs in place of 90."
+            description="Defaults of the other settings: the published ones; original: with the "
+            "start of the released source; fast: 15 epochs."
         ),
+        Flag(Panel.GENERAL),
     ] = Recipe.PAPER
-    epochs: Annotated[int, Field(ge=1, le=100_000, description="Passes over the training set.")] = (
-        90
-    )
-    batch_size: Annotated[int, Field(ge=1, le=65_536, description="Images per update.")] = 128
-    micro_batch_size: Annotated[
+    epochs: Annotated[
         int,
-        Field(
-            ge=0,
-            le=65_536,
-            description="Images in memory at once, their gradients summed to the batch's; "
-            "0: the whole batch, or a process's share of it.",
-        ),
+        Field(ge=1, le=100_000, description="Passes over the training set."),
+        Flag(Panel.GENERAL, can_change=True),
+    ] = 90
+    batch_size: Annotated[
+        int,
+        Field(ge=1, le=65_536, description="Images per update."),
+        Flag(Panel.OPTIMIZER, also="-b"),
+    ] = 128
+    micro_batch_size: Annotated[
+        _Images,
+        Field(description="Micro-batch size (gradient accumulation); 0 = whole batch."),
+        Flag(Panel.OPTIMIZER, can_change=True),
     ] = 0
     learning_rate: Annotated[
-        float, Field(gt=0, le=100, allow_inf_nan=False, description="Initial learning rate.")
+        float,
+        Field(gt=0, le=100, allow_inf_nan=False, description="Initial learning rate."),
+        Flag(Panel.OPTIMIZER, also="--lr", can_change=True),
     ] = 0.01
-    momentum: Annotated[float, Field(ge=0, lt=1, description="Momentum of SGD.")] = 0.9
+    momentum: Annotated[
+        _Fraction, Field(description="Momentum of SGD."), Flag(Panel.OPTIMIZER, can_change=True)
+    ] = 0.9
     momentum_kind: Annotated[
         MomentumKind,
         Field(description="classical: the paper's; nesterov: Sutskever et al. 2013."),
+        Flag(Panel.OPTIMIZER, can_change=True),
     ] = MomentumKind.CLASSICAL
     muon_rate: Annotated[
-        float,
-        Field(
-            ge=0,
-            le=1,
-            description="Initial step of hidden convolutions by Muon, as a share of their norm; "
-            "0: SGD for all weights.",
-        ),
+        _Share,
+        Field(description="Initial step of Muon for hidden convolutions; 0 = SGD."),
+        Flag(Panel.OPTIMIZER, can_change=True),
     ] = 0.0
-    weight_decay: Annotated[float, Field(ge=0, le=1, description="L2 penalty.")] = 5e-4
+    weight_decay: Annotated[
+        _Share,
+        Field(description="Weight decay (L2 penalty)."),
+        Flag(Panel.OPTIMIZER, can_change=True),
+    ] = 5e-4
     bias_rate_factor: Annotated[
         float,
         Field(
             ge=0,
             le=100,
             allow_inf_nan=False,
-            description="Rate of biases as a multiple of the weights'; 2 in the released source.",
+            description="Learning rate of biases relative to weights (released source: 2).",
         ),
+        Flag(Panel.OPTIMIZER, can_change=True),
     ] = 1.0
     bias_decay: Annotated[
         bool,
-        Field(description="Whether biases decay as weights do; not so in the released source."),
+        Field(description="Weight decay for biases too; off in the released source."),
+        Flag(Panel.OPTIMIZER, can_change=True),
     ] = True
     dropout: Annotated[
-        float, Field(ge=0, lt=1, description="Share of hidden units zeroed in fc6 and fc7.")
+        _Fraction, Field(description="Dropout probability in fc6 and fc7."), Flag(Panel.NETWORK)
     ] = 0.5
-    activation: Annotated[Activation, Field(description="What follows a hidden layer.")] = (
-        Activation.RELU
-    )
+    activation: Annotated[
+        Activation, Field(description="Activation of the hidden layers."), Flag(Panel.NETWORK)
+    ] = Activation.RELU
     lrn: Annotated[
         bool | None,
-        Field(description="Local response normalisation; by default as the network has it."),
+        Field(description="Local response normalisation; default: as in the network."),
+        Flag(Panel.NETWORK),
     ] = None
     pool: Annotated[
-        Pool, Field(description="Pooling windows: 3x3 (overlapping) or 2x2 (plain), stride 2.")
+        Pool,
+        Field(description="Pooling windows at stride 2: 3x3 (overlapping) or 2x2 (plain)."),
+        Flag(Panel.NETWORK),
     ] = Pool.OVERLAPPING
     groups: Annotated[
         int,
-        Field(ge=0, le=2, description="Towers of the convolutions; 0: as the network has them."),
+        Field(
+            ge=0, le=2, description="Groups (towers) of the convolutions; 0 = as in the network."
+        ),
+        Flag(Panel.NETWORK),
     ] = 0
     kernels: Annotated[
         Kernels,
-        Field(
-            description="Kernels of the convolutions before the last: all, or half, as in the "
-            "paper's network for one GPU."
-        ),
+        Field(description="Kernels before the last convolution: all, or half (paper: one GPU)."),
+        Flag(Panel.NETWORK),
     ] = Kernels.ALL
     init: Annotated[
         Init,
         Field(
-            description="Initial weights: He's, the paper's N(0, 0.01) with biases of 1, or those "
-            "of the released source; the latter two need --input-scaling centred. alexnet-cifar "
-            "has the released ones on CIFAR-10, unless another is chosen."
+            description="he; paper: N(0, 0.01), biases of 1; released: of the released source, "
+            "default of alexnet-cifar on CIFAR-10. The latter two need "
+            "--input-scaling centred."
         ),
+        Flag(Panel.INIT),
     ] = Init.HE
     input_scaling: Annotated[
         InputScaling,
         Field(
-            description="Pixels with mean 0 and standard deviation 1 by channel (standard), or "
-            "0-255 less the mean, as in the paper (centred)."
+            description="standard: mean 0 and standard deviation 1 by channel; centred: 0-255 "
+            "minus the mean, as in the paper."
         ),
+        Flag(Panel.INIT),
     ] = InputScaling.STANDARD
     from_weights: Annotated[
         str,
-        AfterValidator(weights_name),
+        AfterValidator(_absolute_path),
         Field(
-            description="Start from trained weights: owt (see download --weights), a run folder, "
-            "or an exported .safetensors file; a head of other classes is drawn anew."
+            description="Start from trained weights: owt (see download --weights), a run folder "
+            "or a .safetensors export; for other classes with a new last layer."
         ),
+        Flag(Panel.INIT, also="--from"),
     ] = ""
-    freeze: Annotated[Freeze, Field(description="Weights to leave as they are.")] = Freeze.NOTHING
+    freeze: Annotated[
+        Freeze, Field(description="Weights that are not trained."), Flag(Panel.INIT)
+    ] = Freeze.NOTHING
     ema_decay: Annotated[
-        float,
-        Field(
-            ge=0,
-            lt=1,
-            description="Share of a running average of the weights that stays at an update, such "
-            "as 0.999; it is validated and kept in place of the weights. 0: no average.",
-        ),
+        _Fraction,
+        Field(description="EMA decay of the weights, e.g. 0.999; 0 = off."),
+        Flag(Panel.OPTIMIZER, can_change=True),
     ] = 0.0
     schedule: Annotated[
         Schedule,
         Field(
-            description="Learning rate: divided by 10 on a plateau of the validation accuracy, "
-            "or after given epochs (stages), inverse in time, linear to zero, or constant."
+            description="Drops by 10 on a plateau of the validation accuracy, or after given "
+            "epochs (stages); inverse in time, linear to zero, or constant."
         ),
+        Flag(Panel.SCHEDULE, can_change=True),
     ] = Schedule.PLATEAU
     warmup_epochs: Annotated[
         float,
@@ -235,97 +283,100 @@ class TrainConfig(BaseModel):
             ge=0,
             le=100_000,
             allow_inf_nan=False,
-            description="Epochs in which the rate rises linearly.",
+            description="Epochs of linear warm-up of the learning rate.",
         ),
+        Flag(Panel.SCHEDULE, can_change=True),
     ] = 0.0
     label_smoothing: Annotated[
-        float,
-        Field(ge=0, lt=1, description="Share of each target spread evenly over all classes."),
+        _Fraction,
+        Field(description="Label smoothing: fraction of each target spread over all classes."),
+        Flag(Panel.OPTIMIZER, can_change=True),
     ] = 0.0
     patience: Annotated[
-        int, Field(ge=1, description="Epochs without a better validation top-1 before a division.")
+        int,
+        Field(
+            ge=1, description="Epochs without a better val accuracy before the learning rate drops."
+        ),
+        Flag(Panel.SCHEDULE, can_change=True),
     ] = 10
     max_drops: Annotated[
-        int, Field(ge=0, le=10, description="Divisions of the rate by the plateau schedule.")
+        int,
+        Field(ge=0, le=10, description="Most drops of the learning rate by the plateau schedule."),
+        Flag(Panel.SCHEDULE, can_change=True),
     ] = 3
     drop_epochs: Annotated[
         str,
-        AfterValidator(epochs_in_order),
+        AfterValidator(_require_epochs),
         Field(
             max_length=100,
-            description="Epochs after which the stages schedule divides the rate, as in 120,130.",
+            description="Epochs after which stages drops the learning rate, e.g. 120,130.",
         ),
+        Flag(Panel.SCHEDULE, can_change=True),
     ] = ""
     image_size: Annotated[
-        int,
-        Field(ge=0, le=1024, description="Side to resize images to, in pixels; 0: as they are."),
+        _Pixels, Field(description="Resize images to N px; 0 = no resize."), Flag(Panel.IMAGES)
     ] = 0
     crop_size: Annotated[
-        int,
-        Field(
-            ge=0,
-            le=1024,
-            description="Side of the crops the network sees, in pixels; "
-            "0: the network's own, or 7/8 of the image size.",
-        ),
+        _Pixels,
+        Field(description="Crop size in px; 0 = the network's own, or 7/8 of the image size."),
+        Flag(Panel.IMAGES),
     ] = 0
     early_crop_size: Annotated[
-        int,
-        Field(
-            ge=0,
-            le=1024,
-            description="Side of the crops in the first two thirds of the epochs, in pixels: "
-            "smaller is cheaper; 0: as later.",
-        ),
+        _Pixels,
+        Field(description="Crop size in the first two thirds of the epochs; 0 = as later."),
+        Flag(Panel.IMAGES, can_change=True),
     ] = 0
     pad: Annotated[
         int,
         Field(
             ge=0,
             le=64,
-            description="Zero pixels around the image before random crops; alexnet-cifar has 2 on "
-            "CIFAR-10, unless another number is chosen.",
+            description="Zero padding before random crops, in px; alexnet-cifar on CIFAR-10: 2.",
         ),
+        Flag(Panel.IMAGES, can_change=True),
     ] = 0
-    flip: Annotated[bool, Field(description="Mirror half of the training images.")] = True
+    flip: Annotated[
+        bool, Field(description="Random horizontal flips."), Flag(Panel.IMAGES, can_change=True)
+    ] = True
     colour_noise: Annotated[
         float,
         Field(
             ge=0,
             le=10,
-            description="Standard deviation of colour changes along the principal components of "
-            "the training set's colours, as a share of theirs (paper §4.1).",
+            description="Colour changes along the principal components of the training set's "
+            "colours, relative to theirs (paper §4.1).",
         ),
+        Flag(Panel.IMAGES, also="--color-noise"),
     ] = 0.1
     val_size: Annotated[
-        int, Field(ge=1, description="Training images held out for validation.")
+        int, Field(ge=1, description="Training images held out for validation."), Flag(Panel.IMAGES)
     ] = 5_000
     seed: Annotated[
         int,
-        Field(ge=0, lt=2**31, description="Fixes split, initial weights, order, crops, dropout."),
+        Field(
+            ge=0, lt=2**31, description="Seed of split, initial weights, order, crops and dropout."
+        ),
+        Flag(Panel.GENERAL),
     ] = 0
     precision: Annotated[
-        Precision, Field(description="auto: bf16 where the hardware is fast at it, else fp32.")
+        Precision,
+        Field(description="auto: bf16 where the hardware is fast at it, else fp32."),
+        Flag(Panel.GENERAL, can_change=True),
     ] = Precision.AUTO
 
     @model_validator(mode="after")
-    def _crop_fits(self) -> Self:
-        if self.image_size and self.crop_size > self.image_size:
-            raise ValueError(
-                f"crop_size {self.crop_size} is larger than image_size {self.image_size}"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _settings_agree(self) -> Self:
+        if self.image_size and self.crop_size > self.image_size:
+            reason = f"crop_size {self.crop_size} is larger than image_size {self.image_size}"
+            raise ValueError(reason)
         if self.momentum_kind is MomentumKind.NESTEROV and not self.momentum:
             raise ValueError("momentum_kind nesterov needs a momentum above 0")
         if (self.schedule is Schedule.STAGES) != bool(self.drop_epochs):
             reason = "schedule stages and drop_epochs need each other"
-            raise refused(reason, "give both, --schedule stages --drop-epochs 120,130, or neither")
+            raise _refusal(reason, "give both, --schedule stages --drop-epochs 120,130, or neither")
         if self.stages and self.stages[-1] > self.epochs:
             reason = f"drop_epochs {self.drop_epochs} go beyond the {self.epochs} epochs"
-            raise refused(reason, f"choose --drop-epochs up to {self.epochs}, or more --epochs")
+            raise _refusal(reason, f"choose --drop-epochs up to {self.epochs}, or more --epochs")
         if self.freeze is not Freeze.NOTHING and not self.from_weights:
             raise ValueError("freeze needs from_weights: fresh weights have to learn")
         is_fresh = self.init is Init.HE and self.input_scaling is InputScaling.STANDARD
@@ -346,3 +397,9 @@ class TrainConfig(BaseModel):
     def sha256(self) -> str:
         """Return a hash that is equal exactly when every field is."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+def flag_metadata(name: str) -> Flag:
+    """Return how a field appears on the command line."""
+    metadata = TrainConfig.model_fields[name].metadata
+    return next(each for each in metadata if isinstance(each, Flag))

@@ -8,18 +8,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from alexnet_cli.config.schema import Schedule, TrainConfig
+from alexnet_cli.config.schema import Schedule, TrainConfig, flag_metadata
 from alexnet_cli.errors import UsageError
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.ranks import Ranks
-
-# Settings that act on the updates to come. The others determine network, data or their order.
-_CHANGEABLE = frozenset({
-    "epochs", "micro_batch_size", "learning_rate", "momentum", "momentum_kind", "muon_rate",
-    "weight_decay", "bias_rate_factor", "bias_decay", "ema_decay", "schedule", "warmup_epochs",
-    "label_smoothing", "patience", "max_drops", "drop_epochs", "early_crop_size", "pad", "flip",
-    "precision",
-})  # fmt: skip
 
 
 def merge_resume_settings(
@@ -45,7 +37,7 @@ def merge_resume_settings(
     differences = "; ".join(
         f"{name} is {_shown(before[name])}, not {_shown(value)}" for name, value in changes.items()
     )
-    if fixed := sorted(changes.keys() - _CHANGEABLE):
+    if fixed := sorted(name for name in changes if not flag_metadata(name).can_change):
         raise UsageError(
             f"the run cannot be resumed with other settings: {differences}",
             hint=f"leave {_flags(fixed)} out, or start a new run without --resume",
