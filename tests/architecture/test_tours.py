@@ -37,3 +37,13 @@ def test_the_picture_of_the_rooms_shows_every_module() -> None:
     modules = {path.stem for path in SOURCE.rglob("*.py") if not path.stem.startswith("__")}
     commands = {path.stem for path in (SOURCE / "cli").glob("*.py")}
     assert modules - commands - shown == set()
+
+
+def test_the_lines_of_the_diffs_are_those_of_the_source() -> None:
+    for diff in re.findall(r"```diff\n(.*?)```", PAGE, re.DOTALL):
+        source = ""
+        for line in diff.splitlines():
+            if line.startswith("--- "):
+                source = (ROOT / line.removeprefix("--- ")).read_text()
+            elif line.startswith("+"):
+                assert line[1:] + "\n" in source, line
