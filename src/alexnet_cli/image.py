@@ -40,12 +40,12 @@ _DAMAGE = (
     IndexError, AttributeError, ZeroDivisionError, struct.error,
 )  # fmt: skip
 
-ImageSource = Path | bytes | NDArray[np.uint8] | Image.Image
+ImageInput = Path | bytes | NDArray[np.uint8] | Image.Image
 """A file, its bytes, RGB or grey pixels (H, W, 3) or (H, W), or a Pillow image."""
 
 
 def prepare_image(
-    source: ImageSource, *, image_size_px: int, crop_size_px: int, name: str | None = None
+    source: ImageInput, *, image_size_px: int, crop_size_px: int, name: str | None = None
 ) -> NDArray[np.uint8]:
     """Decode, resize and centre-crop one image.
 

@@ -269,7 +269,7 @@ def _train(
 
 def _finish(run: "TrainingRun", *, plots: bool, as_json: bool) -> None:
     """Draw the plots of a complete run, and print the result."""
-    from alexnet_cli.training.run_files import read_result
+    from alexnet_cli.training.run_files import read_run_result
 
     if plots:
         from alexnet_cli.report.page import plot_trained
@@ -279,6 +279,6 @@ def _finish(run: "TrainingRun", *, plots: bool, as_json: bool) -> None:
         except AlexnetError as error:
             note(f"the run is complete, but its plots could not be drawn: {error.message}")
     if as_json:
-        print_json(read_result(run.folder))
+        print_json(read_run_result(run.folder))
     else:
         print(run.folder.path)

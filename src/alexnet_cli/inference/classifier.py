@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from alexnet_cli.image import ImageSource
+from alexnet_cli.image import ImageInput
 from alexnet_cli.inference.classify import Choice, Prediction, classify_one
 from alexnet_cli.inference.inputs import Source
 from alexnet_cli.inference.session import load_model
 from alexnet_cli.runs import RunFolder, exported_model, named_model
 
-AnyImage = ImageSource | str | PathLike[str]
+AnyImage = ImageInput | str | PathLike[str]
 """A path, the bytes of a file, uint8 pixels (H, W, 3) or (H, W), or an image of Pillow's."""
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alexnet_cli.errors import DataError
-from alexnet_cli.image import SUFFIXES, ImageSource
+from alexnet_cli.image import SUFFIXES, ImageInput
 
 STDIN = "-"
 MAX_STDIN_BYTES = 1 << 29
@@ -31,7 +31,7 @@ class Source:
     """
 
     name: str
-    picture: ImageSource | None = None
+    picture: ImageInput | None = None
     error: DataError | None = None
 
 

@@ -24,7 +24,7 @@ class Record(BaseModel):
     )
 
 
-class Provenance(Record):
+class RunProvenance(Record):
     """Code, versions and hardware of a run.
 
     Attributes:
@@ -51,7 +51,7 @@ class Provenance(Record):
     runs_at_once: int
 
 
-def provenance_of(run: RunFolder, *, runs_at_once: int) -> Provenance:
+def provenance_of(run: RunFolder, *, runs_at_once: int) -> RunProvenance:
     """Return the provenance of a finished run from its folder.
 
     Args:
@@ -66,7 +66,7 @@ def provenance_of(run: RunFolder, *, runs_at_once: int) -> Provenance:
         ended = newest_checkpoint(run.checkpoints).environment
     except CheckpointError:  # it diverged before the first checkpoint
         ended = began
-    return Provenance(
+    return RunProvenance(
         commit=began["commit"],
         ended_with=now if now != began["commit"] else "",
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -22,7 +22,7 @@ from alexnet_cli.paper.plan import (
     plan_search,
     plan_seeds,
 )
-from alexnet_cli.paper.provenance import Provenance, Record
+from alexnet_cli.paper.provenance import Record, RunProvenance
 from alexnet_cli.paper.verdict import ClaimResult, Values, evaluate_claims
 
 KIND, SCHEMA_VERSION = "reproduction", 1
@@ -73,7 +73,7 @@ class FinishedRun(Record):
     seconds: float
     epochs_to_train_error: PositiveFloat | None
     tests: tuple[TestResult, ...]
-    provenance: Provenance
+    provenance: RunProvenance
     log: tuple[LogRow, ...]
 
     def is_complete_for(self, run: PlannedRun) -> bool:

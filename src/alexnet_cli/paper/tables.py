@@ -2,7 +2,7 @@
 
 from alexnet_cli.paper.experiments import Claim, ClaimKind, Experiment, Measure
 from alexnet_cli.paper.plan import SEARCH_SEED, is_shortened
-from alexnet_cli.paper.provenance import Provenance
+from alexnet_cli.paper.provenance import RunProvenance
 from alexnet_cli.paper.result import FinishedRun, Result
 from alexnet_cli.paper.verdict import ClaimResult, evaluate_claims
 
@@ -107,12 +107,12 @@ def _measured(run: FinishedRun, measure: Measure) -> str:
     return "–"
 
 
-def _hardware(origin: Provenance) -> str:
+def _hardware(origin: RunProvenance) -> str:
     device = f"{origin.cpu}, {origin.device}" if origin.device.startswith("cpu") else origin.device
     return f"{device}; began on {origin.began_on}" if origin.began_on else device
 
 
-def _code(origin: Provenance) -> str:
+def _code(origin: RunProvenance) -> str:
     commits = [commit[:12] for commit in (origin.commit, origin.ended_with) if commit]
     return ", tested with ".join(commits) or "–"
 

@@ -239,7 +239,7 @@ def train(
             best = max(history, key=lambda row: row.val_top1)
             if run.ranks.is_first:
                 run_files.write_metrics(run.folder, history)
-                run_files.write_card(run.folder, run.config, run.manifest, best)
+                run_files.write_run_card(run.folder, run.config, run.manifest, best)
             return best
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, RuntimeError) and is_lost_peer(error):

@@ -103,7 +103,7 @@ def result_of(run: RunFolder, history: Sequence[EpochRow]) -> dict[str, object]:
     }
 
 
-def write_card(run: RunFolder, config: TrainConfig, manifest: Manifest, best: EpochRow) -> None:
+def write_run_card(run: RunFolder, config: TrainConfig, manifest: Manifest, best: EpochRow) -> None:
     """Write the model card, `README.md`."""
     validation = f"{config.val_size:,}, held out of the training set, seed {config.seed}"
     if has_val(Path(config.data)):
@@ -115,7 +115,7 @@ Repeat the run with `alexnet train --config {run.config}`."""
     card.write_card(run.path, replace(manifest, provenance=origin), {}, trained=(rows, end))
 
 
-def read_result(run: RunFolder) -> dict[str, object]:
+def read_run_result(run: RunFolder) -> dict[str, object]:
     """Return the content of `metrics.json`."""
     result: dict[str, object] = json.loads(run.metrics_json.read_text())
     return result

@@ -1,5 +1,5 @@
 from alexnet_cli.paper.experiments import find_experiment
-from alexnet_cli.paper.provenance import Provenance
+from alexnet_cli.paper.provenance import RunProvenance
 from alexnet_cli.paper.tables import (
     HEADINGS,
     claim_rows,
@@ -51,7 +51,9 @@ def test_errors_are_percentages_and_their_differences_points():
 
 
 def test_a_run_resumed_elsewhere_names_both_places():
-    origin = Provenance(**{**PROVENANCE, "began_on": "cuda:0 (A card)", "ended_with": "beef" * 10})
+    origin = RunProvenance(
+        **{**PROVENANCE, "began_on": "cuda:0 (A card)", "ended_with": "beef" * 10}
+    )
     run = finished("relu", 1, epochs=4.0).model_copy(update={"provenance": origin})
     row = run_rows(RELU, result_of("relu", [run]))[0]
     assert row[-2:] == (
