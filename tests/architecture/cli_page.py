@@ -10,8 +10,8 @@ from typing import Any
 from typer.main import get_command
 
 from alexnet_cli.cli.app import CONTEXT_SETTINGS, build_app
-from alexnet_cli.config.schema import TrainConfig
-from alexnet_cli.config.sources import VARIABLES, flag_of, variable_of
+from alexnet_cli.config.schema import TrainConfig, flag_of, variable_of
+from alexnet_cli.config.sources import VARIABLES
 
 PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
 _WIDTH = 78  # of a terminal of 80 columns
@@ -78,7 +78,7 @@ def _variables() -> str:
         for name in TrainConfig.model_fields
     ]
     head = "## Environment variables\n\n"
-    head += "A variable `ALEXNET_…` that nothing reads is told by `train` and by `doctor`.\n\n"
+    head += "`train` and `doctor` warn of a variable `ALEXNET_…` that nothing reads.\n\n"
     return head + "\n".join(["| variable | what it does |", "| --- | --- |", *rows]) + "\n"
 
 

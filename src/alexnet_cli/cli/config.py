@@ -63,7 +63,7 @@ def command(
 
 def _shown(value: object) -> str:
     if value is None:
-        return "as the network has it"
+        return "as published for the network"
     if isinstance(value, bool):
         return str(value).lower()
     return printable(str(value)) or "(none)"

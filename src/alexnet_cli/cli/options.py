@@ -1,44 +1,36 @@
-"""The flags of the commands: shared options, and one flag for each field of `TrainConfig`."""
+"""Options that several commands share, and the flags of `TrainConfig`, made from its fields."""
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic.fields import FieldInfo
 
-from alexnet_cli.config.schema import Flag, Panel, TrainConfig, flag_metadata
-from alexnet_cli.config.sources import (
-    flag_of,
-    given_source,
-    require_fields,
-    resolve_config,
-    variable_of,
-    warn_of_unknown_variables,
-)
+if TYPE_CHECKING:
+    from alexnet_cli.config.sources import ValueSource
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the result.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")]
 Device = Annotated[
     str,
     typer.Option(
         "--device",
         envvar="ALEXNET_DEVICE",
         show_envvar=False,
-        help="auto, cpu, cuda, cuda:N, or tensorrt for an exported model; auto takes a GPU when "
-        "there is one, any other name that or an error.",
+        help="cpu, cuda, cuda:N, or tensorrt for an exported model: that device, or an error; "
+        "auto: a GPU if there is one.",
     ),
 ]
 Deterministic = Annotated[
     bool,
-    typer.Option("--deterministic", help="The same bytes each time on CUDA too, but slower."),
+    typer.Option("--deterministic", help="Bit-identical results on CUDA too; slower."),
 ]
 TrainedOn = Annotated[
     str | None,
     typer.Option(
-        "--data", help="Take the newest run on this dataset or folder.", show_default=False
+        "--data", help="Use the newest run on this dataset or folder.", show_default=False
     ),
 ]
 ModelPath = Annotated[
@@ -51,64 +43,99 @@ ModelPath = Annotated[
 ]
 
 
-_RESOLVED = ("config", "sources", "given")
-
-
 def with_config_flags(
-    command: Callable[..., None], *, names: tuple[str, ...] = tuple(TrainConfig.model_fields)
+    command: Callable[..., None], *, names: Sequence[str] | None = None
 ) -> Callable[..., None]:
-    """Give a command flags of `TrainConfig` and `--config`.
+    """Give a command the flags of `TrainConfig`, and `--config`.
 
-    The command takes keyword arguments of these names instead, as many as it has use for: `config`;
-    `sources`, where each value came from; and `given`, the values that the user set by flag,
-    environment or file. Its other parameters stay as they are.
+    The command declares keyword arguments of these names for the result, as far as it needs them:
+    `config`; `sources`, the source of each value; and `given`, the values that the user set by
+    flag, environment or file. Its other parameters stay as they are.
 
     Args:
         command: The command.
-        names: The fields that become flags; the others keep their defaults, or the recipe's.
+        names: The fields that become flags; by default all. The others keep their default, or the
+            recipe's.
     """
+    # Not above: commands without these flags do not wait for pydantic.
+    from alexnet_cli.config.schema import Panel, TrainConfig, flag_metadata
+
+    fields = names or tuple(TrainConfig.model_fields)
     signature = inspect.signature(command, eval_str=True)
-    own = [p for p in signature.parameters.values() if p.name not in _RESOLVED]
-    fields = TrainConfig.model_fields
-    ordered = sorted(names, key=lambda name: list(Panel).index(flag_metadata(name).panel))
-    flags = [_flag(name, fields[name], flag_metadata(name)) for name in ordered]
+    wanted = signature.parameters.keys() & {"config", "sources", "given"}
 
     @functools.wraps(command)
     def wrapped(context: typer.Context, **values: Any) -> None:
-        warn_of_unknown_variables()
-        path = values.pop("config_file")
-        settings = {name: field.default for name, field in fields.items()}
-        settings |= {name: values.pop(name) for name in names}
-        found = {name: given_source(context, name, path) for name in names}
-        sources = {name: origin for name, origin in found.items() if origin is not None}
-        weights = {}
-        if name := settings["from_weights"]:
-            from alexnet_cli.training.finetune import settings_of
+        results = _resolve(context, {name: values.pop(name) for name in fields}, values)
+        command(**{name: results[name] for name in wanted}, **values)
 
-            weights = settings_of(name)
-        resolved = resolve_config(settings, sources, weights=weights)
-        given = {name: getattr(resolved.config, name) for name in sources}
-        arguments = dict(zip(_RESOLVED, (resolved.config, resolved.sources, given), strict=True))
-        command(**{k: v for k, v in arguments.items() if k in signature.parameters}, **values)
-
-    parameters = [_CONTEXT, *flags, _CONFIG_FILE, *own]
+    panels = list(Panel)
+    ordered = sorted(fields, key=lambda name: panels.index(flag_metadata(name).panel))
+    parameters = [
+        inspect.Parameter("context", _POSITIONAL, annotation=typer.Context),
+        *(_config_flag(name) for name in ordered),
+        inspect.Parameter("config_file", _KEYWORD, default=None, annotation=_ConfigFile),
+        *(each for name, each in signature.parameters.items() if name not in wanted),
+    ]
     wrapped.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
+    wrapped.__annotations__ = {each.name: each.annotation for each in parameters}
     return wrapped
 
 
-_CONTEXT = inspect.Parameter(
-    "context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context
-)
+def _resolve(
+    context: typer.Context, flags: dict[str, Any], others: dict[str, Any]
+) -> dict[str, Any]:
+    """Return `config`, `sources` and `given`; take `--config` out of the other values."""
+    from alexnet_cli.config.schema import TrainConfig
+    from alexnet_cli.config.sources import resolve_config, warn_of_unknown_variables
+
+    warn_of_unknown_variables()
+    path = others.pop("config_file")
+    found = {name: _given_source(context, name, path) for name in flags}
+    given = {name: source for name, source in found.items() if source is not None}
+    values = {name: field.default for name, field in TrainConfig.model_fields.items()} | flags
+    weights = {}
+    if values["from_weights"]:
+        from alexnet_cli.training.finetune import settings_of
+
+        weights = settings_of(values["from_weights"])
+    resolved = resolve_config(values, given, weights=weights)
+    return {
+        "config": resolved.config,
+        "sources": resolved.sources,
+        "given": {name: getattr(resolved.config, name) for name in given},
+    }
 
 
-def _flag(name: str, field: FieldInfo, flag: Flag) -> inspect.Parameter:
-    long = flag_of(name)
+def _given_source(context: typer.Context, field: str, file: Path | None) -> "ValueSource | None":
+    """Return the source of a field that the user set; None if it was left open."""
+    from alexnet_cli.config.schema import flag_of, variable_of
+    from alexnet_cli.config.sources import SourceKind, ValueSource
+
+    source = context.get_parameter_source(field)
+    match source.name if source is not None else "":
+        case "COMMANDLINE":
+            return ValueSource(SourceKind.FLAG, flag_of(field))
+        case "ENVIRONMENT":
+            return ValueSource(SourceKind.ENVIRONMENT, variable_of(field))
+        case "DEFAULT_MAP":
+            return ValueSource(SourceKind.FILE, str(file))
+    return None
+
+
+def _config_flag(name: str) -> inspect.Parameter:
+    from alexnet_cli.config.schema import (
+        TrainConfig,
+        flag_metadata,
+        flag_of,
+        variable_of,
+    )
+
+    field, flag, long = TrainConfig.model_fields[name], flag_metadata(name), flag_of(name)
     is_switch = field.annotation in (bool, bool | None)
-    spellings = [f"{long}/--no-{name.replace('_', '-')}"] if is_switch else [long]
-    spellings += [flag.also] if flag.also else []
     option = typer.Option(
-        *spellings,
+        f"{long}/--no-{long.removeprefix('--')}" if is_switch else long,
+        *([flag.also] if flag.also else []),
         help=field.description,
         envvar=variable_of(name),
         show_envvar=False,
@@ -117,7 +144,7 @@ def _flag(name: str, field: FieldInfo, flag: Flag) -> inspect.Parameter:
     )
     return inspect.Parameter(
         name,
-        inspect.Parameter.KEYWORD_ONLY,
+        _KEYWORD,
         default=field.default,
         annotation=Annotated[field.annotation, option],
     )
@@ -125,25 +152,18 @@ def _flag(name: str, field: FieldInfo, flag: Flag) -> inspect.Parameter:
 
 def _read_config_file(context: typer.Context, path: Path | None) -> Path | None:
     """Make the file's values the defaults of the other options."""
-    if path is None:
-        return None
-    from alexnet_cli.config.sources import read_config
+    if path is not None:
+        from alexnet_cli.config.sources import read_config
 
-    values = read_config(path)
-    require_fields(values, path)
-    context.default_map = values
+        context.default_map = read_config(path)
     return path
 
 
-_CONFIG_FILE = inspect.Parameter(
-    "config_file",
-    inspect.Parameter.KEYWORD_ONLY,
-    default=None,
-    annotation=Annotated[
-        Path | None,
-        typer.Option(
-            "--config", "-c", help="TOML file with defaults for these options, as in a run folder.",
-            callback=_read_config_file, is_eager=True, show_default=False,
-        ),
-    ],
-)  # fmt: skip
+_POSITIONAL, _KEYWORD = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+_ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", "-c", help="TOML file with defaults for these options, as in a run folder.",
+        callback=_read_config_file, is_eager=True, show_default=False,
+    ),
+]  # fmt: skip

@@ -17,6 +17,8 @@ from pydantic_core import PydanticCustomError
 from alexnet_cli.manifest import data_name
 from alexnet_cli.networks import OPTIONS, PRETRAINED, Activation, Kernels, Network, Pool
 
+PREFIX = "ALEXNET_"  # of environment variables
+
 
 class Schedule(StrEnum):
     """Learning rate schedule."""
@@ -403,3 +405,13 @@ def flag_metadata(name: str) -> Flag:
     """Return how a field appears on the command line."""
     metadata = TrainConfig.model_fields[name].metadata
     return next(each for each in metadata if isinstance(each, Flag))
+
+
+def flag_of(field: str) -> str:
+    """Return the long flag of a field."""
+    return "--" + field.replace("_", "-")
+
+
+def variable_of(field: str) -> str:
+    """Return the environment variable of a field."""
+    return f"{PREFIX}{field.upper()}"

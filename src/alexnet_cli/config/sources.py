@@ -1,13 +1,7 @@
-"""The configuration as a file: read, written, and described for editors.
+"""The source of each setting: flag > environment > file > weights > recipe > default.
 
-The `ALEXNET_*` variables that are set: a misspelt one does nothing, and nobody says so.
-
-The environment variables that commands read.
-
-Which value a setting takes, and where it came from.
-
-Flag, then `ALEXNET_*` environment, then `--config` file; below them the description of trained
-weights (`--from`), then the recipe, then the default.
+A flag, an `ALEXNET_*` variable or the `--config` file is the user's choice; below them come the
+settings of trained weights (`--from`), the recipe and the default.
 """
 
 import difflib
@@ -21,136 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
-import typer
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from alexnet_cli.config.recipes import recipe_settings, reconcile_recipe
-from alexnet_cli.config.schema import TrainConfig
+from alexnet_cli.config.schema import PREFIX, TrainConfig, variable_of
 from alexnet_cli.console import note
 from alexnet_cli.errors import UsageError
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """Return the values that a TOML file gives, by field; they are not checked yet.
-
-    Raises:
-        UsageError: The file cannot be read, is no TOML, or has a key that is no field.
-    """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(
-            f"cannot read {path} ({error.strerror})", hint="check the path given to --config"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise UsageError(
-            f"{path} is not valid TOML ({error})", hint="see an example: alexnet config --toml"
-        ) from error
-    for key in values:
-        if key not in TrainConfig.model_fields:
-            near = difflib.get_close_matches(key, TrainConfig.model_fields, n=1)
-            meant = f"did you mean {near[0]!r}?" if near else "see all keys: alexnet config"
-            raise UsageError(f"{path} has an unknown key {key!r}", hint=meant, code="unknown_key")
-    return values
-
-
-def config_text(config: TrainConfig) -> str:
-    """Return a configuration as TOML that `read_config` takes back."""
-    # TOML has no null: what is left out is what the default says.
-    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
-
-
-def config_schema() -> dict[str, Any]:
-    """Return the JSON schema of a configuration file, for editors and validators.
-
-    It checks each value by itself; what two of them need of each other, it cannot say.
-    """
-    schema = TrainConfig.model_json_schema()
-    choices = schema.pop("$defs")
-    for field in schema["properties"].values():
-        # Draft 7, which editors of TOML know, ignores what stands beside a reference.
-        if reference := field.pop("$ref", None):
-            chosen = choices[reference.rpartition("/")[2]]
-            words = field.get("description", chosen["description"])  # left out where they are equal
-            field.update(type=chosen["type"], enum=chosen["enum"], description=words)
-    return {
-        "$schema": "http://json-schema.org/draft-07/schema#",
-        **schema,
-        "title": "alexnet training configuration",
-    }
-
-
-PREFIX = "ALEXNET_"
-
-
-@dataclass(frozen=True)
-class Variable:
-    """A variable that is set, and whether a command reads it."""
-
-    name: str
-    value: str
-    is_known: bool
-
-
-def list_variables(environment: Mapping[str, str], known: Iterable[str]) -> list[Variable]:
-    """Return the variables of this program that are set.
-
-    Args:
-        environment: Of the process.
-        known: Names that a command reads.
-    """
-    names = frozenset(known)
-    return [
-        Variable(name, value, name in names)
-        for name, value in sorted(environment.items())
-        if name.startswith(PREFIX)
-    ]
-
-
-VARIABLES = {
-    "ALEXNET_HOME": "Cache folder: datasets, weights, compiled kernels.",
-    "ALEXNET_DEVICE": "Default of --device.",
-    "ALEXNET_MIRROR": "Addresses for download to ask first, separated by spaces.",
-    "ALEXNET_OFFLINE": "1: download never reaches for the network.",
-    "ALEXNET_PLOTS": "0: train draws no plots at its end.",
-    "ALEXNET_DEBUG": "1: errors keep their traceback.",
-}
-_FOR_TESTS = (
-    "ALEXNET_TEST_BROWSER", "ALEXNET_TEST_CIFAR10", "ALEXNET_TEST_FAULTS",
-)  # fmt: skip
-
-
-def unread_message(name: str, known: Iterable[str]) -> str:
-    """Return the message for a variable that no command reads, with what may have been meant."""
-    stems = sorted(each.removeprefix(PREFIX) for each in known)
-    # Compared without the prefix, which would make any two names alike.
-    near = difflib.get_close_matches(name.removeprefix(PREFIX), stems, n=1)
-    return f"nothing reads {name}" + (f"; did you mean {PREFIX}{near[0]}?" if near else "")
-
-
-def variable_of(field: str) -> str:
-    """Return the variable that sets a field of the configuration."""
-    return f"{PREFIX}{field.upper()}"
-
-
-def known_variables() -> list[str]:
-    """Return the variables that something reads."""
-    return [*VARIABLES, *map(variable_of, TrainConfig.model_fields), *_FOR_TESTS]
-
-
-def warn_of_unknown_variables() -> None:
-    """Say which variables nothing reads: `ALEXNET_EPOCH=3` would go unnoticed."""
-    if os.environ.get("RANK", "0") != "0":
-        return  # the first of several processes has said it
-    known = known_variables()
-    for variable in list_variables(os.environ, known):
-        if not variable.is_known:
-            note(f"warning: {unread_message(variable.name, known)}")
-
-
 class SourceKind(StrEnum):
-    """What kind of place a value came from."""
+    """Kinds of sources."""
 
     FLAG = "flag"
     ENVIRONMENT = "environment"
@@ -162,11 +37,11 @@ class SourceKind(StrEnum):
 
 @dataclass(frozen=True)
 class ValueSource:
-    """Where a value came from.
+    """The source of a value.
 
     Attributes:
-        kind: What kind of place.
-        name: Which one: the flag, variable, file, weights or recipe; none of a default.
+        kind: Its kind.
+        name: The flag, variable, file, weights or recipe; empty for a default.
     """
 
     kind: SourceKind
@@ -177,8 +52,8 @@ class ValueSource:
             return f"{self.kind} {self.name}"
         return self.name or self.kind
 
-    def words(self, field: str, value: object) -> str:
-        """Return a setting as it was written there."""
+    def format_setting(self, field: str, value: object) -> str:
+        """Return a setting as the user wrote it there."""
         match self.kind:
             case SourceKind.FLAG:
                 return f"{self.name} {value}"
@@ -189,34 +64,10 @@ class ValueSource:
 
 @dataclass(frozen=True)
 class ResolvedConfig:
-    """A configuration, and the origin of each of its values by name."""
+    """A configuration, and the source of each of its values by field."""
 
     config: TrainConfig
     sources: Mapping[str, ValueSource]
-
-
-def given_source(context: typer.Context, field: str, file: Path | None) -> ValueSource | None:
-    """Return where the user set a field: by flag, environment or file, or not at all.
-
-    Args:
-        context: Of the command.
-        field: The field.
-        file: What `--config` names.
-    """
-    source = context.get_parameter_source(field)
-    match source.name if source is not None else "":
-        case "COMMANDLINE":
-            return ValueSource(SourceKind.FLAG, flag_of(field))
-        case "ENVIRONMENT":
-            return ValueSource(SourceKind.ENVIRONMENT, variable_of(field))
-        case "DEFAULT_MAP":
-            return ValueSource(SourceKind.FILE, str(file))
-    return None
-
-
-def flag_of(field: str) -> str:
-    """Return the long flag of a field."""
-    return "--" + field.replace("_", "-")
 
 
 def resolve_config(
@@ -225,15 +76,15 @@ def resolve_config(
     *,
     weights: Mapping[str, Any] | None = None,
 ) -> ResolvedConfig:
-    """Fill in what the user left open, and check that all goes together.
+    """Fill in the settings that the user left open, and check that all agree.
 
     Args:
-        values: Every field, those that the user left open with their defaults.
-        given: Where the user set the others.
-        weights: Settings that come with the weights of `--from`.
+        values: A value for every field; the default where the user left it open.
+        given: Sources of the values that the user set.
+        weights: Settings of the trained weights of `--from`.
 
     Raises:
-        UsageError: A value is out of bounds, or two do not go together.
+        UsageError: A value is out of bounds, or two do not agree.
     """
     weights = weights or {}
     chosen = {name: values[name] for name in given}
@@ -248,30 +99,136 @@ def resolve_config(
     try:
         return ResolvedConfig(TrainConfig(**{**values, **settings, **weights, **chosen}), sources)
     except ValidationError as error:
-        raise _in_words(error.errors(include_url=False)[0], sources) from error
+        raise _usage_error(error.errors(include_url=False)[0], sources) from error
 
 
-def require_fields(values: dict[str, Any], path: Path) -> None:
-    """Check a file's values one by one: what they need beside them may come from elsewhere.
+def _usage_error(problem: ErrorDetails, sources: Mapping[str, ValueSource]) -> UsageError:
+    """Return pydantic's error with the sources of the settings that it is about."""
+    reason = problem["msg"].removeprefix("Value error, ")
+    hint = problem.get("ctx", {}).get("hint", "see: alexnet train --help")
+    if problem["loc"]:
+        field = str(problem["loc"][0])
+        setting = sources[field].format_setting(field, problem["input"])
+        return UsageError(f"{setting}: {reason}", hint=hint)
+    named = [field for field in sources if re.search(rf"\b{field}\b", reason)]
+    places = [f"{field}: {sources[field]}" for field in named]
+    return UsageError(f"the options: {reason} ({'; '.join(places)})", hint=hint)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return the values of a TOML file by field.
+
+    Each is checked by itself: a setting that it needs may come from another source.
 
     Raises:
-        UsageError: A value is out of bounds; the message names file and key.
+        UsageError: The file cannot be read, is not TOML, or has an unknown key or a wrong value.
     """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(
+            f"cannot read {path} ({error.strerror})", hint="check the path given to --config"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(
+            f"{path} is not valid TOML ({error})", hint="see an example: alexnet config --toml"
+        ) from error
+    for key in values:
+        if key not in TrainConfig.model_fields:
+            near = difflib.get_close_matches(key, TrainConfig.model_fields, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "see all keys: alexnet config"
+            raise UsageError(f"{path} has an unknown key {key!r}", hint=hint, code="unknown_key")
     try:
         TrainConfig(**values)
     except ValidationError as error:
         sources = dict.fromkeys(values, ValueSource(SourceKind.FILE, str(path)))
         for problem in error.errors(include_url=False):
             if problem["loc"]:
-                raise _in_words(problem, sources) from error
+                raise _usage_error(problem, sources) from error
+    return values
 
 
-def _in_words(problem: ErrorDetails, sources: Mapping[str, ValueSource]) -> UsageError:
-    reason = problem["msg"].removeprefix("Value error, ")
-    hint = problem.get("ctx", {}).get("hint", "see: alexnet train --help")
-    if problem["loc"]:
-        field = str(problem["loc"][0])
-        return UsageError(f"{sources[field].words(field, problem['input'])}: {reason}", hint=hint)
-    named = [field for field in sources if re.search(rf"\b{field}\b", reason)]
-    places = [f"{field}: {sources[field]}" for field in named]
-    return UsageError(f"the options: {reason} ({'; '.join(places)})", hint=hint)
+def config_text(config: TrainConfig) -> str:
+    """Return a configuration as TOML for `read_config`."""
+    # TOML has no null: a field that is left out has its default.
+    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+
+
+def config_schema() -> dict[str, Any]:
+    """Return the JSON schema of a configuration file, for editors and validators.
+
+    It checks each value by itself; JSON schema cannot express what two values need of each other.
+    """
+    schema = TrainConfig.model_json_schema()
+    choices = schema.pop("$defs")
+    for field in schema["properties"].values():
+        # Draft 7, which TOML editors support, ignores the keys beside a reference.
+        if reference := field.pop("$ref", None):
+            enum = choices[reference.rpartition("/")[2]]
+            text = field.get("description", enum["description"])  # left out where they are equal
+            field.update(type=enum["type"], enum=enum["enum"], description=text)
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        **schema,
+        "title": "alexnet training configuration",
+    }
+
+
+VARIABLES = {
+    "ALEXNET_HOME": "Cache folder: datasets, weights, compiled kernels.",
+    "ALEXNET_DEVICE": "Default of --device.",
+    "ALEXNET_MIRROR": "Mirrors that download tries first, separated by spaces.",
+    "ALEXNET_OFFLINE": "1: download does not use the network.",
+    "ALEXNET_PLOTS": "0: train draws no plots at the end.",
+    "ALEXNET_DEBUG": "1: errors keep their traceback.",
+}
+"""The variables besides those of the settings, with their meaning."""
+
+_FOR_TESTS = ("ALEXNET_TEST_BROWSER", "ALEXNET_TEST_CIFAR10", "ALEXNET_TEST_FAULTS")
+
+
+@dataclass(frozen=True)
+class Variable:
+    """An environment variable of this program; one that is not known has no effect."""
+
+    name: str
+    value: str
+    is_known: bool
+
+
+def known_variables() -> list[str]:
+    """Return the variables that have an effect."""
+    return [*VARIABLES, *map(variable_of, TrainConfig.model_fields), *_FOR_TESTS]
+
+
+def list_variables(environment: Mapping[str, str], known: Iterable[str]) -> list[Variable]:
+    """Return the variables of this program that are set.
+
+    Args:
+        environment: Environment of the process.
+        known: Names of the variables that have an effect.
+    """
+    names = frozenset(known)
+    return [
+        Variable(name, value, name in names)
+        for name, value in sorted(environment.items())
+        if name.startswith(PREFIX)
+    ]
+
+
+def unread_message(name: str, known: Iterable[str]) -> str:
+    """Return the message for a variable without effect, with the nearest known one."""
+    stems = sorted(each.removeprefix(PREFIX) for each in known)
+    # Compared without the prefix, which would make any two names alike.
+    near = difflib.get_close_matches(name.removeprefix(PREFIX), stems, n=1)
+    return f"nothing reads {name}" + (f"; did you mean {PREFIX}{near[0]}?" if near else "")
+
+
+def warn_of_unknown_variables() -> None:
+    """Warn of variables without effect: `ALEXNET_EPOCH=3` would go unnoticed."""
+    if os.environ.get("RANK", "0") != "0":
+        return  # rank 0 warns
+    known = known_variables()
+    for variable in list_variables(os.environ, known):
+        if not variable.is_known:
+            note(f"warning: {unread_message(variable.name, known)}")
