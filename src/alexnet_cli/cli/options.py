@@ -128,6 +128,7 @@ def _config_flag(name: str) -> inspect.Parameter:
         TrainConfig,
         flag_metadata,
         flag_of,
+        help_text,
         variable_of,
     )
 
@@ -136,7 +137,7 @@ def _config_flag(name: str) -> inspect.Parameter:
     option = typer.Option(
         f"{long}/--no-{long.removeprefix('--')}" if is_switch else long,
         *([flag.also] if flag.also else []),
-        help=field.description,
+        help=help_text(name),
         envvar=variable_of(name),
         show_envvar=False,
         metavar="NAME" if name == "model" else None,  # a dozen names would fill the column

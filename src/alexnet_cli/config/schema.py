@@ -1,8 +1,8 @@
 """The settings of a training run: everything about a hyper-parameter in one place, its field.
 
-A field holds type, default, bounds, help text, and how it appears on the command line. The flags,
-the configuration file, the environment variables and the JSON schema are made from this class. The
-defaults are the paper's (§5) unless a description says otherwise.
+A field holds type, bounds, default, and how it appears on the command line; the string below it is
+its help text. The flags, the configuration file, the environment variables and the JSON schema are
+made from this class. The defaults are the paper's (§5) unless a help text says otherwise.
 """
 
 import hashlib
@@ -132,239 +132,111 @@ _Share = Annotated[float, Field(ge=0, le=1)]
 class TrainConfig(BaseModel):
     """Everything that determines the result of a run, and nothing else."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    data: Annotated[
-        str,
-        AfterValidator(data_name),
-        Field(
-            description="Dataset: cifar10, cifar100, shapes, or a folder with train/, val/ and "
-            "test/CLASS/."
-        ),
-        Flag(Panel.GENERAL),
-    ] = "cifar10"
-    model: Annotated[
-        Network,
-        Field(description="Network to train; for a list: alexnet models."),
-        Flag(Panel.GENERAL, also="-m"),
-    ] = Network.ALEXNET_CIFAR
-    recipe: Annotated[
-        Recipe,
-        Field(
-            description="Defaults of the other settings: the published ones; original: with the "
-            "start of the released source; fast: 15 epochs."
-        ),
-        Flag(Panel.GENERAL),
-    ] = Recipe.PAPER
-    epochs: Annotated[
-        int,
-        Field(ge=1, le=100_000, description="Passes over the training set."),
-        Flag(Panel.GENERAL, can_change=True),
-    ] = 90
-    batch_size: Annotated[
-        int,
-        Field(ge=1, le=65_536, description="Images per update."),
-        Flag(Panel.OPTIMIZER, also="-b"),
-    ] = 128
-    micro_batch_size: Annotated[
-        _Images,
-        Field(description="Micro-batch size (gradient accumulation); 0 = whole batch."),
-        Flag(Panel.OPTIMIZER, can_change=True),
-    ] = 0
+    data: Annotated[str, AfterValidator(data_name), Flag(Panel.GENERAL)] = "cifar10"
+    """Dataset: cifar10, cifar100, shapes, or a folder with train/, val/ and test/CLASS/."""
+    model: Annotated[Network, Flag(Panel.GENERAL, also="-m")] = Network.ALEXNET_CIFAR
+    """Network to train; for a list: alexnet models."""
+    recipe: Annotated[Recipe, Flag(Panel.GENERAL)] = Recipe.PAPER
+    """Defaults of the other settings: the published ones; original: with the start of the released
+    source; fast: 15 epochs."""
+    epochs: Annotated[int, Field(ge=1, le=100_000), Flag(Panel.GENERAL, can_change=True)] = 90
+    """Passes over the training set."""
+    batch_size: Annotated[int, Field(ge=1, le=65_536), Flag(Panel.OPTIMIZER, also="-b")] = 128
+    """Images per update."""
+    micro_batch_size: Annotated[_Images, Flag(Panel.OPTIMIZER, can_change=True)] = 0
+    """Micro-batch size (gradient accumulation); 0 = whole batch."""
     learning_rate: Annotated[
         float,
-        Field(gt=0, le=100, allow_inf_nan=False, description="Initial learning rate."),
+        Field(gt=0, le=100, allow_inf_nan=False),
         Flag(Panel.OPTIMIZER, also="--lr", can_change=True),
     ] = 0.01
-    momentum: Annotated[
-        _Fraction, Field(description="Momentum of SGD."), Flag(Panel.OPTIMIZER, can_change=True)
-    ] = 0.9
-    momentum_kind: Annotated[
-        MomentumKind,
-        Field(description="classical: the paper's; nesterov: Sutskever et al. 2013."),
-        Flag(Panel.OPTIMIZER, can_change=True),
-    ] = MomentumKind.CLASSICAL
-    muon_rate: Annotated[
-        _Share,
-        Field(description="Initial step of Muon for hidden convolutions; 0 = SGD."),
-        Flag(Panel.OPTIMIZER, can_change=True),
-    ] = 0.0
-    weight_decay: Annotated[
-        _Share,
-        Field(description="Weight decay (L2 penalty)."),
-        Flag(Panel.OPTIMIZER, can_change=True),
-    ] = 5e-4
+    """Initial learning rate."""
+    momentum: Annotated[_Fraction, Flag(Panel.OPTIMIZER, can_change=True)] = 0.9
+    """Momentum of SGD."""
+    momentum_kind: Annotated[MomentumKind, Flag(Panel.OPTIMIZER, can_change=True)] = (
+        MomentumKind.CLASSICAL
+    )
+    """classical: the paper's; nesterov: Sutskever et al. 2013."""
+    muon_rate: Annotated[_Share, Flag(Panel.OPTIMIZER, can_change=True)] = 0.0
+    """Initial step of Muon for hidden convolutions; 0 = SGD."""
+    weight_decay: Annotated[_Share, Flag(Panel.OPTIMIZER, can_change=True)] = 5e-4
+    """Weight decay (L2 penalty)."""
     bias_rate_factor: Annotated[
-        float,
-        Field(
-            ge=0,
-            le=100,
-            allow_inf_nan=False,
-            description="Learning rate of biases relative to weights (released source: 2).",
-        ),
-        Flag(Panel.OPTIMIZER, can_change=True),
+        float, Field(ge=0, le=100, allow_inf_nan=False), Flag(Panel.OPTIMIZER, can_change=True)
     ] = 1.0
-    bias_decay: Annotated[
-        bool,
-        Field(description="Weight decay for biases too; off in the released source."),
-        Flag(Panel.OPTIMIZER, can_change=True),
-    ] = True
-    dropout: Annotated[
-        _Fraction, Field(description="Dropout probability in fc6 and fc7."), Flag(Panel.NETWORK)
-    ] = 0.5
-    activation: Annotated[
-        Activation, Field(description="Activation of the hidden layers."), Flag(Panel.NETWORK)
-    ] = Activation.RELU
-    lrn: Annotated[
-        bool | None,
-        Field(description="Local response normalisation; default: as in the network."),
-        Flag(Panel.NETWORK),
-    ] = None
-    pool: Annotated[
-        Pool,
-        Field(description="Pooling windows at stride 2: 3x3 (overlapping) or 2x2 (plain)."),
-        Flag(Panel.NETWORK),
-    ] = Pool.OVERLAPPING
-    groups: Annotated[
-        int,
-        Field(
-            ge=0, le=2, description="Groups (towers) of the convolutions; 0 = as in the network."
-        ),
-        Flag(Panel.NETWORK),
-    ] = 0
-    kernels: Annotated[
-        Kernels,
-        Field(description="Kernels before the last convolution: all, or half (paper: one GPU)."),
-        Flag(Panel.NETWORK),
-    ] = Kernels.ALL
-    init: Annotated[
-        Init,
-        Field(
-            description="he; paper: N(0, 0.01), biases of 1; released: of the released source, "
-            "default of alexnet-cifar on CIFAR-10. The latter two need "
-            "--input-scaling centred."
-        ),
-        Flag(Panel.INIT),
-    ] = Init.HE
-    input_scaling: Annotated[
-        InputScaling,
-        Field(
-            description="standard: mean 0 and standard deviation 1 by channel; centred: 0-255 "
-            "minus the mean, as in the paper."
-        ),
-        Flag(Panel.INIT),
-    ] = InputScaling.STANDARD
+    """Learning rate of biases relative to weights (released source: 2)."""
+    bias_decay: Annotated[bool, Flag(Panel.OPTIMIZER, can_change=True)] = True
+    """Weight decay for biases too; off in the released source."""
+    dropout: Annotated[_Fraction, Flag(Panel.NETWORK)] = 0.5
+    """Dropout probability in fc6 and fc7."""
+    activation: Annotated[Activation, Flag(Panel.NETWORK)] = Activation.RELU
+    """Activation of the hidden layers."""
+    lrn: Annotated[bool | None, Flag(Panel.NETWORK)] = None
+    """Local response normalisation; default: as in the network."""
+    pool: Annotated[Pool, Flag(Panel.NETWORK)] = Pool.OVERLAPPING
+    """Pooling windows at stride 2: 3x3 (overlapping) or 2x2 (plain)."""
+    groups: Annotated[int, Field(ge=0, le=2), Flag(Panel.NETWORK)] = 0
+    """Groups (towers) of the convolutions; 0 = as in the network."""
+    kernels: Annotated[Kernels, Flag(Panel.NETWORK)] = Kernels.ALL
+    """Kernels before the last convolution: all, or half (paper: one GPU)."""
+    init: Annotated[Init, Flag(Panel.INIT)] = Init.HE
+    """he; paper: N(0, 0.01), biases of 1; released: of the released source, default of
+    alexnet-cifar on CIFAR-10. The latter two need --input-scaling centred."""
+    input_scaling: Annotated[InputScaling, Flag(Panel.INIT)] = InputScaling.STANDARD
+    """standard: mean 0 and standard deviation 1 by channel; centred: 0-255 minus the mean, as in
+    the paper."""
     from_weights: Annotated[
-        str,
-        AfterValidator(_absolute_path),
-        Field(
-            description="Start from trained weights: owt (see download --weights), a run folder "
-            "or a .safetensors export; for other classes with a new last layer."
-        ),
-        Flag(Panel.INIT, also="--from"),
+        str, AfterValidator(_absolute_path), Flag(Panel.INIT, also="--from")
     ] = ""
-    freeze: Annotated[
-        Freeze, Field(description="Weights that are not trained."), Flag(Panel.INIT)
-    ] = Freeze.NOTHING
-    ema_decay: Annotated[
-        _Fraction,
-        Field(description="EMA decay of the weights, e.g. 0.999; 0 = off."),
-        Flag(Panel.OPTIMIZER, can_change=True),
-    ] = 0.0
-    schedule: Annotated[
-        Schedule,
-        Field(
-            description="Drops by 10 on a plateau of the validation accuracy, or after given "
-            "epochs (stages); inverse in time, linear to zero, or constant."
-        ),
-        Flag(Panel.SCHEDULE, can_change=True),
-    ] = Schedule.PLATEAU
+    """Start from trained weights: owt (see download --weights), a run folder or a .safetensors
+    export; for other classes with a new last layer."""
+    freeze: Annotated[Freeze, Flag(Panel.INIT)] = Freeze.NOTHING
+    """Weights that are not trained."""
+    ema_decay: Annotated[_Fraction, Flag(Panel.OPTIMIZER, can_change=True)] = 0.0
+    """EMA decay of the weights, e.g. 0.999; 0 = off."""
+    schedule: Annotated[Schedule, Flag(Panel.SCHEDULE, can_change=True)] = Schedule.PLATEAU
+    """Drops by 10 on a plateau of the validation accuracy, or after given epochs (stages); inverse
+    in time, linear to zero, or constant."""
     warmup_epochs: Annotated[
-        float,
-        Field(
-            ge=0,
-            le=100_000,
-            allow_inf_nan=False,
-            description="Epochs of linear warm-up of the learning rate.",
-        ),
-        Flag(Panel.SCHEDULE, can_change=True),
+        float, Field(ge=0, le=100_000, allow_inf_nan=False), Flag(Panel.SCHEDULE, can_change=True)
     ] = 0.0
-    label_smoothing: Annotated[
-        _Fraction,
-        Field(description="Label smoothing: fraction of each target spread over all classes."),
-        Flag(Panel.OPTIMIZER, can_change=True),
-    ] = 0.0
-    patience: Annotated[
-        int,
-        Field(
-            ge=1, description="Epochs without a better val accuracy before the learning rate drops."
-        ),
-        Flag(Panel.SCHEDULE, can_change=True),
-    ] = 10
-    max_drops: Annotated[
-        int,
-        Field(ge=0, le=10, description="Most drops of the learning rate by the plateau schedule."),
-        Flag(Panel.SCHEDULE, can_change=True),
-    ] = 3
+    """Epochs of linear warm-up of the learning rate."""
+    label_smoothing: Annotated[_Fraction, Flag(Panel.OPTIMIZER, can_change=True)] = 0.0
+    """Label smoothing: fraction of each target spread over all classes."""
+    patience: Annotated[int, Field(ge=1), Flag(Panel.SCHEDULE, can_change=True)] = 10
+    """Epochs without a better val accuracy before the learning rate drops."""
+    max_drops: Annotated[int, Field(ge=0, le=10), Flag(Panel.SCHEDULE, can_change=True)] = 3
+    """Most drops of the learning rate by the plateau schedule."""
     drop_epochs: Annotated[
         str,
         AfterValidator(_require_epochs),
-        Field(
-            max_length=100,
-            description="Epochs after which stages drops the learning rate, e.g. 120,130.",
-        ),
+        Field(max_length=100),
         Flag(Panel.SCHEDULE, can_change=True),
     ] = ""
-    image_size: Annotated[
-        _Pixels, Field(description="Resize images to N px; 0 = no resize."), Flag(Panel.IMAGES)
-    ] = 0
-    crop_size: Annotated[
-        _Pixels,
-        Field(description="Crop size in px; 0 = the network's own, or 7/8 of the image size."),
-        Flag(Panel.IMAGES),
-    ] = 0
-    early_crop_size: Annotated[
-        _Pixels,
-        Field(description="Crop size in the first two thirds of the epochs; 0 = as later."),
-        Flag(Panel.IMAGES, can_change=True),
-    ] = 0
-    pad: Annotated[
-        int,
-        Field(
-            ge=0,
-            le=64,
-            description="Zero padding before random crops, in px; alexnet-cifar on CIFAR-10: 2.",
-        ),
-        Flag(Panel.IMAGES, can_change=True),
-    ] = 0
-    flip: Annotated[
-        bool, Field(description="Random horizontal flips."), Flag(Panel.IMAGES, can_change=True)
-    ] = True
-    colour_noise: Annotated[
-        float,
-        Field(
-            ge=0,
-            le=10,
-            description="Colour changes along the principal components of the training set's "
-            "colours, relative to theirs (paper §4.1).",
-        ),
-        Flag(Panel.IMAGES, also="--color-noise"),
-    ] = 0.1
-    val_size: Annotated[
-        int, Field(ge=1, description="Training images held out for validation."), Flag(Panel.IMAGES)
-    ] = 5_000
-    seed: Annotated[
-        int,
-        Field(
-            ge=0, lt=2**31, description="Seed of split, initial weights, order, crops and dropout."
-        ),
-        Flag(Panel.GENERAL),
-    ] = 0
-    precision: Annotated[
-        Precision,
-        Field(description="auto: bf16 where the hardware is fast at it, else fp32."),
-        Flag(Panel.GENERAL, can_change=True),
-    ] = Precision.AUTO
+    """Epochs after which stages drops the learning rate, e.g. 120,130."""
+    image_size: Annotated[_Pixels, Flag(Panel.IMAGES)] = 0
+    """Resize images to N px; 0 = no resize."""
+    crop_size: Annotated[_Pixels, Flag(Panel.IMAGES)] = 0
+    """Crop size in px; 0 = the network's own, or 7/8 of the image size."""
+    early_crop_size: Annotated[_Pixels, Flag(Panel.IMAGES, can_change=True)] = 0
+    """Crop size in the first two thirds of the epochs; 0 = as later."""
+    pad: Annotated[int, Field(ge=0, le=64), Flag(Panel.IMAGES, can_change=True)] = 0
+    """Zero padding before random crops, in px; alexnet-cifar on CIFAR-10: 2."""
+    flip: Annotated[bool, Flag(Panel.IMAGES, can_change=True)] = True
+    """Random horizontal flips."""
+    colour_noise: Annotated[float, Field(ge=0, le=10), Flag(Panel.IMAGES, also="--color-noise")] = (
+        0.1
+    )
+    """Colour changes along the principal components of the training set's colours, relative to
+    theirs (paper §4.1)."""
+    val_size: Annotated[int, Field(ge=1), Flag(Panel.IMAGES)] = 5_000
+    """Training images held out for validation."""
+    seed: Annotated[int, Field(ge=0, lt=2**31), Flag(Panel.GENERAL)] = 0
+    """Seed of split, initial weights, order, crops and dropout."""
+    precision: Annotated[Precision, Flag(Panel.GENERAL, can_change=True)] = Precision.AUTO
+    """auto: bf16 where the hardware is fast at it, else fp32."""
 
     @model_validator(mode="after")
     def _settings_agree(self) -> Self:
@@ -402,9 +274,14 @@ class TrainConfig(BaseModel):
 
 
 def flag_metadata(name: str) -> Flag:
-    """Return how a field appears on the command line."""
+    """Return the `Flag` of a field."""
     metadata = TrainConfig.model_fields[name].metadata
     return next(each for each in metadata if isinstance(each, Flag))
+
+
+def help_text(field: str) -> str:
+    """Return the help text of a field, on one line."""
+    return " ".join((TrainConfig.model_fields[field].description or "").split())
 
 
 def flag_of(field: str) -> str:

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from alexnet_cli.config.recipes import recipe_settings, reconcile_recipe
-from alexnet_cli.config.schema import PREFIX, TrainConfig, variable_of
+from alexnet_cli.config.schema import PREFIX, TrainConfig, help_text, variable_of
 from alexnet_cli.console import note
 from alexnet_cli.errors import UsageError
 
@@ -161,12 +161,12 @@ def config_schema() -> dict[str, Any]:
     """
     schema = TrainConfig.model_json_schema()
     choices = schema.pop("$defs")
-    for field in schema["properties"].values():
+    for name, field in schema["properties"].items():
         # Draft 7, which TOML editors support, ignores the keys beside a reference.
         if reference := field.pop("$ref", None):
             enum = choices[reference.rpartition("/")[2]]
-            text = field.get("description", enum["description"])  # left out where they are equal
-            field.update(type=enum["type"], enum=enum["enum"], description=text)
+            field.update(type=enum["type"], enum=enum["enum"])
+        field["description"] = help_text(name)
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         **schema,

@@ -1,14 +1,32 @@
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft7Validator
+from pydantic import ValidationError
+from typer.main import get_command
 
-from alexnet_cli.config.schema import TrainConfig
-from alexnet_cli.config.sources import SourceKind, ValueSource, read_config, resolve_config
+from alexnet_cli.cli.app import build_app
+from alexnet_cli.config.recipes import demo_config, recipe_settings
+from alexnet_cli.config.schema import Recipe, TrainConfig, help_text
+from alexnet_cli.config.sources import (
+    SourceKind,
+    ValueSource,
+    config_schema,
+    config_text,
+    known_variables,
+    read_config,
+    resolve_config,
+    warn_of_unknown_variables,
+)
 from alexnet_cli.errors import UsageError
+from alexnet_cli.networks import Network
 
 FLAG = ValueSource(SourceKind.FLAG, "--epochs")
 VARIABLE = ValueSource(SourceKind.ENVIRONMENT, "ALEXNET_CROP_SIZE")
 FILE = ValueSource(SourceKind.FILE, "mine.toml")
+VALIDATOR = Draft7Validator(config_schema())
 
 
 def resolve(values, given):
@@ -33,26 +51,22 @@ def test_a_value_that_was_not_given_is_the_recipes():
 
 
 @pytest.mark.parametrize(
-    ("origin", "words"),
+    ("source", "setting"),
     [
         (FLAG, "--epochs 0: "),
         (ValueSource(SourceKind.ENVIRONMENT, "ALEXNET_EPOCHS"), "ALEXNET_EPOCHS=0: "),
         (FILE, "mine.toml: epochs = 0: "),
     ],
 )
-def test_a_wrong_value_is_named_as_it_was_written(origin, words):
+def test_a_wrong_value_is_named_as_it_was_written(source, setting):
     with pytest.raises(UsageError) as caught:
-        resolve({"epochs": 0}, {"epochs": origin})
-    assert caught.value.message.startswith(words)
+        resolve({"epochs": 0}, {"epochs": source})
+    assert caught.value.message.startswith(setting)
 
 
 def test_values_that_do_not_agree_are_named_with_their_places():
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(UsageError, match=r"\(image_size: mine.toml; crop_size: ALEXNET_CROP_SIZE"):
         resolve({"crop_size": 33, "image_size": 32}, {"crop_size": VARIABLE, "image_size": FILE})
-    assert caught.value.message == (
-        "the options: crop_size 33 is larger than image_size 32 "
-        "(image_size: mine.toml; crop_size: ALEXNET_CROP_SIZE)"
-    )
 
 
 def test_a_file_is_checked_value_by_value(isolated):
@@ -62,3 +76,99 @@ def test_a_file_is_checked_value_by_value(isolated):
     path.write_text("freeze = 'features'\npad = -1")
     with pytest.raises(UsageError, match=r"^mine.toml: pad = -1: "):
         read_config(path)
+
+
+def configurations():
+    yield TrainConfig()
+    yield demo_config()
+    yield TrainConfig(lrn=True, data='a "b" \\ c', schedule="stages", drop_epochs="3,5")
+    yield TrainConfig(from_weights="owt", freeze="features", learning_rate=1e-5)
+    for model in Network:
+        for recipe in Recipe:
+            try:
+                settings = recipe_settings(recipe, model, "cifar10")
+            except UsageError:
+                continue
+            yield TrainConfig(model=model, recipe=recipe, **settings)
+
+
+def test_what_is_written_is_read_back_and_fits_the_schema(tmp_path):
+    Draft7Validator.check_schema(VALIDATOR.schema)
+    written = list(configurations())
+    assert len(written) > 20
+    for config in written:
+        path = tmp_path / "c.toml"
+        path.write_text(config_text(config))
+        values = read_config(path)
+        assert TrainConfig(**values) == config
+        VALIDATOR.validate(values)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "epochs = 0", "epochs = 100001", "epochs = 1.5", "epochs = 'many'", "learning_rate = 0",
+        "learning_rate = 100.1", "momentum = 1", "dropout = -0.1", "model = 'vgg'", "lrn = 'often'",
+        "schedule = 'cosine'", "flip = 'maybe'", "seed = 2147483648", "data = 3", "epoch = 3",
+        "drop_epochs = [3, 5]", "pad = 65",
+    ],
+)  # fmt: skip
+def test_the_schema_refuses_what_the_program_refuses(line):
+    values = tomllib.loads(line)
+    assert not VALIDATOR.is_valid(values)
+    with pytest.raises(ValidationError):
+        TrainConfig(**values)
+
+
+def test_an_editor_finds_words_bounds_and_choices():
+    schema = config_schema()
+    fields = schema["properties"]
+    assert list(fields) == list(TrainConfig.model_fields)
+    assert schema["additionalProperties"] is False
+    assert "$id" not in schema
+    assert "$ref" not in str(schema)
+    for name in TrainConfig.model_fields:
+        assert fields[name]["description"] == help_text(name)
+        assert fields[name]["default"] == TrainConfig().model_dump(mode="json")[name]
+    assert fields["batch_size"]["maximum"] == 65_536
+    assert fields["model"]["enum"] == list(Network)
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [("epoch = 3", "unknown_key"), ("zzz = 3", "unknown_key"), ("epochs = ", "usage"),
+     (None, "usage")],
+)  # fmt: skip
+def test_a_wrong_file_is_refused_by_name(text, code, tmp_path):
+    path = tmp_path / "c.toml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(UsageError, match=re.escape(str(path))) as caught:
+        read_config(path)
+    assert caught.value.code == code
+    assert caught.value.hint
+
+
+def _read_by(command):
+    for parameter in command.params:
+        names = parameter.envvar or ()
+        yield from [names] if isinstance(names, str) else names
+    for inner in getattr(command, "commands", {}).values():
+        yield from _read_by(inner)
+
+
+def test_every_variable_that_an_option_reads_is_known():
+    assert set(_read_by(get_command(build_app()))) <= set(known_variables())
+
+
+@pytest.mark.parametrize(("rank", "is_warned"), [(None, True), ("0", True), ("1", False)])
+def test_a_variable_that_nothing_reads_is_warned_once(rank, is_warned, monkeypatch, capsys):
+    monkeypatch.setenv("ALEXNET_EPOCH", "3")
+    monkeypatch.setenv("ALEXNET_EPOCHS", "3")
+    monkeypatch.setenv("ALEXNET_OFFLINE", "1")
+    if rank is not None:
+        monkeypatch.setenv("RANK", rank)
+    warn_of_unknown_variables()
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == is_warned
+    assert all("ALEXNET_EPOCH;" in line and "ALEXNET_EPOCHS?" in line for line in lines)
