@@ -40,7 +40,7 @@ _NUM_DRAWN = 20  # different pictures; the files are copies of them
 class FullDecode(ImageFolder):
     """The same folder without the reduced decoding of JPEGs."""
 
-    def squares(self, size_px: int) -> NDArray[np.uint8]:
+    def load_images(self, size_px: int) -> NDArray[np.uint8]:
         """Decode all pixels, then resize."""
         return np.stack([resize_square(read_image(self.root / n), size_px) for n in self.names_N])
 
@@ -67,7 +67,7 @@ def draw_files(folder: Path, count: int, *, width: int, height: int) -> None:
 
 
 def go_through_ours(folder: Path, given: argparse.Namespace, *, workers: int, draft: bool) -> int:
-    """Deal out an epoch with `StreamingBatches`; return the number of images."""
+    """Iterate over an epoch of `StreamingBatches`; return the number of images."""
     source = load_train(folder, list_classes(folder))
     if not draft:
         source = FullDecode(source.root, source.names_N, source.labels_N)
@@ -79,7 +79,7 @@ def go_through_ours(folder: Path, given: argparse.Namespace, *, workers: int, dr
 
 
 def go_through_torchvision(folder: Path, given: argparse.Namespace) -> int:
-    """Deal out an epoch with torchvision's `ImageFolder`; return the number of images."""
+    """Iterate over an epoch of torchvision's `ImageFolder`; return the number of images."""
     steps = [
         transforms.Resize(given.image_size),
         transforms.RandomCrop(given.crop_size),

@@ -180,7 +180,7 @@ def main() -> None:
         test = load_split(
             find_dataset(origin.data), Split.TEST, val_size=origin.val_size, seed=origin.seed
         )
-        squares = test.take(np.arange(len(test))).squares(spec.image_size_px)
+        squares = test.take(np.arange(len(test))).load_images(spec.image_size_px)
         images = np.ascontiguousarray(crop_centre(squares, spec.crop_size_px))
         labels = test.take(np.arange(len(test))).labels_N
         result = {

@@ -19,7 +19,7 @@ import torch
 import torch._dynamo  # PyTorch does so itself before it makes an optimizer: not ours to save
 
 from alexnet_cli.config.schema import TrainConfig
-from alexnet_cli.data.arrays import describe_split
+from alexnet_cli.data.arrays import split_fingerprint
 from alexnet_cli.data.datasets import find_dataset, load_training
 from alexnet_cli.data.prefetch import training_statistics
 from alexnet_cli.files import atomic_write, cache_folder
@@ -36,7 +36,7 @@ def start(data: str) -> dict[str, float]:
     dataset = find_dataset(data)
     train, val = load_training(dataset, val_size=config.val_size, seed=config.seed)
     times.append(time.perf_counter())
-    describe_split(train, val)
+    split_fingerprint(train, val)
     times.append(time.perf_counter())
     size_px, _ = resolve_sizes(config, stored_px=dataset.image_size_px)
     colours = training_statistics(train, size_px=size_px, seed=config.seed, num_workers=0)

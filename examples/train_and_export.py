@@ -50,7 +50,7 @@ exported = export_model(
 
 test = load_split(find_dataset("shapes"), Split.TEST, val_size=1, seed=0)
 model = load_model(exported[0].path)
-small = test.take(np.arange(1)).squares(16)
+small = test.take(np.arange(1)).load_images(16)
 probabilities = model.probabilities(small)
 print(
     f"{exported[0].path}: the first test image is a", model.manifest.classes[probabilities.argmax()]

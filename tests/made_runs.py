@@ -10,7 +10,7 @@ from PIL import Image
 
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.data import shapes
-from alexnet_cli.data.arrays import describe_split
+from alexnet_cli.data.arrays import split_fingerprint
 from alexnet_cli.data.datasets import find_dataset, load_training
 from alexnet_cli.manifest import InputSpec, Manifest, Provenance
 from alexnet_cli.models.build import build_network
@@ -77,7 +77,7 @@ def make_run(
     """Write a run folder, as training leaves it."""
     dataset = find_dataset(str(data))
     spec = NetworkSpec(Network.CUDA_CONVNET_80SEC, len(dataset.classes), 8, lrn=False, groups=1)
-    images = describe_split(*load_training(dataset, val_size=val_size, seed=3))
+    images = split_fingerprint(*load_training(dataset, val_size=val_size, seed=3))
     origin = Provenance(
         dataset.name, 3, val_size, 2, 0.375, "0" * 64, {"torch": "2"}, images=images
     )

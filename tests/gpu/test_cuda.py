@@ -8,7 +8,7 @@ import torch
 
 from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.data.augment import BatchSettings
-from alexnet_cli.data.loader import TrainingBatches
+from alexnet_cli.data.loader import ResidentBatches
 from alexnet_cli.models.build import build_network
 from alexnet_cli.models.lrn import LocalResponseNorm, kernel_name
 from alexnet_cli.networks import Network, NetworkSpec
@@ -26,7 +26,7 @@ def test_batches_are_those_of_the_cpu() -> None:
     )
     settings = BatchSettings(image_size_px=16, batch_size=16, pad_px=1, flip=True, seed=3)
     epochs = [
-        TrainingBatches(arrays, settings, device=torch.device(device)).epoch(2, crop_size_px=12)
+        ResidentBatches(arrays, settings, device=torch.device(device)).epoch(2, crop_size_px=12)
         for device in ("cpu", "cuda")
     ]
     for on_cpu, on_cuda in zip(*epochs, strict=True):

@@ -260,5 +260,5 @@ def _as_they_are(
     source = train if split == "train" else val
     places = choose_images(source.labels_N, labels=labels, count=count, seed=config.seed)
     chosen = source.take(places)
-    images = chosen.squares(dataset.image_size_px or CELL_PX)
+    images = chosen.load_images(dataset.image_size_px or CELL_PX)
     return images, chosen.labels_N, f"{len(source):,} images"

@@ -77,7 +77,7 @@ def _save_images(source: "ImageSource", classes: tuple[str, ...], folder: Path) 
     some = source.take(np.arange(_NUM_PREDICTED))
     folder.mkdir(parents=True, exist_ok=True)
     files = []
-    for index, square in enumerate(some.squares(IMAGE_SIZE)):
+    for index, square in enumerate(some.load_images(IMAGE_SIZE)):
         name = classes[int(some.labels_N[index])]
         files.append(folder / f"{index}-{name}.png")
         Image.fromarray(square).save(files[-1])

@@ -67,7 +67,7 @@ class ExportSources:
         chosen = held_out.take(_spread(len(held_out), num_images))
         is_known = dataset.classes == self.manifest.classes
         name = f"images of {dataset.name}" if self.data else "validation images"
-        return Compared(chosen.squares(size_px), chosen.labels_N if is_known else None, name)
+        return Compared(chosen.load_images(size_px), chosen.labels_N if is_known else None, name)
 
     def calibration(self, num_images: int) -> "NDArray[np.uint8] | None":
         """Return squares of training images, (N, I, I, 3), if there are any at hand.
@@ -79,7 +79,7 @@ class ExportSources:
             return None
         train, _ = self._divided(self._dataset())
         chosen = train.take(_spread(len(train), num_images))
-        return chosen.squares(self.manifest.input.image_size_px)
+        return chosen.load_images(self.manifest.input.image_size_px)
 
     def _has_images(self) -> bool:
         from alexnet_cli.networks import PRETRAINED_DATA

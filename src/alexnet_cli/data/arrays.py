@@ -33,7 +33,7 @@ class ImageSource(Protocol):
     def identity(self) -> bytes:
         """Return what tells these images from others, as far as that is known without decoding."""
 
-    def squares(self, size_px: int) -> NDArray[np.uint8]:
+    def load_images(self, size_px: int) -> NDArray[np.uint8]:
         """Return all images as squares of that side, uint8 (N, `size_px`, `size_px`, 3).
 
         What an image becomes depends on nothing but the image and the size. Threads may call it.
@@ -66,7 +66,7 @@ class ImageArrays:
         """Return the labels: the pixels come from an archive whose hash was checked."""
         return self.labels_N.tobytes()
 
-    def squares(self, size_px: int) -> NDArray[np.uint8]:
+    def load_images(self, size_px: int) -> NDArray[np.uint8]:
         """Return the images, resized; the array itself where the size is right already."""
         return resize_all(self.images_NHWC, size_px)
 
@@ -206,7 +206,7 @@ def stratified_split(
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
-def describe_split(train: ImageSource, val: ImageSource) -> str:
+def split_fingerprint(train: ImageSource, val: ImageSource) -> str:
     """Name a division of images into those trained on and those held out.
 
     Two divisions of the same name are the same, as far as `ImageSource.identity` tells.

@@ -1,7 +1,4 @@
-"""Batches on the device: shuffled, cropped and mirrored without leaving it.
-
-The images stay on the device as uint8. Order, crops and flips are pure functions of
-(seed, epoch, image), so a resumed run needs no random state.
+"""Data augmentation: the random order, crops, flips and colours of an epoch.
 
 Shape letters: N images, B batch, H height, W width, C = 3 (RGB), S side of a crop.
 """
@@ -15,16 +12,16 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class BatchSettings:
-    """How a training set is dealt out.
+    """Sizes, augmentation and seed of the training batches.
 
     Attributes:
         image_size_px: Side to resize the images to.
         batch_size: Images per batch; the last batch of an epoch may be smaller.
-        pad_px: Zero pixels around the image.
-        flip: Whether half of the crops are mirrored.
+        pad_px: Zero padding before the crop.
+        flip: Mirror half of the crops.
         seed: Seed of the run.
-        colour_axes: Directions RGB in which the colours of an image are changed, each as long as
-            the standard deviation of the change, as rows; none: colours stay.
+        colour_axes: Directions RGB of the colour noise as rows, scaled by its standard deviation;
+            empty: none.
     """
 
     image_size_px: int
@@ -69,7 +66,7 @@ class EpochDraw:
             self._colours_NC = torch.from_numpy(changes).to(device)
 
     def colours(self, chosen_B: Tensor) -> Tensor | None:
-        """Return the changes of colour of some images, float32 (B, 3)."""
+        """Return the colour changes of some images, float32 (B, 3)."""
         return None if self._colours_NC is None else self._colours_NC[chosen_B]
 
 

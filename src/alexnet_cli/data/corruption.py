@@ -208,12 +208,12 @@ class CorruptedImages:
         """Return that of the images as they are, and what is done to them."""
         return self.source.identity() + f"\0{self.corruption}".encode()
 
-    def squares(self, size_px: int) -> NDArray[np.uint8]:
+    def load_images(self, size_px: int) -> NDArray[np.uint8]:
         """Return all images, corrupted, as squares of that side."""
         if isinstance(self.source, ImageArrays):
             images = corrupt(self.source.images_NHWC, self.corruption, self.places_N)
             return resize_all(images, size_px)
-        return corrupt(self.source.squares(size_px), self.corruption, self.places_N)
+        return corrupt(self.source.load_images(size_px), self.corruption, self.places_N)
 
 
 def corrupted(source: ImageSource, corruption: Corruption | None) -> ImageSource:

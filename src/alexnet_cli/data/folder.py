@@ -53,7 +53,7 @@ class ImageFolder:
         """Return the path of each file."""
         return [self.root / name for name in self.names_N]
 
-    def squares(self, size_px: int) -> NDArray[np.uint8]:
+    def load_images(self, size_px: int) -> NDArray[np.uint8]:
         """Decode and resize all files.
 
         Raises:

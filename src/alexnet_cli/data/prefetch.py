@@ -66,7 +66,7 @@ def _finished(buffer: Buffer, parts: list[Future[None]]) -> Buffer:
     return buffer
 
 
-def squares_in_order(
+def iterate_images(
     source: ImageSource, *, size_px: int, batch_size: int, num_workers: int = 0
 ) -> Generator[NDArray[np.uint8], None, None]:
     """Deal out all images once, in their order, as squares of one size.
@@ -86,7 +86,7 @@ def squares_in_order(
         return
 
     def fill(squares: NDArray[np.uint8], start: int, indices: Indices) -> None:
-        squares[start : start + len(indices)] = source.take(indices).squares(size_px)
+        squares[start : start + len(indices)] = source.take(indices).load_images(size_px)
 
     yield from prefetched(
         (np.arange(i, min(i + batch_size, len(source))) for i in starts),
@@ -106,7 +106,7 @@ def fits_in_memory(num_images: int, size_px: int) -> bool:
     return num_images * 3 * size_px**2 <= RESIDENT_BYTES
 
 
-def read_if_small(source: ImageSource, *, size_px: int, num_workers: int) -> ImageSource:
+def load_if_fits(source: ImageSource, *, size_px: int, num_workers: int) -> ImageSource:
     """Read a source that fits in memory once and for all; return any other as it is.
 
     Args:
@@ -117,7 +117,7 @@ def read_if_small(source: ImageSource, *, size_px: int, num_workers: int) -> Ima
     if isinstance(source, ImageArrays) or not fits_in_memory(len(source), size_px):
         return source
     squares_NSSC = np.empty((len(source), size_px, size_px, 3), np.uint8)
-    batches = squares_in_order(
+    batches = iterate_images(
         source, size_px=size_px, batch_size=_DECODED_AT_ONCE, num_workers=num_workers
     )
     for number, squares in enumerate(batches):
@@ -145,7 +145,7 @@ def training_statistics(
     count = min(STATISTICS_SAMPLE, len(source))
     sample = np.sort(generator.choice(len(source), count, replace=False))
     return colour_statistics(
-        squares_in_order(
+        iterate_images(
             source.take(sample),
             size_px=size_px,
             batch_size=_DECODED_AT_ONCE,

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet_cli.data.arrays import ImageSource
-from alexnet_cli.data.prefetch import squares_in_order
+from alexnet_cli.data.prefetch import iterate_images
 from alexnet_cli.errors import UsageError
 from alexnet_cli.evaluation.metrics import (
     NO_CLASS,
@@ -206,7 +206,7 @@ def predict_probabilities(  # noqa: PLR0913 - settings, each named at the call
     """
     crop_px = spec.image_size_px if makes_views else spec.crop_size_px
     num_crops = 1 if makes_views else num_views
-    batches = squares_in_order(
+    batches = iterate_images(
         source, size_px=spec.image_size_px, batch_size=batch_size, num_workers=num_workers
     )
     with contextlib.closing(batches):

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from alexnet_cli.data.arrays import ImageSource
-from alexnet_cli.data.prefetch import squares_in_order
+from alexnet_cli.data.prefetch import iterate_images
 from alexnet_cli.errors import CheckpointError, TrainingError, UsageError
 from alexnet_cli.evaluation.measure import Evaluation, predict_probabilities, summarise
 from alexnet_cli.image import crop_centre
@@ -270,7 +270,7 @@ def _last_hidden(
     spec = manifest.input
 
     def features_of(source: ImageSource) -> Iterator[NDArray[np.float64]]:
-        batches = squares_in_order(
+        batches = iterate_images(
             source, size_px=spec.image_size_px, batch_size=_batch_size(manifest)
         )
         with contextlib.closing(batches):

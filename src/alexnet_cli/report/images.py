@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from alexnet_cli.data.arrays import ImageSource, describe_split
+from alexnet_cli.data.arrays import ImageSource, split_fingerprint
 from alexnet_cli.data.datasets import DATASETS, find_dataset, load_training
 from alexnet_cli.data.folder import ImageFolder
-from alexnet_cli.data.prefetch import squares_in_order
+from alexnet_cli.data.prefetch import iterate_images
 from alexnet_cli.errors import DataError, UsageError
 from alexnet_cli.report.drawing import shorten
 from alexnet_cli.report.examine import Examination, RunRecord
@@ -81,7 +81,7 @@ def load_images_of(record: RunRecord) -> tuple[ImageSource, ImageSource]:
             hint=error.hint,
             code=error.code,
         ) from error
-    has_changed = origin.images and describe_split(train, val) != origin.images
+    has_changed = origin.images and split_fingerprint(train, val) != origin.images
     if dataset.classes != manifest.classes or has_changed:
         raise DataError(
             f"the images of {dataset.name} have changed since the run {record.run.path} was "
@@ -110,7 +110,7 @@ def make_pictures(
         max_px: Maximal side of a picture.
     """
     chosen = source.take(indices_N)
-    batches = squares_in_order(chosen, size_px=size_px, batch_size=_BATCH_SIZE)
+    batches = iterate_images(chosen, size_px=size_px, batch_size=_BATCH_SIZE)
     squares = (square for batch in batches for square in batch)
     labels = chosen.labels_N.tolist()
     return [

@@ -214,8 +214,8 @@ class Trainer:
             self.state.epoch,
             crop_size_px=size_px,
             first_batch=self.state.batch,
-            part=self.run.ranks.rank,
-            num_parts=self.run.ranks.world_size,
+            rank=self.run.ranks.rank,
+            world_size=self.run.ranks.world_size,
         )
 
     @property

@@ -262,13 +262,13 @@ def _require_same_held_out(models: "Sequence[OpenedModel]", dataset: "Dataset") 
 
 def _require_same_division(dataset: "Dataset", origin: "Provenance") -> None:
     """Refuse to call images held out that may have been trained on."""
-    from alexnet_cli.data.arrays import describe_split
+    from alexnet_cli.data.arrays import split_fingerprint
     from alexnet_cli.data.datasets import load_training
     from alexnet_cli.errors import UsageError
 
     if dataset.name != origin.data or not origin.images:
         return
-    now = describe_split(*load_training(dataset, val_size=origin.val_size, seed=origin.seed))
+    now = split_fingerprint(*load_training(dataset, val_size=origin.val_size, seed=origin.seed))
     if now != origin.images:
         raise UsageError(
             f"the images of {dataset.name} are no longer those of the training, so that some of "

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.data.datasets import Dataset, load_training
 from alexnet_cli.data.loader import Batch, make_batches
-from alexnet_cli.data.prefetch import read_if_small, training_statistics
+from alexnet_cli.data.prefetch import load_if_fits, training_statistics
 from alexnet_cli.training.checkpoint import ColourAxes
 from alexnet_cli.training.schedule import crop_size_px
 from alexnet_cli.training.setup import batch_settings, resolve_sizes
@@ -54,7 +54,7 @@ def augmented_images(
     """
     size_px, final_px = resolve_sizes(config, stored_px=dataset.image_size_px)
     train, _ = load_training(dataset, val_size=config.val_size, seed=config.seed)
-    train = read_if_small(train, size_px=size_px, num_workers=0)
+    train = load_if_fits(train, size_px=size_px, num_workers=0)
     axes: ColourAxes = ()
     if config.colour_noise:
         colours = training_statistics(train, size_px=size_px, seed=config.seed, num_workers=0)

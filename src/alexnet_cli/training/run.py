@@ -10,10 +10,10 @@ import torch
 from pydantic import ValidationError
 
 from alexnet_cli.config.schema import TrainConfig
-from alexnet_cli.data.arrays import ImageSource, describe_split
+from alexnet_cli.data.arrays import ImageSource, split_fingerprint
 from alexnet_cli.data.datasets import Dataset, find_dataset, load_training
 from alexnet_cli.data.folder import ImageFolder
-from alexnet_cli.data.prefetch import read_if_small, training_statistics
+from alexnet_cli.data.prefetch import load_if_fits, training_statistics
 from alexnet_cli.errors import CheckpointError, TrainingError
 from alexnet_cli.files import lock_folder
 from alexnet_cli.manifest import Manifest
@@ -158,9 +158,9 @@ def _load_images(
         if check_files and isinstance(source, ImageFolder):
             source.require_headers()
     train, val = (
-        read_if_small(source, size_px=size_px, num_workers=num_workers) for source in sources
+        load_if_fits(source, size_px=size_px, num_workers=num_workers) for source in sources
     )
-    return _Images(train, val, describe_split(*sources))  # of the files, before they are resized
+    return _Images(train, val, split_fingerprint(*sources))  # of the files, before they are resized
 
 
 def _assemble(  # noqa: PLR0913, PLR0917 - what prepared and resumed runs have in common

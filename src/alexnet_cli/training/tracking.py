@@ -115,7 +115,7 @@ class TrackingReporter(Reporter):
         """Return the first validation images, as the network sees them in validation."""
         spec, val = self._run.manifest.input, self._run.val
         first = val.take(np.arange(min(_NUM_IMAGES, len(val))))
-        squares = first.squares(spec.image_size_px)
+        squares = first.load_images(spec.image_size_px)
         return np.ascontiguousarray(crop_centre(squares, spec.crop_size_px))
 
     def _log_filters(self, epoch: int) -> None:

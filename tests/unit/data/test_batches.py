@@ -4,7 +4,7 @@ import torch
 
 from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.data.augment import BatchSettings, crop_and_flip
-from alexnet_cli.data.loader import TrainingBatches
+from alexnet_cli.data.loader import ResidentBatches
 from alexnet_cli.image import resize_all, resize_square
 
 CPU = torch.device("cpu")
@@ -22,7 +22,7 @@ def dealt(arrays=None, *, epoch=0, first_batch=0, crop_size_px=6, **changes):
     settings = {"batch_size": 5, "pad_px": 0, "flip": True, "seed": 1}
     arrays = arrays or numbered()
     settings["image_size_px"] = arrays.images_NHWC.shape[1]
-    batches = TrainingBatches(arrays, BatchSettings(**settings | changes), device=CPU)
+    batches = ResidentBatches(arrays, BatchSettings(**settings | changes), device=CPU)
     return list(batches.epoch(epoch, crop_size_px=crop_size_px, first_batch=first_batch))
 
 
@@ -74,7 +74,7 @@ def test_each_image_comes_once_per_epoch(batch_size):
         rest
     )
     settings = BatchSettings(image_size_px=8, batch_size=batch_size, pad_px=0, flip=True, seed=1)
-    count = TrainingBatches(arrays, settings, device=CPU)
+    count = ResidentBatches(arrays, settings, device=CPU)
     assert count.num_batches == len(batches)
     assert count.num_images == NUM_IMAGES
 

@@ -18,7 +18,7 @@ from alexnet_cli.data.corruption import (
     parse_corruption,
 )
 from alexnet_cli.data.folder import load_train
-from alexnet_cli.data.prefetch import squares_in_order
+from alexnet_cli.data.prefetch import iterate_images
 from alexnet_cli.errors import UsageError
 
 
@@ -130,7 +130,7 @@ def test_each_image_by_itself_and_stronger_is_further(corruption):
 def test_batches_and_threads_do_not_matter(batch_size, num_workers):
     images = draw(40, 8, 8)
     source = corrupted(ImageArrays(images, np.arange(40)), parse_corruption("noise:5"))
-    batches = squares_in_order(source, size_px=8, batch_size=batch_size, num_workers=num_workers)
+    batches = iterate_images(source, size_px=8, batch_size=batch_size, num_workers=num_workers)
     expected = corrupt(images, parse_corruption("noise:5"), places(images))
     np.testing.assert_array_equal(np.concatenate(list(batches)), expected)
 
@@ -138,8 +138,8 @@ def test_batches_and_threads_do_not_matter(batch_size, num_workers):
 def test_stored_images_are_corrupted_before_they_are_enlarged():
     images, blur = draw(2, 8, 8), parse_corruption("blur:5")
     source = corrupted(ImageArrays(images, np.zeros(2, np.int64)), blur)
-    enlarged = ImageArrays(corrupt(images, blur, places(images)), source.labels_N).squares(20)
-    np.testing.assert_array_equal(source.squares(20), enlarged)
+    enlarged = ImageArrays(corrupt(images, blur, places(images)), source.labels_N).load_images(20)
+    np.testing.assert_array_equal(source.load_images(20), enlarged)
 
 
 def test_files_are_corrupted_at_the_size_asked_for(photos):
@@ -148,8 +148,8 @@ def test_files_are_corrupted_at_the_size_asked_for(photos):
     assert len(source) == len(folder)
     np.testing.assert_array_equal(source.labels_N, folder.labels_N)
     some = np.array([20, 3])
-    expected = corrupt(folder.take(some).squares(16), noise, some)
-    np.testing.assert_array_equal(source.take(some).squares(16), expected)
+    expected = corrupt(folder.take(some).load_images(16), noise, some)
+    np.testing.assert_array_equal(source.take(some).load_images(16), expected)
     assert source.identity() != folder.identity()
 
 

@@ -48,7 +48,7 @@ def test_squares_are_those_that_predict_sees(photos):
         prepare_image(photos / "train" / name, image_size_px=12, crop_size_px=12)
         for name in ("ant/003.JPEG", "ant/000.png", "élan/020.png")
     ]
-    np.testing.assert_array_equal(some.squares(12), np.stack(expected))
+    np.testing.assert_array_equal(some.load_images(12), np.stack(expected))
     assert some.labels_N.tolist() == [0, 0, 2]
 
 
@@ -120,7 +120,7 @@ def test_damage_behind_the_header_shows_at_decoding_with_the_name(photos):
     train = load_train(photos, CLASSES)
     train.require_headers()
     with pytest.raises(DataError, match=r"bee/011\.JPEG") as caught:
-        train.squares(8)
+        train.load_images(8)
     assert str(path) in caught.value.hint
 
 
@@ -134,7 +134,7 @@ def test_odd_metadata_makes_no_noise(photos):
     palette = Image.new("P", (6, 6))
     palette.putpalette([0, 0, 0] * 3)
     palette.save(photos / "train" / "ant" / "000.png", transparency=bytes([255, 128, 0]))
-    load_train(photos, CLASSES).squares(4)  # a warning is an error in these tests
+    load_train(photos, CLASSES).load_images(4)  # a warning is an error in these tests
 
 
 @pytest.mark.parametrize("name", ["Train", "val", "VALID", "validation", "Test"])

@@ -6,7 +6,7 @@ import pytest
 
 from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.data.folder import load_train
-from alexnet_cli.data.prefetch import BATCHES_IN_FLIGHT, prefetched, squares_in_order
+from alexnet_cli.data.prefetch import BATCHES_IN_FLIGHT, iterate_images, prefetched
 from alexnet_cli.devices import num_cores
 
 
@@ -86,15 +86,15 @@ def test_nothing_gives_nothing():
 @pytest.mark.parametrize("batch_size", [1, 20, 100])
 def test_all_images_come_in_order(photos, batch_size):
     folder = load_train(photos, ("ant", "bee", "élan"))
-    batches = list(squares_in_order(folder, size_px=10, batch_size=batch_size))
+    batches = list(iterate_images(folder, size_px=10, batch_size=batch_size))
     assert max(len(batch) for batch in batches) <= batch_size
-    np.testing.assert_array_equal(np.concatenate(batches), folder.squares(10))
+    np.testing.assert_array_equal(np.concatenate(batches), folder.load_images(10))
 
 
 @pytest.mark.parametrize("size_px", [6, 9])
 def test_arrays_of_the_right_size_are_not_copied(size_px):
     images = np.random.default_rng(0).integers(0, 256, (50, 6, 6, 3), np.uint8)
     arrays = ImageArrays(images, np.zeros(50, np.int64))
-    batches = list(squares_in_order(arrays, size_px=size_px, batch_size=20))
-    np.testing.assert_array_equal(np.concatenate(batches), arrays.squares(size_px))
+    batches = list(iterate_images(arrays, size_px=size_px, batch_size=20))
+    np.testing.assert_array_equal(np.concatenate(batches), arrays.load_images(size_px))
     assert all(np.shares_memory(batch, images) == (size_px == 6) for batch in batches)

@@ -8,7 +8,7 @@ from PIL import Image
 from alexnet_cli.data import datasets as catalog
 from alexnet_cli.data.augment import BatchSettings
 from alexnet_cli.data.loader import StreamingBatches, make_batches
-from alexnet_cli.data.prefetch import read_if_small
+from alexnet_cli.data.prefetch import load_if_fits
 from alexnet_cli.evaluation.measure import evaluate
 from alexnet_cli.inference import Classifier
 from alexnet_cli.inference.classify import read_crop
@@ -56,7 +56,7 @@ def trained_on(source, model, *, streamed):
         batches = StreamingBatches(source, settings, device=cpu, num_workers=2)
     else:
         batches = make_batches(
-            read_if_small(source, size_px=side, num_workers=2), settings, device=cpu
+            load_if_fits(source, size_px=side, num_workers=2), settings, device=cpu
         )
     squares = [batch.images_BSSC.numpy() for batch in batches.epoch(0, crop_size_px=side)]
     return np.concatenate(squares)

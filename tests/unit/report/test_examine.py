@@ -53,7 +53,7 @@ def test_neighbours_are_those_of_a_plain_search(examined):
     size = examined.record.manifest.input
 
     def hidden(source):
-        crops = source.squares(size.image_size_px)[:, 2:10, 2:10]
+        crops = source.load_images(size.image_size_px)[:, 2:10, 2:10]
         with torch.inference_mode():
             pixels = torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).float()
             scaled = pixels * network.scale_C11 + network.shift_C11
@@ -69,7 +69,7 @@ def test_neighbours_are_those_of_a_plain_search(examined):
 
 def test_probabilities_are_the_network_s_own(examined):
     network = rebuild(examined.record.best, device=CPU)
-    crops = np.ascontiguousarray(examined.val.squares(12)[:, 2:10, 2:10])
+    crops = np.ascontiguousarray(examined.val.load_images(12)[:, 2:10, 2:10])
     with torch.inference_mode():
         expected = softmax(network(torch.from_numpy(crops)).numpy())
     found = examined.examination

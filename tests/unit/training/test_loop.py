@@ -249,10 +249,10 @@ def test_a_stop_in_the_validation_does_not_wait_for_its_end(make_job):
     class Asks(ImageArrays):
         """Larger images than the network's, so that they are read batch by batch."""
 
-        def squares(self, size_px):
+        def load_images(self, size_px):
             job.stop.signal_number = signal.SIGTERM
             num_read.append(len(self))
-            return super().squares(size_px)
+            return super().load_images(size_px)
 
     many = draw(3_000, seed=1)
     val = Asks(many.images_NHWC.repeat(2, axis=1).repeat(2, axis=2), many.labels_N)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from alexnet_cli.config.schema import Precision, TrainConfig
 from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.data.augment import BatchSettings
-from alexnet_cli.data.loader import Batch, TrainingBatches, share_of
+from alexnet_cli.data.loader import Batch, ResidentBatches, share_of
 from alexnet_cli.errors import UsageError
 from alexnet_cli.networks import Network, NetworkSpec
 from alexnet_cli.runs import RunFolder
@@ -44,10 +44,10 @@ def test_the_ranks_batches_put_together_are_the_whole_batches(num_images, batch_
         seed=3,
         colour_axes=((1.0, 0.0, 2.0),),
     )
-    batches = TrainingBatches(draw(num_images), settings, device=torch.device("cpu"))
+    batches = ResidentBatches(draw(num_images), settings, device=torch.device("cpu"))
     whole = list(batches.epoch(2, crop_size_px=8))
     parts = [
-        list(batches.epoch(2, crop_size_px=8, part=part, num_parts=num_parts))
+        list(batches.epoch(2, crop_size_px=8, rank=part, world_size=num_parts))
         for part in range(num_parts)
     ]
     assert {len(each) for each in parts} == {len(whole)}

@@ -8,7 +8,7 @@ import torch
 from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.data.augment import BatchSettings
 from alexnet_cli.data.folder import load_train
-from alexnet_cli.data.loader import StreamingBatches, TrainingBatches, make_batches
+from alexnet_cli.data.loader import ResidentBatches, StreamingBatches, make_batches
 from alexnet_cli.data.prefetch import RESIDENT_BYTES
 from alexnet_cli.errors import DataError
 
@@ -30,8 +30,8 @@ def folder(photos):
 
 def resident(folder, **changes):
     settings = replace(SETTINGS, **changes)
-    arrays = ImageArrays(folder.squares(settings.image_size_px), folder.labels_N)
-    return TrainingBatches(arrays, settings, device=CPU)
+    arrays = ImageArrays(folder.load_images(settings.image_size_px), folder.labels_N)
+    return ResidentBatches(arrays, settings, device=CPU)
 
 
 def streaming_of(source, *, num_workers=2, **changes):
@@ -84,7 +84,7 @@ def test_arrays_are_resized_as_they_are_dealt_out():
     random = np.random.default_rng(0)
     arrays = ImageArrays(random.integers(0, 256, (23, 8, 8, 3), np.uint8), np.arange(23))
     streaming = streaming_of(arrays)
-    expected = TrainingBatches(arrays, SETTINGS, device=CPU)
+    expected = ResidentBatches(arrays, SETTINGS, device=CPU)
     assert_same(streaming.epoch(0, crop_size_px=9), expected.epoch(0, crop_size_px=9))
 
 
@@ -106,7 +106,7 @@ def test_an_epoch_left_early_leaves_no_thread(folder):
 
 def test_what_fits_is_kept_on_the_device_and_the_rest_streamed(folder):
     arrays = ImageArrays(np.zeros((4, 8, 8, 3), np.uint8), np.zeros(4, np.int64))
-    assert isinstance(make_batches(arrays, SETTINGS, device=CPU), TrainingBatches)
+    assert isinstance(make_batches(arrays, SETTINGS, device=CPU), ResidentBatches)
     assert isinstance(make_batches(folder, SETTINGS, device=CPU), StreamingBatches)
     side = 1 + int((RESIDENT_BYTES / 12) ** 0.5)  # four images of this side are too large
     large = replace(SETTINGS, image_size_px=side)
