@@ -148,7 +148,7 @@ def run_here(*words: str) -> None:
 
 def _status_of(words: list[str], env: dict[str, str], stdin: TextIO) -> int:
     """Run the command line; what leaves it ends as it would end the process."""
-    from alexnet_cli.cli.app import main
+    from alexnet_cli.cli.main import main
 
     with _as_it_was():
         os.environ.update({"COLUMNS": "120", **env})

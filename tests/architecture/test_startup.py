@@ -31,7 +31,8 @@ _COMMANDS = (
 _SCRIPT = """
 import json, os, sys
 from pathlib import Path
-from alexnet_cli.cli.app import main
+import alexnet_cli.cli.app
+from alexnet_cli.cli.main import main
 for number, words in enumerate(sys.argv[1:]):
     child = os.fork()
     if child == 0:

@@ -74,7 +74,7 @@ def test_network_runs_channels_last_in_bfloat16() -> None:
 
 
 def test_a_run_learns_and_predicts_on_cuda(isolated: Path) -> None:
-    from alexnet_cli.cli.app import main
+    from alexnet_cli.cli.main import main
 
     with pytest.raises(SystemExit) as trained:
         main(["train", "--data", "shapes", "--epochs", "3", "--device", "cuda", "--lr", "0.02"])

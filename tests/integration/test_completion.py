@@ -8,7 +8,7 @@ from pathlib import Path
 
 _SCRIPT = """
 import json, os, sys
-from alexnet_cli.cli.app import main
+from alexnet_cli.cli.main import main
 for question in json.load(sys.stdin):
     os.environ.update(question)
     try:

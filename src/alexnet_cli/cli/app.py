@@ -1,6 +1,6 @@
-"""How `--help` looks: plain text, options in groups, names uncut, an example on each line.
+"""The Typer application: the commands, their help pages, and errors of the command line.
 
-The `alexnet` command and its subcommands, as Typer runs them.
+A help page is plain text: options in groups, names uncut, an example on each line.
 """
 
 import importlib
@@ -13,96 +13,24 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from alexnet_cli import __version__
-from alexnet_cli.cli.main import main
+from alexnet_cli.cli.main import is_completing
 from alexnet_cli.console import report_error
 
-_WHOLE = "\N{NON-BREAKING HYPHEN}"  # while lines are broken, so that no flag is
-
-
-class HelpCommand(TyperCommand):
-    """A command with such a page."""
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write the page."""
-        _write_page(self, ctx, formatter)
-
-
-class HelpGroup(TyperGroup):
-    """A group of commands with such a page."""
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write the page."""
-        _write_page(self, ctx, formatter)
-
-
-def examples_text(examples: tuple[str, ...]) -> str:
-    """Return a command's examples as its epilog: one a line."""
-    return "\n".join(examples)
-
-
-def _write_page(command: TyperCommand | TyperGroup, context: Any, formatter: Any) -> None:
-    command.format_usage(context, formatter)
-    formatter.write_paragraph()
-    with formatter.indentation():
-        formatter.write_text(_unbroken(inspect.cleandoc(command.help or "")))
-    for title, rows in _sections(command, context):
-        with formatter.section(title):
-            formatter.write_dl([(name, _unbroken(words)) for name, words in rows])
-    if command.epilog:
-        with formatter.section("Examples"):
-            for line in command.epilog.splitlines():
-                formatter.write(f"  {line}\n")
-    formatter.buffer[:] = [text.replace(_WHOLE, "-") for text in formatter.buffer]
-
-
-def _unbroken(text: str) -> str:
-    return text.replace("-", _WHOLE)
-
-
-def _sections(
-    command: TyperCommand | TyperGroup, context: Any
-) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """Yield arguments, options by group, options of no group, and the commands of a group."""
-    arguments: list[tuple[str, str]] = []
-    ungrouped: list[tuple[str, str]] = []
-    grouped: dict[str, list[tuple[str, str]]] = {}
-    for parameter in command.get_params(context):
-        row = parameter.get_help_record(context)
-        if row is None:
-            continue
-        group = getattr(parameter, "rich_help_panel", None)
-        if parameter.param_type_name == "argument":
-            name, words = row
-            arguments.append((name.partition(" ")[0], words))  # without its type, or all choices
-        elif group:
-            grouped.setdefault(group, []).append(row)
-        else:
-            ungrouped.append(row)
-    commands = [
-        (name, inner.short_help or (inner.help or "").partition("\n")[0])
-        for name, inner in getattr(command, "commands", {}).items()
-    ]
-    sections = {"Arguments": arguments, **grouped, "Options": ungrouped, "Commands": commands}
-    yield from ((title, rows) for title, rows in sections.items() if rows)
-
-
-__all__ = ["COMMANDS", "build_app", "main", "run_typer"]
-
 COMMANDS = {
-    "download": "Fetch a dataset into the cache folder, its hash checked before it is opened.",
-    "data": "Show what the cache folder holds, check it, and look at images.",
+    "download": "Download a dataset to the cache folder, verified before it is opened.",
+    "data": "Show the contents of the cache folder, verify them, look at images.",
     "train": "Train a network; the run folder's path is the result.",
-    "config": "Show each setting that train would take, and where it came from.",
+    "config": "Show each setting of train and its source.",
     "evaluate": "Measure a model: top-1 with its 95 % interval, each class; or compare several.",
-    "report": "Write one HTML file that shows how a run went and what its network does.",
+    "report": "Write an HTML report of a run: its training and its network's predictions.",
     "export": "Write the best checkpoint as ONNX or safetensors, compared with PyTorch.",
     "predict": "Classify images with an exported model, without PyTorch.",
     "models": "List the networks that can be trained, with their size and source.",
     "explain": "Show a network layer by layer, and where it differs from the paper.",
     "doctor": "Examine this machine and this installation; name each problem and its fix.",
-    "reproduce": "Repeat an experiment of the paper and hold its claims against the result.",
+    "reproduce": "Run an experiment of the paper and compare its claims with the result.",
     "verify-resume": "Kill a short training at random moments and compare its result.",
-    "demo": "Run the whole path on images that this package draws itself.",
+    "demo": "Train, evaluate, export and predict on images drawn by this package.",
 }
 
 EXAMPLES = (
@@ -122,12 +50,44 @@ CONTEXT_SETTINGS = {
 }
 
 
+def run_typer(arguments: list[str], *, debug: bool) -> int:
+    """Run a command through Typer and return its exit code.
+
+    Args:
+        arguments: The command line.
+        debug: Keep the traceback of errors.
+    """
+    first = next((argument for argument in arguments if not argument.startswith("-")), "")
+    completing = is_completing()
+    known = first if first in COMMANDS and not completing else None
+    app = build_app(only=known, outline=known is None and not completing)
+    try:
+        status = app(arguments, prog_name="alexnet", standalone_mode=False)
+    except typer.TyperException as error:  # the command line itself is wrong
+        if debug:
+            raise
+        hint = f"see: alexnet {first} --help" if first in COMMANDS else "see: alexnet --help"
+        report_error(_message(error), hint, "usage", as_json="--json" in arguments)
+        return error.exit_code
+    return status if isinstance(status, int) else 0
+
+
+def _message(error: typer.TyperException) -> str:
+    """Return the message of an error; a wrong value from the environment names its variable."""
+    if isinstance(error, typer.BadParameter) and error.ctx and error.param:
+        source = error.ctx.get_parameter_source(error.param.name)
+        variable = error.param.envvar
+        if isinstance(variable, str) and source is not None and source.name == "ENVIRONMENT":
+            return f"{variable}={os.environ[variable]}: {error.message}"
+    return error.format_message()
+
+
 def build_app(*, only: str | None = None, outline: bool = False) -> typer.Typer:
     """Return the application.
 
     Args:
         only: The one command that will run; the modules of the others are not imported.
-        outline: Whether the commands' names and summaries are enough, as for `alexnet --help`.
+        outline: Names and summaries of the commands suffice, as for `alexnet --help`.
     """
     app = typer.Typer(
         name="alexnet",
@@ -145,14 +105,12 @@ def build_app(*, only: str | None = None, outline: bool = False) -> typer.Typer:
             app.command(name, cls=HelpCommand, short_help=COMMANDS[name])(_outline_command)
             continue
         module = importlib.import_module(f"alexnet_cli.cli.{name.replace('-', '_')}")
+        epilog = examples_text(module.EXAMPLES)
         if hasattr(module, "build_group"):
-            group = typer.Typer(
-                cls=HelpGroup, rich_markup_mode=None, epilog=examples_text(module.EXAMPLES)
-            )
+            group = typer.Typer(cls=HelpGroup, rich_markup_mode=None, epilog=epilog)
             module.build_group(group)
             app.add_typer(group, name=name, short_help=COMMANDS[name])
         else:
-            epilog = examples_text(module.EXAMPLES)
             app.command(name, cls=HelpCommand, short_help=COMMANDS[name], epilog=epilog)(
                 module.command
             )
@@ -174,7 +132,7 @@ def _root(
     version: bool = typer.Option(  # noqa: ARG001 - its callback has acted
         False, "--version", help="Show the version and exit.", callback=_show_version, is_eager=True
     ),
-    debug: bool = typer.Option(  # noqa: ARG001 - `entry.run` has acted
+    debug: bool = typer.Option(  # noqa: ARG001 - `main.run` has acted
         False, "--debug", help="Show the traceback of an error (also ALEXNET_DEBUG=1)."
     ),
 ) -> None:
@@ -184,33 +142,71 @@ def _root(
         raise typer.Exit(2)
 
 
-def run_typer(arguments: list[str], *, debug: bool) -> int:
-    """Run a command through Typer and return its exit code.
+class HelpCommand(TyperCommand):
+    """A command with our help page."""
 
-    Args:
-        arguments: The command line.
-        debug: Whether errors keep their traceback.
-    """
-    first = next((argument for argument in arguments if not argument.startswith("-")), "")
-    completing = any(name.endswith("_COMPLETE") for name in os.environ)
-    known = first if first in COMMANDS and not completing else None
-    app = build_app(only=known, outline=known is None and not completing)
-    try:
-        status = app(arguments, prog_name="alexnet", standalone_mode=False)
-    except typer.TyperException as error:  # the command line itself is wrong
-        if debug:
-            raise
-        hint = f"see: alexnet {first} --help" if first in COMMANDS else "see: alexnet --help"
-        report_error(_in_words(error), hint, "usage", as_json="--json" in arguments)
-        return error.exit_code
-    return status if isinstance(status, int) else 0
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the page."""
+        _write_page(self, ctx, formatter)
 
 
-def _in_words(error: typer.TyperException) -> str:
-    """Name the environment variable where a wrong value came from one."""
-    if isinstance(error, typer.BadParameter) and error.ctx and error.param:
-        source = error.ctx.get_parameter_source(error.param.name)
-        variable = error.param.envvar
-        if isinstance(variable, str) and source is not None and source.name == "ENVIRONMENT":
-            return f"{variable}={os.environ[variable]}: {error.message}"
-    return error.format_message()
+class HelpGroup(TyperGroup):
+    """A group of commands with our help page."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the page."""
+        _write_page(self, ctx, formatter)
+
+
+def examples_text(examples: tuple[str, ...]) -> str:
+    """Return the examples of a command as its epilog, one a line."""
+    return "\n".join(examples)
+
+
+_UNBREAKABLE = "\N{NON-BREAKING HYPHEN}"  # in place of hyphens, so that no flag is broken
+
+
+def _write_page(command: TyperCommand | TyperGroup, context: Any, formatter: Any) -> None:
+    command.format_usage(context, formatter)
+    formatter.write_paragraph()
+    with formatter.indentation():
+        formatter.write_text(_unbroken(inspect.cleandoc(command.help or "")))
+    for title, rows in _sections(command, context):
+        with formatter.section(title):
+            formatter.write_dl([(name, _unbroken(text)) for name, text in rows])
+    if command.epilog:
+        with formatter.section("Examples"):
+            for line in command.epilog.splitlines():
+                formatter.write(f"  {line}\n")
+    formatter.buffer[:] = [text.replace(_UNBREAKABLE, "-") for text in formatter.buffer]
+
+
+def _unbroken(text: str) -> str:
+    return text.replace("-", _UNBREAKABLE)
+
+
+def _sections(
+    command: TyperCommand | TyperGroup, context: Any
+) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Yield arguments, options by group, options of no group, and the commands of a group."""
+    arguments: list[tuple[str, str]] = []
+    ungrouped: list[tuple[str, str]] = []
+    grouped: dict[str, list[tuple[str, str]]] = {}
+    for parameter in command.get_params(context):
+        row = parameter.get_help_record(context)
+        if row is None:
+            continue
+        group = getattr(parameter, "rich_help_panel", None)
+        if parameter.param_type_name == "argument":
+            name, text = row
+            arguments.append((name.partition(" ")[0], text))  # without its type, or all choices
+        elif group:
+            grouped.setdefault(group, []).append(row)
+        else:
+            ungrouped.append(row)
+    commands = [
+        (name, inner.short_help or (inner.help or "").partition("\n")[0])
+        for name, inner in getattr(command, "commands", {}).items()
+    ]
+    sections = {"Arguments": arguments, **grouped, "Options": ungrouped, "Commands": commands}
+    yield from ((title, rows) for title, rows in sections.items() if rows)

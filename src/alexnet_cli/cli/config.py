@@ -25,20 +25,17 @@ def command(
     *,
     config: TrainConfig,
     sources: Mapping[str, ValueSource],
-    toml: Annotated[
-        bool, typer.Option("--toml", help="Print a file that --config takes back.")
-    ] = False,
+    toml: Annotated[bool, typer.Option("--toml", help="Print a TOML file for --config.")] = False,
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the JSON schema of such a file, for editors.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Show each setting that train would take, and where it came from.
+    """Show each setting of train and its source.
 
-    A flag beats an environment variable (ALEXNET_EPOCHS), which beats a
-    --config file, which beats what trained weights (--from) bring, which beats
-    the --recipe, which beats the default. Whether the sizes fit the images and
-    the network is checked by: alexnet train --dry-run.
+    Order of precedence: flag, environment variable (ALEXNET_EPOCHS), --config
+    file, settings of trained weights (--from), --recipe, default. To check that
+    the sizes fit the images and the network: alexnet train --dry-run.
     """
     if toml + schema + json > 1:
         raise UsageError("--toml, --schema and --json exclude each other", hint="choose one")
@@ -57,8 +54,8 @@ def command(
         return
     rows = [(name, _shown(value), str(sources[name])) for name, value in values.items()]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-    for name, value, origin in rows:
-        print(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {printable(origin)}")
+    for name, value, source in rows:
+        print(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {printable(source)}")
 
 
 def _shown(value: object) -> str:

@@ -47,11 +47,11 @@ def build_group(group: typer.Typer) -> None:
 
 
 def command(context: typer.Context, json: Json = False) -> None:
-    """Show what the cache folder holds; look at images before training on them."""
+    """Show the contents of the cache folder; look at images before training on them."""
     if context.invoked_subcommand is not None:
         if json:
-            words = f"alexnet data {context.invoked_subcommand} --json"
-            raise UsageError("--json stands in front of the command", hint=f"write: {words}")
+            usage = f"alexnet data {context.invoked_subcommand} --json"
+            raise UsageError("--json must follow the subcommand", hint=f"use: {usage}")
         return
     from alexnet_cli.data.inventory import list_cache
     from alexnet_cli.files import cache_folder
@@ -94,7 +94,7 @@ def _print_entries(entries: "list[Entry]", folder: Path) -> None:
 
 
 def verify(quiet: Quiet = False, json: Json = False) -> None:
-    """Hash what the cache folder holds again; exit code 1 if something is damaged."""
+    """Verify the checksums of the cache folder; exit code 1 if a file is damaged."""
     from alexnet_cli.data.inventory import HASHED, State, list_cache, verify_cache
     from alexnet_cli.errors import DataError
     from alexnet_cli.files import cache_folder
@@ -129,17 +129,18 @@ def show(
     augmented: Annotated[
         bool,
         typer.Option(
-            "--augmented", help="As training deals them out: cropped, mirrored, recoloured."
+            "--augmented",
+            help="As the network sees them in training: cropped, mirrored, recoloured.",
         ),
     ] = False,
-    epoch: Annotated[int, typer.Option(min=1, help="With --augmented: of which epoch.")] = 1,
+    epoch: Annotated[int, typer.Option(min=1, help="With --augmented: the epoch.")] = 1,
     only: Annotated[
         list[str] | None,
-        typer.Option("--class", help="Show this class alone; may be repeated.", show_default=False),
+        typer.Option("--class", help="Show only this class; may be repeated.", show_default=False),
     ] = None,
     count: Annotated[
         int,
-        typer.Option(min=0, max=100, help="Most images of each class; 0: as many as look well."),
+        typer.Option(min=0, max=100, help="Maximum of images per class; 0 = automatic."),
     ] = 0,
     output: Annotated[
         Path | None,
@@ -152,8 +153,8 @@ def show(
 ) -> None:
     """Draw a sheet of labelled images as a PNG file.
 
-    The images as they are, or their largest central square; with --augmented what
-    training would deal out with these settings, which are those of alexnet train.
+    Shows the images as they are, or their largest central square; with --augmented
+    as the network sees them in training with these settings of alexnet train.
     """
     from alexnet_cli.data.contact_sheet import draw_sheet, images_per_class
     from alexnet_cli.data.datasets import find_dataset
@@ -170,7 +171,7 @@ def show(
     )
     if not len(labels_N):
         raise UsageError(
-            f"no {split} image of {dataset.name} is of these classes",
+            f"{dataset.name} has no {split} images of these classes",
             hint="leave --class out, or choose another --val-size",
         )
     name = Path(dataset.name).name
@@ -180,7 +181,7 @@ def show(
     if sheet.numbered:
         pairs = ", ".join(f"#{label} {word}" for label, word in sheet.numbered.items())
         note(
-            f"no font here can write these classes, the sheet has their numbers: {pairs}",
+            f"no installed font has these characters; the sheet shows class numbers: {pairs}",
             quiet=quiet,
         )
     if json:
@@ -191,19 +192,19 @@ def show(
 
 
 def _require_shown(split: str, *, augmented: bool, output: Path | None) -> None:
-    """Refuse what is not to be looked at, or cannot be."""
+    """Refuse splits that must not or cannot be shown, and outputs that are not PNG files."""
     if split == "test":
         raise UsageError(
-            "the test set is touched by alexnet evaluate alone, so that nothing is chosen by it",
+            "only alexnet evaluate uses the test set, so that nothing is chosen by it",
             hint="use --split train or --split val",
         )
     if split not in ("train", "val"):
-        raise UsageError(f"no split is called {split!r}", hint="use --split train or --split val")
+        raise UsageError(f"unknown split {split!r}", hint="use --split train or --split val")
     if augmented and split == "val":
         raise UsageError("validation images are not augmented", hint="leave --augmented out")
     if output is not None and output.suffix.lower() != ".png":
         raise UsageError(
-            f"{output} is no PNG file",
+            f"{output} is not a PNG file",
             hint=f"use --output {shlex.quote(str(output.with_suffix('.png')))}",
         )
 
@@ -213,7 +214,7 @@ def _chosen_classes(classes: tuple[str, ...], only: list[str] | None) -> list[in
     unknown = [name for name in only or () if name not in classes]
     if unknown:
         raise UsageError(
-            f"no class is called {unknown[0]!r}",
+            f"unknown class {unknown[0]!r}",
             hint=f"choose --class from: {join_some(classes, limit=8)}",
         )
     return [classes.index(name) for name in dict.fromkeys(only or classes)]

@@ -19,10 +19,10 @@ _EXPECTED_TOP1 = 0.9
 
 
 def command(device: Device = "auto", quiet: Quiet = False) -> None:
-    """Run the whole path on images that this package draws itself: no download, no network.
+    """Train, evaluate, export and predict on images drawn by this package; no download.
 
-    Draws ten shapes, trains, evaluates on held-out shapes, exports to ONNX and
-    predicts from PNG files, in about a minute on a two-core CPU.
+    Draws ten kinds of shapes, trains, evaluates on test images, exports to ONNX
+    and predicts from PNG files, in about a minute on a two-core CPU.
     """
     from alexnet_cli.cli import export, predict
     from alexnet_cli.config.recipes import demo_config

@@ -27,30 +27,30 @@ EXAMPLES = (
 
 
 def command(
-    data: Annotated[str, typer.Option(help="Dataset by name.")] = "cifar10",
+    data: Annotated[str, typer.Option(help="Dataset: cifar10, cifar100 or shapes.")] = "cifar10",
     weights: Annotated[
         str | None,
         typer.Option(
-            help="Fetch trained weights instead: owt, torchvision's for ImageNet.",
+            help="Download trained weights instead: owt, torchvision's for ImageNet.",
             show_default=False,
         ),
     ] = None,
     archive: Annotated[
-        Path | None, typer.Option(help="Take this file instead of downloading.", show_default=False)
+        Path | None, typer.Option(help="Use this file instead of downloading.", show_default=False)
     ] = None,
     mirror: Annotated[
         list[str] | None,
         typer.Option(
             envvar="ALEXNET_MIRROR",
             show_envvar=False,
-            help="Address of a folder to ask first; may be repeated.",
+            help="Address of a folder to try first; may be repeated.",
             show_default=False,
         ),
     ] = None,
     sha256: Annotated[
         str | None,
         typer.Option(
-            help="Hash of the file of --archive or --mirror, when it is no official one.",
+            help="Expected SHA-256, if the file is not the official archive.",
             show_default=False,
         ),
     ] = None,
@@ -60,14 +60,14 @@ def command(
             "--offline",
             envvar="ALEXNET_OFFLINE",
             show_envvar=False,
-            help="Never reach for the network.",
+            help="Do not use the network.",
         ),
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Fetch it again.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Download again.")] = False,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Fetch a dataset into the cache folder, its hash checked before it is opened."""
+    """Download a dataset to the cache folder, verified before it is opened."""
     from dataclasses import asdict
 
     from alexnet_cli.data.datasets import find_dataset

@@ -1,4 +1,4 @@
-"""`alexnet predict`: its flags. What it does is in `prediction`."""
+"""`alexnet predict`: its flags; `prediction` runs it."""
 
 from pathlib import Path
 from typing import Annotated
@@ -22,8 +22,8 @@ def command(
         list[str] | None,
         typer.Argument(
             metavar="IMAGES",
-            help="Files, folders with all below them, quoted patterns ('*.png', 'photos/**'), or - "
-            "for an image's bytes on stdin.",
+            help="Files, folders (recursively), quoted patterns ('*.png', 'photos/**'), or - for "
+            "an image on stdin.",
             show_default=False,
         ),
     ] = None,
@@ -41,24 +41,20 @@ def command(
         str | None,
         typer.Option(
             metavar="FILE",
-            help="Classify the files that FILE lists, one path a line or ended by NUL; - is stdin.",
+            help="Classify the files listed in FILE, one per line or separated by NUL; - is stdin.",
             show_default=False,
         ),
     ] = DEFAULTS.files_from,
     top_k: Annotated[
-        int, typer.Option("--top-k", "-k", min=1, help="Classes to name.")
+        int, typer.Option("--top-k", "-k", min=1, help="Number of classes to print.")
     ] = DEFAULTS.top_k,
     threshold: Annotated[
         float,
-        typer.Option(
-            min=0, max=1, help="Only classes at least so probable; an image may then have none."
-        ),
+        typer.Option(min=0, max=1, help="Hide classes below this probability."),
     ] = DEFAULTS.threshold,
     batch_size: Annotated[
         int,
-        typer.Option(
-            "--batch-size", "-b", min=1, max=MAX_BATCH_SIZE, help="Images per run of the model."
-        ),
+        typer.Option("--batch-size", "-b", min=1, max=MAX_BATCH_SIZE, help="Images per batch."),
     ] = DEFAULTS.batch_size,
     copy_to: Annotated[
         Path | None,
@@ -69,7 +65,9 @@ def command(
         ),
     ] = DEFAULTS.copy_to,
     device: Device = DEFAULTS.device,
-    csv: Annotated[bool, typer.Option("--csv", help="Print CSV, one row a class.")] = DEFAULTS.csv,
+    csv: Annotated[
+        bool, typer.Option("--csv", help="Print CSV, one row per class.")
+    ] = DEFAULTS.csv,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Print provider, threads, times and images/s.")
     ] = DEFAULTS.verbose,

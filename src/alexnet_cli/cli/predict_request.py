@@ -1,8 +1,8 @@
-"""What `alexnet predict` is asked for, and a way to read it that does not wait for Typer.
+"""The arguments of `alexnet predict`, and a parser for them that does not wait for Typer.
 
-Importing Typer takes as long as importing ONNX Runtime. So arguments that are plainly right are
-read here; whatever is not (help, a spelling mistake, a number that is none) is left to Typer, with
-the words for it. A test compares the two.
+Importing Typer takes as long as importing ONNX Runtime (0.11 s of a cold start). So arguments that
+are plainly right are parsed here; everything else (help, a misspelling, a wrong number) is left to
+Typer and its messages. A test compares the two.
 """
 
 import os
@@ -42,7 +42,7 @@ _TEXTS = ("data", "files_from", "device")
 
 
 def read_plainly(arguments: Sequence[str]) -> PredictRequest | None:
-    """Read the arguments after `predict`, as Typer would, or return None where in doubt."""
+    """Parse the arguments after `predict` as Typer would, or return None if in doubt."""
     images: list[str] = []
     given: dict[str, Any] = {}
     if os.environ.get("ALEXNET_DEVICE"):
@@ -75,8 +75,8 @@ def _value(field: str, text: str) -> Any:
     """Convert an option's value.
 
     Raises:
-        KeyError: There is no such option.
-        ValueError: It is not plainly right.
+        KeyError: Unknown option.
+        ValueError: Not plainly right.
     """
     if (
         field in _NUMBERS

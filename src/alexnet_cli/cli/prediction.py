@@ -1,4 +1,4 @@
-"""Running `alexnet predict`: from a request to answers on stdout."""
+"""`alexnet predict` from a request to answers on stdout, without Typer."""
 
 import itertools
 import time
@@ -18,19 +18,19 @@ from alexnet_cli.inference.session import Model, load_model
 if TYPE_CHECKING:
     from alexnet_cli.inference.answers import ClassFolders
 
-FEW = 8
-"""Up to so many images the session is the one that starts soonest.
+FAST_START_MAX_IMAGES = 8
+"""Up to this number of images, the session that starts fastest is used.
 
-On two cores the other starts 20 ms later for `alexnet-cifar`, most of a second for `alexnet`, and
-then takes half the time an image.
+On two cores the other one starts 20 ms later for `alexnet-cifar`, most of a second for `alexnet`,
+and then takes half the time per image.
 """
 
 
 def predict(request: PredictRequest) -> int:
-    """Classify what a request names, and print the answers.
+    """Classify the images of a request, and print the answers.
 
     Returns:
-        The exit code: 1 when an image could not be read.
+        The exit code: 1 if an image could not be read.
 
     Raises:
         AlexnetError: There is no usable model, or the request contradicts itself.
@@ -39,20 +39,16 @@ def predict(request: PredictRequest) -> int:
     silence_metadata_warnings()
     path = _model_path(request)
     sources = _sources(request)
-    # Not of a list: it may come slowly. The model is loaded meanwhile, for many images.
-    first = [] if request.files_from else list(itertools.islice(sources, FEW + 1))
-    is_many = request.files_from is not None or len(first) > FEW
+    # Not from a list, which may arrive slowly: the model is loaded meanwhile, for many images.
+    first = [] if request.files_from else list(itertools.islice(sources, FAST_START_MAX_IMAGES + 1))
+    is_many = request.files_from is not None or len(first) > FAST_START_MAX_IMAGES
     begin = time.perf_counter()
     model = load_model(path, device=request.device, for_many=is_many)
     note(f"predicting with {path}, {model.provider}", quiet=request.quiet)
     if model.note:
-        note(model.note)  # also when quiet: nobody falls back to the CPU unawares
+        note(model.note)  # also when quiet: a fallback to the CPU must be seen
     loaded = time.perf_counter()
-    if len(first) == 1:
-        predictions = _one(model, first[0], request)
-    else:
-        predictions = _many(model, itertools.chain(first, sources), request)
-    num_images, num_failed = _report(predictions, model, request)
+    num_images, num_failed = _report(_classify(model, first, sources, request), model, request)
     if request.verbose:
         seconds = time.perf_counter() - loaded
         note(f"loaded in {(loaded - begin) * 1e3:,.0f} ms; {model.provider}, {model.num_threads}")
@@ -62,17 +58,15 @@ def predict(request: PredictRequest) -> int:
 
 def _check(request: PredictRequest) -> None:
     if not request.images and not request.files_from:
-        raise UsageError("no images are named", hint="name one, as in: alexnet predict photo.jpg")
+        raise UsageError("no images given", hint="name one, as in: alexnet predict photo.jpg")
     if request.images and request.files_from:
-        raise UsageError("images are named twice over", hint="leave out --files-from or the images")
+        raise UsageError("give IMAGES or --files-from, not both", hint="leave one of them out")
     if request.csv and request.json:
-        raise UsageError("--csv and --json exclude each other", hint="leave one out")
+        raise UsageError("give --csv or --json, not both", hint="leave one out")
     if request.images.count(STDIN) > 1:
-        raise UsageError("standard input holds one image", hint="write - once")
+        raise UsageError("stdin is a single image", hint="give - once")
     if request.copy_to and STDIN in request.images:
-        raise UsageError(
-            "an image on standard input is no file to copy", hint="leave out --copy-to or -"
-        )
+        raise UsageError("an image on stdin cannot be copied", hint="leave out --copy-to or -")
 
 
 def _model_path(request: PredictRequest) -> Path:
@@ -92,24 +86,23 @@ def _sources(request: PredictRequest) -> Iterator[Source]:
     return find_images(request.images, skip=request.copy_to)
 
 
-def _choice(request: PredictRequest) -> Choice:
-    return Choice(request.top_k, request.threshold)
-
-
-def _one(model: Model, source: Source, request: PredictRequest) -> Iterator[Prediction]:
-    yield classify_one(model, source, _choice(request))
-
-
-def _many(model: Model, sources: Iterable[Source], request: PredictRequest) -> Iterator[Prediction]:
+def _classify(
+    model: Model, first: list[Source], others: Iterable[Source], request: PredictRequest
+) -> Iterator[Prediction]:
+    """Classify a single image at once, several in batches while the next are decoded."""
+    choice = Choice(request.top_k, request.threshold)
+    if len(first) == 1:
+        return iter([classify_one(model, first[0], choice)])
     from alexnet_cli.inference.stream import classify_stream
 
-    return classify_stream(model, sources, _choice(request), batch_size=request.batch_size)
+    sources = itertools.chain(first, others)
+    return classify_stream(model, sources, choice, batch_size=request.batch_size)
 
 
 def _report(
     predictions: Iterable[Prediction], model: Model, request: PredictRequest
 ) -> tuple[int, int]:
-    """Print answers and errors as they come; return how many images there were and failed."""
+    """Print answers and errors as they come; return the numbers of images and of failures."""
     classes = model.manifest.classes
     num_images = num_failed = 0
     hints: set[str | None] = set()
@@ -131,7 +124,7 @@ def _report(
             num_failed += 1
             count.clear()
             hint = error.hint if request.json or error.hint not in hints else None
-            hints.add(error.hint)  # said once: of many bad files each has one line
+            hints.add(error.hint)  # printed once: of many bad files each has one line
             report_error(error.message, hint, error.code, as_json=request.json)
         count.update(num_images)
     count.clear()
@@ -140,7 +133,7 @@ def _report(
 
 
 def _copy_error(path: Path, folders: "ClassFolders", index: int) -> DataError | None:
-    """Copy an image into its class's folder; return why it could not be read."""
+    """Copy an image into the folder of its class; return the error if it cannot be read."""
     try:
         folders.copy(path, index)
     except DataError as error:
