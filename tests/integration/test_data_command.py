@@ -64,7 +64,7 @@ def test_the_repair_of_an_array_cache_works(alexnet: Run) -> None:
 def test_json_belongs_behind_the_command(alexnet: Run) -> None:
     result = alexnet("data", "--json", "verify")
     assert result.returncode == 2
-    assert json.loads(result.stderr)["error"]["hint"] == "write: alexnet data verify --json"
+    assert json.loads(result.stderr)["error"]["hint"].endswith("alexnet data verify --json")
 
 
 @pytest.mark.parametrize("extra", [(), ("--augmented", "--crop_size", "24"), ("--split", "val")])
@@ -96,26 +96,6 @@ def test_settings_come_from_the_configuration_of_a_run(isolated: Path, alexnet: 
     assert [result.returncode for result in shown] == [0, 0, 0]
     sheets = [Path(f"{name}.png").read_bytes() for name in ("config", "flags", "other")]
     assert sheets[0] == sheets[1] != sheets[2]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words", "hint"),
-    [
-        (("--split", "test"), "alexnet evaluate alone", "--split train"),
-        (("--split", "dev"), "no split is called 'dev'", "--split val"),
-        (("--split", "val", "--augmented"), "not augmented", "leave --augmented out"),
-        (("--class", "lion"), "no class is called 'lion'", "circle, square"),
-        (("-o", "a.jpg"), "a.jpg is no PNG file", "--output a.png"),
-        (("--crop-size", "40", "--augmented"), "do not fit", "--crop-size 32"),
-        (("--data", "nowhere"), "nowhere", "cifar10"),
-    ],
-)
-def test_what_cannot_be_shown(arguments: tuple[str], words: str, hint: str, alexnet: Run) -> None:
-    result = alexnet("data", "show", "--data", "shapes", *arguments)
-    assert result.returncode == 2
-    assert result.stdout == ""
-    assert words in result.stderr
-    assert hint in result.stderr.partition("hint: ")[2]
 
 
 def test_json_and_classes(alexnet: Run) -> None:

@@ -27,7 +27,7 @@ EXAMPLES = (
 
 
 def command(
-    data: Annotated[str, typer.Option(help="Dataset: cifar10, cifar100 or shapes.")] = "cifar10",
+    data: Annotated[str, typer.Option(help="Dataset by name.")] = "cifar10",
     weights: Annotated[
         str | None,
         typer.Option(

@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from alexnet_cli.config.recipes import demo_config, recipe_settings
-from alexnet_cli.config.schema import Recipe, Schedule, TrainConfig
+from alexnet_cli.config.schema import Recipe, Schedule, TrainConfig, flag_metadata, help_text
 from alexnet_cli.networks import Network
 
 # One legal value per field, other than its default.
@@ -62,7 +62,8 @@ def test_the_defaults_are_the_papers():
 
 def test_every_field_has_a_description_and_is_in_the_tables():
     assert set(OTHER) == set(TrainConfig.model_fields)
-    assert all(field.description for field in TrainConfig.model_fields.values())
+    assert all(map(help_text, TrainConfig.model_fields))
+    assert all(map(flag_metadata, TrainConfig.model_fields))
 
 
 # Fields that another one has to go with.
@@ -126,23 +127,22 @@ def test_a_value_out_of_bounds_is_refused_by_name(field, value):
 def test_a_crop_must_fit_into_the_image_when_its_size_is_known():
     assert TrainConfig(image_size=32, crop_size=32).crop_size == 32
     assert TrainConfig(crop_size=28).image_size == 0
-    with pytest.raises(ValidationError, match="crop_size 33 is larger than image_size 32"):
+    with pytest.raises(ValidationError, match="crop_size 33"):
         TrainConfig(image_size=32, crop_size=33)
 
 
 @pytest.mark.parametrize("value", ["1,2,", ",", "1,,2", "a", "0,3", "-1", "5,3", "3,3", "1.5", "²"])
-def test_stages_are_refused_in_words(value):
+def test_wrong_stages_are_refused(value):
     with pytest.raises(ValidationError) as caught:
         TrainConfig(schedule="stages", drop_epochs=value)
     (problem,) = caught.value.errors()
     assert problem["loc"] == ("drop_epochs",)
-    assert problem["msg"].endswith("separated by commas, in order, each once")
     assert "--drop-epochs 120,130" in problem["ctx"]["hint"]
 
 
 def test_a_stage_beyond_the_run_is_refused():
     assert TrainConfig(schedule="stages", epochs=130, drop_epochs="9,130").stages == (9, 130)
-    with pytest.raises(ValidationError, match="120,130 go beyond the 125 epochs") as caught:
+    with pytest.raises(ValidationError, match="125 epochs") as caught:
         TrainConfig(schedule="stages", epochs=125, drop_epochs="120,130")
     assert "--drop-epochs up to 125" in caught.value.errors()[0]["ctx"]["hint"]
 

@@ -1,0 +1,99 @@
+"""The one table of messages: a command line, its exit code and code, what message and hint name.
+
+Other tests check codes, files and numbers. Here a message must name its object, and the hint the
+command or flag that helps.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Run
+
+FILES = {"typo.toml": "epoch = 3", "broken.toml": "epochs = ", "bounds.toml": "pad = -1"}
+
+# command line | exit code | code | in the message | in the hint
+TABLE = """
+train                                       | 1 | data_missing       | cifar-10-binary  | alexnet download --data cifar10
+train --epochs 0                            | 2 | usage              | --epochs 0       | alexnet train --help
+train --learning-rate nan                   | 2 | usage              | --learning-rate  | alexnet train --help
+train --nonsense                            | 2 | usage              | --nonsense       | alexnet train --help
+train --model vgg                           | 2 | usage              | 'vgg'            | alexnet train --help
+train --data nothing                        | 2 | unknown_dataset    | 'nothing'        | cifar100
+train --data shapes --model alexnet         | 2 | usage              | 224 px           | --image-size 227
+train --data shapes --crop-size 40          | 2 | usage              | 40 px            | --crop-size 32
+train --data shapes --crop-size 40 --dry-run | 2 | usage             | 40 px            | --crop-size 32
+train --data shapes --val-size 10000        | 2 | usage              | 10000            | between 1 and 9999
+train --resume --dry-run                    | 2 | usage              | --dry-run        | --resume
+train --resume --name x                     | 2 | usage              | --name           | --resume
+train --resume nowhere                      | 1 | checkpoint_missing | nowhere          | alexnet train
+train --device tpu                          | 2 | usage              | 'tpu'            | --device auto
+train --device cpu --processes 9999         | 2 | usage              | --processes 9999 | --processes
+train --max-restarts 1                      | 2 | usage              | --max-restarts   | --processes 2
+train --config missing.toml                 | 2 | usage              | missing.toml     | --config
+train --config typo.toml                    | 2 | unknown_key        | key 'epoch'      | 'epochs'
+train --config broken.toml                  | 2 | usage              | valid TOML       | alexnet config --toml
+train --config bounds.toml                  | 2 | usage              | bounds.toml: pad = -1 | alexnet train --help
+train --schedule stages --dry-run           | 2 | usage              | schedule: --schedule | --drop-epochs 120,130
+train --schedule stages --drop-epochs 5,3   | 2 | usage              | --drop-epochs 5,3 | --drop-epochs 120,130
+train --freeze features --dry-run           | 2 | usage              | from_weights     | alexnet train --help
+train --from nowhere                        | 2 | weights_missing    | 'nowhere'        | owt
+download --offline                          | 1 | download_failed    | --offline        | alexnet download --data cifar10
+download --archive missing.tar.gz           | 1 | data_missing       | missing.tar.gz   | path
+download --sha256 00                        | 2 | usage              | --archive        | alexnet download --help
+download --data nothing                     | 2 | unknown_dataset    | 'nothing'        | cifar100
+download --weights vgg                      | 2 | usage              | 'vgg'            | --weights owt
+download --weights owt --offline            | 1 | download_failed    | --offline        | alexnet download --weights owt
+download --weights owt --sha256 00          | 2 | usage              | --sha256         | out
+config --toml --schema                      | 2 | usage              | --schema         | choose one
+data show --data nowhere                    | 2 | unknown_dataset    | 'nowhere'        | cifar100
+data show --data shapes --split test        | 2 | usage              | alexnet evaluate | --split train
+data show --data shapes --split dev         | 2 | usage              | 'dev'            | --split val
+data show --data shapes --split val --augmented | 2 | usage          | not augmented    | --augmented
+data show --data shapes --class lion        | 2 | usage              | 'lion'           | circle, square
+data show --data shapes -o a.jpg            | 2 | usage              | a.jpg            | --output a.png
+data show --data shapes --crop-size 40 --augmented | 2 | usage       | 40 px            | --crop-size 32
+evaluate                                    | 1 | no_run             | runs             | alexnet train
+evaluate nowhere                            | 1 | checkpoint_missing | nowhere          | run folder
+evaluate nowhere.onnx                       | 1 | model_missing      | nowhere.onnx     | alexnet export
+evaluate --split dev                        | 2 | usage              | 'dev'            | --split val
+evaluate --csv                              | 2 | usage              | --csv            | out
+evaluate --corrupt rain:3                   | 2 | unknown_corruption | 'rain:3'         | --corrupt jpeg:3
+export                                      | 1 | no_run             | runs             | alexnet train
+export --format tflite                      | 2 | usage              | 'tflite'         | safetensors
+predict                                     | 2 | usage              | images           | alexnet predict photo.jpg
+predict x.png                               | 1 | no_run             | runs             | alexnet train
+predict x.png --files-from list             | 2 | usage              | --files-from     | out
+predict x.png --csv                         | 2 | usage              | --csv            | out
+predict - -                                 | 2 | usage              | stdin            | once
+predict - --copy-to out                     | 2 | usage              | stdin            | --copy-to
+explain alexnet --crop-size 1               | 2 | usage              | 36 px            | alexnet explain alexnet --crop-size 224
+reproduce                                   | 2 | usage              | experiment       | alexnet reproduce --list
+reproduce nothing                           | 2 | usage              | 'nothing'        | alexnet reproduce --list
+report nowhere                              | 1 | checkpoint_missing | nowhere          | alexnet train
+frobnicate                                  | 2 | usage              | 'frobnicate'     | alexnet --help
+"""  # noqa: E501 - a table
+ROWS = [[cell.strip() for cell in line.split("|")] for line in TABLE.strip().splitlines()]
+
+
+@pytest.mark.parametrize(("line", "status", "code", "message", "hint"), ROWS)
+def test_message(
+    line: str, status: str, code: str, message: str, hint: str, alexnet: Run, isolated: Path
+) -> None:
+    for name, text in FILES.items():
+        Path(name).write_text(text)
+    result = alexnet(*line.split(), "--json")
+    assert result.returncode == int(status), result.stderr
+    assert result.stdout == ""
+    error = json.loads(result.stderr)["error"]
+    assert error["code"] == code
+    assert message in error["message"]
+    assert hint in error["hint"]
+    assert not (isolated / "runs").exists(), "a refused command left a run folder"
+
+
+def test_a_message_for_people(alexnet: Run) -> None:
+    error, hint = alexnet("evaluate").stderr.splitlines()
+    assert error.startswith("error: ")
+    assert hint.startswith("hint: ")
