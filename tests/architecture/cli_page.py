@@ -18,36 +18,35 @@ _WIDTH = 78  # of a terminal of 80 columns
 
 _INTRODUCTION = """# The commands
 
-What `alexnet COMMAND --help` prints. Every flag works with underscores too (`--batch_size=256`).
-Exit codes: 0 ok, 1 failure, 2 usage, 130 Ctrl-C, 143 SIGTERM. A test fails when this page is stale;
-`python -m tests.architecture.cli_page` writes it anew.
+The output of `alexnet COMMAND --help`. Every flag works with underscores too (`--batch_size=256`).
+Exit codes: 0 ok, 1 failure, 2 usage, 130 Ctrl-C, 143 SIGTERM. A test fails if this page is stale;
+`python -m tests.architecture.cli_page` regenerates it.
 """
 
 _FILES = """## Configuration files
 
-`--config FILE` takes a TOML file whose keys are the settings of `alexnet train`; every run leaves
-one, `config.toml`, and `alexnet config --toml` prints one. `alexnet config` shows each setting's
-value and where it came from.
+`--config FILE` reads a TOML file whose keys are the settings of `alexnet train`. Every run folder
+has one, `config.toml`, and `alexnet config --toml` prints one. `alexnet config` shows each setting
+with its source.
 
 [`config.schema.json`](config.schema.json) is the JSON schema of such a file (draft 7), also printed
-by `alexnet config --schema`. An editor that knows schemas of TOML files, such as those with Taplo
-(Even Better TOML in VS Code), then completes keys and marks wrong values. Write the schema beside
-the file,
+by `alexnet config --schema`. An editor with support for TOML schemas, such as Taplo (Even Better
+TOML in VS Code), then completes keys and marks wrong values. Write the schema next to the file,
 
 ```sh
 alexnet config --schema > alexnet.schema.json
 ```
 
-and let the file begin with this line:
+and start the file with this line:
 
 ```toml
 #:schema ./alexnet.schema.json
 ```
 
-Without an editor, `taplo check` says the same. What two values need of each other, no schema can
-say: `alexnet train --dry-run` does.
+Without an editor, `taplo check` does the same. A schema cannot check settings that depend on each
+other; `alexnet train --dry-run` does.
 
-The `config.toml` of a run has no such line: it would name a place that another machine has not.
+The `config.toml` of a run has no such line, because the path would be wrong on another machine.
 """
 
 

@@ -101,7 +101,7 @@ def command(
 def _require_fit(
     dataset: "Dataset", *, archive: Path | None, mirrors: list[str] | None, sha256: str | None
 ) -> None:
-    """Refuse flags that this dataset has no use for."""
+    """Refuse flags that do not apply to this dataset."""
     from alexnet_cli.errors import UsageError
 
     if sha256 and not (archive or mirrors):
@@ -124,7 +124,7 @@ def _take(
     check: Callable[[Path], object],
     quiet: bool,
 ) -> "Transfer":
-    """Take a file that the user names."""
+    """Adopt a file that the user names."""
     from alexnet_cli.data.cache import take_file
     from alexnet_cli.data.download import Transfer
 
@@ -134,16 +134,16 @@ def _take(
 
 
 def _fetch(file: "PublishedFile", options: "FetchOptions", *, quiet: bool) -> "Transfer":
-    """Fetch a file, unless it is there already, or the user put it into the working folder."""
+    """Download a file, unless it is in the cache or the working folder already."""
     from alexnet_cli.data.cache import is_cached, take_by_hand
     from alexnet_cli.data.download import Transfer, download
 
     if not (options.force or options.sha256):
         if is_cached(file):
-            note(f"{file.name} is there already and sound", quiet=quiet)
+            note(f"{file.name} is already there, checksum verified", quiet=quiet)
             return Transfer()
         if (taken := take_by_hand(file)) is not None:
-            note(f"taking {taken}: its hash is right", quiet=quiet)
+            note(f"using {taken}, checksum verified", quiet=quiet)
             return Transfer()
     bar = ByteProgress("downloading", total=file.num_bytes or 0, quiet=quiet)
     try:
@@ -153,19 +153,19 @@ def _fetch(file: "PublishedFile", options: "FetchOptions", *, quiet: bool) -> "T
 
 
 def _download_weights(name: str, *, offline: bool, force: bool, quiet: bool, as_json: bool) -> None:
-    """Fetch trained weights and write them as a model that `predict` and `train --from` take."""
+    """Download trained weights and write them as a model for `predict` and `train --from`."""
     from alexnet_cli.errors import DownloadError, UsageError
     from alexnet_cli.networks import PRETRAINED
     from alexnet_cli.runs import SAFETENSORS_NAME, pretrained_folder
 
     if name not in PRETRAINED:
         raise UsageError(
-            f"no trained weights are called {name!r}",
+            f"unknown trained weights {name!r}",
             hint=f"use --weights {' or --weights '.join(PRETRAINED)}",
         )
     path = pretrained_folder(name) / SAFETENSORS_NAME
     if path.is_file() and not force:
-        note(f"the weights {name} are there already", quiet=quiet)
+        note(f"the weights {name} are already there", quiet=quiet)
     else:
         if offline:
             raise DownloadError(
@@ -184,7 +184,7 @@ def _download_weights(name: str, *, offline: bool, force: bool, quiet: bool, as_
 
 
 def convert_weights(entry: "WeightsEnum", folder: Path, *, quiet: bool) -> None:
-    """Fetch torchvision's weights and write them into a folder."""
+    """Download torchvision's weights and write them into a folder."""
     import sys
 
     from alexnet_cli.export.torchvision_weights import convert, fetch_state_dict

@@ -18,19 +18,19 @@ from alexnet_cli.networks import RELEASED_START, Kernels, Network
 def recipe_settings(recipe: Recipe, model: Network, data: str) -> dict[str, Any]:
     """Return the settings in which a recipe differs from the defaults.
 
-    Of `fast`, Muon and the order of the rate were chosen on validation data, in single runs of one
-    to three epochs of `alexnet-cifar`; the other numbers are customary ones and were not searched.
-    What it reaches is measured by `benchmarks/time_to_accuracy.py`.
+    For `fast`, Muon and the size of the learning rate were chosen on validation data, in single
+    runs of one to three epochs of `alexnet-cifar`; the other numbers are customary and were not
+    tuned. `benchmarks/time_to_accuracy.py` measures its accuracy.
 
     Args:
-        recipe: `paper`: the published training, as far as the defaults are not that already.
-            `original`: with the initial weights, the inputs and the rates of biases of the
-            released source. `fast`: the most accuracy in 15 epochs.
+        recipe: `paper`: the published training, where the defaults differ from it. `original`:
+            with the initial weights, the inputs, and the learning rate and decay of biases of the
+            released source. `fast`: high accuracy in 15 epochs.
         model: The network.
-        data: What it is trained on.
+        data: The dataset or folder.
 
     Raises:
-        UsageError: There is no such recipe for the network.
+        UsageError: The network has no such recipe.
     """
     training = dict(model.info.training)
     if data == "cifar10":
@@ -63,15 +63,15 @@ def recipe_settings(recipe: Recipe, model: Network, data: str) -> dict[str, Any]
 
 
 def reconcile_recipe(recipe: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a recipe's settings as they go with a user's.
+    """Return the settings of a recipe that agree with the user's.
 
-    A recipe's crops go with its own sizes of image and crop only, its initial weights and its
-    scale of the inputs with each other only. Stages come after the same share of another number of
-    epochs, and not with another schedule.
+    The crops of a recipe are for its own image and crop size; its initial weights and its input
+    scaling are for each other. Stages are scaled to another number of epochs, and left out with
+    another schedule.
 
     Args:
-        recipe: Of `recipe_settings`.
-        own: What the user set.
+        recipe: The result of `recipe_settings`.
+        own: Settings that the user gave.
     """
     if own.keys() & {"image_size", "crop_size"}:
         recipe = _without(recipe, "crop_size", "early_crop_size", "pad")
@@ -83,8 +83,8 @@ def reconcile_recipe(recipe: dict[str, Any], own: Mapping[str, Any]) -> dict[str
         return recipe
     if own.get("schedule", Schedule.STAGES) != Schedule.STAGES:
         return {**recipe, "drop_epochs": ""}
-    share = own.get("epochs", recipe["epochs"]) / recipe["epochs"]
-    stages = {max(1, round(int(epoch) * share)) for epoch in recipe["drop_epochs"].split(",")}
+    factor = own.get("epochs", recipe["epochs"]) / recipe["epochs"]
+    stages = {max(1, round(int(epoch) * factor)) for epoch in recipe["drop_epochs"].split(",")}
     return {**recipe, "drop_epochs": ",".join(map(str, sorted(stages)))}
 
 
@@ -93,10 +93,10 @@ def _without(recipe: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 
 def demo_config() -> TrainConfig:
-    """Return the settings of `alexnet demo`: shapes, learned in about a minute on two cores.
+    """Return the settings of `alexnet demo`: it learns shapes in about a minute on two cores.
 
     Half the kernels are enough for shapes, and take a third of the time: without AVX512-BF16 the
-    whole network takes more than three minutes.
+    full network takes more than three minutes.
     """
     return TrainConfig(
         data="shapes",
@@ -107,7 +107,7 @@ def demo_config() -> TrainConfig:
         kernels=Kernels.HALF,
         schedule=Schedule.LINEAR,
         image_size=24,
-        crop_size=24,  # the whole image: some shapes reach to its edge
+        crop_size=24,  # the entire image: some shapes reach to its edge
         val_size=2_500,
         flip=False,
         colour_noise=0.0,
