@@ -6,7 +6,7 @@ Prints the bytes fetched.
 import sys
 
 from alexnet_cli.data.cache import PublishedFile
-from alexnet_cli.data.download import FetchOptions, download
+from alexnet_cli.data.fetch import FetchOptions, download
 
 
 class Silence:

@@ -23,7 +23,8 @@ from unittest import mock
 import numpy as np
 
 from alexnet_cli.data.cache import PublishedFile
-from alexnet_cli.data.download import FetchOptions, Patience, download
+from alexnet_cli.data.fetch import FetchOptions, download
+from alexnet_cli.data.transfer import RetryPolicy
 from alexnet_cli.errors import DownloadError
 from tests.faults.fetch_once import Silence
 from tests.faults.http_behaviours import BEHAVIOURS, OVER_TLS, as_told_by
@@ -32,7 +33,7 @@ from tests.faults.http_server import Servers, serve
 CONTENT = np.random.default_rng(0).bytes(3_300_007)  # a third of it is more than a mebibyte
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 HALF_BYTES = len(CONTENT) // 2
-SHORT = Patience(
+SHORT = RetryPolicy(
     connect_seconds=5, read_seconds=1, stall_seconds=1.5, attempts=3, backoff_seconds=0.01,
     longest_wait_seconds=5,
 )  # fmt: skip
@@ -108,7 +109,7 @@ def prepare(servers: Servers, file: PublishedFile, behaviour: str, state: State)
     version = as_told_by(behaviour, server.other if state is State.OTHER else server.right)
     servers.ledger.broken_off[file.name] = (version, HALF_BYTES)
     with contextlib.suppress(DownloadError):
-        download(file, FetchOptions(patience=Patience(attempts=1)), progress=Silence())
+        download(file, FetchOptions(patience=RetryPolicy(attempts=1)), progress=Silence())
     assert file.part_path.stat().st_size == HALF_BYTES
     if state in (State.WHOLE, State.OVERSIZE):
         with file.part_path.open("ab") as part:
@@ -148,7 +149,7 @@ def _strays(file: PublishedFile) -> list[str]:
     return sorted(names - expected)
 
 
-def _download(file: PublishedFile, patience: Patience) -> tuple[Outcome, str, int | None]:
+def _download(file: PublishedFile, patience: RetryPolicy) -> tuple[Outcome, str, int | None]:
     """Return the outcome, the reason of a refusal, and the bytes fetched."""
     results: list[tuple[Outcome, str, int | None]] = []
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from alexnet_cli.data.cache import PublishedFile
-from alexnet_cli.data.download import FetchOptions, download
+from alexnet_cli.data.fetch import FetchOptions, download
 from alexnet_cli.errors import DownloadError
 from tests.conftest import Run
 from tests.faults.conftest import IS_LONG, wait_until

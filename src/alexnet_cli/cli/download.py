@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from alexnet_cli.data.cache import PublishedFile
     from alexnet_cli.data.datasets import Dataset
-    from alexnet_cli.data.download import FetchOptions, Transfer
+    from alexnet_cli.data.fetch import FetchOptions
+    from alexnet_cli.data.transfer import Transfer
 
 EXAMPLES = (
     "alexnet download",
@@ -71,7 +72,7 @@ def command(
     from dataclasses import asdict
 
     from alexnet_cli.data.datasets import find_dataset
-    from alexnet_cli.data.download import FetchOptions
+    from alexnet_cli.data.fetch import FetchOptions
     from alexnet_cli.errors import UsageError
 
     if weights is not None:
@@ -126,7 +127,7 @@ def _take(
 ) -> "Transfer":
     """Adopt a file that the user names."""
     from alexnet_cli.data.cache import take_file
-    from alexnet_cli.data.download import Transfer
+    from alexnet_cli.data.transfer import Transfer
 
     bar = ByteProgress("checking", total=1, quiet=quiet)
     take_file(file, source, sha256=sha256, check=check, progress=bar)
@@ -136,7 +137,8 @@ def _take(
 def _fetch(file: "PublishedFile", options: "FetchOptions", *, quiet: bool) -> "Transfer":
     """Download a file, unless it is in the cache or the working folder already."""
     from alexnet_cli.data.cache import is_cached, take_by_hand
-    from alexnet_cli.data.download import Transfer, download
+    from alexnet_cli.data.fetch import download
+    from alexnet_cli.data.transfer import Transfer
 
     if not (options.force or options.sha256):
         if is_cached(file):

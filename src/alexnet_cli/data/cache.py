@@ -35,7 +35,7 @@ from alexnet_cli.errors import AlexnetError, DataError
 from alexnet_cli.files import atomic_copy, atomic_write, cache_folder, sha256_of, writing_error
 
 if TYPE_CHECKING:
-    from alexnet_cli.data.download import ProgressBar
+    from alexnet_cli.data.transfer import ProgressBar
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from alexnet_cli.data import cifar as cifar10_1
-from alexnet_cli.data import folder, shapes
+from alexnet_cli.data import cifar10_1, folder, shapes
 from alexnet_cli.data.arrays import ImageArrays, ImageSource, stratified_split
 from alexnet_cli.data.cache import TEST, TRAIN, PublishedFile, find_file, load_arrays
 from alexnet_cli.data.cifar import CIFAR10, CIFAR100, IMAGE_SIZE, CifarLayout, read_archive

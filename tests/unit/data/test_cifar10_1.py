@@ -3,7 +3,7 @@ import io
 import numpy as np
 import pytest
 
-from alexnet_cli.data.cifar import read_images, read_labels, read_test
+from alexnet_cli.data.cifar10_1 import read_images, read_labels, read_test
 from alexnet_cli.errors import DataError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (2_000, 32, 32, 3), np.uint8)

@@ -11,7 +11,8 @@ import pytest
 
 from alexnet_cli.data.cache import PublishedFile, find_file, is_cached
 from alexnet_cli.data.datasets import CIFAR10_ARCHIVE
-from alexnet_cli.data.download import FetchOptions, Patience, download
+from alexnet_cli.data.fetch import FetchOptions, download
+from alexnet_cli.data.transfer import RetryPolicy
 from alexnet_cli.errors import AlexnetError, DataError, DownloadError
 
 CONTENT = bytes(range(256)) * 400
@@ -80,7 +81,7 @@ def fetch(progress):
     """Fetch without patience: the first failure counts."""
 
     def fetch(archive, **options):
-        options = {"patience": Patience(attempts=1)} | options
+        options = {"patience": RetryPolicy(attempts=1)} | options
         return download(archive, FetchOptions(**options), progress=progress)
 
     return fetch
@@ -255,7 +256,7 @@ def test_a_cache_folder_that_is_a_file_is_an_error_in_words(
 
 def downloading_program(archive):
     return (
-        "from alexnet_cli.data.download import FetchOptions, download\n"
+        "from alexnet_cli.data.fetch import FetchOptions, download\n"
         "from alexnet_cli.data.cache import PublishedFile\n"
         "class Bar:\n"
         "    def start_at(self, n): pass\n"
