@@ -165,17 +165,17 @@ def show(
     labels = _chosen_classes(dataset.classes, only)
     config = _with_small_val(config, given, dataset, quiet=quiet)
     count = count or images_per_class(len(labels))
-    chosen = (config, dataset, labels, count)
-    images_NSSC, labels_N, words = (
-        _augmented(*chosen, epoch) if augmented else _as_they_are(*chosen, split)
-    )
+    if augmented:
+        images_NSSC, labels_N, caption = _augmented(config, dataset, labels, count, epoch)
+    else:
+        images_NSSC, labels_N, caption = _as_they_are(config, dataset, labels, count, split)
     if not len(labels_N):
         raise UsageError(
             f"{dataset.name} has no {split} images of these classes",
             hint="leave --class out, or choose another --val-size",
         )
     name = Path(dataset.name).name
-    sheet = draw_sheet(images_NSSC, labels_N, dataset.classes, title=f"{name} {split}: {words}")
+    sheet = draw_sheet(images_NSSC, labels_N, dataset.classes, title=f"{name} {split}: {caption}")
     path = output or Path(f"{name}-{split}{'-augmented' if augmented else ''}.png")
     atomic_write(path, sheet.png)
     if sheet.numbered:
@@ -238,22 +238,22 @@ def _with_small_val(
 def _augmented(
     config: TrainConfig, dataset: "Dataset", labels: list[int], count: int, epoch: int
 ) -> tuple[Any, Any, str]:
-    """Return images, labels and what they are."""
+    """Return images, labels and a caption."""
     from alexnet_cli.training.preview import augmented_images
 
     augmented = augmented_images(config, dataset, labels=labels, count=count, epoch=epoch - 1)
     side_px = augmented.images_NSSC.shape[1]
-    words = (
+    caption = (
         f"{augmented.num_training:,} images, {side_px}-px crops of epoch {epoch}, "
         f"seed {config.seed}"
     )
-    return augmented.images_NSSC, augmented.labels_N, words
+    return augmented.images_NSSC, augmented.labels_N, caption
 
 
 def _as_they_are(
     config: TrainConfig, dataset: "Dataset", labels: list[int], count: int, split: str
 ) -> tuple[Any, Any, str]:
-    """Return images, labels and what they are."""
+    """Return images, labels and a caption."""
     from alexnet_cli.data.contact_sheet import CELL_PX, choose_images
     from alexnet_cli.data.datasets import load_training
 

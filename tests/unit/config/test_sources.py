@@ -120,7 +120,7 @@ def test_the_schema_refuses_what_the_program_refuses(line):
         TrainConfig(**values)
 
 
-def test_an_editor_finds_words_bounds_and_choices():
+def test_an_editor_finds_descriptions_bounds_and_choices():
     schema = config_schema()
     fields = schema["properties"]
     assert list(fields) == list(TrainConfig.model_fields)
