@@ -57,7 +57,7 @@ def with_config_flags(
         names: The fields that become flags; by default all. The others keep their default, or the
             recipe's.
     """
-    # Not above: commands without these flags do not wait for pydantic.
+    # Not above: commands without these flags do not wait for the class to be built.
     from alexnet_cli.config.schema import Panel, TrainConfig, flag_metadata
 
     fields = names or tuple(TrainConfig.model_fields)
