@@ -25,7 +25,7 @@ import torch
 from alexnet_cli.export.graph import deploy, plan_deployment
 from alexnet_cli.export.settings import ExportSettings
 from alexnet_cli.files import atomic_write
-from alexnet_cli.manifest import InputSpec, LrnForm, Manifest, Precision, Provenance
+from alexnet_cli.manifest import ExportPrecision, InputSpec, LrnForm, Manifest, Provenance
 from alexnet_cli.models.build import build_network
 from alexnet_cli.networks import Network, network_spec
 from benchmarks import machine
@@ -36,7 +36,7 @@ SIDES = {Network.ALEXNET_CIFAR: (32, 28), Network.ALEXNET: (256, 227)}
 KINDS = {
     "fp32, native LRN": ExportSettings(lrn_form=LrnForm.NATIVE),
     "fp32": ExportSettings(),
-    "int8": ExportSettings(precision=Precision.INT8),
+    "int8": ExportSettings(precision=ExportPrecision.INT8),
 }
 INT8_GOAL = 2.5  # times the images per second of float32, alexnet, batch 1
 

@@ -37,7 +37,7 @@ from alexnet_cli.export.graph import deploy, plan_deployment
 from alexnet_cli.export.settings import ExportSettings
 from alexnet_cli.files import atomic_write
 from alexnet_cli.image import crop_centre
-from alexnet_cli.manifest import Precision
+from alexnet_cli.manifest import ExportPrecision
 from alexnet_cli.training.open_model import open_trained
 from benchmarks import machine
 from benchmarks.figures import summarise
@@ -83,7 +83,7 @@ def build(run: Path, folder: Path, num_calibration: int) -> dict[str, Path]:
     core = trained.network.to("cpu", torch.float32).eval()
     as_exported, files = quantise.quantize_static, {}
     for number, form in enumerate(FORMS):
-        precision = Precision.FP32 if form.options is None else Precision.INT8
+        precision = ExportPrecision.FP32 if form.options is None else ExportPrecision.INT8
         settings = ExportSettings(precision=precision)
         deployment = plan_deployment(core, settings, len(calibration))
         manifest = replace(trained.manifest, deployment=deployment)

@@ -36,7 +36,7 @@ from alexnet_cli.inference.classify import Choice
 from alexnet_cli.inference.inputs import find_images
 from alexnet_cli.inference.session import load_model
 from alexnet_cli.inference.stream import classify_stream
-from alexnet_cli.manifest import InputSpec, Manifest, Precision, Provenance
+from alexnet_cli.manifest import ExportPrecision, InputSpec, Manifest, Provenance
 from alexnet_cli.models.build import build_network
 from alexnet_cli.networks import Network, network_spec
 from benchmarks.figures import summarise
@@ -60,7 +60,7 @@ def write_model(
     folder: Path,
     *,
     shared: bool,
-    precision: Precision = Precision.FP32,
+    precision: ExportPrecision = ExportPrecision.FP32,
 ) -> Path:
     """Export an untrained network and return its ONNX file."""
     spec = network_spec(Network(name), num_classes=10, crop_size_px=sides[1])

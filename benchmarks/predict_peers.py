@@ -32,7 +32,7 @@ from typing import Any
 import torch
 
 from alexnet_cli.files import atomic_write
-from alexnet_cli.manifest import Precision
+from alexnet_cli.manifest import ExportPrecision
 from alexnet_cli.models.build import outline_network
 from alexnet_cli.networks import Network, network_spec
 from benchmarks import machine, peers
@@ -81,7 +81,7 @@ class Contenders:
         self.models = {
             CIFAR: write_model(CIFAR, SIDES[CIFAR], folder / "cifar", shared=False),
             INT8: write_model(
-                CIFAR, SIDES[CIFAR], folder / "int8", shared=False, precision=Precision.INT8
+                CIFAR, SIDES[CIFAR], folder / "int8", shared=False, precision=ExportPrecision.INT8
             ),
             SHARED: write_model(CIFAR, SIDES[CIFAR], folder / "shared", shared=True),
             ALEXNET: write_model("alexnet", SIDES[ALEXNET], folder / "large", shared=True),

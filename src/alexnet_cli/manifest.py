@@ -72,7 +72,7 @@ class Provenance:
     images: str = ""
 
 
-class Precision(StrEnum):
+class ExportPrecision(StrEnum):
     """Number formats of an exported graph."""
 
     FP32 = "fp32"
@@ -143,7 +143,7 @@ class Deployment:
         parity: Comparison with the trained network; none before it was made.
     """
 
-    precision: Precision
+    precision: ExportPrecision
     num_views: int
     opset: int
     lrn_form: LrnForm

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from alexnet_cli.errors import ModelFileError
 from alexnet_cli.manifest import (
     Deployment,
+    ExportPrecision,
     InputSpec,
     LrnForm,
     Manifest,
     Parity,
-    Precision,
     Provenance,
     manifest_from_json,
 )
@@ -33,8 +33,14 @@ MANIFEST = Manifest(
         versions={"torch": "2.11"},
     ),
     deployment=Deployment(
-        Precision.FP16, 10, 20, LrnForm.NATIVE, {"onnx": "1.19"}, 0, Parity(9, 1e-6, 0, "x", 8, 9)
-    ),
+        ExportPrecision.FP16,
+        10,
+        20,
+        LrnForm.NATIVE,
+        {"onnx": "1.19"},
+        0,
+        Parity(9, 1e-6, 0, "x", 8, 9),
+    ),  # fmt: skip
 )
 RAW = json.loads(MANIFEST.to_json())
 

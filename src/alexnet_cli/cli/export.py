@@ -1,7 +1,4 @@
-"""The images that `alexnet export` compares on, and those that int8 is calibrated on.
-
-`alexnet export`.
-"""
+"""`alexnet export`, and the images that it compares on and calibrates with."""
 
 import shlex
 from dataclasses import dataclass
@@ -211,13 +208,13 @@ def command(
     """
     from alexnet_cli.export.settings import ExportSettings, Format
     from alexnet_cli.export.write import export_model
-    from alexnet_cli.manifest import LrnForm, Precision
+    from alexnet_cli.manifest import ExportPrecision, LrnForm
     from alexnet_cli.training.open_model import open_trained
 
     settings = ExportSettings(
         _choice(Format, file_format, "--format"),
         shared_weights,
-        _choice(Precision, precision, "--precision"),
+        _choice(ExportPrecision, precision, "--precision"),
         views,
         opset,
         _choice(LrnForm, lrn_form, "--lrn-form") if lrn_form else None,

@@ -1,6 +1,6 @@
-"""A set of labelled images. Shape letters: N images, H height, W width, C = 3 (RGB).
+"""A set of labelled images, its colour statistics, and its train/validation split.
 
-The split of a training set into what is trained on and what choices are made on.
+Shape letters: N images, H height, W width, C = 3 (RGB).
 """
 
 import hashlib

@@ -1,16 +1,10 @@
-"""The files that are published elsewhere: where, how large, and their hash.
+"""The cache folder: published files with known hashes, and the arrays unpacked from archives.
 
-Nothing in them is opened before the hash was checked. Sizes and hashes: the datasets' own pages
-and several independent public projects.
-
-Published files in the cache folder: found, checked, taken from where the user put them.
-
-The arrays of an archive, kept beside it so that a run starts without unpacking it again.
-
-One file a split, so that training never opens the test images: `NAME-train.npy`, an array of
-records (pixels, sums of colours, label), and `NAME-train.json` with its hash and that of the
-archive. All of it is hashed at every start; what is not exactly what was written for this archive
-is built anew. The file is mapped, not read: processes on one machine share its pages.
+No published file is opened before its hash was verified. The arrays let a run start without
+unpacking the archive again: one file per split, so that training never opens the test images.
+`NAME-train.npy` is an array of records (pixels, sums of colours, label), `NAME-train.json` holds
+its hash and that of the archive. They are hashed at every start, and built anew unless they are
+exactly what was written for this archive. The file is memory-mapped: processes share its pages.
 """
 
 import contextlib

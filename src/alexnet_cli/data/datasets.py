@@ -1,9 +1,6 @@
-"""The files that are published elsewhere: where, how large, and their hash.
+"""The datasets that `--data` can name: classes, images, and the published files with their hashes.
 
-Nothing in them is opened before the hash was checked. Sizes and hashes: the datasets' own pages
-and several independent public projects.
-
-The datasets that can be named with --data.
+Sizes and hashes: the datasets' own pages and several independent public projects.
 """
 
 from collections.abc import Callable

@@ -1,9 +1,7 @@
-"""Images made ready by threads while the batches before them are used.
+"""Images decoded by threads, ahead of their use; and sets small enough to stay in memory.
 
 Threads rather than processes: Pillow decodes and resizes without holding the interpreter lock,
-and threads neither die unseen nor copy what they made. Shape letters: N images, B batch, S side.
-
-What is kept in memory, and what is not.
+and threads neither die unnoticed nor copy what they made. Shape letters: N images, B batch, S side.
 """
 
 from collections import deque

@@ -1,11 +1,7 @@
-"""What a path on the command line stands for: a run, a checkpoint, or an exported file.
+"""Evaluation of a classifier on labelled images: each image counted once, in any runtime.
 
-The crops of an image that are averaged in a test.
-
-Source: paper §4.1: "five 224×224 patches (the four corner patches and the center patch) as well
-as their horizontal reflections".
-
-Measuring a classifier on labelled images: each image counted once, any runtime.
+The probabilities of several views of an image are averaged. Source: paper §4.1: "five 224×224
+patches (the four corner patches and the center patch) as well as their horizontal reflections".
 
 Shape letters: N images, B batch, S side of a crop, K classes.
 """
@@ -40,75 +36,7 @@ from alexnet_cli.evaluation.metrics import (
 from alexnet_cli.image import crop_centre
 from alexnet_cli.manifest import InputSpec, Manifest
 
-
-@dataclass(frozen=True)
-class OpenedModel:
-    """A model that can be called, whatever runs it.
-
-    Attributes:
-        path: What it was read from.
-        label: What to call it.
-        manifest: Its description.
-        logits: uint8 images (B, S, S, 3), S the manifest's `input_side_px`, to logits (B, K).
-        note: Something the user should know, such as why no GPU is used.
-    """
-
-    path: Path
-    label: str
-    manifest: Manifest
-    logits: Callable[[Any], Any]
-    note: str | None = None
-
-
 VIEW_COUNTS = (1, 5, 9, 10)
-
-
-def views_of(
-    images_NHWC: NDArray[np.uint8], *, crop_size_px: int, num_views: int
-) -> Iterator[NDArray[np.uint8]]:
-    """Cut each view out of all images.
-
-    Args:
-        images_NHWC: uint8, shape (N, H, W, 3) with H, W ≥ `crop_size_px`.
-        crop_size_px: Side S of the crops.
-        num_views: 1 (the centre), 5 (the corners too), 10 (and their mirror images), or 9 (a grid
-            of three by three, as in cuda-convnet2's test on CIFAR-10).
-
-    Yields:
-        uint8 arrays (N, S, S, 3), the centre first.
-
-    Raises:
-        UsageError: Another number of views.
-    """
-    if num_views not in VIEW_COUNTS:
-        raise UsageError(f"cannot make {num_views} views", hint="use --views 1, 5, 9 or 10")
-    if num_views == 9:
-        yield from _grid(images_NHWC, crop_size_px)
-        return
-    centre = crop_centre(images_NHWC, crop_size_px)
-    yield centre
-    if num_views == 1:
-        return
-    top_left, bottom_right = slice(None, crop_size_px), slice(-crop_size_px, None)
-    crops = [
-        images_NHWC[:, y, x] for y in (top_left, bottom_right) for x in (top_left, bottom_right)
-    ]
-    yield from crops
-    if num_views == 10:
-        for crop in (centre, *crops):
-            yield crop[:, :, ::-1]
-
-
-def _grid(images_NHWC: NDArray[np.uint8], crop_size_px: int) -> Iterator[NDArray[np.uint8]]:
-    tops, lefts = (
-        [(free * step) // 2 for step in (1, 0, 2)]
-        for free in (side - crop_size_px for side in images_NHWC.shape[1:3])
-    )
-    for top in tops:
-        for left in lefts:
-            yield images_NHWC[:, top : top + crop_size_px, left : left + crop_size_px]
-
-
 Logits = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """A model, whatever runs it: uint8 crops (B, S, S, 3), or squares that it makes views of, to logits
 (B, K) whose softmax is its answer."""
@@ -254,3 +182,68 @@ def summarise(
         confusion=tuple(tuple(row) for row in confusion.tolist()),
         calibration=calibration(probabilities_NK, labels_N),
     )
+
+
+def views_of(
+    images_NHWC: NDArray[np.uint8], *, crop_size_px: int, num_views: int
+) -> Iterator[NDArray[np.uint8]]:
+    """Cut each view out of all images.
+
+    Args:
+        images_NHWC: uint8, shape (N, H, W, 3) with H, W ≥ `crop_size_px`.
+        crop_size_px: Side S of the crops.
+        num_views: 1 (the centre), 5 (the corners too), 10 (and their mirror images), or 9 (a grid
+            of three by three, as in cuda-convnet2's test on CIFAR-10).
+
+    Yields:
+        uint8 arrays (N, S, S, 3), the centre first.
+
+    Raises:
+        UsageError: Another number of views.
+    """
+    if num_views not in VIEW_COUNTS:
+        raise UsageError(f"cannot make {num_views} views", hint="use --views 1, 5, 9 or 10")
+    if num_views == 9:
+        yield from _grid(images_NHWC, crop_size_px)
+        return
+    centre = crop_centre(images_NHWC, crop_size_px)
+    yield centre
+    if num_views == 1:
+        return
+    top_left, bottom_right = slice(None, crop_size_px), slice(-crop_size_px, None)
+    crops = [
+        images_NHWC[:, y, x] for y in (top_left, bottom_right) for x in (top_left, bottom_right)
+    ]
+    yield from crops
+    if num_views == 10:
+        for crop in (centre, *crops):
+            yield crop[:, :, ::-1]
+
+
+def _grid(images_NHWC: NDArray[np.uint8], crop_size_px: int) -> Iterator[NDArray[np.uint8]]:
+    tops, lefts = (
+        [(free * step) // 2 for step in (1, 0, 2)]
+        for free in (side - crop_size_px for side in images_NHWC.shape[1:3])
+    )
+    for top in tops:
+        for left in lefts:
+            yield images_NHWC[:, top : top + crop_size_px, left : left + crop_size_px]
+
+
+@dataclass(frozen=True)
+class OpenedModel:
+    """A model that can be called, whatever runs it.
+
+    Attributes:
+        path: What it was read from.
+        label: What to call it.
+        manifest: Its description.
+        logits: uint8 images (B, S, S, 3), S the manifest's `input_side_px`, to logits (B, K).
+        note: Something the user should know, such as why no GPU is used.
+    """
+
+    path: Path
+    label: str
+    manifest: Manifest
+    logits: Callable[[Any], Any]
+    note: str | None = None

@@ -1,10 +1,6 @@
-"""Classification metrics in numpy. Shape letters: N images, K classes.
+"""Metrics in numpy: accuracy, classes, calibration, and McNemar's comparison of two models.
 
-Whether a model is as often right as it is sure. Shape letters: N images, K classes.
-
-Whether one of two models is better, judged by their answers to the same images.
-
-N images; of interest are those that one model has right and the other has not.
+Shape letters: N images, K classes.
 """
 
 from dataclasses import dataclass

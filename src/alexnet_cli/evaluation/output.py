@@ -1,9 +1,4 @@
-"""Measuring opened models on images, with a bar on a terminal.
-
-How `alexnet evaluate` prints its figures: for people, as CSV, as JSON.
-
-The table of `alexnet evaluate --corrupt all`.
-"""
+"""The output of `alexnet evaluate`: tables, CSV and JSON, of one model, several, or corruptions."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence

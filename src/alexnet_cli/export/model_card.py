@@ -12,7 +12,7 @@ from pathlib import Path
 
 from alexnet_cli import __version__
 from alexnet_cli.files import atomic_write
-from alexnet_cli.manifest import NAMED_DATA, Manifest, Precision
+from alexnet_cli.manifest import NAMED_DATA, ExportPrecision, Manifest
 
 CARD_NAME, OTHER_NAME = "README.md", "MODEL_CARD.md"
 _FILES = "## Files"
@@ -149,7 +149,7 @@ def _row(name: str, manifest: Manifest) -> str:
     if parity.processor:
         compared += f"; on {parity.processor}"
     precision = deployment.precision.value
-    if deployment.precision is Precision.INT8:
+    if deployment.precision is ExportPrecision.INT8:
         precision += f", ranges from {deployment.num_calibration_images:,} training images"
     return (
         f"| `{name}` | {origin.epoch}, {origin.val_top1:.2%} | {precision} | "

@@ -10,7 +10,7 @@ from torch import nn
 from alexnet_cli.devices import processor_kind
 from alexnet_cli.errors import ExportError
 from alexnet_cli.inference.session import Model
-from alexnet_cli.manifest import Parity, Precision
+from alexnet_cli.manifest import ExportPrecision, Parity
 
 MAX_LOGIT_DIFFERENCE = 1e-4
 TIE = 1e-5  # top-1 may differ where the two best logits are this close
@@ -32,9 +32,9 @@ class Limits:
 
 
 LIMITS = {
-    Precision.FP32: Limits(MAX_LOGIT_DIFFERENCE, 0.0, 0.0),
-    Precision.FP16: Limits(float("inf"), 0.005, 0.003),
-    Precision.INT8: Limits(float("inf"), 0.03, 0.01),
+    ExportPrecision.FP32: Limits(MAX_LOGIT_DIFFERENCE, 0.0, 0.0),
+    ExportPrecision.FP16: Limits(float("inf"), 0.005, 0.003),
+    ExportPrecision.INT8: Limits(float("inf"), 0.03, 0.01),
 }
 
 
@@ -84,14 +84,16 @@ def compare(network: nn.Module, model: Model, images: Compared, *, batch_size: i
     return replace(parity, num_right=int(right), num_right_trained=int(trained))
 
 
-def require_parity(parity: Parity, *, name: str, precision: Precision = Precision.FP32) -> None:
+def require_parity(
+    parity: Parity, *, name: str, precision: ExportPrecision = ExportPrecision.FP32
+) -> None:
     """Refuse a file that differs more than its precision explains.
 
     Raises:
         ExportError: A limit of `LIMITS` is passed.
     """
     limits = LIMITS[precision]
-    is_exact = precision is Precision.FP32
+    is_exact = precision is ExportPrecision.FP32
     lost = -(parity.top1_change or 0.0) * parity.num_images
     different, allowed_lost = (
         share * parity.num_images if is_exact else max(1.0, share * parity.num_images)

@@ -1,14 +1,13 @@
-"""Graphs of half precision, for GPUs: half the size; the CPU has no kernels for it.
+"""Graphs in fp16, for GPUs, and in int8, for CPUs.
 
-Eight-bit graphs: weights per channel in int8, activations in uint8 with measured ranges.
-
-Weights take 7 of the 8 bits, −64 to 64. Processors without VNNI (AVX2) add the products of two
-neighbours in 16 bits, which saturates from 128 on: 255 · 128 · 2 is more than 32,767. So every
-processor gets the same sums, in any program that runs the file.
+int8: weights per channel, activations in uint8 with measured ranges. Weights use 7 of the 8 bits,
+−64 to 64. Processors without VNNI (AVX2) add the products of two neighbours in 16 bits, which
+saturates from 128 on: 255 · 128 · 2 is more than 32,767. So every processor gets the same sums, in
+any program that runs the file.
 
 Convolutions and fully connected layers are quantised (QDQ form), and in local response
 normalisation the sum over channels: its squares are added to k = 2 after a factor of 2·10⁻⁵, so
-that their rounding is lost beside that of the activations. Its roots and its division, the input
+that their rounding is lost next to that of the activations. Its roots and its division, the input
 scaling, and the logits, of which 256 different ones would tie, stay in float32.
 
 Source: ONNX Runtime's static quantisation, https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html

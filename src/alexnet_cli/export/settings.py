@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.manifest import EXPORT_VIEW_COUNTS, LrnForm, Precision
+from alexnet_cli.manifest import EXPORT_VIEW_COUNTS, ExportPrecision, LrnForm
 
 OPSET_VERSION = 20
 OPSET_VERSIONS = range(18, 22)  # from what PyTorch writes to what ONNX Runtime 1.20 reads
@@ -35,7 +35,7 @@ class ExportSettings:
 
     file_format: Format = Format.ONNX
     shared_weights: bool = False
-    precision: Precision = Precision.FP32
+    precision: ExportPrecision = ExportPrecision.FP32
     num_views: int = 1
     opset: int = OPSET_VERSION
     lrn_form: LrnForm | None = None
@@ -48,7 +48,7 @@ class ExportSettings:
     @property
     def needs_calibration(self) -> bool:
         """Whether training images are needed."""
-        return self.precision is Precision.INT8
+        return self.precision is ExportPrecision.INT8
 
     def check(self) -> None:
         """Refuse what contradicts itself.
@@ -58,7 +58,7 @@ class ExportSettings:
         """
         if self.file_format is Format.SAFETENSORS and self.shared_weights:
             raise UsageError("--shared-weights is for ONNX", hint="use --format onnx or all")
-        if self.precision is not Precision.FP32 and self.writes_weights:
+        if self.precision is not ExportPrecision.FP32 and self.writes_weights:
             raise UsageError(
                 f"--precision {self.precision} is for a self-contained model.onnx: a safetensors "
                 "file holds the trained float32 weights, which train --from goes on from",

@@ -1,7 +1,4 @@
-"""How `alexnet predict` prints its answers: each as soon as it is there, whatever the form.
-
-Copies of images in folders named after their classes, for `alexnet predict --copy-to`.
-"""
+"""The output of `alexnet predict`, image by image, and copies in folders named after classes."""
 
 import os
 import re

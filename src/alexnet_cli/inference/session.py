@@ -21,7 +21,7 @@ from alexnet_cli.inference.providers import (
     open_session,
     runtime_message,
 )
-from alexnet_cli.manifest import METADATA_KEY, Manifest, Precision, manifest_from_json
+from alexnet_cli.manifest import METADATA_KEY, ExportPrecision, Manifest, manifest_from_json
 
 GRAPH_KEY = "alexnet.graph"
 """Metadata of a safetensors export: the ONNX graph without weights, zlib, base64."""
@@ -120,7 +120,7 @@ def load_model(path: Path, *, device: str = "auto", for_many: bool = True) -> Mo
     if manifest.deployment is None:
         reason = "it was exported by an earlier version, whose graphs were others"
         raise _unusable(path, reason, code="manifest_outdated")
-    if manifest.deployment.precision is Precision.INT8 and not for_many:
+    if manifest.deployment.precision is ExportPrecision.INT8 and not for_many:
         # With basic optimisations its layers would run in float32, and answer a little differently.
         session = _open(path, providers, for_many=True)
     note = check_provider(session, providers)

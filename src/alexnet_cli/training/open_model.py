@@ -1,7 +1,4 @@
-"""What a path on the command line stands for: a run, a checkpoint, or an exported file.
-
-The images on which a model, or several, can be measured fairly.
-"""
+"""Models by their path (run, checkpoint or exported file), and images to measure them on."""
 
 import shlex
 from collections.abc import Sequence

@@ -15,7 +15,7 @@ from alexnet_cli.export.parity import Compared, require_parity
 from alexnet_cli.export.settings import OPSET_VERSIONS, ExportSettings, Format
 from alexnet_cli.export.write import export_model
 from alexnet_cli.inference.session import load_model
-from alexnet_cli.manifest import LrnForm, Parity, Precision
+from alexnet_cli.manifest import ExportPrecision, LrnForm, Parity
 from alexnet_cli.models.lrn import LocalResponseNorm
 
 ONNX = "model.onnx"
@@ -70,7 +70,7 @@ def test_ten_views_are_those_of_evaluate(write, exported, squares):
 
 
 def test_half_precision(write, exported, squares):
-    model, graph = write(precision=Precision.FP16)
+    model, graph = write(precision=ExportPrecision.FP16)
     names = {tensor.name: tensor.data_type for tensor in graph.graph.initializer}
     assert names["classifier.4.weight"] == onnx.TensorProto.FLOAT16
     assert (model.manifest.deployment.lrn_form, model.manifest.num_views) == (LrnForm.NATIVE, 1)
@@ -89,8 +89,8 @@ def test_each_version_of_the_operators(write, opset):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"precision": Precision.INT8, "file_format": Format.ALL}, "self-contained"),
-        ({"precision": Precision.FP16, "shared_weights": True}, "self-contained"),
+        ({"precision": ExportPrecision.INT8, "file_format": Format.ALL}, "self-contained"),
+        ({"precision": ExportPrecision.FP16, "shared_weights": True}, "self-contained"),
         ({"file_format": Format.SAFETENSORS, "shared_weights": True}, "--shared-weights"),
         ({"num_views": 5}, "5 views"),
         ({"opset": 7}, "--opset 7"),
@@ -104,7 +104,7 @@ def test_settings_that_contradict_themselves(settings, words):
 
 
 def test_eight_bits_need_images(exported, squares, tmp_path):
-    settings = ExportSettings(precision=Precision.INT8)
+    settings = ExportSettings(precision=ExportPrecision.INT8)
     with pytest.raises(UsageError, match="training images") as caught:
         export_model(exported.core, exported.manifest, tmp_path, settings, Compared(squares))
     assert "--data" in caught.value.hint
@@ -114,13 +114,13 @@ def test_eight_bits_need_images(exported, squares, tmp_path):
 @pytest.mark.parametrize(
     ("precision", "parity", "is_right"),
     [
-        (Precision.INT8, Parity(1000, 0.5, 30, "x", 770, 780), True),
-        (Precision.INT8, Parity(1000, 0.5, 31, "x", 780, 780), False),
-        (Precision.INT8, Parity(1000, 0.5, 30, "x", 769, 780), False),
-        (Precision.INT8, Parity(16, 0.5, 1), True),
-        (Precision.INT8, Parity(16, float("nan"), 0), False),
-        (Precision.FP16, Parity(1000, 0.5, 5, "x", 777, 780), True),
-        (Precision.FP16, Parity(1000, 0.5, 6), False),
+        (ExportPrecision.INT8, Parity(1000, 0.5, 30, "x", 770, 780), True),
+        (ExportPrecision.INT8, Parity(1000, 0.5, 31, "x", 780, 780), False),
+        (ExportPrecision.INT8, Parity(1000, 0.5, 30, "x", 769, 780), False),
+        (ExportPrecision.INT8, Parity(16, 0.5, 1), True),
+        (ExportPrecision.INT8, Parity(16, float("nan"), 0), False),
+        (ExportPrecision.FP16, Parity(1000, 0.5, 5, "x", 777, 780), True),
+        (ExportPrecision.FP16, Parity(1000, 0.5, 6), False),
     ],
 )
 def test_limits_of_the_precisions(precision, parity, is_right):

@@ -16,7 +16,7 @@ from alexnet_cli.export.settings import ExportSettings
 from alexnet_cli.export.write import export_model
 from alexnet_cli.image import crop_centre
 from alexnet_cli.inference.session import load_model
-from alexnet_cli.manifest import Precision
+from alexnet_cli.manifest import ExportPrecision
 from benchmarks import avx2
 
 
@@ -25,7 +25,7 @@ def files(request, learnt, tmp_path_factory):
     """Exports of the same network by precision, and the unseen images as they take them."""
     compared = Compared(learnt.unseen_NIIC[:50], learnt.labels_N[:50])
     paths = {}
-    for precision in (Precision.FP32, Precision.INT8):
+    for precision in (ExportPrecision.FP32, ExportPrecision.INT8):
         (written,) = export_model(
             learnt.core, learnt.manifest, tmp_path_factory.mktemp(precision),
             ExportSettings(precision=precision, num_views=request.param), compared,
@@ -36,7 +36,7 @@ def files(request, learnt, tmp_path_factory):
 
 
 def test_the_layers_are_eight_bit_and_the_logits_are_not(files):
-    path = files[0][Precision.INT8]
+    path = files[0][ExportPrecision.INT8]
     graph = onnx.load(path).graph
     kinds = Counter(tensor.data_type for tensor in graph.initializer)
     assert kinds[onnx.TensorProto.INT8] >= 8
@@ -56,7 +56,7 @@ def test_the_logits_are_near_those_of_float32(files, learnt):
     paths, images = files
     expected, found = (
         load_model(paths[precision], device="cpu").logits(images)
-        for precision in (Precision.FP32, Precision.INT8)
+        for precision in (ExportPrecision.FP32, ExportPrecision.INT8)
     )
     error = np.abs(found - expected) / expected.std()
     assert error.mean() < 0.02
@@ -67,7 +67,7 @@ def test_the_logits_are_near_those_of_float32(files, learnt):
 
 
 def test_an_answer_is_the_same_alone_and_among_many(files):
-    path, images = files[0][Precision.INT8], files[1]
+    path, images = files[0][ExportPrecision.INT8], files[1]
     many = load_model(path, device="cpu")
     alone = load_model(path, device="cpu", for_many=False)
     together = many.logits(images[:40])
@@ -93,7 +93,7 @@ def test_seven_bits_never_saturate_in_16_bits_and_eight_do(largest):
 
 
 def test_the_sums_of_a_file_are_the_same_on_every_processor(files):
-    path = files[0][Precision.INT8]
+    path = files[0][ExportPrecision.INT8]
     graph = onnx.load(path).graph
     weights = [
         numpy_helper.to_array(tensor).astype(np.int64)
@@ -109,7 +109,7 @@ def test_the_sums_of_a_file_are_the_same_on_every_processor(files):
 
 
 def test_the_manifest_and_the_card_name_the_processor(files):
-    path = files[0][Precision.INT8]
+    path = files[0][ExportPrecision.INT8]
     parity = load_model(path, device="cpu").manifest.deployment.parity
     assert parity.processor == processor_kind()
     assert f"; on {processor_kind()} |" in path.with_name("README.md").read_text()
@@ -133,7 +133,7 @@ def test_kinds_of_processors(flags, kind):
 @pytest.mark.slow
 @pytest.mark.skipif(not avx2.is_possible(), reason="needs Linux on x86-64, cc, objdump, readelf")
 def test_an_answer_is_the_same_on_a_processor_with_avx2_alone(files, tmp_path):
-    path, images = files[0][Precision.INT8], files[1][:60]
+    path, images = files[0][ExportPrecision.INT8], files[1][:60]
     np.save(tmp_path / "images.npy", images)
     code = f"""
 import numpy as np

@@ -3,12 +3,12 @@ from dataclasses import replace
 import pytest
 
 from alexnet_cli.export.model_card import write_card
-from alexnet_cli.manifest import Deployment, LrnForm, Parity, Precision
+from alexnet_cli.manifest import Deployment, ExportPrecision, LrnForm, Parity
 from tests.unit.test_manifest import MANIFEST
 
 PARITY = Parity(1000, 7.6e-6, 20, "validation images", 770, 780)
 EXPORTED = replace(
-    MANIFEST, deployment=Deployment(Precision.INT8, 10, 20, LrnForm.NATIVE, {}, 500, PARITY)
+    MANIFEST, deployment=Deployment(ExportPrecision.INT8, 10, 20, LrnForm.NATIVE, {}, 500, PARITY)
 )
 
 
