@@ -40,7 +40,7 @@ MANIFEST = Manifest(
         {"onnx": "1.19"},
         0,
         Parity(9, 1e-6, 0, "x", 8, 9),
-    ),  # fmt: skip
+    ),
 )
 RAW = json.loads(MANIFEST.to_json())
 

@@ -22,7 +22,7 @@ ONNX = "model.onnx"
 
 
 @pytest.fixture(scope="module")
-def load_images():
+def squares():
     draw = np.random.default_rng(7)
     colours, noise = draw.integers(0, 200, (20, 1, 1, 3)), draw.integers(0, 56, (20, 12, 12, 3))
     return (colours + noise).astype(np.uint8)
