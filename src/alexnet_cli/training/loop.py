@@ -132,14 +132,13 @@ class Trainer:
             for reporter in self.reporters:
                 reporter.on_step(self.state.epoch + 1, self._images_done, self.batches.num_images)
             is_last = self.state.batch == self.batches.num_batches
-            signal_number, is_save_due = self.run.ranks.sync_stop_and_save(
+            stop_signal, is_save_due = self.run.ranks.sync_stop_and_save(
                 self.run.stop, save=not is_last and self._timer.is_due(self.state.step)
             )
-            is_log_due = is_last or self.state.step % LOG_EVERY == 0
-            if is_log_due or is_save_due or signal_number is not None:
+            if is_last or is_save_due or stop_signal or self.state.step % LOG_EVERY == 0:
                 self._log(loss_sum, num_right, before, begin, batches.wait_seconds)
-            if signal_number is not None:
-                self._interrupt(signal_number)
+            if stop_signal:
+                self._interrupt(stop_signal)
             if is_save_due:
                 self._save()
 
@@ -306,9 +305,9 @@ class Trainer:
 
     def _validate(self) -> Evaluation:
         def stop_between_batches(_: int) -> None:
-            signal_number, _save = ranks.sync_stop_and_save(self.run.stop, save=False)
-            if signal_number is not None:
-                self._interrupt(signal_number)
+            stop_signal, _save = ranks.sync_stop_and_save(self.run.stop, save=False)
+            if stop_signal:
+                self._interrupt(stop_signal)
 
         ranks, classes = self.run.ranks, self.run.manifest.classes
         model = torch_logits(self.eval_model, device=self.run.device, dtype=self.run.dtype)
