@@ -84,8 +84,9 @@ def preload_libraries() -> str:
     import onnxruntime
 
     printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        onnxruntime.preload_dlls()
+    if hasattr(onnxruntime, "preload_dlls"):  # from ONNX Runtime 1.21 on
+        with contextlib.redirect_stdout(printed):
+            onnxruntime.preload_dlls()
     return printed.getvalue()
 
 
@@ -157,18 +158,17 @@ def tensorrt_problems(probe: Probe, *, driver: Driver | None = None) -> Iterator
 
 def library_problems(probe: Probe) -> Iterator[Problem]:
     """Yield one problem that names all CUDA libraries that do not load."""
-    printed = probe.preload()
-    failed = re.findall(r"Failed to load (?:\S*/)?(\S+): ", printed)
-    reason = next((line for line in printed.splitlines() if line.startswith("Failed to load")), "")
-    if sys.platform == "linux":
+    names = re.findall(r"Failed to load (?:\S*/)?(\S+): ", probe.preload())
+    names += [_CUDNN] if sys.platform == "linux" else []
+    failed = {}
+    for name in dict.fromkeys(names):
         try:
-            probe.load(_CUDNN)
+            probe.load(name)  # a damaged copy in a wheel does not matter where another one loads
         except OSError as error:
-            failed.append(_CUDNN)
-            reason = reason or str(error)
+            failed[name] = str(error)
     if failed:
         yield Problem(
-            f"CUDA libraries do not load: {', '.join(dict.fromkeys(failed))} ({reason})",
+            f"CUDA libraries do not load: {', '.join(failed)} ({next(iter(failed.values()))})",
             f"pip install --force-reinstall {GPU_REQUIREMENT}",
         )
 

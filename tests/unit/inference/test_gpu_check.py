@@ -1,7 +1,9 @@
 """The GPU check on installations that are laid out in a folder."""
 
+import contextlib
 import ctypes
 import importlib.metadata
+import io
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -141,6 +143,33 @@ def test_missing_libraries_are_named_together(probe, missing):
     (problem,) = cuda_problems(probe)
     assert "libcurand.so.10, libcudnn.so.9" in problem.cause
     assert problem.fix == "pip install --force-reinstall 'onnxruntime-gpu[cuda,cudnn]'"
+
+
+@on_gpu_platform
+def test_a_damaged_copy_does_not_matter_where_another_one_loads(probe):
+    printed = "Failed to load /site/nvidia/cu13/lib/libcurand.so.10: invalid ELF header"
+    assert list(cuda_problems(replace(probe, preload=lambda: printed))) == []
+
+
+@on_gpu_platform
+@pytest.mark.skipif(not onnxruntime.cuda_version, reason="this ONNX Runtime is a CPU build")
+def test_onnx_runtimes_own_messages_are_understood(probe, tmp_path, capfd):
+    (tmp_path / "libcurand.so.10").write_bytes(b"no library")
+
+    def preload():
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            onnxruntime.preload_dlls(directory=str(tmp_path))
+        return printed.getvalue()
+
+    def load(name):
+        if name == "libcurand.so.10":
+            raise OSError(f"{name}: cannot open shared object file")
+        return probe.load(name)
+
+    (problem,) = cuda_problems(replace(probe, preload=preload, load=load))
+    assert "libcurand.so.10" in problem.cause
+    gpu_check.preload_libraries()
+    assert capfd.readouterr().out == ""
 
 
 @on_gpu_platform
