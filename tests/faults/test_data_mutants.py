@@ -16,14 +16,8 @@ from hypothesis import strategies as st
 
 from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.data.cache import TEST, TRAIN, array_path, load_arrays, record_path
-from alexnet_cli.data.cifar import (
-    CIFAR10,
-    CIFAR100,
-    CifarLayout,
-    read_archive,
-    read_images,
-    read_labels,
-)
+from alexnet_cli.data.cifar import CIFAR10, CIFAR100, CifarLayout, read_archive
+from alexnet_cli.data.cifar10_1 import read_images, read_labels
 from alexnet_cli.errors import DataError
 from tests.conftest import write_tar
 from tests.faults.conftest import IS_LONG, few_or

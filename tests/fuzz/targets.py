@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from alexnet_cli.data.cifar import CIFAR100, read_archive, read_images, read_labels
+from alexnet_cli.data.cifar import CIFAR100, read_archive
+from alexnet_cli.data.cifar10_1 import read_images, read_labels
 from alexnet_cli.errors import DataError
 from tests.conftest import write_tar
 from tests.tiny_archives import binary_members, python_members
