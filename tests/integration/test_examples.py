@@ -1,6 +1,5 @@
 """Every example runs."""
 
-import contextlib
 import csv
 import json
 import re
@@ -134,19 +133,6 @@ def test_plain_libraries_answer_as_predict_does(
 def test_config_example_is_accepted(alexnet: Run) -> None:
     result = alexnet("train", "--config", _EXAMPLES / "quick_shapes.toml", "--dry-run")
     assert json.loads(result.stdout)["crop_size"] == 8
-
-
-def test_the_python_lines_of_the_readme_run(
-    trained_folder: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    readme = (_EXAMPLES.parent / "README.md").read_text()
-    (snippet,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
-    snippet = snippet.replace("alexnet-cifar-cifar10", "alexnet-cifar-shapes")
-    snippet = snippet.replace("img.png", "0.png")
-    with contextlib.chdir(trained_folder):
-        exec(snippet, {})  # noqa: S102 - as a reader would
-    stdout, _ = capfd.readouterr()
-    assert re.match(r"\w+ExecutionProvider\n0\.png \w+ 0\.\d+\n", stdout)
 
 
 def test_ci_runs_the_test_command_of_the_readme() -> None:

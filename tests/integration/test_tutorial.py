@@ -36,11 +36,14 @@ def run(folder, language, block):
 def test_every_block_of_the_tutorial_runs(tmp_path):
     blocks = _BLOCK.findall((_DOCS / "tutorial.md").read_text(encoding="utf-8"))
     assert len(blocks) > 8
+    printed = ""
     for language, block in blocks:
         done = run(tmp_path, language, block)
         assert done.returncode == 0, f"{block}\n{done.stderr}"
-    assert "ClassProbability(name=" in done.stdout
+        printed += done.stdout
+    assert "ClassProbability(name=" in printed
     assert (tmp_path / "shapes-train.png").is_file()
+    assert (tmp_path / "runs" / "own" / "model.onnx").is_file()
 
 
 def test_the_site_builds_without_a_warning(tmp_path):
