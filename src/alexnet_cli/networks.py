@@ -39,12 +39,10 @@ class Kernels(StrEnum):
 OPTIONS = ("activation", "lrn", "pool", "groups", "kernels")
 """Architecture options, as the paper compared them: fields of `NetworkSpec`."""
 
+# Of the released source (CHM): initial weights, inputs, learning rate and decay of biases.
 RELEASED_START: Mapping[str, Any] = {
     "init": "released", "input_scaling": "centred", "bias_rate_factor": 2.0, "bias_decay": False,
 }  # fmt: skip
-"""Settings of the released source: initial weights, inputs, and learning rate and decay of biases.
-
-Source: CHM."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class Departure:
 
 @dataclass(frozen=True)
 class InitConstants:
-    """Standard deviation and bias of each layer with weights, from input to output."""
+    """Initial weights N(0, std) and biases of the layers, from input to output."""
 
     stds: tuple[float, ...]
     biases: tuple[float, ...]
@@ -77,44 +75,28 @@ _ALEXNET_INIT = {
 
 @dataclass(frozen=True)
 class NetworkInfo:
-    """The published description of a network; the defaults are those of the paper's network.
+    """What is published of a network; the defaults are the paper's."""
 
-    Attributes:
-        summary: One line for a list.
-        model_class: Its class, as `module.Class` in `alexnet_cli.models`.
-        source: Publication.
-        image_size_px: Side to which images of mixed sizes are resized.
-        crop_size_px: Side of its own crops; 0: 7/8 of the image size.
-        lrn: True if it has local response normalisation.
-        groups: Towers of its convolutions.
-        options: Those of `OPTIONS` that can be set.
-        init_constants: Published initial weights, by the value of --init.
-        decay_factors: Weight decay of each layer as a multiple of the configured one; empty: 1.
-        has_dropout: False for the networks that have a published training of their own.
-        training: Settings of its published training that differ from the defaults.
-        cifar10_training: The same, on CIFAR-10 only.
-        training_departures: Differences of its training from the published one.
-    """
-
-    summary: str
-    model_class: str
+    summary: str  # one line for a list
+    model_class: str  # `module.Class` in `alexnet_cli.models`
     source: str = "the paper, §3"
-    image_size_px: int = 32
-    crop_size_px: int = 0
-    lrn: bool = True
-    groups: int = 2
-    options: tuple[str, ...] = OPTIONS
+    image_size_px: int = 32  # side to which images of mixed sizes are resized
+    crop_size_px: int = 0  # side of its own crops; 0: 7/8 of the image size
+    lrn: bool = True  # it has local response normalisation
+    groups: int = 2  # towers of its convolutions
+    options: tuple[str, ...] = OPTIONS  # those that can be set
     init_constants: Mapping[str, InitConstants] = field(default_factory=lambda: _ALEXNET_INIT)
-    decay_factors: tuple[float, ...] = ()
-    has_dropout: bool = True
-    training: Mapping[str, Any] = field(default_factory=dict)
-    cifar10_training: Mapping[str, Any] = field(default_factory=dict)
-    training_departures: tuple[Departure, ...] = ()
+    decay_factors: tuple[float, ...] = ()  # of each layer, relative to --weight-decay; empty: 1
+    has_dropout: bool = True  # False for networks with a published training of their own
+    training: Mapping[str, Any] = field(default_factory=dict)  # published, besides the defaults
+    cifar10_training: Mapping[str, Any] = field(default_factory=dict)  # the same, on CIFAR-10 only
+    training_departures: tuple[Departure, ...] = ()  # from the published training
 
-    def own_crop_px(self, image_size_px: int) -> int:
-        """Return the side of its crops of images of a side, both in pixels."""
+    def own_crop_px(self, image_size_px: int = 0) -> int:
+        """Return the side of its crops of images of a size, by default its own."""
+        size = image_size_px or self.image_size_px
         # 224 of 256 px in the paper (§4.1), so 28 of 32.
-        return min(self.crop_size_px, image_size_px) or round(image_size_px * 7 / 8)
+        return min(self.crop_size_px, size) or round(size * 7 / 8)
 
 
 _CONVNET = NetworkInfo(
@@ -134,7 +116,6 @@ _CONVNET = NetworkInfo(
         ),
     ),
 )
-_SMALL_STDS, _LOCAL_STDS = (1e-4, 0.01, 0.01), (1e-4, 0.01, 0.04, 0.04, 0.01)
 
 
 def _released(*stds: float) -> dict[str, InitConstants]:
@@ -157,7 +138,6 @@ class Network(StrEnum):
 
     # mypy takes a look-up, as `Network("alexnet")`, for a call of this: hence the default.
     def __new__(cls, name: str, info: Any = None) -> Self:
-        """Make a member whose value is its name."""
         member = str.__new__(cls, name)
         member._value_, member.info = name, info
         return member
@@ -230,7 +210,7 @@ class Network(StrEnum):
             summary="26 % test error within 80 seconds, in 2011.",
             model_class="cuda_convnet.CudaConvnet80Sec",
             options=("activation", "pool"),
-            init_constants=_released(*_SMALL_STDS, 0.1, 0.1),
+            init_constants=_released(1e-4, 0.01, 0.01, 0.1, 0.1),
             decay_factors=(1, 1, 1, 7.5, 7.5),
             training=_convnet_training(10, "8", flip=False),
         ),
@@ -241,7 +221,7 @@ class Network(StrEnum):
             _CONVNET,
             summary="19 % test error without augmentation.",
             model_class="cuda_convnet.CudaConvnet18Pct",
-            init_constants=_released(*_SMALL_STDS, 0.01),
+            init_constants=_released(1e-4, 0.01, 0.01, 0.01),
             decay_factors=(1, 1, 1, 750),
             training=_convnet_training(140, "120,130", flip=False),
         ),
@@ -253,7 +233,7 @@ class Network(StrEnum):
             summary="18 %: the former with same-map normalisation.",
             model_class="cuda_convnet.CudaConvnet18Pct",
             lrn=True,
-            init_constants=_released(*_SMALL_STDS, 0.01),
+            init_constants=_released(1e-4, 0.01, 0.01, 0.01),
             decay_factors=(1, 1, 1, 250),
             training=_convnet_training(140, "120,130", flip=False),
         ),
@@ -265,7 +245,7 @@ class Network(StrEnum):
             summary="13 %: 24-px crops, mirror images, locally connected layers.",
             model_class="cuda_convnet.CudaConvnet13Pct",
             crop_size_px=24,
-            init_constants=_released(*_LOCAL_STDS),
+            init_constants=_released(1e-4, 0.01, 0.04, 0.04, 0.01),
             decay_factors=(0, 0, 1, 1, 1),
             training=_convnet_training(160, "140,150", flip=True),
         ),
@@ -278,39 +258,24 @@ class Network(StrEnum):
             model_class="cuda_convnet.CudaConvnet11Pct",
             crop_size_px=24,
             lrn=True,
-            init_constants=_released(*_LOCAL_STDS),
+            init_constants=_released(1e-4, 0.01, 0.04, 0.04, 0.01),
             decay_factors=(0, 0, 1, 1, 2.5),
             training=_convnet_training(520, "500,510", flip=True),
         ),
     )
 
 
-PRETRAINED = {"owt": Network.ALEXNET_OWT}
-"""Trained weights that can be downloaded, by name, and their network."""
-
-PRETRAINED_DATA = "imagenet"
-"""The data they were trained on; it cannot be chosen with --data."""
+PRETRAINED = {"owt": Network.ALEXNET_OWT}  # trained weights that can be downloaded
+PRETRAINED_DATA = "imagenet"  # what they were trained on; it cannot be chosen with --data
 
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """The description from which a network is built.
-
-    Attributes:
-        name: The network.
-        num_classes: Outputs of the last layer.
-        crop_size_px: Side of the square input.
-        dropout: Probability of zeroing a hidden unit in training.
-        activation: Nonlinearity after each hidden layer.
-        lrn: True if the network has its local response normalisation.
-        pool: Windows of the max-pooling layers.
-        groups: Towers that the convolutions are divided into.
-        kernels: Number of kernels in the convolutions.
-    """
+    """The description from which a network is built."""
 
     name: Network
     num_classes: int
-    crop_size_px: int
+    crop_size_px: int  # side of the square input
     dropout: float = 0.5
     activation: Activation = Activation.RELU
     lrn: bool = True
@@ -327,33 +292,25 @@ def network_spec(
     dropout: float = 0.5,
     options: Mapping[str, Any] | None = None,
 ) -> NetworkSpec:
-    """Describe a network; options that are not given are as published.
-
-    Args:
-        name: The network.
-        num_classes: Outputs of the last layer.
-        crop_size_px: Side of the square input.
-        dropout: Probability of zeroing a hidden unit in training.
-        options: Values by names of `OPTIONS`; None is the network's own.
+    """Describe a network; options (see `OPTIONS`) that are not given, or None, are as published.
 
     Raises:
         UsageError: The network does not have such an option.
     """
     info = name.info
-    own = {"activation": Activation.RELU, "lrn": info.lrn, "pool": Pool.OVERLAPPING,
-           "groups": info.groups, "kernels": Kernels.ALL}  # fmt: skip
+    spec = NetworkSpec(name, num_classes, crop_size_px, dropout, lrn=info.lrn, groups=info.groups)
     chosen = {key: value for key, value in (options or {}).items() if value is not None}
     for key, value in chosen.items():
-        if value != own[key] and key not in info.options:
+        if value != getattr(spec, key) and key not in info.options:
             raise UsageError(
                 f"{name} cannot be built with {option_flag(key, value)}",
                 hint=f"leave it out; options of {name}: {', '.join(info.options) or 'none'}",
             )
-    return NetworkSpec(name, num_classes, crop_size_px, dropout, **{**own, **chosen})
+    return replace(spec, **chosen)
 
 
 def option_flag(key: str, value: Any) -> str:
-    """Return the flag that sets an option on the command line."""
+    """Return an option as on the command line: `--pool plain`, `--no-lrn`."""
     if isinstance(value, bool):
         return f"--{key}" if value else f"--no-{key}"
     return f"--{key} {value}"

@@ -7,6 +7,7 @@ import typer
 
 from alexnet_cli.cli.options import Json
 from alexnet_cli.console import print_json, stdout_console
+from alexnet_cli.errors import UsageError
 from alexnet_cli.networks import Activation, Kernels, Network, NetworkSpec, Pool
 
 if TYPE_CHECKING:
@@ -37,17 +38,11 @@ def command(
             min=1,
             max=1_000_000,
             help="Number of classes; 1000 for large images, 10 for small ones.",
-            show_default=False,
         ),
     ] = None,
     crop_size: Annotated[
         int | None,
-        typer.Option(
-            min=1,
-            max=1024,
-            help="Side of the input in px; by default its own.",
-            show_default=False,
-        ),
+        typer.Option(min=1, max=1024, help="Side of the input in px; by default its own."),
     ] = None,
     activation: Annotated[Activation, typer.Option(help="As in train.")] = Activation.RELU,
     lrn: Annotated[bool | None, typer.Option("--lrn/--no-lrn", help="As in train.")] = None,
@@ -61,24 +56,22 @@ def command(
     Numbers are for one image: multiply-accumulates (MACs), side of a unit's
     receptive field, and float32 memory of the activations.
     """
-    from alexnet_cli.errors import UsageError
-    from alexnet_cli.models.departures import network_departures, training_departures
-    from alexnet_cli.models.describe import layer_table
+    from alexnet_cli.models.describe import (
+        layer_table,
+        network_departures,
+        totals,
+        training_departures,
+    )
     from alexnet_cli.networks import network_spec
 
-    own_px = name.info.own_crop_px(name.info.image_size_px)
+    own_px = name.info.own_crop_px()
     spec = network_spec(
         name,
         num_classes=classes or (1000 if name.info.image_size_px > 32 else 10),
         crop_size_px=crop_size or own_px,
-        options={
-            "activation": activation,
-            "lrn": lrn,
-            "pool": pool,
-            "groups": groups or None,
-            "kernels": kernels,
-        },
-    )
+        options={"activation": activation, "lrn": lrn, "pool": pool, "groups": groups or None,
+                 "kernels": kernels},
+    )  # fmt: skip
     try:
         rows = layer_table(spec)
     except UsageError as error:  # its own hint is for train
@@ -89,16 +82,9 @@ def command(
         "training": [str(each) for each in training_departures(name)],
     }
     if json:
-        print_json(
-            {
-                "network": dataclasses.asdict(spec),
-                "num_parameters": sum(row.num_parameters for row in rows),
-                "num_macs": sum(row.num_macs for row in rows),
-                "activation_bytes": sum(row.activation_bytes for row in rows),
-                "layers": [dataclasses.asdict(row) for row in rows],
-                "departures": departures,
-            }
-        )
+        network, layers = dataclasses.asdict(spec), [dataclasses.asdict(row) for row in rows]
+        document = {"network": network, **totals(rows), "layers": layers, "departures": departures}
+        print_json(document)
         return
     console = stdout_console()
     console.print(_fitting_table(console, spec, rows))
@@ -123,6 +109,8 @@ def _fitting_table(console: "Console", spec: NetworkSpec, rows: "Rows") -> "Tabl
 def _table(spec: NetworkSpec, rows: "Rows", *, left_out: tuple[str, ...]) -> "Table":
     from rich.table import Table
 
+    from alexnet_cli.models.describe import totals
+
     legend = "k/s/p/g: kernel, stride, padding, groups"
     legend += "" if "field" in left_out else "; field: receptive field"
     legend += f"; on a wider screen also: {', '.join(left_out)}" if left_out else ""
@@ -131,16 +119,17 @@ def _table(spec: NetworkSpec, rows: "Rows", *, left_out: tuple[str, ...]) -> "Ta
         caption=legend,
         show_footer=True,
     )
-    totals = {
+    total = totals(rows)
+    footer = {
         "layer": "total",
-        "parameters": f"{sum(row.num_parameters for row in rows):,}",
-        "MACs": f"{sum(row.num_macs for row in rows) / 1e6:,.1f} M",
-        "memory": f"{sum(row.activation_bytes for row in rows) / 1024:,.0f} K",
+        "parameters": f"{total['num_parameters']:,}",
+        "MACs": f"{total['num_macs'] / 1e6:,.1f} M",
+        "memory": f"{total['activation_bytes'] / 1024:,.0f} K",
     }
     shown = [column for column in _COLUMNS if column not in left_out]
     for column in shown:
         justify: Any = "left" if column in ("layer", "paper") else "right"
-        table.add_column(column, footer=totals.get(column, ""), justify=justify, no_wrap=True)
+        table.add_column(column, footer=footer.get(column, ""), justify=justify, no_wrap=True)
     for row in rows:
         cells = dict(zip(_COLUMNS, _cells(row), strict=True))
         table.add_row(*(cells[column] for column in shown))

@@ -6,10 +6,7 @@ from alexnet_cli.cli.options import Json
 from alexnet_cli.console import print_json, stdout_console
 from alexnet_cli.networks import Network
 
-EXAMPLES = (
-    "alexnet models",
-    "alexnet models --json",
-)
+EXAMPLES = ("alexnet models", "alexnet models --json")
 
 
 def command(json: Json = False) -> None:
@@ -36,17 +33,17 @@ def command(json: Json = False) -> None:
 
 
 def _entry(name: Network) -> dict[str, Any]:
-    from alexnet_cli.models.describe import layer_table
+    from alexnet_cli.models.describe import layer_table, totals
     from alexnet_cli.networks import network_spec
 
-    info = name.info
-    crop_size_px = info.own_crop_px(info.image_size_px)
-    rows = layer_table(network_spec(name, num_classes=10, crop_size_px=crop_size_px))
+    info, crop_size_px = name.info, name.info.own_crop_px()
+    spec = network_spec(name, num_classes=10, crop_size_px=crop_size_px)
+    total = totals(layer_table(spec))
     return {
         "name": name,
         "crop_size_px": crop_size_px,
-        "num_parameters": sum(row.num_parameters for row in rows),
-        "num_macs": sum(row.num_macs for row in rows),
+        "num_parameters": total["num_parameters"],
+        "num_macs": total["num_macs"],
         "switches": info.options,
         "summary": info.summary,
         "source": info.source,

@@ -3,29 +3,23 @@
 Source: Krizhevsky, Sutskever, Hinton, "ImageNet Classification with Deep Convolutional Neural
 Networks", NIPS 2012, §3; `computerhistory/AlexNet-Source-Code` where the paper is silent.
 
-Shape letters: N batch, C channels, H height, W width, K classes.
+Shape letters: N batch, C channels, H height, W width.
 """
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.models.layers import activation, conv_widths, lrn, max_pool
+from alexnet_cli.models.layers import ConvNet, activation, conv_widths, lrn, max_pool
 from alexnet_cli.networks import Departure, NetworkSpec
 
 MIN_CROP_PX = 36  # the smallest input that leaves a pixel after the last pooling
 
 
-class AlexNet(nn.Module):
+class AlexNet(ConvNet):
     """The two-tower network of the paper; the towers are the two groups of conv2, 4 and 5.
 
     Shapes for a 224- or 227-pixel input and all kernels.
-
-    Args:
-        spec: Classes K, side of the input (224 is zero-padded to 227, see `forward`), options.
-
-    Raises:
-        UsageError: Nothing would be left of the image.
     """
 
     departures = (
@@ -77,13 +71,11 @@ class AlexNet(nn.Module):
         )
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        """Return the logits (N, K) of images (N, 3, crop, crop)."""
         # Paper: 224-px input, stride 4, 55 outputs, which does not add up. Here: zeros at the
         # right and bottom up to the next size that fits, because the original's output-size
         # rule reads past the edge as zeros in just this way.
         missing = _padded(self.crop_size_px) - self.crop_size_px
-        logits_NK: Tensor = self.classifier(self.features(F.pad(x_NCHW, (0, missing, 0, missing))))
-        return logits_NK
+        return super().forward(F.pad(x_NCHW, (0, missing, 0, missing)))
 
 
 def _padded(size: int) -> int:

@@ -1,28 +1,18 @@
-"""AlexNet for small images, and its variant with batch normalisation.
+"""AlexNet for small images, and its variant with batch normalisation."""
 
-Shape letters: N batch, C channels, H height, W width, K classes.
-"""
-
-from torch import Tensor, nn
+from torch import nn
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.models.layers import activation, conv_widths, lrn, max_pool
+from alexnet_cli.models.layers import ConvNet, activation, conv_widths, lrn, max_pool
 from alexnet_cli.networks import Departure, NetworkSpec
 
-MIN_CROP_PX = 8
-MAX_CROP_PX = 96
+MIN_CROP_PX, MAX_CROP_PX = 8, 96
 
 
-class AlexNetCifar(nn.Module):
+class AlexNetCifar(ConvNet):
     """AlexNet with a 5×5 first layer at stride 1 and fully connected layers of 1024.
 
     Shapes for a 32-pixel input and all kernels.
-
-    Args:
-        spec: Classes K, side of the input, options.
-
-    Raises:
-        UsageError: The input size does not suit.
     """
 
     departures = (
@@ -37,8 +27,7 @@ class AlexNetCifar(nn.Module):
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
-        _require_crop_size(spec.crop_size_px)
-        groups = spec.groups
+        side, groups = _side_after_pools(spec.crop_size_px), spec.groups
         conv1, conv2, conv3, conv4 = conv_widths(spec, 96, 256, 384, 384)
         self.features = nn.Sequential(
             nn.Conv2d(3, conv1, kernel_size=5, padding=2),  # 96×32×32
@@ -57,7 +46,6 @@ class AlexNetCifar(nn.Module):
             activation(spec),
             max_pool(spec),  # 256×4×4
         )
-        side = _side_after_pools(spec.crop_size_px)
         self.classifier = nn.Sequential(
             nn.Flatten(),
             nn.Linear(256 * side * side, 1024),
@@ -69,24 +57,11 @@ class AlexNetCifar(nn.Module):
             nn.Linear(1024, spec.num_classes),
         )
 
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        """Return the logits (N, K) of images (N, 3, crop, crop)."""
-        logits_NK: Tensor = self.classifier(self.features(x_NCHW))
-        return logits_NK
 
-
-class AlexNetCifarBN(nn.Module):
+class AlexNetCifarBN(ConvNet):
     """`alexnet-cifar` with batch normalisation before each hidden ReLU.
 
-    Shapes for a 32-pixel input.
-
-    Source: Ioffe, Szegedy 2015, "Batch Normalization", §3.2.
-
-    Args:
-        spec: Classes K, side of the input, options.
-
-    Raises:
-        UsageError: The input size does not suit.
+    Shapes for a 32-pixel input. Source: Ioffe, Szegedy 2015, "Batch Normalization", §3.2.
     """
 
     departures = (
@@ -99,8 +74,7 @@ class AlexNetCifarBN(nn.Module):
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
-        _require_crop_size(spec.crop_size_px)
-        groups = spec.groups
+        side, groups = _side_after_pools(spec.crop_size_px), spec.groups
         self.features = nn.Sequential(
             nn.Conv2d(3, 96, kernel_size=5, padding=2, bias=False),  # 96×32×32
             nn.BatchNorm2d(96),
@@ -121,7 +95,6 @@ class AlexNetCifarBN(nn.Module):
             activation(spec),
             max_pool(spec),  # 256×4×4
         )
-        side = _side_after_pools(spec.crop_size_px)
         self.classifier = nn.Sequential(
             nn.Flatten(),
             nn.Linear(256 * side * side, 1024, bias=False),
@@ -135,14 +108,9 @@ class AlexNetCifarBN(nn.Module):
             nn.Linear(1024, spec.num_classes),
         )
 
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        """Return the logits (N, K) of images (N, 3, crop, crop)."""
-        logits_NK: Tensor = self.classifier(self.features(x_NCHW))
-        return logits_NK
 
-
-def _require_crop_size(crop_size_px: int) -> None:
-    """Refuse an input size.
+def _side_after_pools(crop_size_px: int) -> int:
+    """Return the side after three 3×3 pools at stride 2, rounded up: 32 → 16 → 8 → 4.
 
     Raises:
         UsageError: Nothing would be left of the image, or the first fc layer would be enormous.
@@ -152,8 +120,4 @@ def _require_crop_size(crop_size_px: int) -> None:
             f"alexnet-cifar takes crops of {MIN_CROP_PX} to {MAX_CROP_PX} px, not {crop_size_px}",
             hint="choose --image-size 32 --crop-size 28, or for large images --model alexnet",
         )
-
-
-def _side_after_pools(crop_size_px: int) -> int:
-    """Return the side after three 3×3 pools at stride 2, rounded up: 32 → 16 → 8 → 4."""
     return crop_size_px // 2 // 2 // 2

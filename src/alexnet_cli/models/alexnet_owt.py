@@ -6,21 +6,16 @@ Shape letters: N batch, C channels, H height, W width, K classes.
 from torch import Tensor, nn
 
 from alexnet_cli.errors import UsageError
+from alexnet_cli.models.layers import ConvNet
 from alexnet_cli.networks import Departure, NetworkSpec
 
 MIN_CROP_PX = 63  # the smallest input that leaves a pixel after the last pooling
 
 
-class AlexNetOWT(nn.Module):
+class AlexNetOWT(ConvNet):
     """The network of "One weird trick", with the names of torchvision's weights.
 
     Shapes for a 224-pixel input.
-
-    Args:
-        spec: Classes K, side of the input, dropout.
-
-    Raises:
-        UsageError: Nothing would be left of the image.
 
     Source: Krizhevsky 2014, "One weird trick for parallelizing convolutional neural networks",
     footnote 1; `torchvision.models.alexnet`.
@@ -71,7 +66,6 @@ class AlexNetOWT(nn.Module):
         )
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        """Return the logits (N, K) of images (N, 3, crop, crop)."""
         pooled_NCHW = self.avgpool(self.features(x_NCHW))
         logits_NK: Tensor = self.classifier(pooled_NCHW.flatten(1))
         return logits_NK

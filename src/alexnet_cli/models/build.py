@@ -1,7 +1,6 @@
 """Build a network by name and draw its initial weights."""
 
-import importlib
-from collections.abc import Callable
+import pkgutil
 
 import torch
 from torch import nn
@@ -14,18 +13,15 @@ WeightLayer = nn.Conv2d | nn.Linear | LocallyConnected
 
 
 def build_network(spec: NetworkSpec, *, seed: int = 0, init: str = "he") -> nn.Module:
-    """Build a network with fresh weights.
+    """Build a network with fresh weights, which the seed fixes.
 
-    Args:
-        spec: The network, its number of classes and input size.
-        seed: Fixes the initial weights.
-        init: `he`, `paper` (§5: N(0, 0.01), some biases 1) or `released` (as in its published
-            source); see `NetworkInfo.init_constants`.
+    `init` is `he`, `paper` (§5: N(0, 0.01), some biases 1) or `released` (as in its published
+    source); see `NetworkInfo.init_constants`.
 
     Raises:
         UsageError: The input size does not suit the network, or it has no such initial weights.
     """
-    network = network_class(spec.name)(spec)
+    network = _construct(spec)
     generator = torch.Generator().manual_seed(seed)
     if init == "he":
         _init_he(network, generator)
@@ -40,18 +36,13 @@ def outline_network(spec: NetworkSpec) -> nn.Module:
     Raises:
         UsageError: The input size does not suit the network.
     """
-    build = network_class(spec.name)
     with torch.device("meta"):
-        return build(spec)
+        return _construct(spec)
 
 
-def network_class(name: Network) -> Callable[[NetworkSpec], nn.Module]:
-    """Import the class of a network."""
-    module, _, class_name = name.info.model_class.rpartition(".")
-    found: Callable[[NetworkSpec], nn.Module] = getattr(
-        importlib.import_module(f"{__package__}.{module}"), class_name
-    )
-    return found
+def _construct(spec: NetworkSpec) -> nn.Module:
+    network: nn.Module = pkgutil.resolve_name(f"{__package__}.{spec.name.info.model_class}")(spec)
+    return network
 
 
 def weight_layers(network: nn.Module) -> list[WeightLayer]:
@@ -60,16 +51,11 @@ def weight_layers(network: nn.Module) -> list[WeightLayer]:
 
 
 def num_parameters(network: nn.Module) -> int:
-    """Count the trainable numbers."""
     return sum(p.numel() for p in network.parameters())
 
 
 def published_init(name: Network, init: str) -> InitConstants:
-    """Return the published initial weights of a network.
-
-    Raises:
-        UsageError: None were published under that name.
-    """
+    """Return the published initial weights of a network, or raise a `UsageError` without any."""
     published = name.info.init_constants
     if init not in published:
         raise UsageError(

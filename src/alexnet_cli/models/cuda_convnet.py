@@ -4,22 +4,25 @@ All pools are 3×3 at stride 2, rounded up; average pools divide by the pixels o
 are inside the image. `local` layers share no weights between positions.
 
 Sources: cuda-convnet's `example-layers` and wiki; the 2012 source as released.
-
-Shape letters: N batch, C channels, H height, W width, K classes.
 """
 
-from torch import Tensor, nn
+from torch import nn
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.models.layers import LocallyConnected, SameMapNorm, activation, lrn, max_pool
+from alexnet_cli.models.layers import (
+    ConvNet,
+    LocallyConnected,
+    SameMapNorm,
+    activation,
+    lrn,
+    max_pool,
+)
 from alexnet_cli.networks import Departure, NetworkSpec
 
 MIN_CROP_PX, MAX_CROP_PX = 8, 96
 
 
-class _CudaConvnet(nn.Module):
-    """Features, then one or two fully connected layers."""
-
+class _CudaConvnet(ConvNet):
     departures = (
         Departure(
             paper='"a four-layer CNN achieved a 13% test error rate without normalization and 11% '
@@ -28,14 +31,6 @@ class _CudaConvnet(nn.Module):
             because="cuda-convnet's layer definitions do",
         ),
     )
-
-    features: nn.Sequential
-    classifier: nn.Sequential
-
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        """Return the logits (N, K) of images (N, 3, crop, crop)."""
-        logits_NK: Tensor = self.classifier(self.features(x_NCHW))
-        return logits_NK
 
 
 class CudaConvnet80Sec(_CudaConvnet):
@@ -131,11 +126,6 @@ def _average_pool() -> nn.AvgPool2d:
 
 
 def _side_after(spec: NetworkSpec, *, num_pools: int) -> int:
-    """Return the side of the input after the pools.
-
-    Raises:
-        UsageError: The input size does not suit.
-    """
     divisor = 1 << num_pools
     if not MIN_CROP_PX <= spec.crop_size_px <= MAX_CROP_PX or spec.crop_size_px % divisor:
         raise UsageError(

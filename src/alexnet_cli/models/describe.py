@@ -1,6 +1,7 @@
-"""The layers of a network with their shapes and costs: the table of `alexnet explain`.
+"""What `alexnet explain` prints of a network: its layers with their costs, and its departures.
 
-The network runs on the meta device, on tensors without memory, so that nothing is computed.
+A network's own departures from the paper stand beside its class (`departures`) and, for its
+training, in its registry entry (`NetworkInfo.training_departures`). Here are the shared ones.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,15 @@ from torch import Tensor, nn
 from alexnet_cli.models.build import outline_network
 from alexnet_cli.models.layers import LocallyConnected, SameMapNorm
 from alexnet_cli.models.lrn import LocalResponseNorm
-from alexnet_cli.networks import NetworkSpec
+from alexnet_cli.networks import (
+    Activation,
+    Departure,
+    Kernels,
+    Network,
+    NetworkSpec,
+    Pool,
+    network_spec,
+)
 
 _BYTES = 4  # of a float32
 _KINDS: dict[type[nn.Module], tuple[str, str]] = {  # name, and section of the paper or source
@@ -34,37 +43,25 @@ _KINDS: dict[type[nn.Module], tuple[str, str]] = {  # name, and section of the p
 
 @dataclass(frozen=True)
 class LayerRow:
-    """One layer; counts are for one image.
+    """One layer; counts are for one image."""
 
-    Attributes:
-        name: Kind, and a number for layers with weights.
-        output_shape: C, H, W, or the number of units.
-        kernel: Side of the window in pixels, or none; so are the next three.
-        stride: In pixels.
-        padding: In pixels.
-        groups: Groups of channels that are not connected with each other.
-        num_parameters: Trainable numbers.
-        num_macs: Multiply-accumulates with weights.
-        receptive_field_px: Side of a unit's receptive field; none: the entire image.
-        activation_bytes: Of the output in float32.
-        section: Section of the paper, or the source, that describes it.
-    """
-
-    name: str
-    output_shape: tuple[int, ...]
-    kernel: int | None
+    name: str  # kind, and a number for layers with weights
+    output_shape: tuple[int, ...]  # C, H, W, or the number of units
+    kernel: int | None  # side of the window in pixels, or None; so are the next three
     stride: int | None
     padding: int | None
-    groups: int | None
+    groups: int | None  # groups of channels that are not connected with each other
     num_parameters: int
-    num_macs: int
-    receptive_field_px: int | None
-    activation_bytes: int
-    section: str
+    num_macs: int  # multiply-accumulates with weights
+    receptive_field_px: int | None  # of a unit; None: the entire image
+    activation_bytes: int  # of the output in float32
+    section: str  # of the paper, or the source that describes it
 
 
 def layer_table(spec: NetworkSpec) -> tuple[LayerRow, ...]:
     """Return the layers of a network from input to output.
+
+    The network runs on the meta device, on tensors without memory: nothing is computed.
 
     Raises:
         UsageError: The input size does not suit the network.
@@ -76,27 +73,23 @@ def layer_table(spec: NetworkSpec) -> tuple[LayerRow, ...]:
     def add_row(module: nn.Module, _inputs: Any, output: Tensor) -> None:
         nonlocal field, jump, number
         name, section = _KINDS[type(module)]
-        kernel, stride, padding, groups = _window(module)
-        if kernel is not None and stride is not None:
-            field += (kernel - 1) * jump
-            jump *= stride
+        window = _window(module)
+        if window[0] is not None:
+            field += (window[0] - 1) * jump
+            jump *= window[1]
         if isinstance(module, nn.Conv2d) and module.groups > 1:
             section = "§3.2, §3.5"
         if isinstance(module, nn.Conv2d | LocallyConnected | nn.Linear):
             number += 1
             name = f"{name}{number}"
-        is_map = output.ndim == 4
         rows.append(
             LayerRow(
-                name=name,
-                output_shape=tuple(output.shape[1:]),
-                kernel=kernel,
-                stride=stride,
-                padding=padding,
-                groups=groups,
+                name,
+                tuple(output.shape[1:]),
+                *window,
                 num_parameters=sum(p.numel() for p in module.parameters()),
                 num_macs=_num_macs(module, output),
-                receptive_field_px=field if is_map else None,
+                receptive_field_px=field if output.ndim == 4 else None,
                 activation_bytes=output.numel() * _BYTES,
                 section=section,
             )
@@ -107,6 +100,12 @@ def layer_table(spec: NetworkSpec) -> tuple[LayerRow, ...]:
             module.register_forward_hook(add_row)
     network(torch.empty(1, 3, spec.crop_size_px, spec.crop_size_px, device="meta"))
     return tuple(rows)
+
+
+def totals(rows: tuple[LayerRow, ...]) -> dict[str, int]:
+    """Return the sums over the layers, by field."""
+    fields = ("num_parameters", "num_macs", "activation_bytes")
+    return {field: sum(getattr(row, field) for row in rows) for field in fields}
 
 
 def _window(module: nn.Module) -> tuple[int, int, int, int] | tuple[None, None, None, None]:
@@ -126,3 +125,90 @@ def _num_macs(module: nn.Module, output: Tensor) -> int:
     if isinstance(module, nn.Linear | LocallyConnected):
         return module.weight.numel()
     return 0
+
+
+_OPTIONS = {  # option: the value that is not the paper's, the paper's choice, the choice here
+    "activation": (Activation.TANH, "ReLUs after the hidden layers (§3.1)", "tanh"),
+    "lrn": (False, "local response normalisation (§3.3)", "none"),
+    "pool": (Pool.PLAIN, "overlapping 3×3 pools at stride 2 (§3.4)", "2×2 at stride 2"),
+    "kernels": (
+        Kernels.HALF,
+        "all kernels on two GPUs; half as many in conv1 to conv4 on one (§3.2)",
+        "half as many",
+    ),
+    "groups": (1, "convolutions in two towers, one on each GPU (§3.2, §3.5)", "one tower"),
+}
+
+_PAPER_TRAINING = (
+    Departure(
+        paper="weights N(0, 0.01), biases of 1 in conv2, conv4, conv5 and the hidden fully "
+        "connected layers (§5)",
+        here="He initialisation and zero biases",
+        because="the paper's start needs inputs of 0–255 (mean subtracted, standard deviation "
+        "about 70); on inputs of unit variance its logits hardly depend on the image, and the "
+        "training loss stays at ln(classes)",
+    ),
+    Departure(
+        paper="the colour noise of an image is [p1, p2, p3][α1 λ1, α2 λ2, α3 λ3]ᵀ: p the principal "
+        "components of the training set's colours, λ their variances, α ~ N(0, 0.1) drawn anew "
+        "whenever the image is used (§4.1)",
+        here="√λ in place of λ",
+        because="the original's data provider calls these factors standard deviations; λ itself, "
+        "in the thousands on the scale 0–255, would drown the image",
+    ),
+    Departure(
+        paper='"divide the learning rate by 10 when the validation error rate stopped improving '
+        'with the current learning rate", three times, by hand (§5)',
+        here="it is divided when `patience` epochs have passed since the best validation accuracy "
+        "or the last division",
+        because="a program needs a rule",
+    ),
+)
+_CROPS = Departure(
+    paper="random 224-px crops of 256-px images and their mirror images (§4.1)",
+    here="the sizes are settings, and zero pixels may be put around the image first",
+    because="other datasets have images of other sizes",
+)
+_EVERY_TRAINING = (
+    Departure(
+        paper="the mean over the training set is subtracted from each pixel, on the scale 0–255 "
+        "(§2)",
+        here="the mean by channel, the same for all pixels, and by default a division by the "
+        "standard deviation",
+        because="crops of other sizes then get the same input, and with He initialisation training "
+        "starts at once on any data",
+    ),
+    Departure(
+        paper="the velocity includes the learning rate: v ← 0.9 v - ε·(g + 0.0005 w) (§5)",
+        here="PyTorch multiplies by it at the update, so that without Nesterov momentum the "
+        "velocity is scaled by the old over the new learning rate when that changes",
+        because="this makes the two equal",
+    ),
+)
+
+
+def network_departures(spec: NetworkSpec) -> tuple[Departure, ...]:
+    """Return how a network departs from the paper: its options, its class, its layer types.
+
+    Raises:
+        UsageError: The input size does not suit the network.
+    """
+    own = network_spec(spec.name, num_classes=1, crop_size_px=1)
+    chosen = (
+        Departure(paper, here, because="it was asked for")
+        for key, (value, paper, here) in _OPTIONS.items()
+        if getattr(spec, key) == value != getattr(own, key)
+    )
+    kinds: dict[type[nn.Module], None] = dict.fromkeys(map(type, outline_network(spec).modules()))
+    return (*chosen, *(each for kind in kinds for each in getattr(kind, "departures", ())))
+
+
+def training_departures(name: Network) -> tuple[Departure, ...]:
+    info = name.info
+    has_crops = info.own_crop_px() < info.image_size_px
+    return (
+        *(_PAPER_TRAINING if info.has_dropout else ()),
+        *info.training_departures,
+        *([_CROPS] if has_crops else []),
+        *_EVERY_TRAINING,
+    )

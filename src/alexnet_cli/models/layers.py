@@ -14,7 +14,24 @@ from torch import Tensor, nn
 
 from alexnet_cli.manifest import InputSpec
 from alexnet_cli.models.lrn import LocalResponseNorm
-from alexnet_cli.networks import Activation, Kernels, NetworkSpec, Pool
+from alexnet_cli.networks import Activation, Departure, Kernels, NetworkSpec, Pool
+
+
+class ConvNet(nn.Module):
+    """Base of the networks: images (N, 3, crop, crop) to logits (N, K).
+
+    A subclass builds its layers from a `NetworkSpec`, and raises a `UsageError` for an input size
+    that does not suit it.
+    """
+
+    departures: tuple[Departure, ...] = ()
+    features: nn.Sequential
+    classifier: nn.Sequential
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        logits_NK: Tensor = self.classifier(self.features(x_NCHW))
+        return logits_NK
+
 
 # The architecture options. None changes the number of layers, so that weights keep their names.
 
@@ -45,11 +62,6 @@ class LocallyConnected(nn.Module):
     """A padded 3×3 convolution without weight sharing: each position has its own weights.
 
     Source: cuda-convnet's layer type `local`, filter size 3, padding 1, a bias for each unit.
-
-    Args:
-        in_channels: Channels C of the input.
-        out_channels: Channels O of the output.
-        side_px: Side H = W of input and output.
     """
 
     kernel_size, stride, padding, groups = (3, 3), (1, 1), (1, 1), 1
@@ -64,7 +76,6 @@ class LocallyConnected(nn.Module):
         nn.init.zeros_(self.bias)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        """Return (N, O, H, W) of (N, C, H, W)."""
         side = self.side_px
         padded = F.pad(x_NCHW, (1, 1, 1, 1))
         shifted = [padded[:, :, i : i + side, j : j + side] for i in range(3) for j in range(3)]
@@ -75,7 +86,6 @@ class LocallyConnected(nn.Module):
         return out_NOHW + self.bias
 
     def extra_repr(self) -> str:
-        """Show the sizes in `print(network)`."""
         return f"{self.in_channels}, {self.out_channels}, side_px={self.side_px}"
 
 
@@ -86,11 +96,6 @@ class SameMapNorm(nn.Module):
     the border.
 
     Source: cuda-convnet's layer type `rnorm`; Caffe's `LRN` with `WITHIN_CHANNEL`.
-
-    Args:
-        size: Side of the neighbourhood in pixels, odd.
-        alpha: Before the division by `size`².
-        beta: Exponent.
     """
 
     def __init__(self, size: int = 3, alpha: float = 5e-5, beta: float = 0.75) -> None:
@@ -98,14 +103,12 @@ class SameMapNorm(nn.Module):
         self.size, self.alpha, self.beta = size, alpha, beta
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        """Normalise (N, C, H, W) to the same shape."""
         # In float32 at least: bfloat16 would lose so small a term when it is added to 1.
         x = x_NCHW.to(torch.promote_types(x_NCHW.dtype, torch.float32))
         mean = F.avg_pool2d(x * x, self.size, stride=1, padding=self.size // 2)
         return (x * (1 + self.alpha * mean).pow(-self.beta)).to(x_NCHW.dtype)
 
     def extra_repr(self) -> str:
-        """Show the constants in `print(network)`."""
         return f"size={self.size}, alpha={self.alpha}, beta={self.beta}"
 
 
@@ -114,10 +117,6 @@ class PixelNetwork(nn.Module):
 
     Training, evaluation and the exported graph all run this module, so that the scaling cannot
     differ between them.
-
-    Args:
-        network: Takes float (N, 3, S, S).
-        spec: Scale and shift per channel.
     """
 
     scale_C11: Tensor
@@ -150,10 +149,8 @@ def torch_logits(
 ) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
     """Wrap a network as a function of NumPy arrays: uint8 images (N, S, S, 3) to logits (N, K).
 
-    Args:
-        network: Set to evaluation mode during each call.
-        device: Device of its weights.
-        dtype: Number format of the forward pass; float32 means no autocast.
+    The network is in evaluation mode during each call. Autocast computes in `dtype`; float32 means
+    none.
     """
 
     def logits(images_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:

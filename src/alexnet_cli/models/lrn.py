@@ -41,12 +41,7 @@ class LocalResponseNorm(nn.Module):
     )
 
     def __init__(
-        self,
-        *,
-        size: int = 5,
-        alpha: float = 1e-4,
-        beta: float = 0.75,
-        k: float = 2.0,
+        self, *, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0
     ) -> None:
         super().__init__()
         if size % 2 == 0:
@@ -54,7 +49,6 @@ class LocalResponseNorm(nn.Module):
         self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        """Normalise (N, C, H, W) to the same shape and dtype."""
         if torch.onnx.is_in_onnx_export():
             # One native node instead of the nine that this computation decomposes into.
             node: Tensor = torch.onnx.ops.symbolic(
@@ -69,7 +63,6 @@ class LocalResponseNorm(nn.Module):
         return result
 
     def extra_repr(self) -> str:
-        """Show the constants in `print(network)`."""
         return f"size={self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
 
 
@@ -128,15 +121,8 @@ def convolve(
 ) -> Tensor:
     """Return y, or with a gradient of y the gradient of x, anywhere PyTorch runs.
 
-    dL/dx = g·d^-β - 2αβ/n · x · bandᵀ∗(g·x·d^-(β+1)), and the band is symmetric.
-
-    Args:
-        x_NCHW: Activities.
-        grad_NCHW: Gradient of the result, same shape and dtype.
-        size: Channels in the window, odd.
-        alpha: Divided by `size`.
-        beta: Exponent.
-        k: Added to the window's sum.
+    dL/dx = g·d^-β - 2αβ/n · x · bandᵀ∗(g·x·d^-(β+1)), and the band is symmetric. The constants are
+    those of `LocalResponseNorm`.
     """
     channel = torch.arange(x_NCHW.shape[1], device=x_NCHW.device)
     is_neighbour = (channel[:, None] - channel[None, :]).abs() <= size // 2

@@ -30,9 +30,7 @@ _OPTIMISE = (
 _COMPILE_SECONDS = 60
 
 
-class _Shape(ctypes.Structure):
-    """`shape` of the C source."""
-
+class _Shape(ctypes.Structure):  # `shape` of the C source
     _fields_ = (
         ("outer", ctypes.c_int64),
         ("channels", ctypes.c_int64),

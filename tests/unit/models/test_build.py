@@ -1,17 +1,12 @@
 import pytest
 import torch
-from torch import nn
 
 from alexnet_cli.config.schema import Init
 from alexnet_cli.errors import UsageError
-from alexnet_cli.models.build import build_network
+from alexnet_cli.models.build import build_network, weight_layers
 from alexnet_cli.networks import Network, NetworkSpec, network_spec
 
 SPEC = NetworkSpec(Network.ALEXNET_CIFAR, num_classes=10, crop_size_px=28)
-
-
-def weighted_layers(network):
-    return [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
 
 
 @torch.inference_mode()
@@ -30,16 +25,16 @@ def network():
 def test_the_logits_depend_on_the_image(network):
     ours = relative_spread(network)
     papers = build_network(SPEC, seed=3)
-    for layer in weighted_layers(papers):
+    for layer in weight_layers(papers):
         layer.weight.data.normal_(0, 0.01, generator=torch.Generator().manual_seed(0))
     for index in (1, 3, 4, 5, 6):
-        weighted_layers(papers)[index].bias.data.fill_(1)
+        weight_layers(papers)[index].bias.data.fill_(1)
     assert relative_spread(papers) < 0.001  # the start that this one replaces
     assert ours > 0.1
 
 
 def test_standard_deviations_and_biases(network):
-    *hidden, last = weighted_layers(network)
+    *hidden, last = weight_layers(network)
     for layer in hidden:
         fan_in = layer.weight[0].numel()
         assert float(layer.weight.detach().std()) == pytest.approx((2 / fan_in) ** 0.5, rel=0.03)
@@ -54,14 +49,14 @@ def test_the_seed_alone_fixes_the_weights(network):
     again, other = build_network(SPEC, seed=3), build_network(SPEC, seed=4)
     pairs = zip(network.parameters(), again.parameters(), strict=True)
     assert all(torch.equal(one, two) for one, two in pairs)
-    assert not torch.equal(weighted_layers(network)[0].weight, weighted_layers(other)[0].weight)
+    assert not torch.equal(weight_layers(network)[0].weight, weight_layers(other)[0].weight)
 
 
 @pytest.mark.parametrize(
     ("init", "third"), [("paper", 0.01), ("released", 0.03)], ids=["paper", "released"]
 )
 def test_published_starts(init, third):
-    layers = weighted_layers(build_network(SPEC, seed=3, init=init))
+    layers = weight_layers(build_network(SPEC, seed=3, init=init))
     stds = [0.01, 0.01, third, third, third, 0.01, 0.01, 0.01]
     for layer, std in zip(layers, stds, strict=True):
         assert float(layer.weight.detach().std()) == pytest.approx(std, rel=0.05)
@@ -78,5 +73,5 @@ def test_a_start_that_was_not_published_is_refused():
 
 def test_batch_normalised_networks_have_no_biases_to_set():
     spec = network_spec(Network.ALEXNET_CIFAR_BN, num_classes=10, crop_size_px=28)
-    layers = weighted_layers(build_network(spec, init="paper"))
+    layers = weight_layers(build_network(spec, init="paper"))
     assert [layer.bias is None for layer in layers] == [True] * 7 + [False]
