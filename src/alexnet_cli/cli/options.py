@@ -3,10 +3,13 @@
 import functools
 import inspect
 from collections.abc import Callable, Sequence
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+
+from alexnet_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from alexnet_cli.config.sources import ValueSource
@@ -24,23 +27,20 @@ Device = Annotated[
     ),
 ]
 Deterministic = Annotated[
-    bool,
-    typer.Option("--deterministic", help="Bit-identical results on CUDA too; slower."),
+    bool, typer.Option("--deterministic", help="Bit-identical results on CUDA too; slower.")
 ]
 TrainedOn = Annotated[
-    str | None,
-    typer.Option(
-        "--data", help="Use the newest run on this dataset or folder.", show_default=False
-    ),
+    str | None, typer.Option("--data", help="Use the newest run on this dataset or folder.")
 ]
-ModelPath = Annotated[
-    Path | None,
-    typer.Argument(
-        metavar="MODEL",
-        help="Run folder, checkpoint folder, .onnx or .safetensors; the newest run by default.",
-        show_default=False,
-    ),
-]
+_Choice = TypeVar("_Choice", bound=StrEnum)
+
+
+def choose(kind: type[_Choice], value: str, flag: str) -> _Choice:
+    """Return the member of an enumeration that a flag names, or raise a `UsageError`."""
+    if value in tuple(kind):
+        return kind(value)
+    hint = f"use {' or '.join(f'{flag} {each}' for each in kind)}"
+    raise UsageError(f"unknown {flag.removeprefix('--')} {value!r}", hint=hint)
 
 
 def with_config_flags(
@@ -52,10 +52,8 @@ def with_config_flags(
     `config`; `sources`, the source of each value; and `given`, the values that the user set by
     flag, environment or file. Its other parameters stay as they are.
 
-    Args:
-        command: The command.
-        names: The fields that become flags; by default all. The others keep their default, or the
-            recipe's.
+    By default all fields become flags. With `names`, the others keep their default, or the
+    recipe's.
     """
     # Not above: commands without these flags do not wait for the class to be built.
     from alexnet_cli.config.schema import Panel, TrainConfig, flag_metadata
@@ -99,12 +97,9 @@ def _resolve(
         from alexnet_cli.training.finetune import settings_of
 
         weights = settings_of(values["from_weights"])
-    resolved = resolve_config(values, given, weights=weights)
-    return {
-        "config": resolved.config,
-        "sources": resolved.sources,
-        "given": {name: getattr(resolved.config, name) for name in given},
-    }
+    config, sources = resolve_config(values, given, weights=weights)
+    given_values = {name: getattr(config, name) for name in given}
+    return {"config": config, "sources": sources, "given": given_values}
 
 
 def _given_source(context: typer.Context, field: str, file: Path | None) -> "ValueSource | None":
@@ -124,31 +119,22 @@ def _given_source(context: typer.Context, field: str, file: Path | None) -> "Val
 
 
 def _config_flag(name: str) -> inspect.Parameter:
-    from alexnet_cli.config.schema import (
-        TrainConfig,
-        flag_metadata,
-        flag_of,
-        help_text,
-        variable_of,
-    )
+    from alexnet_cli.config import schema
 
-    field, flag, long = TrainConfig.model_fields[name], flag_metadata(name), flag_of(name)
+    field, flag = schema.TrainConfig.model_fields[name], schema.flag_metadata(name)
+    long = schema.flag_of(name)
     is_switch = field.annotation in (bool, bool | None)
     option = typer.Option(
         f"{long}/--no-{long.removeprefix('--')}" if is_switch else long,
         *([flag.also] if flag.also else []),
-        help=help_text(name),
-        envvar=variable_of(name),
+        help=schema.help_text(name),
+        envvar=schema.variable_of(name),
         show_envvar=False,
         metavar="NAME" if name == "model" else None,  # a dozen names would fill the column
         rich_help_panel=flag.panel,
     )
-    return inspect.Parameter(
-        name,
-        _KEYWORD,
-        default=field.default,
-        annotation=Annotated[field.annotation, option],
-    )
+    annotation = Annotated[field.annotation, option]
+    return inspect.Parameter(name, _KEYWORD, default=field.default, annotation=annotation)
 
 
 def _read_config_file(context: typer.Context, path: Path | None) -> Path | None:
@@ -164,7 +150,10 @@ _POSITIONAL, _KEYWORD = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Paramet
 _ConfigFile = Annotated[
     Path | None,
     typer.Option(
-        "--config", "-c", help="TOML file with defaults for these options, as in a run folder.",
-        callback=_read_config_file, is_eager=True, show_default=False,
+        "--config",
+        "-c",
+        help="TOML file with defaults for these options, as in a run folder.",
+        callback=_read_config_file,
+        is_eager=True,
     ),
-]  # fmt: skip
+]

@@ -18,16 +18,11 @@ from alexnet_cli.networks import RELEASED_START, Kernels, Network
 def recipe_settings(recipe: Recipe, model: Network, data: str) -> dict[str, Any]:
     """Return the settings in which a recipe differs from the defaults.
 
-    For `fast`, Muon and the size of the learning rate were chosen on validation data, in single
-    runs of one to three epochs of `alexnet-cifar`; the other numbers are customary and were not
-    tuned. `benchmarks/time_to_accuracy.py` measures its accuracy.
-
-    Args:
-        recipe: `paper`: the published training, where the defaults differ from it. `original`:
-            with the initial weights, the inputs, and the learning rate and decay of biases of the
-            released source. `fast`: high accuracy in 15 epochs.
-        model: The network.
-        data: The dataset or folder.
+    `paper` is the published training. `original` has the initial weights, the inputs, and the
+    learning rate and decay of biases of the released source. `fast` has a high accuracy in 15
+    epochs: Muon and the size of the learning rate were chosen on validation data, in single runs of
+    one to three epochs of `alexnet-cifar`; the other numbers are customary and were not tuned.
+    `benchmarks/time_to_accuracy.py` measures its accuracy.
 
     Raises:
         UsageError: The network has no such recipe.
@@ -63,15 +58,11 @@ def recipe_settings(recipe: Recipe, model: Network, data: str) -> dict[str, Any]
 
 
 def reconcile_recipe(recipe: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a recipe that agree with the user's.
+    """Return the settings of a recipe that agree with the user's own.
 
     The crops of a recipe are for its own image and crop size; its initial weights and its input
     scaling are for each other. Stages are scaled to another number of epochs, and left out with
     another schedule.
-
-    Args:
-        recipe: The result of `recipe_settings`.
-        own: Settings that the user gave.
     """
     if own.keys() & {"image_size", "crop_size"}:
         recipe = _without(recipe, "crop_size", "early_crop_size", "pad")

@@ -88,17 +88,12 @@ class Panel(StrEnum):
 
 @dataclass(frozen=True)
 class Flag:
-    """A field on the command line.
+    """A field on the command line."""
 
-    Attributes:
-        panel: Heading of the help.
-        also: Another spelling of the flag.
-        can_change: The value may change when a run is resumed with `--allow-drift`: it acts on the
-            updates to come. The others determine the network, the data or their order.
-    """
-
-    panel: Panel
-    also: str = ""
+    panel: Panel  # heading of the help
+    also: str = ""  # another spelling of the flag
+    # It may change when a run is resumed with `--allow-drift`, because it acts on the updates to
+    # come. The others determine the network, the data or their order.
     can_change: bool = False
 
 
@@ -110,7 +105,6 @@ def _absolute_path(value: str) -> str:
 
 
 def _require_epochs(value: str) -> str:
-    """Refuse anything but numbers of epochs in increasing order."""
     epochs = value.split(",") if value else []
     is_plain = all(epoch.isascii() and epoch.isdecimal() and epoch[0] != "0" for epoch in epochs)
     if not is_plain or epochs != sorted(set(epochs), key=int):
@@ -260,7 +254,6 @@ class TrainConfig(BaseModel):
 
     @property
     def stages(self) -> tuple[int, ...]:
-        """`drop_epochs` as numbers."""
         return tuple(int(epoch) for epoch in self.drop_epochs.split(",") if epoch)
 
     @property
@@ -274,21 +267,17 @@ class TrainConfig(BaseModel):
 
 
 def flag_metadata(name: str) -> Flag:
-    """Return the `Flag` of a field."""
     metadata = TrainConfig.model_fields[name].metadata
     return next(each for each in metadata if isinstance(each, Flag))
 
 
 def help_text(field: str) -> str:
-    """Return the help text of a field, on one line."""
     return " ".join((TrainConfig.model_fields[field].description or "").split())
 
 
 def flag_of(field: str) -> str:
-    """Return the long flag of a field."""
     return "--" + field.replace("_", "-")
 
 
 def variable_of(field: str) -> str:
-    """Return the environment variable of a field."""
     return f"{PREFIX}{field.upper()}"

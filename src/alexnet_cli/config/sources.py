@@ -25,8 +25,6 @@ from alexnet_cli.errors import UsageError
 
 
 class SourceKind(StrEnum):
-    """Kinds of sources."""
-
     FLAG = "flag"
     ENVIRONMENT = "environment"
     FILE = "file"
@@ -37,15 +35,10 @@ class SourceKind(StrEnum):
 
 @dataclass(frozen=True)
 class ValueSource:
-    """The source of a value.
-
-    Attributes:
-        kind: Its kind.
-        name: The flag, variable, file, weights or recipe; empty for a default.
-    """
+    """The source of a value."""
 
     kind: SourceKind
-    name: str = ""
+    name: str = ""  # of the flag, variable, file, weights or recipe
 
     def __str__(self) -> str:
         if self.kind in (SourceKind.WEIGHTS, SourceKind.RECIPE):
@@ -62,21 +55,13 @@ class ValueSource:
         return f"{self}: {field} = {value!r}"
 
 
-@dataclass(frozen=True)
-class ResolvedConfig:
-    """A configuration, and the source of each of its values by field."""
-
-    config: TrainConfig
-    sources: Mapping[str, ValueSource]
-
-
 def resolve_config(
     values: dict[str, Any],
     given: dict[str, ValueSource],
     *,
     weights: Mapping[str, Any] | None = None,
-) -> ResolvedConfig:
-    """Fill in the settings that the user left open, and check that all agree.
+) -> tuple[TrainConfig, dict[str, ValueSource]]:
+    """Return the configuration, and the source of each of its values by field.
 
     Args:
         values: A value for every field; the default where the user left it open.
@@ -97,7 +82,7 @@ def resolve_config(
         **given,
     }
     try:
-        return ResolvedConfig(TrainConfig(**{**values, **settings, **weights, **chosen}), sources)
+        return TrainConfig(**{**values, **settings, **weights, **chosen}), sources
     except ValidationError as error:
         raise _usage_error(error.errors(include_url=False)[0], sources) from error
 
@@ -174,7 +159,7 @@ def config_schema() -> dict[str, Any]:
     }
 
 
-VARIABLES = {
+VARIABLES = {  # besides those of the settings
     "ALEXNET_HOME": "Cache folder: datasets, weights, compiled kernels.",
     "ALEXNET_DEVICE": "Default of --device.",
     "ALEXNET_MIRROR": "Mirrors that download tries first, separated by spaces.",
@@ -182,8 +167,6 @@ VARIABLES = {
     "ALEXNET_PLOTS": "0: train draws no plots at the end.",
     "ALEXNET_DEBUG": "1: errors keep their traceback.",
 }
-"""The variables besides those of the settings, with their meaning."""
-
 _FOR_TESTS = ("ALEXNET_TEST_BROWSER", "ALEXNET_TEST_CIFAR10", "ALEXNET_TEST_FAULTS")
 
 
@@ -202,12 +185,7 @@ def known_variables() -> list[str]:
 
 
 def list_variables(environment: Mapping[str, str], known: Iterable[str]) -> list[Variable]:
-    """Return the variables of this program that are set.
-
-    Args:
-        environment: Environment of the process.
-        known: Names of the variables that have an effect.
-    """
+    """Return the variables of this program that are set."""
     names = frozenset(known)
     return [
         Variable(name, value, name in names)

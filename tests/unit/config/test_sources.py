@@ -35,19 +35,12 @@ def resolve(values, given):
 
 def test_what_the_user_sets_beats_the_recipe_which_beats_the_default():
     values = {"recipe": "fast", "epochs": 3, "momentum": 0.5}
-    resolved = resolve(values, {"recipe": FILE, "epochs": FLAG, "momentum": FILE})
-    config, sources = resolved.config, resolved.sources
+    config, sources = resolve(values, {"recipe": FILE, "epochs": FLAG, "momentum": FILE})
     assert (config.epochs, sources["epochs"]) == (3, FLAG)
     assert (config.momentum, sources["momentum"]) == (0.5, FILE)
     assert (config.schedule, str(sources["schedule"])) == ("linear", "recipe fast")
     assert (config.batch_size, str(sources["batch_size"])) == (128, "default")
     assert set(sources) == set(TrainConfig.model_fields)
-
-
-def test_a_value_that_was_not_given_is_the_recipes():
-    resolved = resolve({"recipe": "fast"}, {"recipe": FLAG})
-    assert resolved.config.epochs == 15
-    assert resolved.sources["epochs"].kind is SourceKind.RECIPE
 
 
 @pytest.mark.parametrize(
