@@ -29,7 +29,7 @@ import onnxruntime as ort
 import torch
 from onnxruntime.quantization import QuantType
 
-from alexnet_cli.cli.export import ExportSources
+from alexnet_cli.cli.export import load_images
 from alexnet_cli.data.datasets import Split, find_dataset, load_split
 from alexnet_cli.devices import processor_kind
 from alexnet_cli.export import precision as quantise
@@ -76,8 +76,9 @@ FORMS = (
 def build(run: Path, folder: Path, num_calibration: int) -> dict[str, Path]:
     """Write a file of each form."""
     trained = open_trained(run, data=None)
-    sources = ExportSources(trained.manifest, run, None, calibrates=True)
-    calibration = sources.calibration(num_calibration)
+    _, calibration = load_images(
+        trained.manifest, run, None, num_compared=1, num_calibration=num_calibration
+    )
     if calibration is None:
         raise SystemExit(f"the images that {run} was trained on are not at hand")
     core = trained.network.to("cpu", torch.float32).eval()

@@ -10,14 +10,12 @@ if TYPE_CHECKING:
 
 
 def stderr_console() -> "Console":
-    """Return the console for progress and notes."""
     from rich.console import Console
 
     return Console(stderr=True, highlight=False)
 
 
 def stdout_console() -> "Console":
-    """Return the console for results."""
     from rich.console import Console
 
     return Console(highlight=False)
@@ -32,13 +30,11 @@ def printable(text: str) -> str:
 
 
 def note(message: str, *, quiet: bool = False) -> None:
-    """Print a message besides the result."""
     if not quiet:
         print(printable(message), file=sys.stderr, flush=True)
 
 
 def print_json(document: Any) -> None:
-    """Print a result for programs."""
     print(json.dumps(document, allow_nan=False), flush=True)
 
 
@@ -103,7 +99,6 @@ class ByteProgress:
 
     @property
     def total(self) -> int:
-        """Bytes expected."""
         return int(self._progress.tasks[0].total or 0)
 
     @total.setter
@@ -111,7 +106,6 @@ class ByteProgress:
         self._progress.update(self._task, total=num_bytes)
 
     def update(self, num_bytes: int) -> None:
-        """Add bytes."""
         self._progress.advance(self._task, num_bytes)
 
     def start_at(self, num_bytes: int) -> None:
@@ -119,5 +113,4 @@ class ByteProgress:
         self._progress.reset(self._task, completed=num_bytes)
 
     def close(self) -> None:
-        """Remove the bar."""
         self._progress.stop()

@@ -70,7 +70,7 @@ class TrainingError(AlexnetError):
 
 
 class Interrupted(AlexnetError):  # noqa: N818 - it is an outcome, not a failure
-    """A signal asked the program to stop; everything worth keeping was saved."""
+    """A signal stopped the program, after it had saved its progress."""
 
     code = "interrupted"
 

@@ -19,11 +19,6 @@ from tests.conftest import Run
 from tests.made_runs import copy_run
 
 
-def test_debug_shows_the_traceback(alexnet: Run) -> None:
-    assert "Traceback" in alexnet("evaluate", "--debug").stderr
-    assert "Traceback" in alexnet("--debug", "evaluate").stderr
-
-
 def test_cuda_is_a_contract(small: tuple[str, ...], alexnet: Run) -> None:
     import torch
 

@@ -6,7 +6,6 @@ A help page is plain text: options in groups, names uncut, an example on each li
 import importlib
 import inspect
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import typer
@@ -14,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from alexnet_cli import __version__
 from alexnet_cli.cli.main import is_completing
-from alexnet_cli.console import report_error
+from alexnet_cli.errors import UsageError
 
 COMMANDS = {
     "download": "Download a dataset to the cache folder, verified before it is opened.",
@@ -50,13 +49,8 @@ CONTEXT_SETTINGS = {
 }
 
 
-def run_typer(arguments: list[str], *, debug: bool) -> int:
-    """Run a command through Typer and return its exit code.
-
-    Args:
-        arguments: The command line.
-        debug: Keep the traceback of errors.
-    """
+def run_typer(arguments: list[str]) -> int:
+    """Run a command through Typer and return its exit code."""
     first = next((argument for argument in arguments if not argument.startswith("-")), "")
     completing = is_completing()
     known = first if first in COMMANDS and not completing else None
@@ -64,11 +58,8 @@ def run_typer(arguments: list[str], *, debug: bool) -> int:
     try:
         status = app(arguments, prog_name="alexnet", standalone_mode=False)
     except typer.TyperException as error:  # the command line itself is wrong
-        if debug:
-            raise
         hint = f"see: alexnet {first} --help" if first in COMMANDS else "see: alexnet --help"
-        report_error(_message(error), hint, "usage", as_json="--json" in arguments)
-        return error.exit_code
+        raise UsageError(_message(error), hint=hint) from error
     return status if isinstance(status, int) else 0
 
 
@@ -85,9 +76,8 @@ def _message(error: typer.TyperException) -> str:
 def build_app(*, only: str | None = None, outline: bool = False) -> typer.Typer:
     """Return the application.
 
-    Args:
-        only: The one command that will run; the modules of the others are not imported.
-        outline: Names and summaries of the commands suffice, as for `alexnet --help`.
+    With `only`, a single command: the modules of the others are not imported. With `outline`, the
+    names and summaries of all commands, as for `alexnet --help`; no module is imported.
     """
     app = typer.Typer(
         name="alexnet",
@@ -97,15 +87,15 @@ def build_app(*, only: str | None = None, outline: bool = False) -> typer.Typer:
         context_settings=CONTEXT_SETTINGS,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
-        epilog=examples_text(EXAMPLES),
+        epilog="\n".join(EXAMPLES),
     )
     app.callback()(_root)
     for name in [only] if only else COMMANDS:
         if outline:
-            app.command(name, cls=HelpCommand, short_help=COMMANDS[name])(_outline_command)
+            app.command(name, cls=HelpCommand, short_help=COMMANDS[name])(lambda: None)
             continue
         module = importlib.import_module(f"alexnet_cli.cli.{name.replace('-', '_')}")
-        epilog = examples_text(module.EXAMPLES)
+        epilog = "\n".join(module.EXAMPLES)
         if hasattr(module, "build_group"):
             group = typer.Typer(cls=HelpGroup, rich_markup_mode=None, epilog=epilog)
             module.build_group(group)
@@ -115,10 +105,6 @@ def build_app(*, only: str | None = None, outline: bool = False) -> typer.Typer:
                 module.command
             )
     return app
-
-
-def _outline_command() -> None:
-    """Stand in for a command in the list of commands."""
 
 
 def _show_version(value: bool) -> None:
@@ -142,38 +128,19 @@ def _root(
         raise typer.Exit(2)
 
 
-class HelpCommand(TyperCommand):
-    """A command with our help page."""
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write the page."""
-        _write_page(self, ctx, formatter)
-
-
-class HelpGroup(TyperGroup):
-    """A group of commands with our help page."""
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write the page."""
-        _write_page(self, ctx, formatter)
-
-
-def examples_text(examples: tuple[str, ...]) -> str:
-    """Return the examples of a command as its epilog, one a line."""
-    return "\n".join(examples)
-
-
 _UNBREAKABLE = "\N{NON-BREAKING HYPHEN}"  # in place of hyphens, so that no flag is broken
 
 
-def _write_page(command: TyperCommand | TyperGroup, context: Any, formatter: Any) -> None:
-    command.format_usage(context, formatter)
+def _write_page(command: TyperCommand | TyperGroup, ctx: Any, formatter: Any) -> None:
+    command.format_usage(ctx, formatter)
     formatter.write_paragraph()
     with formatter.indentation():
-        formatter.write_text(_unbroken(inspect.cleandoc(command.help or "")))
-    for title, rows in _sections(command, context):
+        formatter.write_text(inspect.cleandoc(command.help or "").replace("-", _UNBREAKABLE))
+    for title, rows in _sections(command, ctx).items():
+        if not rows:
+            continue
         with formatter.section(title):
-            formatter.write_dl([(name, _unbroken(text)) for name, text in rows])
+            formatter.write_dl([(name, text.replace("-", _UNBREAKABLE)) for name, text in rows])
     if command.epilog:
         with formatter.section("Examples"):
             for line in command.epilog.splitlines():
@@ -181,17 +148,9 @@ def _write_page(command: TyperCommand | TyperGroup, context: Any, formatter: Any
     formatter.buffer[:] = [text.replace(_UNBREAKABLE, "-") for text in formatter.buffer]
 
 
-def _unbroken(text: str) -> str:
-    return text.replace("-", _UNBREAKABLE)
-
-
-def _sections(
-    command: TyperCommand | TyperGroup, context: Any
-) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """Yield arguments, options by group, options of no group, and the commands of a group."""
-    arguments: list[tuple[str, str]] = []
-    ungrouped: list[tuple[str, str]] = []
-    grouped: dict[str, list[tuple[str, str]]] = {}
+def _sections(command: TyperCommand | TyperGroup, context: Any) -> dict[str, list[tuple[str, str]]]:
+    """Return the rows of arguments, options by group, options of no group, and commands."""
+    arguments, options, groups = [], [], {}
     for parameter in command.get_params(context):
         row = parameter.get_help_record(context)
         if row is None:
@@ -201,12 +160,23 @@ def _sections(
             name, text = row
             arguments.append((name.partition(" ")[0], text))  # without its type, or all choices
         elif group:
-            grouped.setdefault(group, []).append(row)
+            groups.setdefault(group, []).append(row)
         else:
-            ungrouped.append(row)
+            options.append(row)
     commands = [
         (name, inner.short_help or (inner.help or "").partition("\n")[0])
         for name, inner in getattr(command, "commands", {}).items()
     ]
-    sections = {"Arguments": arguments, **grouped, "Options": ungrouped, "Commands": commands}
-    yield from ((title, rows) for title, rows in sections.items() if rows)
+    return {"Arguments": arguments, **groups, "Options": options, "Commands": commands}
+
+
+class HelpCommand(TyperCommand):
+    """A command with our help page."""
+
+    format_help = _write_page
+
+
+class HelpGroup(TyperGroup):
+    """A group of commands with our help page."""
+
+    format_help = _write_page

@@ -2,26 +2,23 @@
 
 import functools
 import shlex
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from alexnet_cli.cli.app import HelpCommand, examples_text
+from alexnet_cli.cli.app import HelpCommand
 from alexnet_cli.cli.options import Json, Quiet, with_config_flags
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.console import ByteProgress, note, print_json, printable, stdout_console
-from alexnet_cli.errors import UsageError, join_some
+from alexnet_cli.errors import DataError, UsageError, join_some
 
 if TYPE_CHECKING:
     from alexnet_cli.data.datasets import Dataset
     from alexnet_cli.data.inventory import Entry
 
-EXAMPLES = (
-    "alexnet data",
-    "alexnet data verify",
-    "alexnet data show --augmented",
-)
+EXAMPLES = ("alexnet data", "alexnet data verify", "alexnet data show --augmented")
 _VERIFY_EXAMPLES = ("alexnet data verify", "alexnet data verify --json")
 _SHOW_EXAMPLES = (
     "alexnet data show",
@@ -39,11 +36,8 @@ _SHOWN_FIELDS = (
 def build_group(group: typer.Typer) -> None:
     """Add the commands below `alexnet data`."""
     group.callback(invoke_without_command=True)(command)
-    for name, command_below, examples in (
-        ("verify", verify, _VERIFY_EXAMPLES),
-        ("show", show, _SHOW_EXAMPLES),
-    ):
-        group.command(name, cls=HelpCommand, epilog=examples_text(examples))(command_below)
+    for below, examples in ((verify, _VERIFY_EXAMPLES), (show, _SHOW_EXAMPLES)):
+        group.command(below.__name__, cls=HelpCommand, epilog="\n".join(examples))(below)
 
 
 def command(context: typer.Context, json: Json = False) -> None:
@@ -96,15 +90,11 @@ def _print_entries(entries: "list[Entry]", folder: Path) -> None:
 def verify(quiet: Quiet = False, json: Json = False) -> None:
     """Verify the checksums of the cache folder; exit code 1 if a file is damaged."""
     from alexnet_cli.data.inventory import HASHED, State, list_cache, verify_cache
-    from alexnet_cli.errors import DataError
     from alexnet_cli.files import cache_folder
 
     total = sum(entry.num_bytes for entry in list_cache() if entry.kind in HASHED)
-    bar = ByteProgress("hashing", total=total, quiet=quiet)
-    try:
+    with closing(ByteProgress("hashing", total=total, quiet=quiet)) as bar:
         entries = list(verify_cache(bar.update))
-    finally:
-        bar.close()
     damaged = [entry for entry in entries if entry.state is State.DAMAGED]
     if json:
         print_json({"is_sound": not damaged, "files": [_document(entry) for entry in entries]})
@@ -135,18 +125,13 @@ def show(
     ] = False,
     epoch: Annotated[int, typer.Option(min=1, help="With --augmented: the epoch.")] = 1,
     only: Annotated[
-        list[str] | None,
-        typer.Option("--class", help="Show only this class; may be repeated.", show_default=False),
+        list[str] | None, typer.Option("--class", help="Show only this class; may be repeated.")
     ] = None,
     count: Annotated[
-        int,
-        typer.Option(min=0, max=100, help="Maximum of images per class; 0 = automatic."),
+        int, typer.Option(min=0, max=100, help="Maximum of images per class; 0 = automatic.")
     ] = 0,
     output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", help="PNG file; DATA-SPLIT.png by default.", show_default=False
-        ),
+        Path | None, typer.Option("--output", "-o", help="PNG file; DATA-SPLIT.png by default.")
     ] = None,
     quiet: Quiet = False,
     json: Json = False,
@@ -179,11 +164,9 @@ def show(
     path = output or Path(f"{name}-{split}{'-augmented' if augmented else ''}.png")
     atomic_write(path, sheet.png)
     if sheet.numbered:
-        pairs = ", ".join(f"#{label} {word}" for label, word in sheet.numbered.items())
-        note(
-            f"no installed font has these characters; the sheet shows class numbers: {pairs}",
-            quiet=quiet,
-        )
+        pairs = ", ".join(f"#{label} {name}" for label, name in sheet.numbered.items())
+        message = "no installed font has these characters; the sheet shows class numbers"
+        note(f"{message}: {pairs}", quiet=quiet)
     if json:
         document = {"path": str(path), "data": dataset.name, "split": split}
         print_json({**document, "augmented": augmented, "num_images": len(labels_N)})
@@ -210,7 +193,6 @@ def _require_shown(split: str, *, augmented: bool, output: Path | None) -> None:
 
 
 def _chosen_classes(classes: tuple[str, ...], only: list[str] | None) -> list[int]:
-    """Return the labels to show."""
     unknown = [name for name in only or () if name not in classes]
     if unknown:
         raise UsageError(
@@ -238,22 +220,17 @@ def _with_small_val(
 def _augmented(
     config: TrainConfig, dataset: "Dataset", labels: list[int], count: int, epoch: int
 ) -> tuple[Any, Any, str]:
-    """Return images, labels and a caption."""
     from alexnet_cli.training.preview import augmented_images
 
     augmented = augmented_images(config, dataset, labels=labels, count=count, epoch=epoch - 1)
-    side_px = augmented.images_NSSC.shape[1]
-    caption = (
-        f"{augmented.num_training:,} images, {side_px}-px crops of epoch {epoch}, "
-        f"seed {config.seed}"
-    )
-    return augmented.images_NSSC, augmented.labels_N, caption
+    images_NSSC = augmented.images_NSSC
+    crops = f"{images_NSSC.shape[1]}-px crops of epoch {epoch}, seed {config.seed}"
+    return images_NSSC, augmented.labels_N, f"{augmented.num_training:,} images, {crops}"
 
 
 def _as_they_are(
     config: TrainConfig, dataset: "Dataset", labels: list[int], count: int, split: str
 ) -> tuple[Any, Any, str]:
-    """Return images, labels and a caption."""
     from alexnet_cli.data.contact_sheet import CELL_PX, choose_images
     from alexnet_cli.data.datasets import load_training
 

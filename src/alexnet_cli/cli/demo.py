@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING
 
 from alexnet_cli.cli.options import Device, Quiet
 from alexnet_cli.console import note
+from alexnet_cli.errors import TrainingError
 
 if TYPE_CHECKING:
     from alexnet_cli.data.arrays import ImageSource
 
-EXAMPLES = (
-    "alexnet demo",
-    "alexnet demo --device cpu",
-)
+EXAMPLES = ("alexnet demo", "alexnet demo --device cpu")
 _NUM_PREDICTED = 10
 _EXPECTED_TOP1 = 0.9
 
@@ -26,8 +24,7 @@ def command(device: Device = "auto", quiet: Quiet = False) -> None:
     """
     from alexnet_cli.cli import export, predict
     from alexnet_cli.config.recipes import demo_config
-    from alexnet_cli.data.datasets import Split, find_dataset, load_split
-    from alexnet_cli.errors import TrainingError
+    from alexnet_cli.data.datasets import find_dataset
     from alexnet_cli.evaluation.output import measure, print_evaluation
     from alexnet_cli.runs import RUNS_FOLDER
     from alexnet_cli.training.open_model import open_model
@@ -41,9 +38,7 @@ def command(device: Device = "auto", quiet: Quiet = False) -> None:
     with TrainingDisplay(config.epochs, quiet=quiet) as display:
         train(run, None, [display])
     note("2/4 evaluate", quiet=quiet)
-    test = load_split(
-        find_dataset(config.data), Split.TEST, val_size=config.val_size, seed=config.seed
-    )
+    test = find_dataset(config.data).load_test()
     result = measure(open_model(run.folder.path, device=device), test, quiet=quiet).result
     print_evaluation(result, title="shapes test")
     note("3/4 export", quiet=quiet)
@@ -60,15 +55,13 @@ def command(device: Device = "auto", quiet: Quiet = False) -> None:
             hint="try without a GPU: alexnet demo --device cpu",
             code="demo_failed",
         )
-    note(
-        f"done in {time.perf_counter() - begin:.0f} s; everything is in {run.folder.path}",
-        quiet=quiet,
-    )
+    seconds = time.perf_counter() - begin
+    note(f"done in {seconds:.0f} s; everything is in {run.folder.path}", quiet=quiet)
     print(run.folder.path)
 
 
 def _save_images(source: "ImageSource", classes: tuple[str, ...], folder: Path) -> list[Path]:
-    """Save the first images as PNG files named after their true class."""
+    """Save the first images as PNG files named after their class."""
     import numpy as np
     from PIL import Image
 

@@ -1,5 +1,6 @@
 """`alexnet download`."""
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -9,10 +10,9 @@ import typer
 
 from alexnet_cli.cli.options import Json, Quiet
 from alexnet_cli.console import ByteProgress, note, print_json
+from alexnet_cli.errors import DownloadError, UsageError
 
 if TYPE_CHECKING:
-    from torchvision.models import WeightsEnum
-
     from alexnet_cli.data.cache import PublishedFile
     from alexnet_cli.data.datasets import Dataset
     from alexnet_cli.data.fetch import FetchOptions
@@ -31,13 +31,10 @@ def command(
     data: Annotated[str, typer.Option(help="Dataset by name.")] = "cifar10",
     weights: Annotated[
         str | None,
-        typer.Option(
-            help="Download trained weights instead: owt, torchvision's for ImageNet.",
-            show_default=False,
-        ),
+        typer.Option(help="Download trained weights instead: owt, torchvision's for ImageNet."),
     ] = None,
     archive: Annotated[
-        Path | None, typer.Option(help="Use this file instead of downloading.", show_default=False)
+        Path | None, typer.Option(help="Use this file instead of downloading.")
     ] = None,
     mirror: Annotated[
         list[str] | None,
@@ -45,23 +42,15 @@ def command(
             envvar="ALEXNET_MIRROR",
             show_envvar=False,
             help="Address of a folder to try first; may be repeated.",
-            show_default=False,
         ),
     ] = None,
     sha256: Annotated[
-        str | None,
-        typer.Option(
-            help="Expected SHA-256, if the file is not the official archive.",
-            show_default=False,
-        ),
+        str | None, typer.Option(help="Expected SHA-256, if the file is not the official archive.")
     ] = None,
     offline: Annotated[
         bool,
         typer.Option(
-            "--offline",
-            envvar="ALEXNET_OFFLINE",
-            show_envvar=False,
-            help="Do not use the network.",
+            "--offline", envvar="ALEXNET_OFFLINE", show_envvar=False, help="Do not use the network."
         ),
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Download again.")] = False,
@@ -73,7 +62,6 @@ def command(
 
     from alexnet_cli.data.datasets import find_dataset
     from alexnet_cli.data.fetch import FetchOptions
-    from alexnet_cli.errors import UsageError
 
     if weights is not None:
         if archive or sha256:
@@ -103,8 +91,6 @@ def _require_fit(
     dataset: "Dataset", *, archive: Path | None, mirrors: list[str] | None, sha256: str | None
 ) -> None:
     """Refuse flags that do not apply to this dataset."""
-    from alexnet_cli.errors import UsageError
-
     if sha256 and not (archive or mirrors):
         raise UsageError(
             "--sha256 needs --archive or --mirror", hint="see: alexnet download --help"
@@ -156,7 +142,6 @@ def _fetch(file: "PublishedFile", options: "FetchOptions", *, quiet: bool) -> "T
 
 def _download_weights(name: str, *, offline: bool, force: bool, quiet: bool, as_json: bool) -> None:
     """Download trained weights and write them as a model for `predict` and `train --from`."""
-    from alexnet_cli.errors import DownloadError, UsageError
     from alexnet_cli.networks import PRETRAINED
     from alexnet_cli.runs import SAFETENSORS_NAME, pretrained_folder
 
@@ -168,33 +153,30 @@ def _download_weights(name: str, *, offline: bool, force: bool, quiet: bool, as_
     path = pretrained_folder(name) / SAFETENSORS_NAME
     if path.is_file() and not force:
         note(f"the weights {name} are already there", quiet=quiet)
+    elif offline:
+        raise DownloadError(
+            f"cannot download the weights {name} (--offline or ALEXNET_OFFLINE is set)",
+            hint=f"run on the network: alexnet download --weights {name}",
+        )
     else:
-        if offline:
-            raise DownloadError(
-                f"cannot download the weights {name} (--offline or ALEXNET_OFFLINE is set)",
-                hint=f"run on the network: alexnet download --weights {name}",
-            )
-        from torchvision.models import AlexNet_Weights
-
-        entry = AlexNet_Weights.IMAGENET1K_V1
-        note(f"downloading {entry.url}", quiet=quiet)
-        convert_weights(entry, path.parent, quiet=quiet)
+        _convert_weights(path.parent, quiet=quiet)
     if as_json:
         print_json({"weights": name, "path": str(path)})
     else:
         print(path)
 
 
-def convert_weights(entry: "WeightsEnum", folder: Path, *, quiet: bool) -> None:
+def _convert_weights(folder: Path, *, quiet: bool) -> None:
     """Download torchvision's weights and write them into a folder."""
-    import sys
+    from torchvision.models import AlexNet_Weights
 
     from alexnet_cli.export.torchvision_weights import convert, fetch_state_dict
     from alexnet_cli.training.open_model import drawn_crops
 
+    entry = AlexNet_Weights.IMAGENET1K_V1
+    note(f"downloading {entry.url}", quiet=quiet)
     state = fetch_state_dict(entry, show_progress=not quiet and sys.stderr.isatty())
-    images = drawn_crops(16, image_size_px=256, crop_size_px=224)
-    written = convert(state, entry, folder, images)
+    written = convert(state, entry, folder, drawn_crops(16, image_size_px=256, crop_size_px=224))
     note(
         f"{written.path.name}: {written.num_bytes:,} bytes; logits within "
         f"{written.parity.max_logit_difference:.1e} of PyTorch",

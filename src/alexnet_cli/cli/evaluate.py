@@ -1,6 +1,5 @@
 """`alexnet evaluate`."""
 
-import functools
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,11 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from alexnet_cli.cli.options import Device, Json, Quiet
+from alexnet_cli.cli.options import Device, Json, Quiet, choose
 from alexnet_cli.console import note, print_json
+from alexnet_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from alexnet_cli.data.arrays import ImageSource
+    from alexnet_cli.data.corruption import Corruption
+    from alexnet_cli.data.datasets import Split
     from alexnet_cli.evaluation.measure import OpenedModel
     from alexnet_cli.evaluation.output import Measured
 
@@ -35,14 +37,11 @@ def command(
             metavar="MODEL",
             help="Run folder, checkpoint folder, .onnx or .safetensors; the newest run by default. "
             "Of several, each is compared with the first on the same images.",
-            show_default=False,
         ),
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(
-            help="Dataset or folder; the one it was trained on by default.", show_default=False
-        ),
+        typer.Option(help="Dataset or folder; the one it was trained on by default."),
     ] = None,
     split: Annotated[
         str, typer.Option(help="test, or val: the images held out in training.")
@@ -51,8 +50,7 @@ def command(
         int | None,
         typer.Option(
             help="Crops averaged per image: 1, 5, 9, or the paper's 10; by default 1, or those "
-            "that an exported file makes itself.",
-            show_default=False,
+            "that an exported file makes itself."
         ),
     ] = None,
     corrupt: Annotated[
@@ -61,7 +59,6 @@ def command(
             metavar="KIND:1..5",
             help="Make the images worse first: noise, blur, jpeg or contrast, mild (1) to strong "
             "(5), as in CIFAR-10-C; all: a table of every one.",
-            show_default=False,
         ),
     ] = None,
     batch_size: Annotated[
@@ -73,7 +70,6 @@ def command(
             metavar="FILE",
             help="Also write truth, prediction and probabilities of each image to FILE, as .csv or "
             ".jsonl; an older file is replaced.",
-            show_default=False,
         ),
     ] = None,
     device: Device = "auto",
@@ -85,17 +81,17 @@ def command(
 ) -> None:
     """Measure a model: top-1 with its 95 % interval, loss, calibration, each class.
 
-    Several models are compared: McNemar's exact test says whether a difference is more than chance.
+    Several models are each compared with the first by McNemar's exact test.
     """
     from alexnet_cli.data.corruption import corrupted, parse_corruption
-    from alexnet_cli.evaluation.output import measure, measure_corrupted, report_corruptions
+    from alexnet_cli.data.datasets import Split
+    from alexnet_cli.evaluation.output import measure, report_corruptions
     from alexnet_cli.evaluation.predictions_file import require_writable, write_predictions
     from alexnet_cli.training.open_model import open_model
 
     names: list[Path | None] = [*models] if models else [None]
-    _require_possible(
-        len(names), split=split, corrupt=corrupt, csv=csv, json=json, file=predictions
-    )
+    split = choose(Split, split, "--split")
+    _require_possible(len(names), corrupt=corrupt, csv=csv, json=json, file=predictions)
     chosen = parse_corruption(corrupt) if corrupt is not None and corrupt != _ALL else None
     if predictions is not None:
         require_writable(predictions)
@@ -107,44 +103,37 @@ def command(
             note(each.note)  # also when quiet: nobody falls back to the CPU unawares
     name, source = _find_images(opened, names, data, split)
     where = {"data": name, "split": split}
+
+    def measure_on(corruption: "Corruption | None") -> "list[Measured]":
+        images = corrupted(source, corruption)
+        return [
+            measure(
+                each, images, name=str(path or each.path), num_views=number, batch_size=batch_size,
+                quiet=quiet,
+            )
+            for each, path, number in zip(opened, names, num_views, strict=True)
+        ]  # fmt: skip
+
     if corrupt == _ALL:
-        measure_one = functools.partial(
-            measure_corrupted, opened[0], source, num_views=num_views[0], batch_size=batch_size,
+        report_corruptions(
+            lambda corruption: measure_on(corruption)[0].result,
+            where={"model": str(opened[0].path), **where},
             quiet=quiet,
-        )  # fmt: skip
-        where = {"model": str(opened[0].path), **where}
-        report_corruptions(measure_one, where=where, quiet=quiet, as_json=json)
-        return
-    images = corrupted(source, chosen)
-    measured = [
-        measure(
-            each, images, name=str(path or each.path), num_views=number, batch_size=batch_size,
-            quiet=quiet,
+            as_json=json,
         )
-        for each, path, number in zip(opened, names, num_views, strict=True)
-    ]  # fmt: skip
+        return
+    measured = measure_on(chosen)
     if predictions is not None:
         write_predictions(predictions, measured, source, opened[0].manifest.classes)
         note(f"answers to {len(source):,} images: {predictions}", quiet=quiet)
-    words = str(chosen) if chosen else None
-    _print_result(measured, source, {**where, "corruption": words}, csv=csv, json=json)
+    corruption = str(chosen) if chosen else None
+    _print_result(measured, source, {**where, "corruption": corruption}, csv=csv, json=json)
 
 
 def _require_possible(
-    num_models: int,
-    *,
-    split: str,
-    corrupt: str | None,
-    csv: bool,
-    json: bool,
-    file: Path | None,
+    num_models: int, *, corrupt: str | None, csv: bool, json: bool, file: Path | None
 ) -> None:
     """Refuse flags that exclude each other, before anything is read."""
-    from alexnet_cli.data.datasets import Split
-    from alexnet_cli.errors import UsageError
-
-    if split not in tuple(Split):
-        raise UsageError(f"no split is called {split!r}", hint="use --split test or --split val")
     if csv and json:
         raise UsageError("--csv and --json are two forms of one output", hint="leave one out")
     if num_models > _MAX_MODELS:
@@ -167,47 +156,33 @@ def _require_possible(
 
 
 def _find_images(
-    opened: "Sequence[OpenedModel]", names: Sequence[Path | None], data: str | None, split: str
+    opened: "Sequence[OpenedModel]", names: Sequence[Path | None], data: str | None, split: "Split"
 ) -> "tuple[str, ImageSource]":
     """Return the dataset's name and its images; the hint of an error names the same models."""
-    from alexnet_cli.data.datasets import Split
-    from alexnet_cli.errors import DataError
     from alexnet_cli.manifest import data_name
     from alexnet_cli.training.open_model import common_data, load_images
 
     name = data_name(data) if data else common_data(opened)
     try:
-        return name, load_images(opened, name, Split(split))
+        return name, load_images(opened, name, split)
     except DataError as error:
         if error.code == "no_test_split":
             flags = ["--data", data] if data else []
-            again = [
-                "alexnet",
-                "evaluate",
-                *(str(path) for path in names if path),
-                *flags,
-                "--split",
-                "val",
-            ]
-            error.hint = f"measure on the images held out: {shlex.join(again)}"
+            models = [str(path) for path in names if path]
+            again = shlex.join(["alexnet", "evaluate", *models, *flags, "--split", "val"])
+            error.hint = f"measure on the images held out: {again}"
         raise
 
 
-def _num_views(opened: "OpenedModel", asked: int | None) -> int:
-    """Return how many views are averaged, inside the model or outside.
-
-    Raises:
-        UsageError: The model makes another number itself.
-    """
-    from alexnet_cli.errors import UsageError
-
+def _num_views(opened: "OpenedModel", wanted: int | None) -> int:
+    """Return the number of views to average, inside the model or outside."""
     inside = opened.manifest.num_views
-    if inside > 1 and asked not in (None, inside):
+    if inside > 1 and wanted not in (None, inside):
         raise UsageError(
-            f"{opened.path} averages {inside} views by itself, not {asked}",
+            f"{opened.path} averages {inside} views by itself, not {wanted}",
             hint="leave --views out, or name a run, or a file that was exported without --views",
         )
-    return asked or inside
+    return wanted or inside
 
 
 def _print_result(
@@ -218,14 +193,12 @@ def _print_result(
     csv: bool,
     json: bool,
 ) -> None:
-    """Print the figures of one model, or of several compared with the first."""
     from alexnet_cli.evaluation import output
-    from alexnet_cli.evaluation.output import compare_with_first
 
     first, several = measured[0], len(measured) > 1
     corruption = where["corruption"]
     title = f"{where['data']} {where['split']}{f' with {corruption}' if corruption else ''}"
-    comparisons = compare_with_first(measured, source.labels_N)
+    comparisons = output.compare_with_first(measured, source.labels_N)
     if json:
         model = {} if several else {"model": first.path}
         figures = output.comparison_document(measured, comparisons)

@@ -1,15 +1,14 @@
-"""`alexnet export`, and the images that it compares on and calibrates with."""
+"""`alexnet export`."""
 
 import shlex
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from alexnet_cli.cli.options import Json, Quiet
+from alexnet_cli.cli.options import Json, Quiet, choose
 from alexnet_cli.console import note, print_json
+from alexnet_cli.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,101 +21,6 @@ if TYPE_CHECKING:
     from alexnet_cli.manifest import Manifest
     from alexnet_cli.training.open_model import Trained
 
-
-_NUM_DRAWN = 16
-
-
-@dataclass(frozen=True)
-class ExportSources:
-    """Where the images of an export come from; no test image is among them.
-
-    Attributes:
-        manifest: Of the model that is exported.
-        model: What the user calls it.
-        data: Where images are now, if not where they were in training; any images will do.
-        calibrates: Whether some of those are for int8, and must not be compared on.
-    """
-
-    manifest: "Manifest"
-    model: Path | None
-    data: str | None
-    calibrates: bool = False
-
-    def compared(self, num_images: int) -> "Compared":
-        """Return images to compare on: those held out of the training, if at hand.
-
-        Args:
-            num_images: At most so many, spread over all there are.
-
-        Raises:
-            UsageError: They are not where they were.
-        """
-        from alexnet_cli.export.parity import Compared
-        from alexnet_cli.training.open_model import drawn_crops
-
-        size_px = self.manifest.input.image_size_px
-        if not self._has_images():
-            count = min(num_images, _NUM_DRAWN)
-            drawn = drawn_crops(count, image_size_px=size_px, crop_size_px=size_px)
-            return Compared(drawn, name="drawn images")
-        dataset = self._dataset()
-        _, held_out = self._divided(dataset)
-        chosen = held_out.take(_spread(len(held_out), num_images))
-        is_known = dataset.classes == self.manifest.classes
-        name = f"images of {dataset.name}" if self.data else "validation images"
-        return Compared(chosen.load_images(size_px), chosen.labels_N if is_known else None, name)
-
-    def calibration(self, num_images: int) -> "NDArray[np.uint8] | None":
-        """Return squares of training images, (N, I, I, 3), if there are any at hand.
-
-        Args:
-            num_images: At most so many, spread over all there are.
-        """
-        if not self._has_images():
-            return None
-        train, _ = self._divided(self._dataset())
-        chosen = train.take(_spread(len(train), num_images))
-        return chosen.load_images(self.manifest.input.image_size_px)
-
-    def _has_images(self) -> bool:
-        from alexnet_cli.networks import PRETRAINED_DATA
-
-        return self.data is not None or self.manifest.provenance.data != PRETRAINED_DATA
-
-    def _dataset(self) -> "Dataset":
-        from alexnet_cli.data.datasets import find_dataset
-        from alexnet_cli.errors import UsageError
-
-        try:
-            return find_dataset(self.data or self.manifest.provenance.data)
-        except UsageError as error:
-            if self.data is None:
-                named = shlex.quote(str(self.model)) if self.model else "RUN"
-                error.hint = f"say where its images are now: alexnet export {named} --data FOLDER"
-            raise
-
-    def _divided(self, dataset: "Dataset") -> "tuple[ImageSource, ImageSource]":
-        """Return training images and others."""
-        import numpy as np
-
-        from alexnet_cli.data.datasets import load_training
-
-        origin = self.manifest.provenance
-        if self.data is None:
-            return load_training(dataset, val_size=origin.val_size, seed=origin.seed)
-        train, val = dataset.load_train(), dataset.load_val()
-        if val is not None or not self.calibrates:
-            return train, train if val is None else val
-        numbers = np.arange(len(train))  # of one image there is only itself
-        return train.take(numbers[1::2] if len(numbers) > 1 else numbers), train.take(numbers[::2])
-
-
-def _spread(num_there: int, num_wanted: int) -> "NDArray[np.int64]":
-    import numpy as np
-
-    return np.linspace(0, num_there - 1, min(num_wanted, num_there)).astype(np.int64)
-
-
 EXAMPLES = (
     "alexnet export",
     "alexnet export runs/alexnet-cifar-cifar10 --format all --shared-weights",
@@ -124,8 +28,7 @@ EXAMPLES = (
     "alexnet export --views 10",
 )
 
-_NUM_COMPARED, _NUM_CALIBRATION = 1_000, 500
-_Kind = TypeVar("_Kind", bound=StrEnum)
+_NUM_COMPARED, _NUM_CALIBRATION, _NUM_DRAWN = 1_000, 500, 16
 
 
 def command(
@@ -134,7 +37,6 @@ def command(
         typer.Argument(
             metavar="MODEL",
             help="Run folder, checkpoint folder, .safetensors or owt; the newest run by default.",
-            show_default=False,
         ),
     ] = None,
     file_format: Annotated[
@@ -161,31 +63,24 @@ def command(
         str | None,
         typer.Option(
             help="native (one LRN node) or convolution, which is faster on CPUs; by default native "
-            "for fp16, else convolution.",
-            show_default=False,
+            "for fp16, else convolution."
         ),
     ] = None,
     data: Annotated[
         str | None,
         typer.Option(
             help="Without MODEL: take the newest run on this dataset or folder. With it: where the "
-            "images to compare and calibrate on are, when they were moved.",
-            show_default=False,
+            "images to compare and calibrate on are, if they were moved."
         ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output", "-o", help="Folder; that of the run or file by default.", show_default=False
-        ),
+        typer.Option("--output", "-o", help="Folder; that of the run or file by default."),
     ] = None,
     num_parity_images: Annotated[
         int | None,
         typer.Option(
-            "--parity-images",
-            min=1,
-            help="Images to compare on; 1,000, or 100 of ten views each.",
-            show_default=False,
+            "--parity-images", min=1, help="Images to compare on; 1,000, or 100 of ten views each."
         ),
     ] = None,
     num_calibration_images: Annotated[
@@ -194,7 +89,6 @@ def command(
             "--calibration-images",
             min=1,
             help="Training images that int8 measures; 500, or 50 of ten views each.",
-            show_default=False,
         ),
     ] = None,
     quiet: Quiet = False,
@@ -202,7 +96,7 @@ def command(
 ) -> None:
     """Write the best checkpoint as ONNX or safetensors, compared with PyTorch on real images.
 
-    Beside the files goes a model card, README.md. A file that differs from the trained network
+    A model card, README.md, goes with the files. A file that differs from the trained network
     by more than its precision explains is not written: any logit by 1e-4 in fp32; in fp16 and
     int8 the top class of 0.5 % and 3 % of the images, or 0.3 and 1 points of top-1.
     """
@@ -212,12 +106,12 @@ def command(
     from alexnet_cli.training.open_model import open_trained
 
     settings = ExportSettings(
-        _choice(Format, file_format, "--format"),
+        choose(Format, file_format, "--format"),
         shared_weights,
-        _choice(ExportPrecision, precision, "--precision"),
+        choose(ExportPrecision, precision, "--precision"),
         views,
         opset,
-        _choice(LrnForm, lrn_form, "--lrn-form") if lrn_form else None,
+        choose(LrnForm, lrn_form, "--lrn-form") if lrn_form else None,
     )
     settings.check()
     trained = open_trained(model, data=data)
@@ -226,35 +120,88 @@ def command(
     origin = trained.manifest.provenance
     epoch = f"epoch {origin.epoch}, " if origin.epoch else ""
     note(f"exporting {trained.label} ({epoch}validation top-1 {origin.val_top1:.2%})", quiet=quiet)
-    calibrates = settings.needs_calibration
-    sources = ExportSources(trained.manifest, model, data if model else None, calibrates)
-    written = export_model(
-        trained.network,
+    compared, calibration = load_images(
         trained.manifest,
-        folder,
-        settings,
-        sources.compared(num_parity_images or _NUM_COMPARED // views),
-        sources.calibration(num_calibration_images or _NUM_CALIBRATION // views)
-        if calibrates
-        else None,
+        model,
+        data if model else None,
+        num_compared=num_parity_images or _NUM_COMPARED // views,
+        num_calibration=(num_calibration_images or _NUM_CALIBRATION // views)
+        if settings.needs_calibration
+        else 0,
+    )
+    written = export_model(
+        trained.network, trained.manifest, folder, settings, compared, calibration
     )
     _report(written, as_json=json, quiet=quiet)
 
 
-def _choice(kind: "type[_Kind]", value: str, flag: str) -> "_Kind":
-    from alexnet_cli.errors import UsageError
+def load_images(
+    manifest: "Manifest",
+    model: Path | None,
+    data: str | None,
+    *,
+    num_compared: int,
+    num_calibration: int,
+) -> "tuple[Compared, NDArray[np.uint8] | None]":
+    """Return images to compare an export on, and squares of training images to calibrate int8 with.
 
-    if value in tuple(kind):
-        return kind(value)
-    raise UsageError(
-        f"no {flag.removeprefix('--')} is called {value!r}",
-        hint=f"use {flag} {' or '.join(kind)}",
-    )
+    The images are those of the training, if at hand: held-out ones to compare on. `data` names
+    other images to use. None are test images. Both numbers are maxima; the images are spread over
+    all there are.
+
+    Raises:
+        UsageError: The images are not where they were; the hint repeats `model`.
+    """
+    from alexnet_cli.data.datasets import find_dataset, load_training
+    from alexnet_cli.export.parity import Compared
+    from alexnet_cli.networks import PRETRAINED_DATA
+    from alexnet_cli.training.open_model import drawn_crops
+
+    size_px, origin = manifest.input.image_size_px, manifest.provenance
+    if data is None and origin.data == PRETRAINED_DATA:
+        count = min(num_compared, _NUM_DRAWN)
+        drawn = drawn_crops(count, image_size_px=size_px, crop_size_px=size_px)
+        return Compared(drawn, name="drawn images"), None
+    try:
+        dataset = find_dataset(data or origin.data)
+    except UsageError as error:
+        if data is None:
+            named = shlex.quote(str(model)) if model else "RUN"
+            error.hint = f"name the folder of its images: alexnet export {named} --data FOLDER"
+        raise
+    if data is None:
+        train, others = load_training(dataset, val_size=origin.val_size, seed=origin.seed)
+    else:
+        train, others = _split(dataset, is_calibrated=num_calibration > 0)
+    chosen = _spread(others, num_compared)
+    labels_B = chosen.labels_N if dataset.classes == manifest.classes else None
+    name = f"images of {dataset.name}" if data else "validation images"
+    compared = Compared(chosen.load_images(size_px), labels_B, name)
+    if not num_calibration:
+        return compared, None
+    return compared, _spread(train, num_calibration).load_images(size_px)
+
+
+def _split(dataset: "Dataset", *, is_calibrated: bool) -> "tuple[ImageSource, ImageSource]":
+    """Return training images, and others where an export calibrated on the former needs them."""
+    import numpy as np
+
+    train, val = dataset.load_train(), dataset.load_val()
+    if val is not None or not is_calibrated:
+        return train, train if val is None else val
+    numbers = np.arange(len(train))  # of one image there is only itself
+    return train.take(numbers[1::2] if len(numbers) > 1 else numbers), train.take(numbers[::2])
+
+
+def _spread(source: "ImageSource", num_images: int) -> "ImageSource":
+    import numpy as np
+
+    count = min(num_images, len(source))
+    return source.take(np.linspace(0, len(source) - 1, count).astype(np.int64))
 
 
 def _require_free(folder: Path, trained: "Trained", *, writes_weights: bool) -> None:
     """Refuse to write over the weights that are exported."""
-    from alexnet_cli.errors import UsageError
     from alexnet_cli.training.checkpoint import STATE_FILE
 
     if (folder / STATE_FILE).exists():
@@ -282,15 +229,15 @@ def _report(written: "list[Exported]", *, as_json: bool, quiet: bool) -> None:
 
 def _compared(file: "Exported") -> str:
     parity = file.parity
-    words = f"logits within {parity.max_logit_difference:.1e} of PyTorch on "
-    words += f"{parity.num_images:,} {parity.images}, "
+    text = f"logits within {parity.max_logit_difference:.1e} of PyTorch on "
+    text += f"{parity.num_images:,} {parity.images}, "
     if parity.num_top1_different == 0:
-        words += "every top class the same"
+        text += "every top class the same"
     else:
-        words += f"{parity.agreement:.2%} of the top classes the same"
+        text += f"{parity.agreement:.2%} of the top classes the same"
     if parity.num_top1_different and parity.top1_change is not None:
-        words += f", top-1 {100 * parity.top1_change:+.2f} points"
-    return words
+        text += f", top-1 {100 * parity.top1_change:+.2f} points"
+    return text
 
 
 def _to_dict(file: "Exported") -> dict[str, Any]:

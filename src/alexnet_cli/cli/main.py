@@ -8,7 +8,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
@@ -33,16 +33,44 @@ def main(arguments: Sequence[str]) -> NoReturn:
 
 
 def run(arguments: list[str]) -> int:
-    """Run a command line and return its exit code."""
+    """Run a command line and return its exit code, after a message where it failed."""
     for stream in (sys.stdout, sys.stderr):  # a file name may hold bytes that are not text
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     _stop_at_once_on_signals()
     debug = "--debug" in arguments or os.environ.get("ALEXNET_DEBUG", "") not in ("", "0")
     arguments = [argument for argument in arguments if argument != "--debug"]  # valid anywhere
-    if debug:
-        return _invoke(arguments, debug=True)
-    return _report_errors(lambda: _invoke(arguments, debug=False), as_json="--json" in arguments)
+    try:
+        status = _invoke(arguments)
+        sys.stdout.flush()
+    except (BrokenPipeError, SystemExit) as error:
+        # A closed pipe, as of `| head`: Typer and rich turn it into SystemExit(1).
+        if not any(isinstance(each, BrokenPipeError) for each in (error, error.__context__)):
+            raise
+        nothing = os.open(os.devnull, os.O_WRONLY)  # for what Python flushes at its end
+        os.dup2(nothing, sys.stdout.fileno())
+        os.dup2(nothing, sys.stderr.fileno())
+        return 0
+    except (AlexnetError, OSError, MemoryError) as error:
+        if debug:
+            raise
+        known = _to_alexnet_error(error)
+        report_error(known.message, known.hint, known.code, as_json="--json" in arguments)
+        return known.exit_code
+    return status
+
+
+def _to_alexnet_error(error: Exception) -> AlexnetError:
+    if isinstance(error, AlexnetError):
+        return error
+    if isinstance(error, MemoryError):
+        hint = "choose a smaller --batch-size or --image-size"
+        return AlexnetError("not enough memory", hint=hint, code="out_of_memory")
+    message = str(error)
+    if isinstance(error, OSError) and error.filename:
+        message = f"{error.strerror or error}: {error.filename}"
+    hint = "check that the path exists and its permissions"
+    return AlexnetError(message, hint=hint, code="os_error")
 
 
 def is_completing() -> bool:
@@ -50,14 +78,14 @@ def is_completing() -> bool:
     return any(name.endswith("_COMPLETE") for name in os.environ)
 
 
-def _invoke(arguments: list[str], *, debug: bool) -> int:
+def _invoke(arguments: list[str]) -> int:
     """Run a plain `predict` at once, everything else through Typer."""
     is_predict = arguments[:1] == ["predict"] and not is_completing()
     request = read_plainly(arguments[1:]) if is_predict else None
     if request is None:
         from alexnet_cli.cli.app import run_typer
 
-        return run_typer(_with_newest(arguments), debug=debug)
+        return run_typer(_with_newest(arguments))
     gc.disable()  # nothing of what imports create is garbage
     from alexnet_cli.cli.prediction import predict
 
@@ -76,29 +104,6 @@ def _with_newest(arguments: list[str]) -> list[str]:
         f"{argument}={NEWEST}" if argument == "--resume" and after.startswith("-") else argument
         for argument, after in zip(arguments, following, strict=True)
     ]
-
-
-def _report_errors(invoke: Callable[[], int], *, as_json: bool) -> int:
-    """Return the exit code of a command, after a message where it failed."""
-    try:
-        status = invoke()
-        sys.stdout.flush()
-    except AlexnetError as error:
-        report_error(error.message, error.hint, error.code, as_json=as_json)
-        return error.exit_code
-    except BrokenPipeError:  # as with `| head`; Python would complain at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        message = f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
-        hint = "check that the path exists and its permissions"
-        report_error(message, hint, "os_error", as_json=as_json)
-        return 1
-    except MemoryError:
-        hint = "choose a smaller --batch-size or --image-size"
-        report_error("not enough memory", hint, "out_of_memory", as_json=as_json)
-        return 1
-    return status
 
 
 def _stop_at_once_on_signals() -> None:

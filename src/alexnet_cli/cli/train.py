@@ -1,5 +1,6 @@
 """`alexnet train`."""
 
+import functools
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,8 +27,9 @@ EXAMPLES = (
     "alexnet train --resume",
 )
 
-_SAVING, _PROCESSES = "Run folder and saving", "Several processes"
-_TRACKING = "Experiment trackers"
+_saving = functools.partial(typer.Option, rich_help_panel="Run folder and saving")
+_processes = functools.partial(typer.Option, rich_help_panel="Several processes")
+_tracker = functools.partial(typer.Option, rich_help_panel="Experiment trackers")
 
 
 @with_config_flags
@@ -38,70 +40,35 @@ def command(
     device: Device = "auto",
     resume: Annotated[
         Path | None,
-        typer.Option(
-            help="Resume a run with its saved configuration; without RUN: the newest one.",
+        _saving(
             metavar="[RUN]",
-            show_default=False,
-            rich_help_panel=_SAVING,
+            help="Resume a run with its saved configuration; without RUN: the newest one.",
         ),
     ] = None,
     allow_drift: Annotated[
         bool,
-        typer.Option(
-            "--allow-drift",
-            help="With --resume: accept other settings or other hardware.",
-            rich_help_panel=_SAVING,
-        ),
+        _saving("--allow-drift", help="With --resume: accept other settings or other hardware."),
     ] = False,
     save_minutes: Annotated[
         float,
-        typer.Option(
-            min=0,
-            help="Minutes between checkpoints inside an epoch; 0: only after epochs.",
-            rich_help_panel=_SAVING,
-        ),
+        _saving(min=0, help="Minutes between checkpoints inside an epoch; 0: only after epochs."),
     ] = SAVE_MINUTES,
     save_steps: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            help="Updates between checkpoints inside an epoch; 0: by time alone.",
-            rich_help_panel=_SAVING,
-        ),
+        int, _saving(min=0, help="Updates between checkpoints inside an epoch; 0: by time alone.")
     ] = 0,
     deterministic: Deterministic = False,
     name: Annotated[
-        str | None,
-        typer.Option(
-            help="Name of the run folder; MODEL-DATA by default.",
-            show_default=False,
-            rich_help_panel=_SAVING,
-        ),
+        str | None, _saving(help="Name of the run folder; MODEL-DATA by default.")
     ] = None,
     output: Annotated[
-        Path,
-        typer.Option(
-            "--output",
-            "-o",
-            help="Folder of the run folders.",
-            rich_help_panel=_SAVING,
-        ),
+        Path, _saving("--output", "-o", help="Folder of the run folders.")
     ] = RUNS_FOLDER,
     processes: Annotated[
         int,
-        typer.Option(
-            min=1,
-            help="Split each batch over this many GPUs, or processes on the CPU.",
-            rich_help_panel=_PROCESSES,
-        ),
+        _processes(min=1, help="Split each batch over this many GPUs, or processes on the CPU."),
     ] = 1,
     max_restarts: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            help="Restarts of all processes after one of them has died.",
-            rich_help_panel=_PROCESSES,
-        ),
+        int, _processes(min=0, help="Restarts of all processes after one of them has died.")
     ] = 0,
     dry_run: Annotated[
         bool,
@@ -123,35 +90,21 @@ def command(
     ] = 0,
     plots: Annotated[
         bool,
-        typer.Option(
+        _saving(
             "--plots/--no-plots",
             envvar="ALEXNET_PLOTS",
             show_envvar=False,
             help="At the end, draw metrics.png, confusion.png and filters.png in the run folder.",
-            rich_help_panel=_SAVING,
         ),
     ] = True,
     tensorboard: Annotated[
-        bool,
-        typer.Option(
-            "--tensorboard",
-            help="Write events for: tensorboard --logdir runs.",
-            rich_help_panel=_TRACKING,
-        ),
+        bool, _tracker("--tensorboard", help="Write events for: tensorboard --logdir runs.")
     ] = False,
     wandb: Annotated[
-        bool,
-        typer.Option(
-            "--wandb",
-            help="Log to Weights & Biases, or WANDB_MODE=offline.",
-            rich_help_panel=_TRACKING,
-        ),
+        bool, _tracker("--wandb", help="Log to Weights & Biases, or WANDB_MODE=offline.")
     ] = False,
     mlflow: Annotated[
-        bool,
-        typer.Option(
-            "--mlflow", help="Log to MLflow, at MLFLOW_TRACKING_URI.", rich_help_panel=_TRACKING
-        ),
+        bool, _tracker("--mlflow", help="Log to MLflow, at MLFLOW_TRACKING_URI.")
     ] = False,
     quiet: Quiet = False,
     json: Json = False,
@@ -180,11 +133,10 @@ def command(
     from alexnet_cli.training.setup import RuntimeOptions
 
     def open_run() -> "tuple[TrainingRun, Checkpoint | None]":
-        """Prepare a new run, or resume one."""
         path = _find_run(resume, ranks, output)
         if path is None:
             return prepare_run(config, options, name=name, parent=output), None
-        warn = note if ranks.is_first else _ignore
+        warn = functools.partial(note, quiet=not ranks.is_first)
         return resume_run(path, options, requested=given, allow_drift=allow_drift, warn=warn)
 
     try:
@@ -236,10 +188,6 @@ def _find_run(resume: Path | None, ranks: "Ranks", parent: Path) -> Path | None:
     return restarted.path if restarted is not None and restarted.has_checkpoint() else None
 
 
-def _ignore(_message: str) -> None:
-    """Leave a warning to rank 0."""
-
-
 def _train(
     run: "TrainingRun",
     checkpoint: "Checkpoint | None",
@@ -268,7 +216,6 @@ def _train(
 
 
 def _finish(run: "TrainingRun", *, plots: bool, as_json: bool) -> None:
-    """Draw the plots of a complete run, and print the result."""
     from alexnet_cli.training.run_files import read_run_result
 
     if plots:

@@ -1,5 +1,7 @@
 """`alexnet verify-resume`."""
 
+import dataclasses
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +13,7 @@ from alexnet_cli.console import note, print_json
 from alexnet_cli.errors import TrainingError
 
 if TYPE_CHECKING:
-    from alexnet_cli.training.verification import Attempt, FileComparison
+    from alexnet_cli.training.verification import Attempt
 
 EXAMPLES = (
     "alexnet verify-resume",
@@ -35,7 +37,7 @@ def command(
 
     The run is a few seconds long and on drawn images, unless other settings are
     given. The second time its process is killed without warning (SIGKILL), and
-    `train --resume` goes on. Exit status 1 if the results differ.
+    `train --resume` continues it. Exit code 1 if the results differ.
     """
     from alexnet_cli.training.verification import KilledRun
 
@@ -50,17 +52,18 @@ def command(
         note(_line(len(attempts), attempt), quiet=quiet)
     comparisons = run.compare()
     if json:
-        print_json(_document(attempts, comparisons))
+        files = [{**dataclasses.asdict(each), "is_same": each.is_same} for each in comparisons]
+        print_json({"attempts": list(map(dataclasses.asdict, attempts)), "comparisons": files})
     else:
         for each in comparisons:
             print(f"{'same     ' if each.is_same else 'DIFFERENT'}  {each.name:<22} {each.whole}")
     if not all(each.is_same for each in comparisons):
         raise TrainingError(
-            f"the run that was killed ended in other bytes; both are kept in {folder}",
+            f"the killed run ended in different bytes; both runs are kept in {folder}",
             hint="on CUDA, try --deterministic; else please report it",
             code="resume_differs",
         )
-    _delete(folder)
+    shutil.rmtree(folder)
     num_kills = sum(attempt.killed for attempt in attempts)
     note(f"killed {num_kills} times, the result is the same, byte for byte", quiet=quiet)
 
@@ -69,20 +72,3 @@ def _line(number: int, attempt: "Attempt") -> str:
     how = "killed" if attempt.killed else "ended "
     step = f"saved up to step {attempt.saved_step}" if attempt.saved_step else "nothing saved yet"
     return f"process {number}: {how} after {attempt.seconds:5.1f} s, {step}"
-
-
-def _document(attempts: "list[Attempt]", comparisons: "list[FileComparison]") -> dict[str, object]:
-    import dataclasses
-
-    return {
-        "attempts": [dataclasses.asdict(attempt) for attempt in attempts],
-        "comparisons": [
-            {**dataclasses.asdict(each), "is_same": each.is_same} for each in comparisons
-        ],
-    }
-
-
-def _delete(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder)
