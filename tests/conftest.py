@@ -147,14 +147,14 @@ def run_here(*words: str) -> None:
 
 
 def _status_of(words: list[str], env: dict[str, str], stdin: TextIO) -> int:
-    """Run the command line; what leaves it ends as it would end the process."""
-    from alexnet_cli.cli.main import main
+    """Run the command line; an exception ends it as it would end the process."""
+    from alexnet_cli.cli.main import run
 
     with _as_it_was():
         os.environ.update({"COLUMNS": "120", **env})
         sys.argv, sys.stdin = ["alexnet", *words], stdin
         try:
-            main(words)
+            return run(words)
         except SystemExit as error:
             return int(error.code or 0)
         except Exception:

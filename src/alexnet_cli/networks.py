@@ -78,7 +78,7 @@ class NetworkInfo:
     """What is published of a network; the defaults are the paper's."""
 
     summary: str  # one line for a list
-    model_class: str  # `module.Class` in `alexnet_cli.models`
+    model_class: str  # `module:Class` in `alexnet_cli.models`
     source: str = "the paper, §3"
     image_size_px: int = 32  # side to which images of mixed sizes are resized
     crop_size_px: int = 0  # side of its own crops; 0: 7/8 of the image size
@@ -146,7 +146,7 @@ class Network(StrEnum):
         "alexnet",
         NetworkInfo(
             "The network of 2012: two towers, LRN, overlapping pools.",
-            "alexnet.AlexNet",
+            "alexnet:AlexNet",
             image_size_px=256,
             crop_size_px=224,
         ),
@@ -155,7 +155,7 @@ class Network(StrEnum):
         "alexnet-owt",
         NetworkInfo(
             "The single tower of 2014 as in torchvision, whose weights fit.",
-            "alexnet_owt.AlexNetOWT",
+            "alexnet_owt:AlexNetOWT",
             source="One weird trick (2014); torchvision",
             image_size_px=256,
             crop_size_px=224,
@@ -177,7 +177,7 @@ class Network(StrEnum):
         "alexnet-cifar",
         NetworkInfo(
             "The paper's layers at the scale of 32 pixels.",
-            "alexnet_cifar.AlexNetCifar",
+            "alexnet_cifar:AlexNetCifar",
             cifar10_training={**RELEASED_START, "pad": 2},
             training_departures=(
                 Departure(
@@ -197,7 +197,7 @@ class Network(StrEnum):
         "alexnet-cifar-bn",
         NetworkInfo(
             "alexnet-cifar with batch normalisation in place of LRN.",
-            "alexnet_cifar.AlexNetCifarBN",
+            "alexnet_cifar:AlexNetCifarBN",
             source="the paper, §3; Ioffe, Szegedy 2015",
             lrn=False,
             options=("activation", "pool", "groups"),
@@ -208,7 +208,7 @@ class Network(StrEnum):
         replace(
             _CONVNET,
             summary="26 % test error within 80 seconds, in 2011.",
-            model_class="cuda_convnet.CudaConvnet80Sec",
+            model_class="cuda_convnet:CudaConvnet80Sec",
             options=("activation", "pool"),
             init_constants=_released(1e-4, 0.01, 0.01, 0.1, 0.1),
             decay_factors=(1, 1, 1, 7.5, 7.5),
@@ -220,7 +220,7 @@ class Network(StrEnum):
         replace(
             _CONVNET,
             summary="19 % test error without augmentation.",
-            model_class="cuda_convnet.CudaConvnet18Pct",
+            model_class="cuda_convnet:CudaConvnet18Pct",
             init_constants=_released(1e-4, 0.01, 0.01, 0.01),
             decay_factors=(1, 1, 1, 750),
             training=_convnet_training(140, "120,130", flip=False),
@@ -231,7 +231,7 @@ class Network(StrEnum):
         replace(
             _CONVNET,
             summary="18 %: the former with same-map normalisation.",
-            model_class="cuda_convnet.CudaConvnet18Pct",
+            model_class="cuda_convnet:CudaConvnet18Pct",
             lrn=True,
             init_constants=_released(1e-4, 0.01, 0.01, 0.01),
             decay_factors=(1, 1, 1, 250),
@@ -243,7 +243,7 @@ class Network(StrEnum):
         replace(
             _CONVNET,
             summary="13 %: 24-px crops, mirror images, locally connected layers.",
-            model_class="cuda_convnet.CudaConvnet13Pct",
+            model_class="cuda_convnet:CudaConvnet13Pct",
             crop_size_px=24,
             init_constants=_released(1e-4, 0.01, 0.04, 0.04, 0.01),
             decay_factors=(0, 0, 1, 1, 1),
@@ -255,7 +255,7 @@ class Network(StrEnum):
         replace(
             _CONVNET,
             summary="11 %: the former with LRN and a wider local layer.",
-            model_class="cuda_convnet.CudaConvnet11Pct",
+            model_class="cuda_convnet:CudaConvnet11Pct",
             crop_size_px=24,
             lrn=True,
             init_constants=_released(1e-4, 0.01, 0.04, 0.04, 0.01),

@@ -32,16 +32,13 @@ _SCRIPT = """
 import json, os, sys
 from pathlib import Path
 import alexnet_cli.cli.app
-from alexnet_cli.cli.main import main
+from alexnet_cli.cli.main import run
 for number, words in enumerate(sys.argv[1:]):
     child = os.fork()
     if child == 0:
         status = 1
         try:
-            main(words.split())
-            status = 0
-        except SystemExit as end:
-            status = end.code or 0
+            status = run(words.split())
         finally:
             Path(f"{number}.json").write_text(json.dumps(list(sys.modules)))
             os._exit(status)

@@ -74,14 +74,11 @@ def test_network_runs_channels_last_in_bfloat16() -> None:
 
 
 def test_a_run_learns_and_predicts_on_cuda(isolated: Path) -> None:
-    from alexnet_cli.cli.main import main
+    from alexnet_cli.cli.main import run
 
-    with pytest.raises(SystemExit) as trained:
-        main(["train", "--data", "shapes", "--epochs", "3", "--device", "cuda", "--lr", "0.02"])
-    assert trained.value.code == 0
-    with pytest.raises(SystemExit) as exported:
-        main(["export", "--format", "onnx"])
-    assert exported.value.code == 0
+    train = ["train", "--data", "shapes", "--epochs", "3", "--device", "cuda", "--lr", "0.02"]
+    assert run(train) == 0
+    assert run(["export", "--format", "onnx"]) == 0
     onnxruntime = pytest.importorskip("onnxruntime")
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         pytest.skip("this ONNX Runtime is a CPU build")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 _SCRIPT = """
 import json, os, sys
-from alexnet_cli.cli.main import main
+from alexnet_cli.cli.main import run
 for question in json.load(sys.stdin):
     os.environ.update(question)
     try:
-        main([])
+        run([])
     except SystemExit:
         print(end='\\0')
 assert 'torch' not in sys.modules

@@ -127,7 +127,7 @@ def test_an_ignored_signal_stays_ignored() -> None:
 def test_a_signal_in_the_middle_of_a_write_ends_with_its_code_too() -> None:
     code = """
 import io, os, signal, sys
-from alexnet_cli.cli.main import main
+from alexnet_cli.cli.main import run
 
 class Interrupted(io.RawIOBase):
     def writable(self):
@@ -138,7 +138,7 @@ class Interrupted(io.RawIOBase):
         return len(content)
 
 sys.stdout = io.TextIOWrapper(io.BufferedWriter(Interrupted()))
-main(["models"])
+run(["models"])
 """
     ended = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False

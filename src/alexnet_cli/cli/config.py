@@ -8,7 +8,7 @@ import typer
 
 from alexnet_cli.cli.options import Json, with_config_flags
 from alexnet_cli.config.schema import TrainConfig
-from alexnet_cli.config.sources import ValueSource
+from alexnet_cli.config.sources import ValueSource, config_schema, config_text
 from alexnet_cli.console import print_json, printable
 from alexnet_cli.errors import UsageError
 
@@ -40,8 +40,6 @@ def command(
     if toml + schema + json > 1:
         raise UsageError("--toml, --schema and --json exclude each other", hint="choose one")
     if toml or schema:
-        from alexnet_cli.config.sources import config_schema, config_text
-
         text = config_text(config) if toml else json_text.dumps(config_schema(), indent=2) + "\n"
         print(text, end="")
         return

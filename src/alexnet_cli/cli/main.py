@@ -8,7 +8,6 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
@@ -27,13 +26,8 @@ def start() -> NoReturn:
     os._exit(status)
 
 
-def main(arguments: Sequence[str]) -> NoReturn:
-    """Run a command line and exit with its status: 0 ok, 1 failure, 2 usage, 130, 143 signals."""
-    sys.exit(run(list(arguments)))
-
-
 def run(arguments: list[str]) -> int:
-    """Run a command line and return its exit code, after a message where it failed."""
+    """Run a command line and return its exit code: 0 ok, 1 failure, 2 usage, 130, 143 signals."""
     for stream in (sys.stdout, sys.stderr):  # a file name may hold bytes that are not text
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

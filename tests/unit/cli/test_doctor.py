@@ -43,8 +43,8 @@ def test_a_home_that_is_none_is_told_not_raised(alexnet):
 
 def test_pytorch_stays_out():
     script = (
-        "import sys\nfrom alexnet_cli.cli.main import main\n"
-        "try:\n    main(['doctor', '-q'])\nfinally:\n    assert 'torch' not in sys.modules\n"
+        "import sys\nfrom alexnet_cli.cli.main import run\n"
+        "run(['doctor', '-q'])\nassert 'torch' not in sys.modules\n"
     )
     result = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
