@@ -150,7 +150,8 @@ def _write_page(command: TyperCommand | TyperGroup, ctx: Any, formatter: Any) ->
 
 def _sections(command: TyperCommand | TyperGroup, context: Any) -> dict[str, list[tuple[str, str]]]:
     """Return the rows of arguments, options by group, options of no group, and commands."""
-    arguments, options, groups = [], [], {}
+    arguments, options = [], []
+    groups: dict[str, list[tuple[str, str]]] = {}
     for parameter in command.get_params(context):
         row = parameter.get_help_record(context)
         if row is None:

@@ -133,8 +133,9 @@ def _config_flag(name: str) -> inspect.Parameter:
         metavar="NAME" if name == "model" else None,  # a dozen names would fill the column
         rich_help_panel=flag.panel,
     )
-    annotation = Annotated[field.annotation, option]
-    return inspect.Parameter(name, _KEYWORD, default=field.default, annotation=annotation)
+    return inspect.Parameter(
+        name, _KEYWORD, default=field.default, annotation=Annotated[field.annotation, option]
+    )
 
 
 def _read_config_file(context: typer.Context, path: Path | None) -> Path | None:

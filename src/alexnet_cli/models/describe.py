@@ -73,10 +73,10 @@ def layer_table(spec: NetworkSpec) -> tuple[LayerRow, ...]:
     def add_row(module: nn.Module, _inputs: Any, output: Tensor) -> None:
         nonlocal field, jump, number
         name, section = _KINDS[type(module)]
-        window = _window(module)
-        if window[0] is not None:
-            field += (window[0] - 1) * jump
-            jump *= window[1]
+        kernel, stride, padding, groups = _window(module)
+        if kernel is not None and stride is not None:
+            field += (kernel - 1) * jump
+            jump *= stride
         if isinstance(module, nn.Conv2d) and module.groups > 1:
             section = "§3.2, §3.5"
         if isinstance(module, nn.Conv2d | LocallyConnected | nn.Linear):
@@ -86,7 +86,10 @@ def layer_table(spec: NetworkSpec) -> tuple[LayerRow, ...]:
             LayerRow(
                 name,
                 tuple(output.shape[1:]),
-                *window,
+                kernel,
+                stride,
+                padding,
+                groups,
                 num_parameters=sum(p.numel() for p in module.parameters()),
                 num_macs=_num_macs(module, output),
                 receptive_field_px=field if output.ndim == 4 else None,
