@@ -1,6 +1,5 @@
 """`alexnet download`."""
 
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,9 +9,10 @@ import typer
 
 from alexnet_cli.cli.options import Json, Quiet
 from alexnet_cli.console import ByteProgress, note, print_json
-from alexnet_cli.errors import DownloadError, UsageError
 
 if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
+
     from alexnet_cli.data.cache import PublishedFile
     from alexnet_cli.data.datasets import Dataset
     from alexnet_cli.data.fetch import FetchOptions
@@ -31,10 +31,13 @@ def command(
     data: Annotated[str, typer.Option(help="Dataset by name.")] = "cifar10",
     weights: Annotated[
         str | None,
-        typer.Option(help="Download trained weights instead: owt, torchvision's for ImageNet."),
+        typer.Option(
+            help="Download trained weights instead: owt, torchvision's for ImageNet.",
+            show_default=False,
+        ),
     ] = None,
     archive: Annotated[
-        Path | None, typer.Option(help="Use this file instead of downloading.")
+        Path | None, typer.Option(help="Use this file instead of downloading.", show_default=False)
     ] = None,
     mirror: Annotated[
         list[str] | None,
@@ -42,15 +45,23 @@ def command(
             envvar="ALEXNET_MIRROR",
             show_envvar=False,
             help="Address of a folder to try first; may be repeated.",
+            show_default=False,
         ),
     ] = None,
     sha256: Annotated[
-        str | None, typer.Option(help="Expected SHA-256, if the file is not the official archive.")
+        str | None,
+        typer.Option(
+            help="Expected SHA-256, if the file is not the official archive.",
+            show_default=False,
+        ),
     ] = None,
     offline: Annotated[
         bool,
         typer.Option(
-            "--offline", envvar="ALEXNET_OFFLINE", show_envvar=False, help="Do not use the network."
+            "--offline",
+            envvar="ALEXNET_OFFLINE",
+            show_envvar=False,
+            help="Do not use the network.",
         ),
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Download again.")] = False,
@@ -62,6 +73,7 @@ def command(
 
     from alexnet_cli.data.datasets import find_dataset
     from alexnet_cli.data.fetch import FetchOptions
+    from alexnet_cli.errors import UsageError
 
     if weights is not None:
         if archive or sha256:
@@ -91,6 +103,8 @@ def _require_fit(
     dataset: "Dataset", *, archive: Path | None, mirrors: list[str] | None, sha256: str | None
 ) -> None:
     """Refuse flags that do not apply to this dataset."""
+    from alexnet_cli.errors import UsageError
+
     if sha256 and not (archive or mirrors):
         raise UsageError(
             "--sha256 needs --archive or --mirror", hint="see: alexnet download --help"
@@ -142,6 +156,7 @@ def _fetch(file: "PublishedFile", options: "FetchOptions", *, quiet: bool) -> "T
 
 def _download_weights(name: str, *, offline: bool, force: bool, quiet: bool, as_json: bool) -> None:
     """Download trained weights and write them as a model for `predict` and `train --from`."""
+    from alexnet_cli.errors import DownloadError, UsageError
     from alexnet_cli.networks import PRETRAINED
     from alexnet_cli.runs import SAFETENSORS_NAME, pretrained_folder
 
@@ -153,30 +168,33 @@ def _download_weights(name: str, *, offline: bool, force: bool, quiet: bool, as_
     path = pretrained_folder(name) / SAFETENSORS_NAME
     if path.is_file() and not force:
         note(f"the weights {name} are already there", quiet=quiet)
-    elif offline:
-        raise DownloadError(
-            f"cannot download the weights {name} (--offline or ALEXNET_OFFLINE is set)",
-            hint=f"run on the network: alexnet download --weights {name}",
-        )
     else:
-        _convert_weights(path.parent, quiet=quiet)
+        if offline:
+            raise DownloadError(
+                f"cannot download the weights {name} (--offline or ALEXNET_OFFLINE is set)",
+                hint=f"run on the network: alexnet download --weights {name}",
+            )
+        from torchvision.models import AlexNet_Weights
+
+        entry = AlexNet_Weights.IMAGENET1K_V1
+        note(f"downloading {entry.url}", quiet=quiet)
+        convert_weights(entry, path.parent, quiet=quiet)
     if as_json:
         print_json({"weights": name, "path": str(path)})
     else:
         print(path)
 
 
-def _convert_weights(folder: Path, *, quiet: bool) -> None:
+def convert_weights(entry: "WeightsEnum", folder: Path, *, quiet: bool) -> None:
     """Download torchvision's weights and write them into a folder."""
-    from torchvision.models import AlexNet_Weights
+    import sys
 
     from alexnet_cli.export.torchvision_weights import convert, fetch_state_dict
     from alexnet_cli.training.open_model import drawn_crops
 
-    entry = AlexNet_Weights.IMAGENET1K_V1
-    note(f"downloading {entry.url}", quiet=quiet)
     state = fetch_state_dict(entry, show_progress=not quiet and sys.stderr.isatty())
-    written = convert(state, entry, folder, drawn_crops(16, image_size_px=256, crop_size_px=224))
+    images = drawn_crops(16, image_size_px=256, crop_size_px=224)
+    written = convert(state, entry, folder, images)
     note(
         f"{written.path.name}: {written.num_bytes:,} bytes; logits within "
         f"{written.parity.max_logit_difference:.1e} of PyTorch",
