@@ -2,7 +2,6 @@
 
 import functools
 import shlex
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +11,7 @@ from alexnet_cli.cli.app import HelpCommand
 from alexnet_cli.cli.options import Json, Quiet, with_config_flags
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.console import ByteProgress, note, print_json, printable, stdout_console
-from alexnet_cli.errors import DataError, UsageError, join_some
+from alexnet_cli.errors import UsageError, join_some
 
 if TYPE_CHECKING:
     from alexnet_cli.data.datasets import Dataset
@@ -90,11 +89,15 @@ def _print_entries(entries: "list[Entry]", folder: Path) -> None:
 def verify(quiet: Quiet = False, json: Json = False) -> None:
     """Verify the checksums of the cache folder; exit code 1 if a file is damaged."""
     from alexnet_cli.data.inventory import HASHED, State, list_cache, verify_cache
+    from alexnet_cli.errors import DataError
     from alexnet_cli.files import cache_folder
 
     total = sum(entry.num_bytes for entry in list_cache() if entry.kind in HASHED)
-    with closing(ByteProgress("hashing", total=total, quiet=quiet)) as bar:
+    bar = ByteProgress("hashing", total=total, quiet=quiet)
+    try:
         entries = list(verify_cache(bar.update))
+    finally:
+        bar.close()
     damaged = [entry for entry in entries if entry.state is State.DAMAGED]
     if json:
         print_json({"is_sound": not damaged, "files": [_document(entry) for entry in entries]})
@@ -220,12 +223,16 @@ def _with_small_val(
 def _augmented(
     config: TrainConfig, dataset: "Dataset", labels: list[int], count: int, epoch: int
 ) -> tuple[Any, Any, str]:
+    """Return images, labels and a caption."""
     from alexnet_cli.training.preview import augmented_images
 
     augmented = augmented_images(config, dataset, labels=labels, count=count, epoch=epoch - 1)
-    images_NSSC = augmented.images_NSSC
-    crops = f"{images_NSSC.shape[1]}-px crops of epoch {epoch}, seed {config.seed}"
-    return images_NSSC, augmented.labels_N, f"{augmented.num_training:,} images, {crops}"
+    side_px = augmented.images_NSSC.shape[1]
+    caption = (
+        f"{augmented.num_training:,} images, {side_px}-px crops of epoch {epoch}, "
+        f"seed {config.seed}"
+    )
+    return augmented.images_NSSC, augmented.labels_N, caption
 
 
 def _as_they_are(
