@@ -5,30 +5,21 @@ from pathlib import Path
 
 from alexnet_cli.errors import UsageError
 
+# Where bfloat16 is multiplied faster than float32: instructions as Linux names them, and the CUDA
+# compute capability from which a GPU does it.
 BF16_CPU_FLAGS = ("avx512_bf16", "amx_bf16")
-"""Linux's names of the instructions that multiply bfloat16 faster than float32."""
-
 BF16_CAPABILITY = (8, 0)
-"""CUDA compute capability from which a GPU does the same."""
 
+# Instructions that multiply 8-bit integers as Linux names them, the widest first.
 _INTEGER_FLAGS = {
-    "amx_int8": "AMX",
-    "avx512_vnni": "AVX512-VNNI",
-    "avx_vnni": "AVX-VNNI",
-    "avx512bw": "AVX-512",
+    "amx_int8": "AMX", "avx512_vnni": "AVX512-VNNI", "avx_vnni": "AVX-VNNI", "avx512bw": "AVX-512",
     "avx2": "AVX2",
-}
-"""Linux's names of the instructions that multiply 8-bit integers, the widest first."""
-
+}  # fmt: skip
 _CPUINFO = Path("/proc/cpuinfo")
 
 
 def parse_device(name: str, *, has_tensorrt: bool = False) -> tuple[str, int | None]:
-    """Split `auto`, `cpu`, `cuda`, `cuda:N` or `tensorrt` into kind and number.
-
-    Args:
-        name: As on the command line.
-        has_tensorrt: True for exported models, which TensorRT can run.
+    """Split `auto`, `cpu`, `cuda`, `cuda:N` or (exported models) `tensorrt` into kind and number.
 
     Raises:
         UsageError: The name is unknown.
@@ -85,11 +76,7 @@ def cpu_flags(cpuinfo: dict[str, str]) -> frozenset[str]:
 def processor_kind(cpuinfo: dict[str, str] | None = None) -> str:
     """Return the architecture, and on x86 the widest integer instructions.
 
-    Args:
-        cpuinfo: Of `read_cpuinfo`; this machine's by default.
-
-    Returns:
-        Such as `x86_64 with AVX512-VNNI`, or `aarch64`.
+    Such as `x86_64 with AVX512-VNNI`, or `aarch64`; by default of this machine.
     """
     import platform  # a few milliseconds that `predict` need not spend
 

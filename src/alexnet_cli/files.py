@@ -38,30 +38,38 @@ def cache_folder() -> Path:
     return platformdirs.user_cache_path("alexnet")
 
 
-def atomic_write(path: Path, content: bytes) -> None:
+def atomic_write(path: Path, content: bytes | BinaryIO) -> None:
     """Write a file so that a reader, or a crash, sees the old or the new content, never a mixture.
 
     A unique temporary file in the same folder is written, flushed to the disk and renamed over
-    the target; then the folder itself is flushed, so that the name survives a power cut.
-
-    Args:
-        path: The target; its folder is created if necessary.
-        content: The new content.
+    the target; then the folder itself is flushed, so that the name survives a power cut. The
+    folder is created if necessary.
 
     Raises:
         AlexnetError: The disk is full or the folder cannot be written to.
     """
-    _write_and_replace(path, BytesIO(content))
-
-
-def atomic_copy(source: Path, path: Path) -> None:
-    """Copy a file, as atomically as `atomic_write`.
-
-    Raises:
-        AlexnetError: The disk is full or the folder cannot be written to.
-    """
-    with source.open("rb") as file:
-        _write_and_replace(path, file)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=_PARTIAL_SUFFIX
+        )
+        temporary = Path(name)
+        _temporaries.add(temporary)
+        with os.fdopen(descriptor, "wb") as file:
+            source = BytesIO(content) if isinstance(content, bytes) else content
+            shutil.copyfileobj(source, file, _CHUNK_BYTES)
+            file.flush()
+            temporary.chmod(0o666 & ~_umask())
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise writing_error(path, error) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+            _temporaries.discard(temporary)
 
 
 def atomic_move(source: Path, path: Path) -> None:
@@ -78,30 +86,6 @@ def atomic_move(source: Path, path: Path) -> None:
         _sync_folder(path.parent)
     except OSError as error:
         raise writing_error(path, error) from error
-
-
-def _write_and_replace(path: Path, source: BinaryIO) -> None:
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.name}.", suffix=_PARTIAL_SUFFIX
-        )
-        temporary = Path(name)
-        _temporaries.add(temporary)
-        with os.fdopen(descriptor, "wb") as file:
-            shutil.copyfileobj(source, file, _CHUNK_BYTES)
-            file.flush()
-            temporary.chmod(0o666 & ~_umask())
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise writing_error(path, error) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-            _temporaries.discard(temporary)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -122,16 +106,12 @@ def _umask() -> int:
 
 
 def remove_partial_writes(path: Path) -> None:
-    """Delete the temporary files of killed processes that were writing a file.
-
-    Only for a file that no other process may be writing now.
-    """
+    """Delete what killed processes left of a file that no other process may be writing now."""
     for partial in path.parent.glob(f".{glob.escape(path.name)}.*{_PARTIAL_SUFFIX}"):
         partial.unlink(missing_ok=True)
 
 
 def writing_error(path: Path, error: OSError) -> AlexnetError:
-    """Return the user's error for a failed write of `path`."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return AlexnetError(
             f"no space left on the device while writing {path}",
@@ -147,11 +127,7 @@ def writing_error(path: Path, error: OSError) -> AlexnetError:
 
 @contextlib.contextmanager
 def temporary_folder(parent: Path | None = None) -> Iterator[Path]:
-    """Create a folder that is deleted afterwards, even if a signal ends the process.
-
-    Args:
-        parent: Its parent; by default, the system's folder for temporary files.
-    """
+    """Create a folder that is deleted afterwards, even if a signal ends the process."""
     with tempfile.TemporaryDirectory(dir=parent, prefix=_FOLDER_PREFIX) as name:
         folder = Path(name)
         _temporaries.add(folder)
@@ -198,17 +174,20 @@ def lock_folder(folder: Path, *, busy: AlexnetError) -> contextlib.AbstractConte
         raise writing_error(folder, error) from error
 
 
-def sha256_of(path: Path, on_chunk: Callable[[int], None] | None = None) -> str:
-    """Return the SHA-256 of a file as lowercase hexadecimal.
+def sha256_of(
+    path: Path, on_bytes: Callable[[int], object] = lambda _: None, *, start: int = 0
+) -> str:
+    """Return the SHA-256 of a file, or of what follows its first bytes, as lowercase hexadecimal.
 
     Args:
         path: The file.
-        on_chunk: Called with the number of bytes after each chunk, for a progress bar.
+        on_bytes: Called with the number of bytes after each chunk, for a progress bar.
+        start: Number of bytes that are left out.
     """
     digest = hashlib.sha256()
     with path.open("rb") as file:
+        file.seek(start)
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
-            if on_chunk is not None:
-                on_chunk(len(chunk))
+            on_bytes(len(chunk))
     return digest.hexdigest()

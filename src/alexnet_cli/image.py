@@ -50,18 +50,13 @@ def prepare_image(
     """Decode, resize and centre-crop one image.
 
     A file, its bytes and its pixels give the same result, except large JPEGs (see `read_image`).
-
-    Args:
-        source: A file, its bytes, or pixels.
-        image_size_px: Side of the square that the image is resized to.
-        crop_size_px: Side of the central crop.
-        name: Name of the image in messages; the path by default.
-
-    Raises:
-        DataError: As `read_image`, or pixels that are not uint8, grey or RGB.
+    `name` is that of the image in messages; by default its path.
 
     Returns:
         uint8, shape (`crop_size_px`, `crop_size_px`, 3).
+
+    Raises:
+        DataError: As `read_image`, or pixels that are not uint8, grey or RGB.
     """
     if isinstance(source, Path | bytes):
         square = read_square(source, image_size_px, name=name)
@@ -87,13 +82,13 @@ def read_image(
 
     Args:
         source: A file, or its bytes.
-        name: Name of the image in messages; the path by default.
+        name: Name of the image in messages; by default its path.
         at_least_px: Side down to which a JPEG may be shrunk, by 2, 4 or 8, while it is decoded; by
-            default it is not. libjpeg then leaves out frequencies that resizing would average away.
-            For JPEGs of 1,024 to 4,000 px and squares of 32 to 256 px this takes 1/2 to 1/10 of the
-            time. With twice the final side, pixels differ by 0.2 of 255 on average and by 2 at
-            most; where the margin of the central square is odd, half a pixel of shift makes that
-            1.4 and 7. With only the final side: up to 2.2 and 15.
+            default it is not. libjpeg then leaves out frequencies that resizing would average away,
+            in 1/2 to 1/10 of the time for JPEGs of 1,024 to 4,000 px and squares of 32 to 256 px.
+            With twice the final side, pixels differ by 0.2 of 255 on average and by 2 at most;
+            where the margin of the central square is odd, half a pixel of shift makes that 1.4 and
+            7. With only the final side: up to 2.2 and 15.
 
     Returns:
         uint8, shape (H, W, 3).
@@ -118,7 +113,6 @@ def check_header(path: Path) -> None:
 
 
 def silence_metadata_warnings() -> None:
-    """Turn off Pillow's warnings for the rest of the process."""
     warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
@@ -130,10 +124,6 @@ def resize_square(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
     Paper §2: "we first rescaled the image such that the shorter side was of length 256, and then
     cropped out the central 256×256 patch". Here: the same square is cut out first, because
     otherwise a very long strip would be enlarged in full.
-
-    Args:
-        image: uint8, shape (H, W, 3).
-        size_px: Side of the result.
 
     Returns:
         uint8, shape (`size_px`, `size_px`, 3); a view of `image` if it has the right size already.
@@ -180,11 +170,8 @@ def _opened(source: Path | bytes, name: str | None = None) -> Iterator[ImageFile
 
 def _format_of(source: Path | bytes) -> str:
     """Return Pillow's name of the only format that a file can have, its reader imported."""
-    if isinstance(source, bytes):
-        start = source[:8]
-    else:
-        with source.open("rb") as file:
-            start = file.read(8)
+    with BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
+        start = file.read(8)
     for magic, name in _FORMATS.items():
         if start.startswith(magic):
             importlib.import_module(f"PIL.{name}ImagePlugin")

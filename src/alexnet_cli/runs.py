@@ -18,7 +18,7 @@ ONNX_NAME, SAFETENSORS_NAME = "model.onnx", "model.safetensors"
 
 
 class _PathOf:
-    """The path of a named file in a run folder."""
+    """An attribute: the path of a named file in a run folder."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -48,7 +48,6 @@ class RunFolder:
 
     @property
     def resume_command(self) -> str:
-        """Command that resumes the run."""
         return f"alexnet train --resume {shlex.quote(str(self.path))}"
 
     def has_checkpoint(self) -> bool:
@@ -84,9 +83,7 @@ def create_run(name: str, *, parent: Path = RUNS_FOLDER) -> RunFolder:
 def newest_run(parent: Path = RUNS_FOLDER, *, data: str | None = None) -> RunFolder:
     """Return the run that was started last, of those that have a checkpoint.
 
-    Args:
-        parent: Folder of the run folders.
-        data: Only runs trained on this dataset, a name or a folder.
+    With `data`, a name or a folder, only runs trained on that dataset count.
 
     Raises:
         AlexnetError: There is no such run.
@@ -131,6 +128,16 @@ def pretrained_model(name: str) -> Path:
 def named_model(path: Path) -> Path:
     """Return the file of downloaded weights for their name; any other path unchanged."""
     return pretrained_model(str(path)) if str(path) in PRETRAINED else path
+
+
+def model_file(path: Path) -> Path:
+    """Return the file of an exported model: a file, that of a run, or that of downloaded weights.
+
+    Raises:
+        AlexnetError: The run has not been exported, or the weights are not downloaded.
+    """
+    path = named_model(path)
+    return exported_model(RunFolder(path)) if path.is_dir() else path
 
 
 def exported_model(run: RunFolder) -> Path:

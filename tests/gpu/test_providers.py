@@ -12,11 +12,10 @@ from alexnet_cli.inference.gpu_check import (
     CPU,
     CUDA,
     TENSORRT,
-    Probe,
     read_driver,
     tensorrt_problems,
 )
-from alexnet_cli.inference.providers import places
+from alexnet_cli.inference.providers import placed_operators
 from alexnet_cli.manifest import InputSpec, Manifest, Provenance
 from alexnet_cli.networks import Network, network_spec
 from tests.conftest import Run
@@ -67,7 +66,7 @@ def test_every_network_runs_wholly_on_cuda(network: Network, tmp_path: Path) -> 
     for many in (False, True):  # the two levels of graph optimisation
         model = load_model(path, device="cuda", for_many=many)
         assert model.provider == CUDA
-        assert places(model._session)[CUDA]
+        assert placed_operators(model._session)[CUDA]
         expected = load_model(path, device="cpu", for_many=many).logits(images)
         np.testing.assert_allclose(model.logits(images), expected, rtol=1e-3, atol=1e-3)
 
@@ -89,7 +88,7 @@ def test_tensorrt_answers_as_the_cpu_or_says_what_it_lacks(tmp_path: Path) -> No
     from alexnet_cli.inference.session import load_model
 
     path, images = _export(Network.ALEXNET_CIFAR, tmp_path)
-    if list(tensorrt_problems(Probe(ort.get_available_providers()))):
+    if list(tensorrt_problems(ort.get_available_providers(), read_driver())):
         with pytest.raises(DeviceError, match="--device tensorrt is not usable") as caught:
             load_model(path, device="tensorrt")
         assert "pip install" in str(caught.value.hint)

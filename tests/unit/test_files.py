@@ -55,6 +55,7 @@ def test_sha256_is_that_of_the_whole_file(tmp_path, num_bytes):
     chunks = []
     assert sha256_of(path, chunks.append) == hashlib.sha256(content).hexdigest()
     assert sum(chunks) == num_bytes
+    assert sha256_of(path, start=5) == hashlib.sha256(content[5:]).hexdigest()
 
 
 def test_atomic_write_creates_folders_and_replaces_content(tmp_path):

@@ -66,7 +66,7 @@ def tiff_of(strips, *, height, rows_per_strip, planar=False):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("file_format", ["PNG", "TIFF", "JPEG"])
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF", "JPEG", "WEBP"])
 def test_every_exif_orientation_comes_out_upright(upright, file_format, orientation):
     image = upright
     if file_format == "JPEG":  # lossy: a smooth image survives it nearly unchanged
@@ -74,7 +74,7 @@ def test_every_exif_orientation_comes_out_upright(upright, file_format, orientat
         image = np.stack([ramp, ramp, ramp], axis=2)
     exif = Image.Exif()
     exif[ORIENTATION_TAG] = orientation
-    options = {"quality": 95} if file_format == "JPEG" else {}
+    options = {"JPEG": {"quality": 95}, "WEBP": {"lossless": True}}.get(file_format, {})
     content = encode(STORED[orientation](image), file_format, exif=exif, **options)
     decoded = read_image(content)
     assert decoded.shape == image.shape

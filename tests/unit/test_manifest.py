@@ -95,6 +95,10 @@ def test_json_and_back_is_the_same_manifest():
     text = MANIFEST.to_json()
     assert "\n" not in text
     assert manifest_from_json(text, source="model.onnx") == MANIFEST
+    assert (MANIFEST.num_views, MANIFEST.input_side_px) == (10, 32)
+    checkpoint = replace(MANIFEST, deployment=None)
+    assert manifest_from_json(checkpoint.to_json(), source="state.json") == checkpoint
+    assert (checkpoint.num_views, checkpoint.input_side_px) == (1, 28)
 
 
 @pytest.mark.parametrize(
@@ -114,8 +118,8 @@ def test_every_missing_field_is_named(path):
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        (("schema",), 1),
-        (("schema",), 4.0),
+        (("schema",), "6"),
+        (("schema",), 6.0),
         (("deployment", "precision"), "fp64"),
         (("deployment", "num_views"), 5),
         (("deployment", "parity", "num_images"), 0),
@@ -185,7 +189,7 @@ def test_a_damaged_text_gives_a_manifest_or_an_error(place, length, inserted):
     read_or_refuse(text[:place] + inserted + text[place + length :])
 
 
-def test_an_older_manifest_is_read_without_its_export():
-    manifest = manifest_from_json(json.dumps(RAW | {"schema": 5}), source="state.json")
-    assert manifest == replace(MANIFEST, deployment=None)
-    assert (manifest.num_views, manifest.input_side_px, MANIFEST.input_side_px) == (1, 28, 32)
+@pytest.mark.parametrize("schema", [5, 7])
+def test_another_schema_is_refused_by_its_number(schema):
+    with pytest.raises(ModelFileError, match=f"schema {schema}, this version reads 6"):
+        manifest_from_json(json.dumps(RAW | {"schema": schema}), source="state.json")

@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from alexnet_cli.data.arrays import ImageArrays, colour_sums
 from alexnet_cli.data.cifar import IMAGE_SIZE, CifarLayout, read_archive
 from alexnet_cli.errors import AlexnetError, DataError
-from alexnet_cli.files import atomic_copy, atomic_write, cache_folder, sha256_of, writing_error
+from alexnet_cli.files import atomic_write, cache_folder, sha256_of, writing_error
 
 if TYPE_CHECKING:
     from alexnet_cli.data.transfer import ProgressBar
@@ -168,8 +168,8 @@ def take_file(
 
 
 def _put_in_place(file: PublishedFile, source: Path, *, file_hash: str) -> None:
-    with locked(file):
-        atomic_copy(source, file.path)
+    with locked(file), source.open("rb") as content:
+        atomic_write(file.path, content)
         record(file, file_hash)
 
 

@@ -1,7 +1,6 @@
 """The diagnosis of `alexnet doctor`: everything that can be examined without running a network."""
 
 import os
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,10 +34,10 @@ from alexnet_cli.inference.gpu_check import (
     CPU,
     CUDA,
     Driver,
-    Probe,
     installed_versions,
     onnxruntime_cuda_version,
     onnxruntime_wheels,
+    read_driver,
     reinstall_command,
     torch_cuda_version,
 )
@@ -101,16 +100,13 @@ def examine(
         environment: Of the process, by default this one's.
     """
     environment, known = os.environ if environment is None else environment, list(known_variables)
-    path = tuple(sys.path)
     cpu, compiler, variables = (
         read_cpu(environment), find_compiler(), list_variables(environment, known)
     )  # fmt: skip
     providers, findings = _providers()
-    probe = Probe(providers, path)
-    driver = probe.driver()
-    versions, torch_cuda = installed_versions(path), torch_cuda_version(path)
-    onnxruntime_cuda = onnxruntime_cuda_version(path)
-    gpu = gpu_findings(probe, driver, has_hardware=has_nvidia_hardware())
+    driver, versions = read_driver(), installed_versions()
+    torch_cuda, onnxruntime_cuda = torch_cuda_version(), onnxruntime_cuda_version()
+    gpu = gpu_findings(providers, driver, has_hardware=has_nvidia_hardware())
     torch = torch_findings(torch_cuda, onnxruntime_cuda, driver, has_torch="torch" in versions)
     cache, of_cache = _cache()
     trains_on_gpu = (
@@ -124,7 +120,7 @@ def examine(
     findings.sort(key=lambda finding: finding.level)  # broken, then note
     runs_on_gpu = bool(driver.gpus) and CUDA in providers and not _is_broken(gpu, "ONNX Runtime")
     return Diagnosis(
-        list_versions(path), torch_cuda, onnxruntime_cuda, cpu, driver,
+        list_versions(), torch_cuda, onnxruntime_cuda, cpu, driver,
         "cuda" if trains_on_gpu else "cpu",
         choose_precision(cpu, driver.gpus[0] if trains_on_gpu else None),
         CUDA if runs_on_gpu else CPU,

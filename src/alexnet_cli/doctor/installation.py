@@ -13,7 +13,6 @@ from alexnet_cli.inference.gpu_check import (
     CUDA,
     GPU_REQUIREMENT,
     Driver,
-    Probe,
     Problem,
     clash_problem,
     cuda_problems,
@@ -30,14 +29,14 @@ _TORCH_FIX = "pip install --force-reinstall torch torchvision"  # as published: 
 _CUDA_FIX = f"pip install --upgrade --force-reinstall torch torchvision {GPU_REQUIREMENT}"
 
 
-def list_versions(path: Sequence[str]) -> dict[str, str | None]:
+def list_versions() -> dict[str, str | None]:
     """Return the versions that a bug report needs; None for a package that is not installed."""
-    found = installed_versions(path)
+    found = installed_versions()
     return {
         "alexnet": __version__,
         "python": platform.python_version(),
         **{name: found.get(name) for name in _SHOWN},
-        **(onnxruntime_wheels(path) or {"onnxruntime": None}),
+        **(onnxruntime_wheels() or {"onnxruntime": None}),
     }
 
 
@@ -86,32 +85,32 @@ def own_requirements() -> list[str] | None:
         return None
 
 
-def gpu_findings(probe: Probe, driver: Driver, *, has_hardware: bool) -> list[Finding]:
+def gpu_findings(providers: Sequence[str], driver: Driver, *, has_hardware: bool) -> list[Finding]:
     """Return why ONNX Runtime cannot use the GPU; on a machine without a GPU that is a note.
 
     Args:
-        probe: What to examine.
+        providers: What ONNX Runtime lists as available.
         driver: The driver.
         has_hardware: Whether the machine has an NVIDIA GPU, with a driver or without.
     """
-    clash = clash_problem(probe.path)
+    clash = clash_problem()
     findings = [] if clash is None else [broken("ONNX Runtime", clash)]
     if not driver.gpus and driver.problem is None:
         if has_hardware:
-            return [*findings, broken("GPU", next(cuda_problems(probe, driver=driver)))]
+            return [*findings, broken("GPU", next(cuda_problems(providers, driver)))]
         findings.append(
             Finding(Level.NOTE, "GPU", "no NVIDIA GPU here: everything runs on the CPU")
         )
-        missing = library_problems(probe) if CUDA in probe.providers else ()
+        missing = library_problems() if CUDA in providers else ()
         return findings + [Finding(Level.NOTE, "CUDA libraries", p.cause, p.fix) for p in missing]
-    problems = list(cuda_problems(probe, driver=driver))
+    problems = list(cuda_problems(providers, driver))
     # A clash that hides the GPU wheel is among the findings, with the same fix.
     known = {finding.fix for finding in findings}
     findings += [
         broken("ONNX Runtime", problem) for problem in problems if problem.fix not in known
     ]
     if not problems:
-        lacking = tensorrt_problems(probe, driver=driver)
+        lacking = tensorrt_problems(providers, driver)
         findings += [Finding(Level.NOTE, "TensorRT", p.cause, p.fix) for p in lacking]
     return findings
 
@@ -135,11 +134,8 @@ def torch_findings(
         if not driver.gpus:
             return []
         return [broken("PyTorch", Problem("this PyTorch is a CPU build", _TORCH_FIX))]
-    findings = []
-    if driver.gpus and driver.cuda_version and driver.cuda_version[0] < int(majors[0] or 0):
-        findings.append(
-            broken("PyTorch", old_driver_problem("PyTorch", int(majors[0] or 0), driver))
-        )
+    old_driver = old_driver_problem("PyTorch", torch_cuda, driver) if driver.gpus else None
+    findings = [] if old_driver is None else [broken("PyTorch", old_driver)]
     if onnxruntime_cuda is not None and majors[0] != majors[1]:
         cause = (
             f"PyTorch is built with CUDA {torch_cuda}, ONNX Runtime with {onnxruntime_cuda}: "

@@ -1,39 +1,53 @@
-"""The hardware that ONNX Runtime uses: what was asked for runs, or an error names the cause.
+"""The hardware that ONNX Runtime uses: the requested device runs, or an error names the cause.
 
-Being listed by ONNX Runtime means little: it falls back to the CPU silently when a library is
-missing. So the known problems are looked for first, then the session is asked what it runs on, and
-each node of the network where it was placed.
+ONNX Runtime lists providers that do not work, and falls back to the CPU silently when a library is
+missing. So known problems are looked for first, then the session is asked what it runs on and where
+it placed each node of the network.
 """
 
 import contextlib
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import onnxruntime as ort
 
 from alexnet_cli.devices import parse_device
-from alexnet_cli.errors import AlexnetError, DeviceError, first_line
+from alexnet_cli.errors import DeviceError, first_line
 from alexnet_cli.files import cache_folder
 from alexnet_cli.inference.gpu_check import (
     CPU,
     CUDA,
     TENSORRT,
-    Probe,
     Problem,
     cuda_problems,
     provider_load_error,
+    read_driver,
     tensorrt_problems,
 )
 
+ORT_ERRORS = tuple(
+    each
+    for each in vars(ort.capi.onnxruntime_pybind11_state).values()
+    if isinstance(each, type) and issubclass(each, Exception)
+)
 _NOISE = (
     r"\[ONNXRuntimeError\] : \d+ : \w+ : "
     # file:line, then a function with or without its signature
     r"|(?:/[\w./+-]*/)?\w+\.(?:cc|cpp|h):\d+ (?:[\w:<>*&~ ]*[\w>]\([^)]*\)|\w+)"
 )
 _MAX_CHARACTERS = 200
+
+_NAMES = {CUDA: "CUDA", TENSORRT: "TensorRT"}
+_SHAPE_OPERATORS = frozenset(
+    ("Shape", "Size", "Gather", "Squeeze", "Unsqueeze", "Concat", "Slice", "Reshape")
+)
+"""ONNX Runtime places them on the CPU on purpose where they compute a few integers of a shape.
+
+`session.disable_cpu_ep_fallback` would refuse these nodes too, and so every graph with a dynamic
+batch. Nodes are checked one by one instead.
+"""
 
 
 def runtime_message(error: Exception) -> str:
@@ -45,54 +59,21 @@ def runtime_message(error: Exception) -> str:
     return textwrap.shorten(" ".join(words), _MAX_CHARACTERS, placeholder=" …")
 
 
-_NAMES = {CPU: "CPU", CUDA: "CUDA", TENSORRT: "TensorRT"}
-_RECORD_PLACES = "session.record_ep_graph_assignment_info"
-_SHAPE_OPERATORS = frozenset(
-    ("Shape", "Size", "Gather", "Squeeze", "Unsqueeze", "Concat", "Slice", "Reshape")
-)
-"""ONNX Runtime places them on the CPU on purpose where they compute a few integers of a shape.
-
-`session.disable_cpu_ep_fallback` would refuse these nodes too, and so every graph with a dynamic
-batch. Nodes are checked one by one instead.
-"""
-_STATE = ort.capi.onnxruntime_pybind11_state
-_FAILURES = (
-    RuntimeError, _STATE.Fail, _STATE.RuntimeException, _STATE.EPFail, _STATE.NotImplemented,
-    _STATE.InvalidArgument,
-)  # fmt: skip
-
-
-@dataclass
+@dataclass(frozen=True)
 class Providers:
-    """The providers of a session, in order of preference.
+    """The providers that a device stands for, in order of preference."""
 
-    Attributes:
-        device: The value of `--device`.
-        names: Provider names and options.
-        required: Whether it is an error if the first one does not run.
-        note: Why the GPU is not used with `auto`.
-        failure: ONNX Runtime's error when the first one did not start.
-    """
-
-    device: str
-    names: list[Any] = field(default_factory=lambda: [CPU])
-    required: bool = False
-    note: str | None = None
-    failure: str | None = None
+    device: str  # value of `--device`
+    options: dict[str, dict[str, str]] = field(default_factory=lambda: {CPU: {}})  # by provider
+    note: str | None = None  # why `auto` uses no GPU
 
     @property
     def wanted(self) -> str:
-        """Name of the provider that should run."""
-        first = self.names[0]
-        return str(first if isinstance(first, str) else first[0])
+        return next(iter(self.options))
 
 
-def choose_providers(device: str, probe: Probe | None = None) -> Providers:
+def choose_providers(device: str) -> Providers:
     """Return the providers of `auto`, `cpu`, `cuda`, `cuda:N` or `tensorrt`.
-
-    Args:
-        device: As on the command line.
-        probe: What to examine; this process by default.
 
     Raises:
         UsageError: Another name.
@@ -101,19 +82,18 @@ def choose_providers(device: str, probe: Probe | None = None) -> Providers:
     kind, index = parse_device(device, has_tensorrt=True)
     if kind == "cpu":
         return Providers(device)
-    probe = probe or Probe(ort.get_available_providers())
+    available, driver = ort.get_available_providers(), read_driver()
+    options = {CUDA: _cuda_options(index or 0), CPU: {}}
     if kind == "auto":
-        problem = next(cuda_problems(probe), None)
+        problem = next(cuda_problems(available, driver), None)
         if problem is not None:
             return Providers(device, note=f"running on the CPU ({problem.cause})")
-    elif kind == "tensorrt":
-        refuse(device, list(tensorrt_problems(probe)))
+    elif kind == "cuda":
+        refuse(device, list(cuda_problems(available, driver, index=index)))
     else:
-        refuse(device, list(cuda_problems(probe, index=index)))
-    names: list[Any] = [(CUDA, _cuda_options(index or 0)), CPU]
-    if kind == "tensorrt":
-        names.insert(0, (TENSORRT, _tensorrt_options()))
-    return Providers(device, names, required=kind != "auto")
+        refuse(device, list(tensorrt_problems(available, driver)))
+        options = {TENSORRT: _tensorrt_options(), **options}
+    return Providers(device, options)
 
 
 def refuse(device: str, problems: list[Problem]) -> None:
@@ -122,13 +102,14 @@ def refuse(device: str, problems: list[Problem]) -> None:
     Raises:
         DeviceError: There are any.
     """
-    if not problems:
-        return
-    fixes = dict.fromkeys(problem.fix for problem in problems)
-    raise DeviceError(
-        f"--device {device} is not usable: " + "; ".join(problem.cause for problem in problems),
-        hint="; then: ".join(fixes) + "; or use --device cpu",
-    )
+    if problems:
+        fixes = dict.fromkeys(problem.fix for problem in problems)
+        causes = "; ".join(problem.cause for problem in problems)
+        raise _not_usable(device, causes, "; then: ".join(fixes) + "; or use --device cpu")
+
+
+def _not_usable(device: str, cause: str, hint: str) -> DeviceError:
+    return DeviceError(f"--device {device} is not usable: {cause}", hint=hint)
 
 
 def _cuda_options(index: int) -> dict[str, str]:
@@ -151,89 +132,70 @@ def _tensorrt_options() -> dict[str, str]:
     return {"device_id": "0", "trt_timing_cache_enable": "1", "trt_timing_cache_path": str(folder)}
 
 
-def open_session(model: str | bytes, options: Any, providers: Providers) -> Any:
-    """Open a session that falls back to the CPU for `auto` only, and then with a note.
+def open_session(model: str | bytes, options: Any, providers: Providers) -> tuple[Any, str | None]:
+    """Open a session, on the CPU if another provider does not start.
 
     Args:
         model: Path or bytes of a graph.
         options: Session options.
         providers: The chosen providers.
 
-    Raises:
-        DeviceError: The required device does not start.
+    Returns:
+        The session, and ONNX Runtime's error if the wanted provider did not start.
     """
 
-    def open_with(names: list[Any]) -> Any:
+    def open_with(chosen: dict[str, dict[str, str]]) -> Any:
         with contextlib.redirect_stdout(sys.stderr):  # ONNX Runtime prints "EP Error" banners
-            return ort.InferenceSession(model, options, providers=names, enable_fallback=0)
+            return ort.InferenceSession(
+                model, options, list(chosen), list(chosen.values()), enable_fallback=0
+            )
 
     if providers.wanted == CPU:
-        return open_with(providers.names)
+        return open_with(providers.options), None
     ort.set_default_logger_severity(4)  # the error replaces its log lines
-    options.add_session_config_entry(_RECORD_PLACES, "1")
-    return _open_or_explain(open_with, providers)
-
-
-def _open_or_explain(open_with: Callable[[list[Any]], Any], providers: Providers) -> Any:
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:
-        return open_with(providers.names)
-    except _FAILURES as error:
-        providers.failure = runtime_message(error)
-    session = open_with([CPU])  # raises if the model is the cause
-    if providers.required:
-        raise _not_started(providers)
-    return session
+        return open_with(providers.options), None
+    except (RuntimeError, *ORT_ERRORS) as error:
+        return open_with({CPU: {}}), runtime_message(error)  # raises if the model is the cause
 
 
-def check_provider(session: Any, providers: Providers) -> str | None:
-    """Return a note when the session fell back to the CPU, None when it runs as asked.
+def check_provider(session: Any, providers: Providers, failure: str | None = None) -> str | None:
+    """Return why the session does not run on a GPU, if `auto` chose the CPU.
+
+    Args:
+        session: The session.
+        providers: The chosen providers.
+        failure: ONNX Runtime's error if the wanted one did not start.
 
     Raises:
         DeviceError: It fell back, entirely or for some nodes, although the device was required.
     """
+    if providers.wanted == CPU:
+        return providers.note
+    name, is_required = _NAMES[providers.wanted], providers.device != "auto"
     if session.get_providers()[0] != providers.wanted:
-        if providers.required:
-            raise _not_started(providers)
-        return f"running on the CPU ({_reason(providers)})"
-    if providers.required and providers.wanted != CPU:
-        _require_places(places(session), providers)
-    return providers.note
+        reason = failure or provider_load_error(providers.wanted) or "for an unknown reason"
+        cause = f"ONNX Runtime could not start {name}: {reason}"
+        if not is_required:
+            return f"running on the CPU ({cause})"
+        hint = "find the cause with: alexnet doctor --deep; or use --device cpu"
+        raise _not_usable(providers.device, cause, hint)
+    found = placed_operators(session) if is_required else {}
+    strays = sorted(found.get(CPU, set()) - _SHAPE_OPERATORS)
+    hint = "let both share the work with --device auto, or use --device cpu"
+    if found and providers.wanted not in found:
+        raise _not_usable(providers.device, f"{name} took none of the network's operators", hint)
+    if strays:
+        cause = f"{name} cannot run {', '.join(strays)} of this network, which would run on the CPU"
+        raise _not_usable(providers.device, cause, hint)
+    return None
 
 
-def places(session: Any) -> dict[str, list[str]]:
-    """Return the operators that each provider runs, if the session recorded them."""
-    found: dict[str, list[str]] = {}
+def placed_operators(session: Any) -> dict[str, set[str]]:
+    """Return the types of the operators that each provider runs, if the session recorded them."""
+    found: dict[str, set[str]] = {}
     if hasattr(session, "get_provider_graph_assignment_info"):  # from ONNX Runtime 1.24 on
         for part in session.get_provider_graph_assignment_info():
-            operators = [node.op_type for node in part.get_nodes()]
-            found.setdefault(part.ep_name, []).extend(operators)
+            found.setdefault(part.ep_name, set()).update(node.op_type for node in part.get_nodes())
     return found
-
-
-def _require_places(found: dict[str, list[str]], providers: Providers) -> None:
-    """Refuse a session that runs some layers on another device."""
-    strays = sorted(set(found.get(CPU, ())) - _SHAPE_OPERATORS)
-    name = _NAMES[providers.wanted]
-    if found and providers.wanted not in found:
-        cause = f"{name} took none of the network's operators"
-    elif strays:
-        cause = f"{name} cannot run {', '.join(strays)} of this network, which would run on the CPU"
-    else:
-        return
-    raise DeviceError(
-        f"--device {providers.device} is not usable: {cause}",
-        hint="let both share the work with --device auto, or use --device cpu",
-    )
-
-
-def _reason(providers: Providers) -> str:
-    name = _NAMES[providers.wanted]
-    why = providers.failure or provider_load_error(providers.wanted)
-    return f"ONNX Runtime could not start {name}: {why or 'for an unknown reason'}"
-
-
-def _not_started(providers: Providers) -> AlexnetError:
-    return DeviceError(
-        f"--device {providers.device} is not usable: {_reason(providers)}",
-        hint="find the cause with: alexnet doctor --deep; or use --device cpu",
-    )

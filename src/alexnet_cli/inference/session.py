@@ -5,7 +5,6 @@ where it is used: together it would take a tenth of the time of one answer.
 """
 
 import json
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,21 @@ from numpy.typing import NDArray
 
 from alexnet_cli.errors import ModelFileError
 from alexnet_cli.inference.providers import (
+    ORT_ERRORS,
     Providers,
     check_provider,
     choose_providers,
     open_session,
     runtime_message,
 )
-from alexnet_cli.manifest import METADATA_KEY, ExportPrecision, Manifest, manifest_from_json
+from alexnet_cli.manifest import (
+    METADATA_KEY,
+    ExportPrecision,
+    Manifest,
+    manifest_from_json,
+    read_safetensors_header,
+    verify_weights_hash,
+)
 
 GRAPH_KEY = "alexnet.graph"
 """Metadata of a safetensors export: the ONNX graph without weights, zlib, base64."""
@@ -29,40 +36,26 @@ GRAPH_KEY = "alexnet.graph"
 WEIGHTS_FILE_KEY = "alexnet.weights"
 """Metadata of a graph with shared weights: file name and SHA-256 of that file's header."""
 
-_MAX_HEADER_BYTES = 16 << 20
 _MAX_GRAPH_BYTES = 64 << 20
-_ORT_ERRORS = tuple(
-    getattr(ort.capi.onnxruntime_pybind11_state, name)
-    for name in (
-        "Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoSuchFile",
-        "NotImplemented", "RuntimeException", "EPFail",
-    )
-)  # fmt: skip
-
 _OTHER_EXPORT = "from another export"
 
 
 class Model:
-    """A model ready to run.
-
-    Args:
-        session: An ONNX Runtime session.
-        manifest: Its description.
-        path: The file it was read from.
-        note: Why it does not run on a GPU, when nobody asked for the CPU.
-    """
+    """A model ready to run."""
 
     def __init__(self, session: Any, manifest: Manifest, path: Path, note: str | None) -> None:
-        self._session, self.manifest, self._path, self.note = session, manifest, path, note
+        self._session, self._path = session, path
+        self.manifest = manifest
+        self.note = note  # why it does not run on a GPU, if `auto` chose the device
 
     @property
     def provider(self) -> str:
-        """The provider that really runs."""
+        """The provider that really runs, such as `CPUExecutionProvider`."""
         return str(self._session.get_providers()[0])
 
     @property
     def num_threads(self) -> str:
-        """How many threads a run may take, in words; ONNX Runtime takes one a core by default."""
+        """Number of threads of a run, as text; by default ONNX Runtime uses one per core."""
         number = int(self._session.get_session_options().intra_op_num_threads)
         return f"{number} threads" if number else "a thread each core"
 
@@ -80,7 +73,7 @@ class Model:
     def _run(self, output: str, images_BSSC: NDArray[np.uint8]) -> NDArray[np.float32]:
         try:
             (result,) = self._session.run([output], {"images": images_BSSC})
-        except _ORT_ERRORS as error:
+        except ORT_ERRORS as error:
             raise _unusable(self._path, f"ONNX Runtime: {runtime_message(error)}") from error
         if not np.isfinite(result).all():
             raise _unusable(self._path, "its answers are not finite numbers")
@@ -93,8 +86,8 @@ def load_model(path: Path, *, device: str = "auto", for_many: bool = True) -> Mo
     Args:
         path: `.onnx`, or `.safetensors` written by `alexnet export`.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `tensorrt`.
-        for_many: Whether many batches will follow. Otherwise the session is made for the
-            soonest first answer: basic graph optimisations, weights not repacked, and those in a
+        for_many: Whether many batches will follow. If not, the session is optimised for an early
+            first answer: basic graph optimisations, weights not repacked, and those in a
             safetensors file not compared with their hash. An int8 file is opened the same way
             for one image as for many, so that its answers are the same.
 
@@ -103,70 +96,63 @@ def load_model(path: Path, *, device: str = "auto", for_many: bool = True) -> Mo
         DeviceError: The device cannot be used.
     """
     if not path.is_file():
-        raise ModelFileError(
-            f"no such model: {path}",
-            hint=export_hint(path),
-            code="model_missing",
-        )
+        raise ModelFileError(f"no such model: {path}", hint=export_hint(path), code="model_missing")
     providers = choose_providers(device)
-    session = _open(path, providers, for_many=for_many)
+    session, failure = _open(path, providers, for_many=for_many)
     try:
-        text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        metadata = session.get_modelmeta().custom_metadata_map
+        inputs = [(i.name, i.type, list(i.shape)[1:]) for i in session.get_inputs()]
+        outputs = [(o.name, list(o.shape)[1:]) for o in session.get_outputs()]
     except UnicodeDecodeError as error:
-        raise _unusable(path, f"ONNX Runtime: {runtime_message(error)}") from error
-    if text is None:
+        raise _unusable(path, "its names or metadata are not UTF-8") from error
+    if METADATA_KEY not in metadata:
         raise _unusable(path, "it has no alexnet manifest", code="manifest_invalid")
-    manifest = _manifest(text, path)
+    manifest = _parse_manifest(metadata[METADATA_KEY], path)
+    side, num_classes = manifest.input_side_px, manifest.network.num_classes
+    if inputs != [("images", "tensor(uint8)", [side, side, 3])] or outputs != [
+        ("logits", [num_classes]),
+        ("probabilities", [num_classes]),
+    ]:
+        raise _unusable(path, "its inputs and outputs are not those of its manifest")
     if manifest.deployment is None:
-        reason = "it was exported by an earlier version, whose graphs were others"
-        raise _unusable(path, reason, code="manifest_outdated")
+        raise _unusable(path, "its manifest describes no export", code="manifest_invalid")
     if manifest.deployment.precision is ExportPrecision.INT8 and not for_many:
         # With basic optimisations its layers would run in float32, and answer a little differently.
-        session = _open(path, providers, for_many=True)
-    note = check_provider(session, providers)
-    try:
-        weights = path if path.suffix == ".safetensors" else _check_shared_weights(session, path)
-        _check_interface(session, manifest, path)
-    except UnicodeDecodeError as error:
-        raise _unusable(path, "its names are not UTF-8") from error
-    if for_many and weights is not None:
-        _check_hash(weights)
+        session, failure = _open(path, providers, for_many=True)
+    note = check_provider(session, providers, failure)
+    weights = path if path.suffix == ".safetensors" else _shared_weights(metadata, path)
+    if for_many and weights is not None and not verify_weights_hash(weights):
+        raise _unusable(weights, "its weights are damaged: their sha256 differs")
     return Model(session, manifest, path, note)
 
 
-def _open(path: Path, providers: Providers, *, for_many: bool) -> Any:
-    """Open a session on a file.
-
-    Raises:
-        ModelFileError: ONNX Runtime refuses it.
-        DeviceError: The device that was asked for does not start.
-    """
-    options = _session_options(for_many=for_many)
+def _open(path: Path, providers: Providers, *, for_many: bool) -> tuple[Any, str | None]:
+    options = ort.SessionOptions()
+    options.log_severity_level = 4  # failures come as exceptions; the log would repeat them
+    if not for_many:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.add_session_config_entry("session.disable_prepacking", "1")
+        # Its threads wait in a loop for work by default: for one image that only costs.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         if path.suffix == ".safetensors":
-            return _session_from_safetensors(path, options, providers)
+            return _open_safetensors(path, options, providers)
         return open_session(str(path), options, providers)
-    except (*_ORT_ERRORS, UnicodeDecodeError) as error:
+    except (*ORT_ERRORS, UnicodeDecodeError) as error:
+        reason = f"ONNX Runtime: {runtime_message(error)}"
         # Of a graph beside shorter weights than its own, before the two can be compared.
-        is_short = path.suffix == ".onnx" and "out of bounds" in str(error)
-        reason = (
-            f"the weights beside it are cut short, or {_OTHER_EXPORT}"
-            if is_short
-            else f"ONNX Runtime: {runtime_message(error)}"
-        )
+        if path.suffix == ".onnx" and "out of bounds" in str(error):
+            reason = f"the weights beside it are cut short, or {_OTHER_EXPORT}"
         raise _unusable(path, reason) from error
 
 
 def _unusable(path: Path, reason: str, code: str | None = None) -> ModelFileError:
-    return ModelFileError(
-        f"cannot use the model {path} ({reason})",
-        hint=export_hint(path),
-        code=code,
-    )
+    message = f"cannot use the model {path} ({reason})"
+    return ModelFileError(message, hint=export_hint(path), code=code)
 
 
 def export_hint(path: Path) -> str:
-    """Return the command that writes a model file anew, of the run that it lies in, if any."""
+    """Return the command that writes a model file again, from the run that it is in, if any."""
     import shlex
 
     from alexnet_cli.networks import PRETRAINED
@@ -181,17 +167,6 @@ def export_hint(path: Path) -> str:
     return f"export it with: alexnet export{name} --format {file_format}"
 
 
-def _session_options(*, for_many: bool) -> Any:
-    options = ort.SessionOptions()
-    options.log_severity_level = 4  # failures come as exceptions; the log would repeat them
-    if not for_many:
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        options.add_session_config_entry("session.disable_prepacking", "1")
-        # Its threads wait in a loop for work by default: for one image that only costs.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return options
-
-
 def read_manifest(path: Path) -> Manifest:
     """Read the manifest of a safetensors export, and nothing else of it.
 
@@ -202,10 +177,10 @@ def read_manifest(path: Path) -> Manifest:
         text = json.loads(_read_header(path))["__metadata__"][METADATA_KEY]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _unusable(path, "it has no alexnet manifest", code="manifest_invalid") from error
-    return _manifest(text, path)
+    return _parse_manifest(text, path)
 
 
-def _manifest(text: str, path: Path) -> Manifest:
+def _parse_manifest(text: str, path: Path) -> Manifest:
     try:
         return manifest_from_json(text, source=str(path))
     except ModelFileError as error:
@@ -213,8 +188,25 @@ def _manifest(text: str, path: Path) -> Manifest:
         raise
 
 
-def _session_from_safetensors(path: Path, options: Any, providers: Providers) -> Any:
-    """Run the graph in the file's metadata on the tensors in the file."""
+def _shared_weights(metadata: dict[str, str], path: Path) -> Path | None:
+    """Return the other file that has a graph's weights, if any; refuse those of another export."""
+    import hashlib
+
+    if WEIGHTS_FILE_KEY not in metadata:
+        return None
+    name, _, expected = metadata[WEIGHTS_FILE_KEY].partition(" ")
+    weights = path.parent / Path(name).name
+    try:
+        header = read_safetensors_header(weights)
+    except (OSError, ValueError) as error:  # no such file, or a name that no file can have
+        raise _unusable(path, f"it names no weights file beside it: {name!r}") from error
+    if hashlib.sha256(header).hexdigest() != expected:
+        raise _unusable(path, f"{weights.name} beside it is {_OTHER_EXPORT}")
+    return weights
+
+
+def _open_safetensors(path: Path, options: Any, providers: Providers) -> tuple[Any, str | None]:
+    """Open the graph in a safetensors file's metadata on the tensors in the file."""
     import base64
     import zlib
 
@@ -225,44 +217,15 @@ def _session_from_safetensors(path: Path, options: Any, providers: Providers) ->
     except (KeyError, TypeError, ValueError, zlib.error) as error:
         raise _unusable(path, "it was not written by alexnet export") from error
     values = [ort.OrtValue.ortvalue_from_numpy(tensor) for tensor in tensors.values()]
-    options.add_external_initializers(list(tensors), values)
+    options.add_external_initializers(list(tensors), values)  # not copied before the session opens
     return open_session(graph, options, providers)
 
 
-def _check_hash(weights: Path) -> None:
-    from alexnet_cli.manifest import verify_weights_hash
-
-    if not verify_weights_hash(weights):
-        raise _unusable(weights, "its weights are damaged: their sha256 differs")
-
-
-def _check_shared_weights(session: Any, path: Path) -> Path | None:
-    """Return the other file that has a graph's weights, if any; refuse those of another export."""
-    import hashlib
-
-    metadata = session.get_modelmeta().custom_metadata_map
-    if WEIGHTS_FILE_KEY not in metadata:
-        return None
-    name, _, expected = metadata[WEIGHTS_FILE_KEY].partition(" ")
-    weights = path.parent / Path(name).name
-    try:
-        header = _read_header(weights)
-    except (OSError, ValueError) as error:  # no such file, or a name that no file can have
-        raise _unusable(path, f"it names no weights file beside it: {name!r}") from error
-    if hashlib.sha256(header).hexdigest() != expected:
-        raise _unusable(path, f"{weights.name} beside it is {_OTHER_EXPORT}")
-    return weights
-
-
 def _read_header(path: Path) -> bytes:
-    """Return the JSON header of a safetensors file."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        prefix = file.read(8)
-        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
-        if not 2 <= length <= min(_MAX_HEADER_BYTES, size - 8):
-            raise _unusable(path, "not a safetensors file")
-        return file.read(length)
+    try:
+        return read_safetensors_header(path)
+    except ValueError as error:
+        raise _unusable(path, str(error)) from error
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[np.float32]]]:
@@ -293,15 +256,3 @@ def _tensor(data: Any, entry: dict[str, Any]) -> NDArray[np.float32]:
     if entry["dtype"] != "F32" or not 0 <= begin <= end <= len(data):
         raise ValueError(f"tensor {entry}")
     return np.asarray(data[begin:end]).view(np.float32).reshape(entry["shape"])
-
-
-def _check_interface(session: Any, manifest: Manifest, path: Path) -> None:
-    side = manifest.input_side_px
-    inputs = [(i.name, i.type, list(i.shape)[1:]) for i in session.get_inputs()]
-    outputs = [(o.name, list(o.shape)[1:]) for o in session.get_outputs()]
-    num_classes = manifest.network.num_classes
-    if inputs != [("images", "tensor(uint8)", [side, side, 3])] or outputs != [
-        ("logits", [num_classes]),
-        ("probabilities", [num_classes]),
-    ]:
-        raise _unusable(path, "its inputs and outputs are not those of its manifest")

@@ -1,3 +1,7 @@
+import ctypes
+import sys
+
+import onnxruntime
 import pytest
 
 from alexnet_cli.doctor.installation import (
@@ -14,7 +18,6 @@ from alexnet_cli.inference.gpu_check import (
     TENSORRT,
     Driver,
     Gpu,
-    Probe,
     has_gpu_wheel,
 )
 from tests.planted import plant_onnxruntime, plant_wheel
@@ -24,21 +27,30 @@ _ONE = Driver(True, None, "580.95.05", (13, 0), (Gpu(0, "Planted GPU", 1 << 33, 
 _OLD = Driver(True, None, "550.1", (12, 4), _ONE.gpus)
 
 
-def _load(name):
-    if "nvinfer" in name:
-        raise OSError(f"{name}: cannot open shared object file")
+load_library = ctypes.CDLL
 
 
-def _around(site, *providers):
-    return Probe([*providers, CPU], [str(site)], _load, lambda: "")
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """A folder that holds all packages, where every library but TensorRT's loads."""
+
+    def load(name):
+        if "nvinfer" in str(name):
+            raise OSError(f"{name}: cannot open shared object file")
+        return load_library(name) if name is None else None
+
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.setattr(ctypes, "CDLL", load)
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None)
+    return tmp_path
 
 
-def test_versions_are_told_absent_ones_too(tmp_path):
-    plant_wheel(tmp_path, "torch", "2.14.1")
-    found = list_versions([str(tmp_path)])
+def test_versions_are_told_absent_ones_too(site):
+    plant_wheel(site, "torch", "2.14.1")
+    found = list_versions()
     assert (found["torch"], found["torchvision"], found["onnxruntime"]) == ("2.14.1", None, None)
-    plant_wheel(tmp_path, "onnxruntime-gpu", "1.31.1")
-    assert "onnxruntime" not in list_versions([str(tmp_path)])
+    plant_wheel(site, "onnxruntime-gpu", "1.31.1")
+    assert "onnxruntime" not in list_versions()
 
 
 def test_missing_and_old_packages_are_told_with_what_installs_them():
@@ -56,31 +68,31 @@ def test_missing_and_old_packages_are_told_with_what_installs_them():
     assert requirement_findings(None, {}) == []
 
 
-def test_a_machine_without_a_gpu_is_no_more_than_a_note(tmp_path):
-    (found,) = gpu_findings(_around(tmp_path, CUDA), _NONE, has_hardware=False)
+def test_a_machine_without_a_gpu_is_no_more_than_a_note(site):
+    (found,) = gpu_findings([CUDA, CPU], _NONE, has_hardware=False)
     assert (found.level, found.fix) == (Level.NOTE, None)
     assert torch_findings("13.0", "13.0", _NONE) == torch_findings(None, None, _NONE) == []
 
 
-def test_a_gpu_without_a_driver_is_broken(tmp_path):
-    (found,) = gpu_findings(_around(tmp_path, CUDA), _NONE, has_hardware=True)
+def test_a_gpu_without_a_driver_is_broken(site):
+    (found,) = gpu_findings([CUDA, CPU], _NONE, has_hardware=True)
     assert found.level is Level.BROKEN
     assert found.cause.startswith("no NVIDIA driver")
 
 
-def test_wheels_that_clash_are_broken_even_without_a_gpu_and_told_once(tmp_path):
-    plant_wheel(tmp_path, "onnxruntime")
-    plant_wheel(tmp_path, "onnxruntime-gpu")
+def test_wheels_that_clash_are_broken_even_without_a_gpu_and_told_once(site):
+    plant_wheel(site, "onnxruntime")
+    plant_wheel(site, "onnxruntime-gpu")
     for driver in (_NONE, _ONE):
-        found = gpu_findings(_around(tmp_path), driver, has_hardware=False)
+        found = gpu_findings([CPU], driver, has_hardware=False)
         clashes = [f for f in found if f.level is Level.BROKEN]
         assert len(clashes) == 1
         assert clashes[0].fix.startswith("pip uninstall -y onnxruntime onnxruntime-gpu && ")
 
 
 @pytest.mark.skipif(not has_gpu_wheel(), reason="no GPU wheel for this machine")
-def test_a_cpu_build_beside_a_gpu_is_broken(tmp_path):
-    (found,) = gpu_findings(_around(tmp_path), _ONE, has_hardware=True)
+def test_a_cpu_build_beside_a_gpu_is_broken(site):
+    (found,) = gpu_findings([CPU], _ONE, has_hardware=True)
     assert found.fix == f"pip install {GPU_REQUIREMENT}"
     (found,) = torch_findings(None, None, _ONE)
     assert (found.level, found.subject) == (Level.BROKEN, "PyTorch")
@@ -88,10 +100,10 @@ def test_a_cpu_build_beside_a_gpu_is_broken(tmp_path):
     assert torch_findings(None, None, _ONE, has_torch=False) == []
 
 
-def test_tensorrt_that_is_missing_is_a_note(tmp_path):
-    (found,) = gpu_findings(_around(tmp_path, CUDA), _ONE, has_hardware=True)
+def test_tensorrt_that_is_missing_is_a_note(site):
+    (found,) = gpu_findings([CUDA, CPU], _ONE, has_hardware=True)
     assert (found.level, found.subject) == (Level.NOTE, "TensorRT")
-    (found,) = gpu_findings(_around(tmp_path, TENSORRT, CUDA), _ONE, has_hardware=True)
+    (found,) = gpu_findings([TENSORRT, CUDA, CPU], _ONE, has_hardware=True)
     assert (found.level, found.fix) == (Level.NOTE, "pip install 'tensorrt-cu13==10.*'")
 
 
@@ -104,10 +116,10 @@ def test_cuda_majors_that_differ_matter_where_there_is_a_gpu():
     assert torch_findings("13.1", "13.0", _ONE) == []
 
 
-def test_a_driver_too_old_for_both_is_told_for_each(tmp_path):
-    plant_onnxruntime(tmp_path)
+def test_a_driver_too_old_for_both_is_told_for_each(site):
+    plant_onnxruntime(site)
     (of_torch,) = torch_findings("13.0", "13.0", _OLD)
-    (of_onnxruntime,) = gpu_findings(_around(tmp_path, CUDA), _OLD, has_hardware=True)
+    (of_onnxruntime,) = gpu_findings([CUDA, CPU], _OLD, has_hardware=True)
     for name, found in (("PyTorch", of_torch), ("ONNX Runtime", of_onnxruntime)):
         assert found.level is Level.BROKEN
         assert found.cause == (

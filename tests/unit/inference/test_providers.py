@@ -7,7 +7,8 @@ import pytest
 
 from alexnet_cli.errors import DeviceError
 from alexnet_cli.inference import providers
-from alexnet_cli.inference.gpu_check import CPU, CUDA, TENSORRT, Probe, Problem
+from alexnet_cli.inference.gpu_check import CPU, CUDA, TENSORRT, Problem
+from alexnet_cli.inference.providers import Providers, check_provider, open_session, runtime_message
 from tests.planted import plant_driver
 
 needs_cuda_build = pytest.mark.skipif(
@@ -18,9 +19,12 @@ needs_no_driver = pytest.mark.skipif(
     os.path.exists("/dev/nvidiactl"),  # noqa: PTH110
     reason="there is a driver",
 )
+ON_CUDA = {CUDA: {"device_id": "0"}, CPU: {}}
+ON_TENSORRT = {TENSORRT: {"device_id": "0"}, CPU: {}}
+CODE = "[ONNXRuntimeError] : 1 : FAIL : "
 
 
-def test_all_problems_are_told_at_once():
+def test_all_problems_are_named_at_once():
     problems = [Problem("no A", "pip install a"), Problem("no B", "pip install b")]
     with pytest.raises(DeviceError, match="--device cuda:1 is not usable: no A; no B") as caught:
         providers.refuse("cuda:1", problems)
@@ -29,16 +33,16 @@ def test_all_problems_are_told_at_once():
 
 
 @needs_no_driver
-def test_auto_takes_the_cpu_and_says_the_first_reason():
-    chosen = providers.choose_providers("auto", Probe([CPU]))
-    assert (chosen.names, chosen.required) == ([CPU], False)
+def test_auto_takes_the_cpu_and_names_the_first_reason():
+    chosen = providers.choose_providers("auto")
+    assert chosen.options == {CPU: {}}
     assert chosen.note == "running on the CPU (no NVIDIA driver: libcuda.so.1 was not found)"
     assert providers.choose_providers("cpu").note is None
 
 
 @needs_no_driver
 @pytest.mark.parametrize("device", ["cuda", "cuda:0", "tensorrt"])
-def test_what_was_asked_for_is_an_error_where_it_cannot_run(device):
+def test_a_device_that_cannot_run_is_an_error(device):
     with pytest.raises(DeviceError, match=f"--device {device} is not usable: no NVIDIA driver"):
         providers.choose_providers(device)
 
@@ -47,73 +51,65 @@ def test_what_was_asked_for_is_an_error_where_it_cannot_run(device):
 @needs_no_driver
 def test_a_session_that_onnx_runtime_silently_moved_to_the_cpu_is_refused(exported, capfd):
     path = str(exported.whole / "model.onnx")
-    for required in (True, False):
-        chosen = providers.Providers("cuda", [(CUDA, {"device_id": "0"}), CPU], required=required)
-        session = providers.open_session(path, ort.SessionOptions(), chosen)
-        assert session.get_providers() == [CPU]  # ONNX Runtime itself says nothing
-        if required:
-            with pytest.raises(DeviceError, match="--device cuda is not usable: ONNX Runtime"):
-                providers.check_provider(session, chosen)
-        else:
-            assert "running on the CPU" in providers.check_provider(session, chosen)
+    session, failure = open_session(path, ort.SessionOptions(), Providers("cuda", ON_CUDA))
+    assert (session.get_providers(), failure) == ([CPU], None)  # ONNX Runtime itself says nothing
+    with pytest.raises(DeviceError, match="--device cuda is not usable: ONNX Runtime could not"):
+        check_provider(session, Providers("cuda", ON_CUDA))
+    assert "running on the CPU" in check_provider(session, Providers("auto", ON_CUDA))
     assert capfd.readouterr().out == ""
 
 
 @needs_cuda_build
 @needs_no_driver
-def test_a_provider_that_raises_is_told_with_its_reason(exported):
+def test_a_provider_that_raises_is_reported_with_its_reason(exported):
     path = str(exported.whole / "model.onnx")
-    chosen = providers.Providers("tensorrt", [(TENSORRT, {"device_id": "0"}), CPU], required=True)
+    chosen = Providers("tensorrt", ON_TENSORRT)
+    session, failure = open_session(path, ort.SessionOptions(), chosen)
     with pytest.raises(DeviceError, match="could not start TensorRT: Please install TensorRT"):
-        providers.open_session(path, ort.SessionOptions(), chosen)
-    chosen.required = False
-    session = providers.open_session(path, ort.SessionOptions(), chosen)
-    assert "Please install TensorRT" in providers.check_provider(session, chosen)
+        check_provider(session, chosen, failure)
+    note = check_provider(session, Providers("auto", ON_TENSORRT), failure)
+    assert "Please install TensorRT" in note
 
 
 def test_a_broken_model_is_not_blamed_on_the_device(tmp_path):
     path = tmp_path / "model.onnx"
     path.write_bytes(b"no protobuf")
-    chosen = providers.Providers("tensorrt", [(TENSORRT, {}), CPU], required=True)
     with pytest.raises(ort.capi.onnxruntime_pybind11_state.InvalidProtobuf):
-        providers.open_session(str(path), ort.SessionOptions(), chosen)
+        open_session(str(path), ort.SessionOptions(), Providers("tensorrt", ON_TENSORRT))
 
 
-def test_layers_that_were_placed_on_the_cpu_are_named(exported):
+def test_the_operators_that_the_cpu_runs_are_recorded(exported):
     options = ort.SessionOptions()
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     session = ort.InferenceSession(exported.whole / "model.onnx", options, providers=[CPU])
-    assert {"Conv", "Gemm", "MaxPool", "Softmax"} <= set(providers.places(session)[CPU])
-    chosen = providers.Providers("cuda", [CPU], required=True)
-    chosen.names = [(CUDA, {}), CPU]
-    stand_in = types.SimpleNamespace(  # a session that registered CUDA and gave it nothing
-        get_providers=lambda: [CUDA, CPU],
-        get_provider_graph_assignment_info=session.get_provider_graph_assignment_info,
-    )
-    with pytest.raises(DeviceError, match="CUDA took none of the network's operators") as caught:
-        providers.check_provider(stand_in, chosen)
-    assert "--device auto" in caught.value.hint
+    assert {"Conv", "Gemm", "MaxPool", "Softmax"} <= providers.placed_operators(session)[CPU]
 
 
 @pytest.mark.parametrize(
-    ("on_cpu", "is_refused"),
-    [((), False), (("Shape", "Squeeze", "Concat", "Reshape"), False), (("Shape", "LRN"), True)],
+    ("placed", "refusal"),
+    [
+        ({CUDA: ["Conv"]}, None),
+        ({CUDA: ["Conv"], CPU: ["Shape", "Squeeze", "Concat", "Reshape"]}, None),
+        ({CUDA: ["Conv"], CPU: ["Shape", "LRN"]}, "CUDA cannot run LRN of this network"),
+        ({CPU: ["Conv"]}, "CUDA took none of the network's operators"),
+    ],
 )
-def test_only_the_arithmetic_of_shapes_may_stay_on_the_cpu(on_cpu, is_refused):
-    def part(name, operators):
-        nodes = [types.SimpleNamespace(op_type=operator) for operator in operators]
+def test_only_the_arithmetic_of_shapes_may_stay_on_the_cpu(placed, refusal):
+    def part(name):
+        nodes = [types.SimpleNamespace(op_type=operator) for operator in placed[name]]
         return types.SimpleNamespace(ep_name=name, get_nodes=lambda: nodes)
 
-    stand_in = types.SimpleNamespace(
+    stand_in = types.SimpleNamespace(  # a session of a machine with a GPU
         get_providers=lambda: [CUDA, CPU],
-        get_provider_graph_assignment_info=lambda: [part(CUDA, ["Conv"]), part(CPU, on_cpu)],
+        get_provider_graph_assignment_info=lambda: [part(name) for name in placed],
     )
-    chosen = providers.Providers("cuda", [(CUDA, {}), CPU], required=True)
-    if is_refused:
-        with pytest.raises(DeviceError, match="CUDA cannot run LRN of this network"):
-            providers.check_provider(stand_in, chosen)
-    else:
-        assert providers.check_provider(stand_in, chosen) is None
+    assert check_provider(stand_in, Providers("auto", ON_CUDA)) is None
+    if refusal is None:
+        assert check_provider(stand_in, Providers("cuda", ON_CUDA)) is None
+        return
+    with pytest.raises(DeviceError, match=refusal) as caught:
+        check_provider(stand_in, Providers("cuda", ON_CUDA))
+    assert "--device auto" in caught.value.hint
 
 
 @needs_cuda_build
@@ -140,3 +136,25 @@ def test_a_driver_that_cuda_cannot_use_is_found_out_by_the_session(
         assert (result.returncode, result.stdout) == (1, "")
         assert words in result.stderr
         assert "hint: " in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            f"{CODE}Load model from x.onnx failed:/onnxruntime_src/core/a-b/model.cc:149 "
+            "onnxruntime::Model::Model(onnx::ModelProto&&, const P&) Unknown format (9).\nmore",
+            "Load model from x.onnx failed: Unknown format (9)",
+        ),
+        (
+            "/onnxruntime_src/core/session/provider_bridge.cc:2195 onnxruntime::Provider& "
+            f"onnxruntime::ProviderLibrary::Get() {CODE}Failed to load library x.so",
+            "Failed to load library x.so",
+        ),
+        ("", "RuntimeError"),
+    ],
+    ids=["model", "provider", "no text"],
+)
+def test_codes_and_places_in_the_source_are_left_out_of_a_message(text, expected):
+    assert runtime_message(RuntimeError(text)) == expected
+    assert len(runtime_message(RuntimeError(text + " word" * 100))) <= 200
