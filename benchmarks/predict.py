@@ -32,10 +32,9 @@ from alexnet_cli.export.settings import ExportSettings, Format
 from alexnet_cli.export.write import export_model
 from alexnet_cli.files import atomic_write
 from alexnet_cli.image import prepare_image
-from alexnet_cli.inference.classify import Choice
+from alexnet_cli.inference.classify import Choice, classify_stream
 from alexnet_cli.inference.inputs import find_images
 from alexnet_cli.inference.session import load_model
-from alexnet_cli.inference.stream import classify_stream
 from alexnet_cli.manifest import ExportPrecision, InputSpec, Manifest, Provenance
 from alexnet_cli.models.build import build_network
 from alexnet_cli.networks import Network, network_spec

@@ -9,11 +9,9 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from alexnet_cli.inference.classifier import Classifier
-    from alexnet_cli.inference.classify import ClassProbability, Prediction
+    from alexnet_cli.inference.classify import Classifier, ClassProbability, Prediction
 
 __all__ = ["ClassProbability", "Classifier", "Prediction"]
-_MODULES = {"Classifier": "classifier", "ClassProbability": "classify", "Prediction": "classify"}
 
 # From 1.27 on, ONNX Runtime's official builds for Linux and macOS report use to their maker over
 # the network unless this is set before they are imported. Set it to 0 to allow that.
@@ -21,6 +19,6 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    return getattr(importlib.import_module(f"{__name__}.classify"), name)

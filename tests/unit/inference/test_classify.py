@@ -1,43 +1,48 @@
+import subprocess
+import sys
+import threading
+import time
+import tracemalloc
+
 import numpy as np
 import pytest
+from PIL import Image
 
-from alexnet_cli.errors import DataError
+import alexnet_cli.inference
+from alexnet_cli.errors import AlexnetError, DataError
 from alexnet_cli.image import prepare_image
-from alexnet_cli.inference.classify import Choice, classify_one
+from alexnet_cli.inference import Classifier
+from alexnet_cli.inference.classify import LATEST_SECONDS, Choice, classify_one, classify_stream
 from alexnet_cli.inference.inputs import Source
 
 
-def expected_probabilities(model, path):
-    return model.probabilities(prepare_image(path, image_size_px=12, crop_size_px=8)[None])[0]
+def sources_of(paths):
+    return [Source(str(path), path) for path in paths]
 
 
 def one(model, path, **choice):
     return classify_one(model, Source(str(path), path), Choice(**choice))
 
 
+def stream(model, paths, **options):
+    return list(classify_stream(model, sources_of(paths), Choice(), **options))
+
+
 @pytest.mark.parametrize(("top_k", "expected"), [(1, 1), (3, 3), (5, 5), (99, 5)])
-def test_top_k(model, paths, top_k, expected):
+def test_the_most_probable_classes_come_first(model, paths, top_k, expected):
+    crop = prepare_image(paths[0], image_size_px=12, crop_size_px=8)
+    probabilities_K = model.probabilities(crop[None])[0]
     prediction = one(model, paths[0], top_k=top_k)
     assert len(prediction.top) == expected
-    shares = [one.probability for one in prediction.top]
-    assert shares == sorted(shares, reverse=True)
-    assert shares[0] == pytest.approx(expected_probabilities(model, paths[0]).max(), abs=1e-6)
     assert prediction.best == prediction.top[0]
-
-
-def test_names_are_those_of_the_indices(model, paths):
-    expected = expected_probabilities(model, paths[0])
-    for found in one(model, paths[0]).top:
+    shares = [found.probability for found in prediction.top]
+    assert shares == pytest.approx(sorted(probabilities_K, reverse=True)[:expected], abs=1e-6)
+    for found in prediction.top:
         assert found.name == model.manifest.classes[found.index]
-        assert found.probability == pytest.approx(expected[found.index], abs=1e-6)
+        assert found.probability == pytest.approx(probabilities_K[found.index], abs=1e-6)
 
 
-def test_probabilities_add_up_over_all_classes(model, paths):
-    for path in paths:
-        assert sum(c.probability for c in one(model, path).top) == pytest.approx(1, abs=1e-6)
-
-
-def test_only_classes_at_least_so_probable_are_named(model, paths):
+def test_only_classes_of_at_least_the_threshold_are_named(model, paths):
     shares = [c.probability for c in one(model, paths[0]).top]
     named = one(model, paths[0], threshold=shares[1]).top
     assert [c.probability for c in named] == shares[:2]
@@ -55,8 +60,201 @@ def test_an_unreadable_image_has_its_error(model, tmp_path):
     assert prediction.error.code == "image_missing"
     with pytest.raises(DataError, match="no such image"):
         _ = prediction.best
-
-
-def test_an_error_of_the_search_is_handed_on(model):
-    error = DataError("none there")
+    error = DataError("none there")  # of the search for images
     assert classify_one(model, Source("x", error=error), Choice()).error is error
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 100])
+@pytest.mark.parametrize("num_threads", [1, 4])
+def test_each_image_of_a_stream_gets_its_own_answer_in_order(model, paths, batch_size, num_threads):
+    found = stream(model, paths, batch_size=batch_size, num_threads=num_threads)
+    assert [prediction.source for prediction in found] == [str(path) for path in paths]
+    for prediction, source in zip(found, sources_of(paths), strict=True):
+        alone = classify_one(model, source, Choice())
+        assert [c.index for c in prediction.top] == [c.index for c in alone.top]
+        for found_class, expected in zip(prediction.top, alone.top, strict=True):
+            assert found_class.probability == pytest.approx(expected.probability, abs=1e-5)
+    assert len({p.top[0].name for p in found}) > 1
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 32])
+@pytest.mark.parametrize("position", [0, 3, 7])
+def test_an_unreadable_file_does_not_stop_the_others(model, paths, batch_size, position):
+    broken = paths[0].parent / "broken.png"
+    broken.write_bytes(b"no image")
+    given = [*paths[:position], broken, *paths[position:]]
+    found = stream(model, given, batch_size=batch_size)
+    assert [prediction.source for prediction in found] == [str(path) for path in given]
+    (failed,) = [prediction for prediction in found if prediction.error is not None]
+    assert failed.source == str(broken)
+    assert "broken.png" in failed.error.message
+    assert failed.top == ()
+    assert all(prediction.top for prediction in found if prediction is not failed)
+
+
+def test_nothing_and_nothing_but_unreadable_files(model, tmp_path):
+    assert stream(model, []) == []
+    found = stream(model, [tmp_path / "a.png", tmp_path / "b.png"])
+    assert [prediction.error.code for prediction in found] == ["image_missing"] * 2
+
+
+def test_a_file_named_twice_is_answered_twice(model, paths):
+    first, second = stream(model, [paths[0], paths[0]])
+    assert first == second
+
+
+def test_order_holds_where_decoding_does_not(model):
+    # Images of very different size: the small ones are decoded long before the large ones.
+    sides = [1500, 9, 9, 1200, 9] * 4
+    sources = [
+        Source(str(number), np.full((side, side, 3), 10 * number, np.uint8))
+        for number, side in enumerate(sides)
+    ]
+    found = list(classify_stream(model, sources, Choice(), batch_size=3, num_threads=4))
+    assert [prediction.source for prediction in found] == [source.name for source in sources]
+    for prediction, source in zip(found, sources, strict=True):
+        assert prediction.top[0].index == classify_one(model, source, Choice()).top[0].index
+
+
+def test_images_are_taken_as_they_are_needed(model, paths):
+    taken = 0
+
+    def endless():
+        nonlocal taken
+        while True:
+            taken += 1
+            yield Source(str(paths[0]), paths[0])
+
+    answers = classify_stream(model, endless(), Choice(), batch_size=4)
+    for _ in range(40):
+        next(answers)
+    assert taken <= 40 + 4 * 4
+    answers.close()
+    deadline = time.monotonic() + 10
+    while any(thread.name in ("find", "decode_0") for thread in threading.enumerate()):
+        assert time.monotonic() < deadline, "threads go on"
+        time.sleep(0.01)
+
+
+def test_a_slow_source_has_its_answers_at_once(model, paths):
+    released = threading.Event()
+
+    def slow():
+        yield from sources_of(paths[:2])
+        assert released.wait(60)
+        yield from sources_of(paths[2:3])
+
+    answers = classify_stream(model, slow(), Choice(), batch_size=32)
+    begin = time.monotonic()
+    assert [next(answers).source, next(answers).source] == [str(path) for path in paths[:2]]
+    assert time.monotonic() - begin < LATEST_SECONDS + 20  # it would wait for a minute
+    released.set()
+    assert [p.source for p in answers] == [str(paths[2])]
+
+
+def test_an_error_of_the_source_comes_after_the_answers_before_it(model, paths):
+    def failing():
+        yield from sources_of(paths[:2])
+        raise ZeroDivisionError
+
+    answers = classify_stream(model, failing(), Choice(), batch_size=32)
+    assert [next(answers).source, next(answers).source] == [str(path) for path in paths[:2]]
+    with pytest.raises(ZeroDivisionError):
+        next(answers)
+
+
+def test_memory_does_not_grow_with_the_number_of_images(model, paths):
+    def peak(count):
+        given = (Source(str(paths[0]), paths[0]) for _ in range(count))
+        tracemalloc.start()
+        for _ in classify_stream(model, given, Choice(1), batch_size=8):
+            pass
+        _, peak_bytes = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return peak_bytes
+
+    peak(50)
+    assert peak(3_000) - peak(300) < 2_700 * 100  # bytes; an answer kept takes more
+
+
+@pytest.fixture(scope="module")
+def classify(exported):
+    return Classifier(exported.whole / "model.onnx", device="cpu", top_k=2)
+
+
+def test_every_kind_of_image_has_the_same_answer(classify, paths):
+    path = paths[0]
+    pixels = np.asarray(Image.open(path))
+    answers = classify([path, str(path), path.read_bytes(), pixels, Image.open(path)])
+    assert len({answer.top for answer in answers}) == 1
+    assert [answer.source for answer in answers] == [str(path), str(path), "#2", "#3", "#4"]
+    (alone,) = classify(pixels)
+    assert alone.best.index == answers[0].best.index
+    assert alone.best.name == classify.classes[alone.best.index]
+
+
+def test_an_array_of_images_and_a_generator(classify, paths):
+    images = np.random.default_rng(0).integers(0, 256, (3, 12, 12, 3), np.uint8)
+    assert [p.source for p in classify(images)] == ["#0", "#1", "#2"]
+    assert [p.source for p in classify(path for path in paths)] == [str(path) for path in paths]
+    assert classify([]) == []
+    assert next(classify.stream(iter(paths))).source == str(paths[0])
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "L", "I;16", "P", "1"])
+def test_images_of_any_mode(classify, mode):
+    (found,) = classify(Image.new(mode, (20, 30)))
+    assert found.error is None
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((9, 9, 3)),
+        np.zeros((9, 9, 4), np.uint8),
+        np.zeros((0, 9, 3), np.uint8),
+        np.zeros(9, np.uint8),
+        np.zeros((9, 9), bool),
+        Image.new("RGB", (0, 9)),
+        b"no image",
+    ],
+    ids=["float", "alpha", "empty", "line", "bool", "empty PIL", "bytes"],
+)
+def test_pixels_that_are_not_an_image_are_an_error_of_their_own(classify, image):
+    broken, whole = classify([image, np.zeros((9, 9), np.uint8)])
+    assert broken.error.code == "image_unreadable"
+    assert "#0" in broken.error.message
+    assert whole.error is None
+
+
+def test_another_kind_of_object_is_a_type_error(classify):
+    with pytest.raises(TypeError, match="#1 is of type int"):
+        classify([np.zeros((9, 9), np.uint8), 7])
+
+
+def test_a_model_is_a_file_or_a_folder_with_one(exported, tmp_path):
+    assert Classifier(exported.whole).provider.endswith("ExecutionProvider")
+    with pytest.raises(AlexnetError, match="no such model"):
+        Classifier(tmp_path / "x.onnx")
+
+
+@pytest.mark.parametrize(
+    ("uses", "absent"),
+    [
+        (False, {"numpy", "PIL", "onnxruntime", "torch", "typer", "pydantic"}),
+        (True, {"torch", "onnx", "typer", "pydantic", "alexnet_cli.data"}),
+    ],
+)
+def test_the_package_loads_no_more_than_it_uses(exported, paths, uses, absent):
+    call = f"alexnet_cli.inference.Classifier({str(exported.whole)!r})([{str(paths[0])!r}]); "
+    script = f"import sys, alexnet_cli.inference; {call if uses else ''}print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not absent & set(loaded)
+
+
+def test_the_names_of_the_package_are_the_interface():
+    assert {name: getattr(alexnet_cli.inference, name) for name in alexnet_cli.inference.__all__}
+    with pytest.raises(AttributeError):
+        _ = alexnet_cli.inference.nothing
