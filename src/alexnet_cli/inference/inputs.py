@@ -1,7 +1,7 @@
-"""Which images a command line names: files, folders, patterns, lists of paths, and stdin.
+"""The images that a command line names: files, folders, patterns, lists of paths, and stdin.
 
-Everything is found while it is classified, so that memory does not grow with the number of images;
-only the names in one folder are held at a time, to be taken in their order.
+Images are found while others are classified, so that memory does not grow with their number; only
+the names in one folder are held at a time, to be sorted.
 """
 
 import fnmatch
@@ -22,29 +22,23 @@ _CHUNK_BYTES = 1 << 16
 
 @dataclass(frozen=True)
 class Source:
-    """An image to classify.
-
-    Attributes:
-        name: What to call it.
-        picture: Where its pixels come from; None where nothing was found.
-        error: Why nothing was found.
-    """
+    """An image to classify."""
 
     name: str
-    picture: ImageInput | None = None
-    error: DataError | None = None
+    picture: ImageInput | None = None  # None if nothing was found
+    error: DataError | None = None  # why nothing was found
 
 
 def find_images(arguments: Iterable[str], *, skip: Path | None = None) -> Iterator[Source]:
-    """Find what arguments name, in their order.
+    """Find the images that arguments name, in their order.
 
-    A file is taken whatever it is called. Of a folder and everything below it, and of a pattern
-    that no shell has expanded (`*.png`, `photos/**`), the files with an image's suffix are, by
-    name; what begins with a dot does not count, and linked folders are not followed.
+    A file is taken whatever its name. In a folder and everything below it, and with a pattern that
+    no shell has expanded (`*.png`, `photos/**`), files with the suffix of an image are taken, by
+    name; hidden files and folders are left out, and linked folders are not followed.
 
     Args:
         arguments: Paths and patterns; `-` is an image's bytes on stdin.
-        skip: A folder that is not looked into.
+        skip: A folder that is left out.
 
     Yields:
         The images; an argument that names none gives an error in its place.
@@ -58,11 +52,11 @@ def find_images(arguments: Iterable[str], *, skip: Path | None = None) -> Iterat
 
 
 def listed_images(path: str, *, skip: Path | None = None) -> Iterator[Source]:
-    """Find what a list names: one path a line, or paths each ended by a NUL (`find -print0`).
+    """Find the images in a list: one path per line, or each ended by a NUL (`find -print0`).
 
     Args:
         path: The list; `-` is stdin.
-        skip: A folder that is not looked into.
+        skip: A folder that is left out.
 
     Yields:
         As `find_images`, but paths are taken literally: there are no patterns.
@@ -76,7 +70,7 @@ def listed_images(path: str, *, skip: Path | None = None) -> Iterator[Source]:
 
 
 def _below(argument: str, skip: Path | None, *, is_pattern: bool) -> Iterator[Source]:
-    path, found = Path(argument), 0
+    path = Path(argument)
     if not argument:  # as of "$unset" in a shell; Path("") would be the working folder
         error = DataError("an empty path names no image", hint="name a file", code="image_missing")
         yield Source(argument, error=error)
@@ -84,27 +78,36 @@ def _below(argument: str, skip: Path | None, *, is_pattern: bool) -> Iterator[So
     if "\0" in argument or not (path.is_dir() or (is_pattern and not path.exists())):
         yield Source(argument, path)
         return
-    sources = _walk(path, skip) if path.is_dir() else _match(path, skip)
+    if path.is_dir():
+        what, sources = "folder", _walk(path, skip)
+    else:
+        num_fixed = next(i for i, part in enumerate(path.parts) if _MAGIC.intersection(part))
+        folder = Path(*path.parts[:num_fixed])
+        what, sources = "pattern", _match(folder, path.parts[num_fixed:], skip)
+    is_empty = True
     for source in sources:
-        found += 1
+        is_empty = False
         yield source
-    if not found:
-        what = "folder" if path.is_dir() else "pattern"
-        yield Source(
-            argument,
-            error=DataError(
-                f"no image in the {what} {argument} (only files called {', '.join(SUFFIXES)})",
-                hint="check the path, or name the files themselves",
-                code="no_images",
-            ),
+    if is_empty:
+        error = DataError(
+            f"no image in the {what} {argument} (only files called {', '.join(SUFFIXES)})",
+            hint="check the path, or name the files themselves",
+            code="no_images",
         )
+        yield Source(argument, error=error)
 
 
 def _walk(folder: Path, skip: Path | None) -> Iterator[Source]:
     """Yield the images of a folder, then those of its folders."""
-    entries = _entries(folder, skip)
-    if isinstance(entries, DataError):
-        yield Source(str(folder), error=entries)
+    try:
+        entries = _entries(folder, skip)
+    except OSError as error:
+        unreadable = DataError(
+            f"cannot read the folder {folder} ({error.strerror or error})",
+            hint="check that it exists and may be read",
+            code="folder_unreadable",
+        )
+        yield Source(str(folder), error=unreadable)
         return
     for name, is_folder in entries:
         if not is_folder and name.lower().endswith(SUFFIXES):
@@ -114,55 +117,41 @@ def _walk(folder: Path, skip: Path | None) -> Iterator[Source]:
             yield from _walk(folder / name, skip)
 
 
-def _match(pattern: Path, skip: Path | None) -> Iterator[Source]:
-    parts = pattern.parts
-    fixed = next(place for place, part in enumerate(parts) if _MAGIC.intersection(part))
-    yield from _match_below(Path(*parts[:fixed]), parts[fixed:], skip)
+def _match(folder: Path, parts: tuple[str, ...], skip: Path | None) -> Iterator[Source]:
+    """Yield the images below a folder that the parts of a pattern match.
 
-
-def _match_below(folder: Path, parts: tuple[str, ...], skip: Path | None) -> Iterator[Source]:
-    """Yield the images below a folder that a pattern's remaining parts match."""
+    Unlike `glob`, by name, without following links, and holding only one folder's names.
+    """
     while parts[:2] == ("**", "**"):
         parts = parts[1:]
-    if parts == ("**",):
+    if parts in ((), ("**",)):
         yield from _walk(folder, skip)
         return
-    is_any_depth, rest = parts[0] == "**", parts[1:]
+    is_any_depth = parts[0] == "**"
     if is_any_depth:
-        yield from _match_below(folder, rest, skip)
-    entries = _entries(folder, skip)
-    for name, is_folder in [] if isinstance(entries, DataError) else entries:
-        if is_any_depth and is_folder:
-            yield from _match_below(folder / name, parts, skip)
-        elif not is_any_depth and fnmatch.fnmatchcase(name, parts[0]):
-            yield from _matched(folder / name, rest, skip, is_folder=is_folder)
-
-
-def _matched(
-    path: Path, rest: tuple[str, ...], skip: Path | None, *, is_folder: bool
-) -> Iterator[Source]:
-    if is_folder:
-        yield from _match_below(path, rest, skip) if rest else _walk(path, skip)
-    elif not rest and path.name.lower().endswith(SUFFIXES):
-        yield Source(str(path), path)
-
-
-def _entries(folder: Path, skip: Path | None) -> list[tuple[str, bool]] | DataError:
-    """List what is in a folder and not hidden, by name, and whether each is a folder."""
+        yield from _match(folder, parts[1:], skip)
+    below = parts if is_any_depth else parts[1:]
     try:
-        if skip is not None and folder.resolve() == skip:
-            return []
-        with os.scandir(folder) as entries:
-            return sorted(
-                (entry.name, entry.is_dir(follow_symlinks=False))
-                for entry in entries
-                if not entry.name.startswith(".")
-            )
-    except OSError as error:
-        return DataError(
-            f"cannot read the folder {folder} ({error.strerror or error})",
-            hint="check that it exists and may be read",
-            code="folder_unreadable",
+        entries = _entries(folder, skip)
+    except OSError:  # a pattern leaves out what cannot be read, as in a shell
+        return
+    for name, is_folder in entries:
+        is_match = is_any_depth or fnmatch.fnmatchcase(name, parts[0])
+        if is_match and is_folder:
+            yield from _match(folder / name, below, skip)
+        elif is_match and not below and name.lower().endswith(SUFFIXES):
+            yield Source(str(folder / name), folder / name)
+
+
+def _entries(folder: Path, skip: Path | None) -> list[tuple[str, bool]]:
+    """List the names in a folder that are not hidden, sorted, and whether each is a folder."""
+    if skip is not None and folder.resolve() == skip:
+        return []
+    with os.scandir(folder) as entries:
+        return sorted(
+            (entry.name, entry.is_dir(follow_symlinks=False))
+            for entry in entries
+            if not entry.name.startswith(".")
         )
 
 
@@ -185,25 +174,17 @@ def _from_stdin() -> Source:
 
 
 def _lines(path: str) -> Iterator[str]:
-    """Yield the entries of a list as soon as they are there."""
+    """Yield the entries of a list as soon as they arrive."""
     separator, rest = b"", b""
     for chunk in _chunks(path):
         rest += chunk
         if not separator and (b"\0" in rest or b"\n" in rest):
             separator = b"\0" if b"\0" in rest else b"\n"
         if separator:
-            *whole, rest = rest.split(separator)
-            yield from map(_path, filter(None, map(_stripped, whole)))
-    if _stripped(rest):
-        yield _path(_stripped(rest))
-
-
-def _stripped(line: bytes) -> bytes:
-    return line.removesuffix(b"\r")
-
-
-def _path(line: bytes) -> str:
-    return os.fsdecode(line)
+            *lines, rest = rest.split(separator)
+            yield from (os.fsdecode(line) for each in lines if (line := each.removesuffix(b"\r")))
+    if line := rest.removesuffix(b"\r"):
+        yield os.fsdecode(line)
 
 
 def _chunks(path: str) -> Iterator[bytes]:
