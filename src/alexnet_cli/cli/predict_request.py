@@ -7,8 +7,9 @@ Typer and its messages. A test compares the two.
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,33 @@ class PredictRequest:
 
 
 DEFAULTS = PredictRequest()
-_SHORT = {"-m": "model", "-k": "top_k", "-b": "batch_size", "-q": "quiet", "-v": "verbose"}
-_FLAGS = ("csv", "verbose", "quiet", "json")
 MAX_BATCH_SIZE = 65_536
-_NUMBERS = {"top_k": sys.maxsize, "batch_size": MAX_BATCH_SIZE}  # from 1 to
-_PATHS = ("model", "copy_to")
-_TEXTS = ("data", "files_from", "device")
+_FLAGS = ("csv", "verbose", "quiet", "json")
+_SHORT = {"-m": "model", "-k": "top_k", "-b": "batch_size", "-q": "quiet", "-v": "verbose"}
+
+
+def _count(text: str, most: int = sys.maxsize) -> int:
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= most):
+        raise ValueError(text)
+    return int(text)
+
+
+def _probability(text: str) -> float:
+    if not (text[:1].isdecimal() and 0 <= float(text) <= 1):
+        raise ValueError(text)
+    return float(text)
+
+
+_OPTIONS: dict[str, Callable[[str], Any]] = {
+    "model": Path,
+    "data": str,
+    "files_from": str,
+    "top_k": _count,
+    "threshold": _probability,
+    "batch_size": partial(_count, most=MAX_BATCH_SIZE),
+    "copy_to": Path,
+    "device": str,
+}
 
 
 def read_plainly(arguments: Sequence[str]) -> PredictRequest | None:
@@ -55,42 +77,15 @@ def read_plainly(arguments: Sequence[str]) -> PredictRequest | None:
                 images.append(argument)
                 continue
             name, is_joined, value = argument.partition("=")
-            field = _field_name(name)
+            is_long = name.startswith("--")
+            field = name.removeprefix("--").replace("-", "_") if is_long else _SHORT[name]
             if field in _FLAGS and not is_joined:
                 given[field] = True
-            else:
-                given[field] = _value(field, value if is_joined else waiting.pop())
+                continue
+            convert, value = _OPTIONS[field], value if is_joined else waiting.pop()
+            if value.startswith("-") and (field, value) != ("files_from", "-"):
+                return None  # an option without its value, or a value that is not plain
+            given[field] = convert(value)
     except (KeyError, ValueError, IndexError):
         return None
     return PredictRequest(tuple(images), **given)
-
-
-def _field_name(option: str) -> str:
-    if not option.startswith("--"):
-        return _SHORT[option]
-    return option.removeprefix("--").replace("-", "_")
-
-
-def _value(field: str, text: str) -> Any:
-    """Convert an option's value.
-
-    Raises:
-        KeyError: Unknown option.
-        ValueError: Not plainly right.
-    """
-    if (
-        field in _NUMBERS
-        and text.isdecimal()
-        and text.isascii()
-        and 1 <= int(text) <= _NUMBERS[field]
-    ):
-        return int(text)
-    if field == "threshold" and text[:1].isdecimal() and 0 <= float(text) <= 1:
-        return float(text)
-    if text.startswith("-") and not (field == "files_from" and text == "-"):
-        raise ValueError(text)
-    if field in _PATHS:
-        return Path(text)
-    if field in _TEXTS:
-        return text
-    raise KeyError(field)

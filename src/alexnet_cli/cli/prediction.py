@@ -4,19 +4,15 @@ import itertools
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from alexnet_cli.cli.predict_request import PredictRequest
 from alexnet_cli.console import ImageCount, note, report_error
 from alexnet_cli.errors import DataError, UsageError
 from alexnet_cli.image import silence_metadata_warnings
-from alexnet_cli.inference.answers import choose_answers
-from alexnet_cli.inference.classify import Choice, Prediction, classify_one
+from alexnet_cli.inference.answers import ClassFolders, print_predictions
+from alexnet_cli.inference.classify import Choice, Prediction, classify_one, classify_stream
 from alexnet_cli.inference.inputs import STDIN, Source, find_images, listed_images
 from alexnet_cli.inference.session import Model, load_model
-
-if TYPE_CHECKING:
-    from alexnet_cli.inference.answers import ClassFolders
 
 FAST_START_MAX_IMAGES = 8
 """Up to this number of images, the session that starts fastest is used.
@@ -72,12 +68,11 @@ def _check(request: PredictRequest) -> None:
 def _model_path(request: PredictRequest) -> Path:
     if request.model and request.model.is_file():
         return request.model
-    from alexnet_cli.runs import RunFolder, exported_model, named_model, newest_run
+    from alexnet_cli.runs import exported_model, model_file, newest_run
 
-    path = named_model(request.model) if request.model else None
-    if path is None or path.is_dir():
-        return exported_model(RunFolder(path) if path else newest_run(data=request.data))
-    return path
+    if request.model:
+        return model_file(request.model)
+    return exported_model(newest_run(data=request.data))
 
 
 def _sources(request: PredictRequest) -> Iterator[Source]:
@@ -93,8 +88,6 @@ def _classify(
     choice = Choice(request.top_k, request.threshold)
     if len(first) == 1:
         return iter([classify_one(model, first[0], choice)])
-    from alexnet_cli.inference.stream import classify_stream
-
     sources = itertools.chain(first, others)
     return classify_stream(model, sources, choice, batch_size=request.batch_size)
 
@@ -107,32 +100,32 @@ def _report(
     num_images = num_failed = 0
     hints: set[str | None] = set()
     count = ImageCount(quiet=request.quiet)
-    answers = choose_answers(classes, as_json=request.json, as_csv=request.csv)
-    folders = None
-    if request.copy_to:
-        from alexnet_cli.inference.answers import ClassFolders
+    folders = ClassFolders(request.copy_to, classes) if request.copy_to else None
 
-        folders = ClassFolders(request.copy_to, classes)
-    for prediction in predictions:
-        error = prediction.error
-        if error is None and folders and prediction.top:
-            error = _copy_error(Path(prediction.source), folders, prediction.top[0].index)
-        if prediction.error is None:
-            answers.write(prediction)
-        num_images += 1
-        if error is not None:
-            num_failed += 1
-            count.clear()
-            hint = error.hint if request.json or error.hint not in hints else None
-            hints.add(error.hint)  # printed once: of many bad files each has one line
-            report_error(error.message, hint, error.code, as_json=request.json)
-        count.update(num_images)
-    count.clear()
-    answers.close()
+    def readable() -> Iterator[Prediction]:
+        """Yield predictions without an error; copy their images, count, and report errors."""
+        nonlocal num_images, num_failed
+        for prediction in predictions:
+            error = prediction.error
+            if folders and prediction.top:
+                error = _copy_error(Path(prediction.source), folders, prediction.top[0].index)
+            if prediction.error is None:
+                yield prediction
+            num_images += 1
+            if error is not None:
+                num_failed += 1
+                count.clear()
+                hint = error.hint if request.json or error.hint not in hints else None
+                hints.add(error.hint)  # printed once: of many bad files each has one line
+                report_error(error.message, hint, error.code, as_json=request.json)
+            count.update(num_images)
+        count.clear()
+
+    print_predictions(readable(), classes, as_json=request.json, as_csv=request.csv)
     return num_images, num_failed
 
 
-def _copy_error(path: Path, folders: "ClassFolders", index: int) -> DataError | None:
+def _copy_error(path: Path, folders: ClassFolders, index: int) -> DataError | None:
     """Copy an image into the folder of its class; return the error if it cannot be read."""
     try:
         folders.copy(path, index)

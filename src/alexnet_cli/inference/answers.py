@@ -1,12 +1,12 @@
-"""The output of `alexnet predict`, image by image, and copies in folders named after classes."""
+"""The output of `alexnet predict`, and copies of images in folders named after classes."""
 
+import itertools
 import os
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from alexnet_cli.console import print_json, printable, stdout_console
 from alexnet_cli.errors import DataError
@@ -14,34 +14,32 @@ from alexnet_cli.files import writing_error
 from alexnet_cli.inference.classify import Prediction
 
 NONE = "-"  # in place of a class, for people
-TABLE_IMAGES = 32  # a terminal gets a table of so many, then the next
+TABLE_IMAGES = 32  # in one table; a terminal gets one after the other
 
 
-class Answers(Protocol):
-    """A form of output."""
+def print_predictions(
+    predictions: Iterable[Prediction], classes: Sequence[str], *, as_json: bool, as_csv: bool
+) -> None:
+    """Print predictions as they come: JSON Lines, CSV, tables on a terminal, or plain lines.
 
-    def write(self, prediction: Prediction) -> None:
-        """Print an answer, now or with some of the next."""
-
-    def close(self) -> None:
-        """Print what is left."""
-
-
-def choose_answers(classes: Sequence[str], *, as_json: bool, as_csv: bool) -> Answers:
-    """Return the form asked for: JSON Lines, CSV, a table on a terminal, or plain lines."""
+    Args:
+        predictions: Without errors.
+        classes: Class names in index order.
+        as_json: One object per image; `class` is null where no class is probable enough.
+        as_csv: One row per class; an image without one has a row with nothing but its name.
+    """
     if as_json:
-        return JsonLines()
-    if as_csv:
-        return CsvRows()
-    is_terminal = sys.stdout.isatty() or os.environ.get("FORCE_COLOR")
-    return Tables() if is_terminal else PlainLines(classes)
+        _print_json_lines(predictions)
+    elif as_csv:
+        _print_csv(predictions)
+    elif sys.stdout.isatty() or os.environ.get("FORCE_COLOR"):
+        _print_tables(predictions)
+    else:
+        _print_lines(predictions, width=max(map(len, map(printable, classes))))
 
 
-class JsonLines:
-    """One JSON object an image; `class` is null where no class is probable enough."""
-
-    def write(self, prediction: Prediction) -> None:
-        """Print one line."""
+def _print_json_lines(predictions: Iterable[Prediction]) -> None:
+    for prediction in predictions:
         top = [
             {"class": c.name, "index": c.index, "probability": c.probability}
             for c in prediction.top
@@ -49,70 +47,35 @@ class JsonLines:
         first = top[0] if top else {"class": None, "index": None, "probability": None}
         print_json({"file": prediction.source, **first, "top": top})
 
-    def close(self) -> None:
-        """Print nothing more."""
 
+def _print_csv(predictions: Iterable[Prediction]) -> None:
+    import csv
 
-class CsvRows:
-    """One row a class; an image without one has a row with nothing but its name."""
-
-    def __init__(self) -> None:
-        import csv
-
-        self._writer = csv.writer(sys.stdout, lineterminator="\n")
-        self._writer.writerow(("file", "rank", "class", "index", "probability"))
-
-    def write(self, prediction: Prediction) -> None:
-        """Print the rows of one image."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(("file", "rank", "class", "index", "probability"))
+    for prediction in predictions:
         for rank, c in enumerate(prediction.top, start=1):
-            share = f"{c.probability:.6f}"
-            self._writer.writerow((prediction.source, rank, c.name, c.index, share))
+            writer.writerow((prediction.source, rank, c.name, c.index, f"{c.probability:.6f}"))
         if not prediction.top:
-            self._writer.writerow((prediction.source, "", "", "", ""))
+            writer.writerow((prediction.source, "", "", "", ""))
         sys.stdout.flush()
 
-    def close(self) -> None:
-        """Print nothing more."""
 
-
-class PlainLines:
-    """One line a class, the image last: aligned without knowing what comes, and for `grep`.
+def _print_lines(predictions: Iterable[Prediction], *, width: int) -> None:
+    """Print one line per class, the image last: aligned without knowing what comes, and for `grep`.
 
     Not through rich, whose import would take a third of the time of one answer.
     """
-
-    def __init__(self, classes: Sequence[str]) -> None:
-        self._width = max(map(len, map(printable, classes)))
-
-    def write(self, prediction: Prediction) -> None:
-        """Print the lines of one image."""
-        image = printable(prediction.source)
-        for c in prediction.top:
-            print(f"{c.probability:6.1%}  {printable(c.name):<{self._width}}  {image}")
-        if not prediction.top:
-            print(f"{NONE:>6}  {NONE:<{self._width}}  {image}")
+    for prediction in predictions:
+        for name, share in _rows(prediction):
+            print(f"{share:>6}  {name:<{width}}  {printable(prediction.source)}")
         sys.stdout.flush()
 
-    def close(self) -> None:
-        """Print nothing more."""
 
-
-class Tables:
-    """Tables for a terminal; of many images, one after the other, so that none waits for all."""
-
-    def __init__(self) -> None:
-        self._waiting: list[Prediction] = []
-
-    def write(self, prediction: Prediction) -> None:
-        """Keep an answer until a table is full."""
-        self._waiting.append(prediction)
-        if len(self._waiting) == TABLE_IMAGES:
-            self.close()
-
-    def close(self) -> None:
-        """Print the answers that were kept."""
-        if not self._waiting:
-            return
+def _print_tables(predictions: Iterable[Prediction]) -> None:
+    """Print a table, and of many images one after the other, so that none waits for all."""
+    predictions = iter(predictions)
+    while shown := list(itertools.islice(predictions, TABLE_IMAGES)):
         from rich.table import Table
         from rich.text import Text
 
@@ -120,14 +83,18 @@ class Tables:
         table.add_column("image", overflow="fold")
         table.add_column("class")
         table.add_column("probability", justify="right")
-        for prediction in self._waiting:
-            rows = [(c.name, f"{c.probability:.1%}") for c in prediction.top] or [(NONE, NONE)]
+        for prediction in shown:
+            rows = _rows(prediction)
             for place, (name, share) in enumerate(rows):
                 image = Text(printable(prediction.source) if place == 0 else "")
                 last = 0 < place == len(rows) - 1
-                table.add_row(image, Text(printable(name)), share, end_section=last)
+                table.add_row(image, Text(name), share, end_section=last)
         stdout_console().print(table)
-        self._waiting = []
+
+
+def _rows(prediction: Prediction) -> list[tuple[str, str]]:
+    rows = [(printable(c.name), f"{c.probability:.1%}") for c in prediction.top]
+    return rows or [(NONE, NONE)]
 
 
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
@@ -136,22 +103,17 @@ _MAX_BYTES = 200
 
 
 class ClassFolders:
-    """Copies images, never moves them; a name that is taken gets a number.
-
-    Args:
-        root: The folder of the folders, created when it is needed.
-        classes: Class names in index order.
-    """
+    """Folders below `root`, named after classes, that take copies of images."""
 
     def __init__(self, root: Path, classes: Sequence[str]) -> None:
         self._root, self._names = root, folder_names(classes)
         self._next: dict[Path, int] = {}  # of the names that were taken
 
     def copy(self, source: Path, index: int) -> Path:
-        """Copy an image into the folder of its class.
+        """Copy an image into the folder of its class; a name that is taken gets a number.
 
         Raises:
-            DataError: It can no longer be read.
+            DataError: The image can no longer be read.
             AlexnetError: The copy cannot be written.
         """
         folder = self._root / self._names[index]
@@ -172,13 +134,7 @@ class ClassFolders:
 
 
 def _copy_new(source: Path, target: Path) -> None:
-    """Copy a file to a name that nothing has.
-
-    Raises:
-        FileExistsError: Something has.
-        DataError: It can no longer be read.
-        AlexnetError: The copy cannot be written.
-    """
+    """Copy a file, or raise FileExistsError if the target exists."""
     try:
         reading = source.open("rb")
     except OSError as error:
@@ -200,9 +156,9 @@ def _copy_new(source: Path, target: Path) -> None:
 
 
 def folder_names(classes: Sequence[str]) -> list[str]:
-    """Return a folder name for each class: its own, where that is one on every system.
+    """Return a folder name for each class: its own, if it is valid on every system.
 
-    Two classes never share a folder, also where case does not count.
+    Two classes never share a folder, not even on systems that ignore case.
     """
     names: list[str] = []
     taken: set[str] = set()
