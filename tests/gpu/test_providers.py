@@ -47,7 +47,7 @@ def _export(network: Network, folder: Path) -> tuple[Path, np.ndarray]:
     return folder / "model.onnx", images
 
 
-def test_the_driver_tells_what_pytorch_tells() -> None:
+def test_the_driver_reports_the_gpus_of_pytorch() -> None:
     driver = read_driver()
     assert len(driver.gpus) == torch.cuda.device_count()
     for gpu in driver.gpus:
@@ -82,7 +82,7 @@ def test_a_number_beyond_the_gpus_is_refused(tmp_path: Path) -> None:
         load_model(path, device=f"cuda:{torch.cuda.device_count()}")
 
 
-def test_tensorrt_answers_as_the_cpu_or_says_what_it_lacks(tmp_path: Path) -> None:
+def test_tensorrt_answers_as_the_cpu_or_names_what_is_missing(tmp_path: Path) -> None:
     import onnxruntime as ort
 
     from alexnet_cli.inference.session import load_model

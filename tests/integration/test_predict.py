@@ -141,34 +141,13 @@ def test_copies_go_into_class_folders(photos: Path, model: Path, alexnet: Run) -
     assert {path: path.read_bytes() for path in before} == before
 
 
-@pytest.mark.parametrize(
-    ("arguments", "hint"),
-    [
-        ((), "alexnet predict photo.jpg"),
-        (("a.png", "--files-from", "list"), "--files-from"),
-        (("a.png", "--csv", "--json"), "leave one out"),
-        (("-", "-"), "once"),
-        (("-", "--copy-to", "out"), "--copy-to"),
-    ],
-)
-def test_requests_that_contradict_themselves(
-    arguments: tuple[str, ...], hint: str, alexnet: Run
-) -> None:
-    result = alexnet("predict", *arguments)
-    assert result.returncode == 2
-    assert hint in result.stderr
-    assert result.stdout == ""
-
-
 def test_a_missing_list(model: Path, alexnet: Run) -> None:
     result = alexnet("predict", "--files-from", "nowhere.txt", "--model", model)
     assert result.returncode == 1
     assert "nowhere.txt" in result.stderr
 
 
-def test_many_images_come_in_order_and_are_told_about(
-    photos: Path, model: Path, alexnet: Run
-) -> None:
+def test_many_images_come_in_order_and_are_counted(photos: Path, model: Path, alexnet: Run) -> None:
     names = []
     for number in range(70):
         names.append(f"many/{number:03}.png")
@@ -191,8 +170,8 @@ def test_a_reader_that_has_seen_enough_is_no_error(photos: Path, model: Path) ->
         result = subprocess.run(
             ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False
         )
-        words = [line for line in result.stderr.splitlines() if "running on the CPU" not in line]
-        assert words == []
+        lines = [line for line in result.stderr.splitlines() if "running on the CPU" not in line]
+        assert lines == []
         assert result.returncode == 0
 
 
@@ -226,7 +205,7 @@ def on_a_terminal(arguments: list[str | Path], *, stdout: int | None = None) -> 
     while time.monotonic() < end:
         try:
             chunk = os.read(leader, 1 << 16)
-        except OSError:  # how Linux tells that nobody has the terminal open
+        except OSError:  # on Linux: nobody has the terminal open
             break
         if not chunk:
             break

@@ -104,7 +104,7 @@ def test_a_write_that_breaks_off_leaves_the_old_content_and_no_temporary_file(is
 
 
 def test_a_full_disk_is_named_as_such():
-    # /dev/full itself cannot be replaced; the words are checked where the error is made.
+    # /dev/full itself cannot be replaced; the message is checked where the error is made.
     from alexnet_cli.files import writing_error
 
     try:

@@ -216,7 +216,7 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(side_px):
     ("content", "reason"),
     [(b"", "not a PNG"), (b"<html>no image</html>", "not a PNG"), (b"%PDF-1.4", "not a PNG")],
 )
-def test_what_is_no_image_is_refused_by_name(content, reason):
+def test_another_kind_of_file_is_refused_by_name(content, reason):
     with pytest.raises(DataError, match=reason) as caught:
         read_image(content, name="upload")
     assert "upload" in caught.value.message

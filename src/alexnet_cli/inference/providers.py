@@ -55,8 +55,8 @@ def runtime_message(error: Exception) -> str:
     import re
     import textwrap
 
-    words = re.sub(_NOISE, " ", first_line(error)).removesuffix(".").split()
-    return textwrap.shorten(" ".join(words), _MAX_CHARACTERS, placeholder=" …")
+    text = " ".join(re.sub(_NOISE, " ", first_line(error)).removesuffix(".").split())
+    return textwrap.shorten(text, _MAX_CHARACTERS, placeholder=" …")
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def test_a_device_that_cannot_run_is_an_error(device):
 def test_a_session_that_onnx_runtime_silently_moved_to_the_cpu_is_refused(exported, capfd):
     path = str(exported.whole / "model.onnx")
     session, failure = open_session(path, ort.SessionOptions(), Providers("cuda", ON_CUDA))
-    assert (session.get_providers(), failure) == ([CPU], None)  # ONNX Runtime itself says nothing
+    assert (session.get_providers(), failure) == ([CPU], None)  # ONNX Runtime itself is silent
     with pytest.raises(DeviceError, match="--device cuda is not usable: ONNX Runtime could not"):
         check_provider(session, Providers("cuda", ON_CUDA))
     assert "running on the CPU" in check_provider(session, Providers("auto", ON_CUDA))
@@ -127,14 +127,14 @@ def test_a_driver_that_cuda_cannot_use_is_found_out_by_the_session(
     assert on_auto.returncode == 0
     assert "running on the CPU (ONNX Runtime could not start CUDA" in on_auto.stderr
     assert on_auto.stdout == alexnet_process(*arguments, "--json", "--device", "cpu").stdout
-    for device, words in (
+    for device, message in (
         ("cuda", "could not start CUDA: libonnxruntime_providers_cuda.so: undefined symbol: cu"),
         ("cuda:2", "there is no cuda:2: 2 GPUs are visible"),
         ("tensorrt", "TensorRT's libraries do not load: libnvinfer.so"),
     ):
         result = alexnet_process(*arguments, "--device", device, env=env)
         assert (result.returncode, result.stdout) == (1, "")
-        assert words in result.stderr
+        assert message in result.stderr
         assert "hint: " in result.stderr
 
 

@@ -231,7 +231,7 @@ def test_an_unknown_device_is_a_usage_error(exported):
         load_model(exported.whole / ONNX, device="gpu")
 
 
-def test_auto_says_why_it_does_not_use_a_gpu(exported):
+def test_auto_reports_why_it_uses_no_gpu(exported):
     model = load_model(exported.whole / ONNX, device="auto")
     assert (model.note is None) == (model.provider == CUDA)
     assert load_model(exported.whole / ONNX, device="cpu").note is None
