@@ -47,7 +47,8 @@ def predict(request: PredictRequest) -> int:
     num_images, num_failed = _report(_classify(model, first, sources, request), model, request)
     if request.verbose:
         seconds = time.perf_counter() - loaded
-        note(f"loaded in {(loaded - begin) * 1e3:,.0f} ms; {model.provider}, {model.num_threads}")
+        # By default ONNX Runtime uses one thread per core.
+        note(f"loaded in {(loaded - begin) * 1e3:,.0f} ms; {model.provider}, one thread per core")
         note(f"{num_images:,} images in {seconds:,.2f} s: {num_images / seconds:,.0f} images/s")
     return 1 if num_failed else 0
 

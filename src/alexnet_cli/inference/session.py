@@ -53,12 +53,6 @@ class Model:
         """The provider that really runs, such as `CPUExecutionProvider`."""
         return str(self._session.get_providers()[0])
 
-    @property
-    def num_threads(self) -> str:
-        """Number of threads of a run, as text; by default ONNX Runtime uses one per core."""
-        number = int(self._session.get_session_options().intra_op_num_threads)
-        return f"{number} threads" if number else "one thread per core"
-
     def logits(self, images_BSSC: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return logits (B, K) of uint8 RGB images (B, S, S, 3), S the manifest's `input_side_px`.
 
