@@ -239,8 +239,9 @@ class Classifier:
             One prediction per image. An image that cannot be read has its `error` set, and does
             not stop the others.
         """
-        is_array = isinstance(images, np.ndarray) and images.ndim > 3
-        if isinstance(images, str | bytes | PathLike | np.ndarray | Image.Image) and not is_array:
+        if isinstance(images, np.ndarray) and images.ndim > 3:
+            return list(self.stream(images))
+        if isinstance(images, str | bytes | PathLike | np.ndarray | Image.Image):
             return [classify_one(self._model, _source(images, 0), self._choice)]
         return list(self.stream(images))
 

@@ -27,10 +27,11 @@ from alexnet_cli.inference.gpu_check import (
     tensorrt_problems,
 )
 
-ORT_ERRORS = tuple(
-    each
-    for each in vars(ort.capi.onnxruntime_pybind11_state).values()
-    if isinstance(each, type) and issubclass(each, Exception)
+_STATE = vars(ort.capi.onnxruntime_pybind11_state).values()
+ORT_ERRORS: tuple[type[Exception], ...] = (
+    RuntimeError,  # of providers that do not start
+    UnicodeDecodeError,  # of names and messages that are not UTF-8
+    *(each for each in _STATE if isinstance(each, type) and issubclass(each, Exception)),
 )
 _NOISE = (
     r"\[ONNXRuntimeError\] : \d+ : \w+ : "
@@ -156,7 +157,7 @@ def open_session(model: str | bytes, options: Any, providers: Providers) -> tupl
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:
         return open_with(providers.options), None
-    except (RuntimeError, *ORT_ERRORS) as error:
+    except ORT_ERRORS as error:
         return open_with({CPU: {}}), runtime_message(error)  # raises if the model is the cause
 
 

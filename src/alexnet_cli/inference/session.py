@@ -132,7 +132,7 @@ def _open(path: Path, providers: Providers, *, for_many: bool) -> tuple[Any, str
         if path.suffix == ".safetensors":
             return _open_safetensors(path, options, providers)
         return open_session(str(path), options, providers)
-    except (*ORT_ERRORS, UnicodeDecodeError) as error:
+    except ORT_ERRORS as error:
         reason = f"ONNX Runtime: {runtime_message(error)}"
         # Of a graph beside shorter weights than its own, before the two can be compared.
         if path.suffix == ".onnx" and "out of bounds" in str(error):
