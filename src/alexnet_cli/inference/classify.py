@@ -1,16 +1,17 @@
 """From images to named classes: one at once, or many while threads find and decode the next.
 
-Shape letters: B batch, S side of a crop, K classes. The modules for threads are imported where many
-images need them: one image would wait for them.
+Shape letters: B batch, S side of a crop, K classes.
 """
 
 import contextlib
+import queue
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +22,6 @@ from alexnet_cli.errors import DataError
 from alexnet_cli.image import ImageInput, prepare_image
 from alexnet_cli.inference.inputs import STDIN, Source
 from alexnet_cli.inference.session import Model, load_model
-
-if TYPE_CHECKING:
-    import queue
 
 LATEST_SECONDS = 0.1  # after its first image a batch is run, full or not
 Crop = NDArray[np.uint8] | DataError
@@ -133,9 +131,7 @@ def classify_stream(
         batch_size: Images per run of the model.
         num_threads: Threads that decode; by default one per core.
     """
-    import queue
-    import threading
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import ThreadPoolExecutor  # one image would wait for its import
 
     waiting: queue.Queue[Any] = queue.Queue(2 * batch_size)
     pool = ThreadPoolExecutor(num_threads or num_cores(), "decode")
@@ -166,10 +162,8 @@ def classify_stream(
             waiting.get_nowait()
 
 
-def _batches(waiting: "queue.Queue[Any]", size: int) -> Iterator[list[Any]]:
+def _batches(waiting: queue.Queue[Any], size: int) -> Iterator[list[Any]]:
     """Yield batches of entries until the end is in the queue; raise it if it is an error."""
-    import queue
-
     while True:
         entry, batch = waiting.get(), []
         deadline = time.monotonic() + LATEST_SECONDS
