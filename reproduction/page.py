@@ -7,13 +7,7 @@ from matplotlib.figure import Figure
 from alexnet_cli.paper.experiments import EXPERIMENTS, Experiment, find_experiment
 from alexnet_cli.paper.plan import num_epochs_published
 from alexnet_cli.paper.result import Result, read_result
-from alexnet_cli.paper.tables import (
-    HEADINGS,
-    claim_rows,
-    describe_protocol,
-    run_headings,
-    run_rows,
-)
+from alexnet_cli.paper.tables import claim_table, describe_protocol, run_table
 from alexnet_cli.report.drawing import draw, save_png, style
 from alexnet_cli.report.experiment import experiment_panel
 
@@ -65,11 +59,11 @@ def _section(name: str, result: Result) -> str:
         "",
         f"![{_caption(result)}]({plot_name(name)})",
         "",
-        *_table(HEADINGS, claim_rows(experiment, result)),
+        *_table(*claim_table(experiment, result)),
         "",
         *(f"- {remark}" for remark in experiment.remarks),
         *([""] if experiment.remarks else []),
-        *_table(run_headings(experiment), run_rows(experiment, result)),
+        *_table(*run_table(experiment, result)),
         "",
         "```sh",
         result.command,
@@ -106,7 +100,7 @@ def _not_run(experiments: list[Experiment]) -> str:
         (
             f"`{each.name}`",
             each.title,
-            ", ".join(f"{arm.name} {num_epochs_published(each, arm)}" for arm in each.arms),
+            ", ".join(f"{arm} {num_epochs_published(each, arm)}" for arm in each.arms),
         )
         for each in experiments
     ]

@@ -1,8 +1,8 @@
-"""Results as they would come from runs, made by hand."""
+"""Results of experiments, made by hand."""
 
 from alexnet_cli.paper.experiments import find_experiment
 from alexnet_cli.paper.plan import Protocol, plan_run
-from alexnet_cli.paper.result import FinishedRun, TestResult, new_result
+from alexnet_cli.paper.result import FinishedRun, Result, Score
 
 PROVENANCE = {
     "commit": "c0ffee" * 6, "ended_with": "", "date": "2026-01-01", "cpu": "A processor",
@@ -16,13 +16,8 @@ def finished(arm, seed, *, epochs=None, error=None, views=1, key="", rate=0.01, 
     """Return a run with a number of epochs to 25 % training error, or with a test error."""
     tests = ()
     if error is not None:
-        top1 = 1 - error
-        tests = (
-            TestResult(
-                num_views=views, top1=top1, top1_interval=(top1 - 0.01, top1 + 0.01),
-                num_images=10_000,
-            ),
-        )  # fmt: skip
+        interval = (0.99 - error, 1.01 - error)
+        tests = (Score(num_views=views, top1=1 - error, top1_interval=interval, num_images=10_000),)
     return FinishedRun(
         arm=arm,
         seed=seed,
@@ -40,22 +35,22 @@ def finished(arm, seed, *, epochs=None, error=None, views=1, key="", rate=0.01, 
 
 def result_of(name, runs=(), *, num_seeds=3, learning_rates=None, searched=(), **protocol):
     """Return a result of an experiment, each run with the key of its planned run."""
-    experiment, empty = find_experiment(name), new_result(name, Protocol(num_seeds, **protocol))
-    if learning_rates is None and experiment.learning_rates:
-        learning_rates = {run.arm: run.learning_rate for run in runs}
+    experiment, protocol = find_experiment(name), Protocol(num_seeds, **protocol)
+    if learning_rates is None:
+        learning_rates = {run.arm: run.learning_rate for run in runs if experiment.learning_rates}
 
     def keyed(run):
-        arm = next(each for each in experiment.arms if each.name == run.arm)
         rate = run.learning_rate if experiment.learning_rates else None
-        planned = plan_run(experiment, arm, empty.protocol, seed=run.seed, learning_rate=rate)
+        planned = plan_run(experiment, run.arm, protocol, seed=run.seed, learning_rate=rate)
         return run.model_copy(update={"key": run.key or planned.key})
 
-    update = {
-        "runs": tuple(map(keyed, runs)),
-        "learning_rates": learning_rates or {},
-        "searched": tuple(map(keyed, searched)),
-    }
-    return empty.model_copy(update=update)
+    return Result(
+        experiment=name,
+        protocol=protocol,
+        searched=tuple(map(keyed, searched)),
+        learning_rates=learning_rates,
+        runs=tuple(map(keyed, runs)),
+    )
 
 
 def relu_runs():

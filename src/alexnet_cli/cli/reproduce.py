@@ -11,9 +11,7 @@ from alexnet_cli.console import note, print_json
 
 if TYPE_CHECKING:
     from alexnet_cli.paper.experiments import Experiment
-    from alexnet_cli.paper.plan import Protocol
     from alexnet_cli.paper.result import Result
-    from alexnet_cli.paper.runner import Workspace
 
 EXAMPLES = (
     "alexnet reproduce --list",
@@ -87,9 +85,12 @@ def command(
         raise UsageError(
             "no experiment given", hint="describe the experiments with: alexnet reproduce --list"
         )
+    from alexnet_cli.devices import num_cores
     from alexnet_cli.paper.experiments import find_experiment
     from alexnet_cli.paper.plan import DATA, TRIAL_DATA, Protocol
-    from alexnet_cli.paper.result import lock_output
+    from alexnet_cli.paper.runner import Workspace
+    from alexnet_cli.paper.scheduler import run_experiment
+    from alexnet_cli.training.device import resolve_device
 
     if data not in (DATA, TRIAL_DATA):
         raise UsageError(
@@ -98,52 +99,19 @@ def command(
         )
     experiment = find_experiment(name)
     protocol = Protocol(seeds or experiment.num_seeds, data, epochs or 0)
-    path = output / "results" / f"{name}.json"
-    workspace = _workspace(output, jobs, device)
-    with lock_output(output):
-        result = _run(experiment, protocol, workspace, path, quiet=quiet)
-    _print(experiment, result, as_json=json)
-    note(f"{path}; as a page: alexnet report {shlex.quote(str(path))}", quiet=quiet)
-
-
-def _workspace(output: Path, jobs: int | None, device: str) -> "Workspace":
-    from alexnet_cli.devices import num_cores
-    from alexnet_cli.paper.runner import Workspace
-    from alexnet_cli.training.device import resolve_device
-
     is_gpu = resolve_device(device).type == "cuda"
-    return Workspace(output / "runs", jobs or (1 if is_gpu else num_cores()), device)
-
-
-def _run(
-    experiment: "Experiment",
-    protocol: "Protocol",
-    workspace: "Workspace",
-    path: Path,
-    *,
-    quiet: bool,
-) -> "Result":
-    """Run what is missing, and write the result after each run."""
-    from alexnet_cli.paper.result import continue_result, new_result, read_result, write_result
-    from alexnet_cli.paper.scheduler import Scheduler, run_experiment
-
-    result = new_result(experiment.name, protocol)
-    if path.exists():
-        result = continue_result(read_result(path), experiment.name, protocol, path)
-        note(f"{path} has {len(result.runs)} runs already", quiet=quiet)
-    if protocol.max_epochs:
-        note(f"longer training is shortened to {protocol.max_epochs} epochs", quiet=quiet)
-    write_result(path, result)  # an interrupted command continues with this protocol
-    scheduler = Scheduler(workspace, lambda message: note(message, quiet=quiet))
-    return run_experiment(
-        result, protocol.num_seeds, scheduler, save=lambda now: write_result(path, now)
-    )
+    jobs = jobs or (1 if is_gpu else num_cores())
+    workspace = Workspace(output, jobs, device, lambda message: note(message, quiet=quiet))
+    result = run_experiment(experiment, protocol, workspace)
+    _print(experiment, result, as_json=json)
+    path = workspace.result_file(name)
+    note(f"{path}; as a page: alexnet report {shlex.quote(str(path))}", quiet=quiet)
 
 
 def _print(experiment: "Experiment", result: "Result", *, as_json: bool) -> None:
     """Print the result as JSON, or its claims as a table."""
     from alexnet_cli.paper.result import to_document
-    from alexnet_cli.paper.tables import HEADINGS, claim_rows, describe_protocol
+    from alexnet_cli.paper.tables import claim_table, describe_protocol
 
     if as_json:
         print_json(to_document(result))
@@ -156,8 +124,8 @@ def _print(experiment: "Experiment", result: "Result", *, as_json: bool) -> None
         title=f"{experiment.title} ({experiment.source})",
         caption=describe_protocol(experiment, result),
     )
-    rows = claim_rows(experiment, result)
-    for column in zip(HEADINGS, *rows, strict=True):
+    headings, rows = claim_table(experiment, result)
+    for column in zip(headings, *rows, strict=True):
         longest = max(len(word) for text in column for word in text.split())
         table.add_column(column[0], min_width=longest)  # lines break between words
     for row in rows:
@@ -168,9 +136,25 @@ def _print(experiment: "Experiment", result: "Result", *, as_json: bool) -> None
 def _list(*, as_json: bool) -> None:
     """Print the experiments as a table or as JSON."""
     from alexnet_cli.paper.experiments import EXPERIMENTS
+    from alexnet_cli.paper.plan import num_epochs_published
 
+    listed: list[dict[str, Any]] = [
+        {
+            "name": each.name,
+            "question": each.title,
+            "source": each.source,
+            "networks": {arm: num_epochs_published(each, arm) for arm in each.arms},
+            "claims": [
+                {"claim": claim.text, "published": claim.published} for claim in each.claims
+            ],
+            "seeds": each.num_seeds,
+            "rates": each.learning_rates,
+            "remarks": each.remarks,
+        }
+        for each in EXPERIMENTS.values()
+    ]
     if as_json:
-        print_json([_entry(each) for each in EXPERIMENTS.values()])
+        print_json(listed)
         return
     from rich.table import Table
 
@@ -179,24 +163,9 @@ def _list(*, as_json: bool) -> None:
     table = Table(caption="networks: with the epochs of the published training of a seed")
     for heading in ("name", "question", "source", "networks", "seeds"):
         table.add_column(heading, no_wrap=heading == "networks")
-    for each in EXPERIMENTS.values():
-        networks = (f"{name}: {epochs}" for name, epochs in _entry(each)["networks"].items())
-        table.add_row(each.name, each.title, each.source, "\n".join(networks), str(each.num_seeds))
+    for entry in listed:
+        networks = "\n".join(f"{arm}: {epochs}" for arm, epochs in entry["networks"].items())
+        table.add_row(
+            entry["name"], entry["question"], entry["source"], networks, str(entry["seeds"])
+        )
     stdout_console().print(table)
-
-
-def _entry(experiment: "Experiment") -> dict[str, Any]:
-    from alexnet_cli.paper.plan import num_epochs_published
-
-    return {
-        "name": experiment.name,
-        "question": experiment.title,
-        "source": experiment.source,
-        "networks": {arm.name: num_epochs_published(experiment, arm) for arm in experiment.arms},
-        "claims": [
-            {"claim": claim.text, "published": claim.published} for claim in experiment.claims
-        ],
-        "seeds": experiment.num_seeds,
-        "rates": experiment.learning_rates,
-        "remarks": experiment.remarks,
-    }

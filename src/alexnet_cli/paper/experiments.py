@@ -1,4 +1,4 @@
-"""The experiments of `alexnet reproduce`: networks to train and the published claims about them.
+"""The experiments of `alexnet reproduce`: networks to train, and the published claims about them.
 
 Sources: Krizhevsky et al. 2012, the paper; the cuda-convnet wiki and cuda-convnet's
 `example-layers`; its `convdata.py` for the views of a test.
@@ -14,8 +14,7 @@ from alexnet_cli.config.schema import Schedule
 from alexnet_cli.errors import UsageError
 from alexnet_cli.networks import Activation, Kernels, Network, Pool
 
-TRAIN_ERROR = 0.25
-"""The training error of the paper's figure 1: experiments count the epochs until it is reached."""
+TRAIN_ERROR = 0.25  # of the paper's figure 1: experiments count the epochs until it is reached
 
 
 class Measure(StrEnum):
@@ -32,89 +31,60 @@ class Measure(StrEnum):
 
 
 class ClaimKind(StrEnum):
-    """The number that a claim is about: a quantity, or its comparison with another one."""
+    """The number that a claim is about."""
 
-    LEVEL = "level"
-    DIFFERENCE = "difference"
-    RATIO = "ratio"
-
-
-@dataclass(frozen=True)
-class Arm:
-    """A network to train, as settings that differ from its published training."""
-
-    name: str
-    settings: Mapping[str, Any]
+    LEVEL = "level"  # a test error
+    DIFFERENCE = "difference"  # between two test errors
+    RATIO = "ratio"  # of two numbers of epochs
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """A measurement of one arm."""
+    """A measurement of one arm of an experiment."""
 
     arm: str
-    measure: Measure
+    measure: Measure = Measure.TEST_ERROR
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A published statement that can be compared with numbers.
-
-    Attributes:
-        text: The statement.
-        published: The published figure; "" if only a direction is claimed.
-        quantity: The quantity it is about.
-        region: Lower and upper bound of the numbers that agree with it. Errors are shares 0–1.
-        baseline: The quantity it is compared with, for a difference or a ratio.
-        kind: The quantity itself, the quantity minus the baseline, or divided by it.
-    """
+    """A published statement that can be compared with numbers."""
 
     text: str
-    published: str
+    published: str  # the published figure; "" if only a direction is claimed
+    region: tuple[float, float]  # bounds of the numbers that agree with it; errors are 0–1
     quantity: Quantity
-    region: tuple[float, float]
-    baseline: Quantity | None = None
-    kind: ClaimKind = ClaimKind.LEVEL
+    baseline: Quantity | None = None  # what the quantity is compared with
+
+    @property
+    def kind(self) -> ClaimKind:
+        if self.baseline is None:
+            return ClaimKind.LEVEL
+        is_error = self.quantity.measure is not Measure.EPOCHS
+        return ClaimKind.DIFFERENCE if is_error else ClaimKind.RATIO
 
     @property
     def quantities(self) -> tuple[Quantity, ...]:
-        """The quantities to measure."""
         return (self.quantity,) if self.baseline is None else (self.quantity, self.baseline)
-
-    @property
-    def is_share(self) -> bool:
-        """True if its number is a share, or a difference of shares."""
-        return self.kind is not ClaimKind.RATIO and self.quantity.measure is not Measure.EPOCHS
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Networks to train with several seeds, and the claims about them.
+    """Networks to train with several seeds, and the claims about them."""
 
-    Attributes:
-        name: Name on the command line.
-        title: The question.
-        source: Where the claims were published.
-        arms: The networks.
-        claims: The claims.
-        num_seeds: Default number of seeds.
-        learning_rates: Learning rates to try for each arm with seed 0, before the seeds from 1 on;
-            empty to use the network's own.
-        remarks: Departures from the source, and what it leaves open.
-    """
-
-    name: str
-    title: str
-    source: str
-    arms: tuple[Arm, ...]
+    name: str  # on the command line
+    title: str  # the question
+    source: str  # of the claims
+    arms: Mapping[str, Mapping[str, Any]]  # by name: settings that differ from published training
     claims: tuple[Claim, ...]
     num_seeds: int = 3
-    learning_rates: tuple[float, ...] = ()
-    remarks: tuple[str, ...] = ()
+    learning_rates: tuple[float, ...] = ()  # to try for each arm first; empty: the network's own
+    remarks: tuple[str, ...] = ()  # departures from the source, and what it leaves open
 
-    def measures_of(self, arm: Arm) -> tuple[Measure, ...]:
-        """Return the measurements of an arm that the claims need."""
-        quantities = [quantity for claim in self.claims for quantity in claim.quantities]
-        return tuple(dict.fromkeys(each.measure for each in quantities if each.arm == arm.name))
+    @property
+    def quantities(self) -> list[Quantity]:
+        """The quantities that the claims need, each once."""
+        return list(dict.fromkeys(each for claim in self.claims for each in claim.quantities))
 
 
 def find_experiment(name: str) -> Experiment:
@@ -131,26 +101,16 @@ def find_experiment(name: str) -> Experiment:
     return EXPERIMENTS[name]
 
 
-_TOLERANCE = 0.01
-"""A published error is of one run and rounded to a percent: within one point counts as equal."""
+_TOLERANCE = 0.01  # a published error is of one run and rounded to a percent
+_VIEWS_10, _EPOCHS = Measure.TEST_ERROR_10_VIEWS, Measure.EPOCHS
+_LOWER = (-inf, 0.0)  # the region of a difference
 
-_TEST, _VIEWS_10, _EPOCHS = Measure.TEST_ERROR, Measure.TEST_ERROR_10_VIEWS, Measure.EPOCHS
 
-
-def _reaches(arm: str, percent: float, measure: Measure = _TEST) -> Claim:
+def _reaches(arm: str, percent: float, measure: Measure = Measure.TEST_ERROR) -> Claim:
     """Claim the published test error of a network."""
-    error = percent / 100
-    return Claim(
-        f"{arm} has {percent:.3g} % test error",
-        f"{percent:.3g} %",
-        Quantity(arm, measure),
-        (error - _TOLERANCE, error + _TOLERANCE),
-    )
-
-
-def _lowers(text: str, quantity: Quantity, baseline: Quantity, *, published: str = "") -> Claim:
-    """Claim that one error is below another."""
-    return Claim(text, published, quantity, (-inf, 0.0), baseline, ClaimKind.DIFFERENCE)
+    error, published = percent / 100, f"{percent:.3g} %"
+    region = (error - _TOLERANCE, error + _TOLERANCE)
+    return Claim(f"{arm} has {published} test error", published, region, Quantity(arm, measure))
 
 
 def _cuda_convnet(short: str, **settings: Any) -> dict[str, Any]:
@@ -168,18 +128,17 @@ _RELU = Experiment(
     name="relu",
     title="Do ReLUs learn faster than tanh?",
     source="the paper, figure 1",
-    arms=tuple(
-        Arm(activation, _cuda_convnet("19pct", activation=activation, schedule=Schedule.CONSTANT,
-                                      weight_decay=0.0, epochs=60))
-        for activation in Activation
-    ),
-    claims=tuple(
-        Claim(text, published, Quantity("tanh", _EPOCHS), region, Quantity("relu", _EPOCHS),
-              ClaimKind.RATIO)
-        for text, published, region in (
-            ("ReLU reaches 25 % training error in fewer epochs than tanh", "", (1.0, inf)),
-            ("ReLU reaches it six times faster", "6×", (5.5, 6.5)),
+    arms={
+        str(activation): _cuda_convnet(
+            "19pct", activation=activation, schedule=Schedule.CONSTANT, weight_decay=0.0, epochs=60
         )
+        for activation in Activation
+    },
+    claims=(
+        Claim("ReLU reaches 25 % training error in fewer epochs than tanh", "", (1.0, inf),
+              Quantity("tanh", _EPOCHS), Quantity("relu", _EPOCHS)),
+        Claim("ReLU reaches it six times faster", "6×", (5.5, 6.5),
+              Quantity("tanh", _EPOCHS), Quantity("relu", _EPOCHS)),
     ),
     num_seeds=5,
     learning_rates=(0.0003, 0.001, 0.003, 0.01, 0.03),
@@ -199,19 +158,19 @@ _LRN = Experiment(
     name="lrn",
     title="Does local response normalisation lower the error?",
     source="the paper, §3.3; the cuda-convnet wiki",
-    arms=(
-        Arm("13pct", _cuda_convnet("13pct")),
-        Arm("13pct with LRN", _cuda_convnet("13pct", lrn=True)),
-        Arm("11pct without LRN", _cuda_convnet("11pct", lrn=False)),
-        Arm("11pct", _cuda_convnet("11pct")),
-    ),
+    arms={
+        "13pct": _cuda_convnet("13pct"),
+        "13pct with LRN": _cuda_convnet("13pct", lrn=True),
+        "11pct without LRN": _cuda_convnet("11pct", lrn=False),
+        "11pct": _cuda_convnet("11pct"),
+    },
     claims=(
         _reaches("13pct", 13, _VIEWS_10),
         _reaches("11pct", 11, _VIEWS_10),
-        _lowers("LRN lowers the error of 13pct", Quantity("13pct with LRN", _VIEWS_10),
-                Quantity("13pct", _VIEWS_10), published="2 points"),
-        _lowers("LRN lowers the error of 11pct", Quantity("11pct", _VIEWS_10),
-                Quantity("11pct without LRN", _VIEWS_10), published="2 points"),
+        Claim("LRN lowers the error of 13pct", "2 points", _LOWER,
+              Quantity("13pct with LRN", _VIEWS_10), Quantity("13pct", _VIEWS_10)),
+        Claim("LRN lowers the error of 11pct", "2 points", _LOWER,
+              Quantity("11pct", _VIEWS_10), Quantity("11pct without LRN", _VIEWS_10)),
     ),
     remarks=(
         "The paper's two networks differ in more than LRN: the one with 11 % has a wider first "
@@ -225,10 +184,10 @@ _OVERLAP = Experiment(
     name="overlap",
     title="Does overlapping pooling lower the error?",
     source="the paper, §3.4",
-    arms=(Arm("overlapping", {}), Arm("plain", {"pool": Pool.PLAIN})),
+    arms={"overlapping": {}, "plain": {"pool": Pool.PLAIN}},
     claims=(
-        _lowers("overlapping pooling lowers the error", Quantity("overlapping", _TEST),
-                Quantity("plain", _TEST), published="0.4 points, ImageNet"),
+        Claim("overlapping pooling lowers the error", "0.4 points, ImageNet", _LOWER,
+              Quantity("overlapping"), Quantity("plain")),
     ),
 )  # fmt: skip
 
@@ -236,10 +195,10 @@ _DROPOUT = Experiment(
     name="dropout",
     title="Does dropout lower the error?",
     source="the paper, §4.2",
-    arms=(Arm("dropout", {}), Arm("no dropout", {"dropout": 0.0})),
+    arms={"dropout": {}, "no dropout": {"dropout": 0.0}},
     claims=(
-        _lowers("dropout lowers the error", Quantity("dropout", _TEST),
-                Quantity("no dropout", _TEST)),
+        Claim("dropout lowers the error", "", _LOWER,
+              Quantity("dropout"), Quantity("no dropout")),
     ),
     remarks=("The paper gives no number. It reports that the network overfits without dropout.",),
 )  # fmt: skip
@@ -248,10 +207,10 @@ _GROUPS = Experiment(
     name="groups",
     title="Do two towers of kernels have a lower error than one tower of half as many?",
     source="the paper, §3.2",
-    arms=(Arm("two towers", {}), Arm("one tower", {"groups": 1, "kernels": Kernels.HALF})),
+    arms={"two towers": {}, "one tower": {"groups": 1, "kernels": Kernels.HALF}},
     claims=(
-        _lowers("two towers lower the error", Quantity("two towers", _TEST),
-                Quantity("one tower", _TEST), published="1.7 points, ImageNet"),
+        Claim("two towers lower the error", "1.7 points, ImageNet", _LOWER,
+              Quantity("two towers"), Quantity("one tower")),
     ),
     remarks=(
         "As in the paper, the single tower keeps all kernels of the last convolution, and so all "
@@ -263,11 +222,10 @@ _VIEWS = Experiment(
     name="views",
     title="Does averaging ten views lower the error?",
     source="the paper, §4.1 and the note to its results",
-    arms=(Arm("alexnet-cifar", {}),),
+    arms={"alexnet-cifar": {}},
     claims=(
-        _lowers("ten views lower the error of the same network",
-                Quantity("alexnet-cifar", _VIEWS_10), Quantity("alexnet-cifar", _TEST),
-                published="1.5 points, ImageNet"),
+        Claim("ten views lower the error of the same network", "1.5 points, ImageNet", _LOWER,
+              Quantity("alexnet-cifar", _VIEWS_10), Quantity("alexnet-cifar")),
     ),
 )  # fmt: skip
 
@@ -275,14 +233,14 @@ _LADDER = Experiment(
     name="ladder",
     title="Do Krizhevsky's own networks reach their published errors?",
     source="the cuda-convnet wiki",
-    arms=(
-        Arm("80sec", _cuda_convnet("80sec")),
-        Arm("19pct", _cuda_convnet("19pct")),
-        Arm("18pct", _cuda_convnet("18pct")),
-        Arm("19pct with crops", _cuda_convnet("19pct", crop_size=24, flip=True, weight_decay=0.0)),
-        Arm("13pct", _cuda_convnet("13pct")),
-        Arm("11pct", _cuda_convnet("11pct")),
-    ),
+    arms={
+        "80sec": _cuda_convnet("80sec"),
+        "19pct": _cuda_convnet("19pct"),
+        "18pct": _cuda_convnet("18pct"),
+        "19pct with crops": _cuda_convnet("19pct", crop_size=24, flip=True, weight_decay=0.0),
+        "13pct": _cuda_convnet("13pct"),
+        "11pct": _cuda_convnet("11pct"),
+    },
     claims=(
         _reaches("80sec", 26),
         _reaches("19pct", 19),
@@ -298,15 +256,15 @@ _CIFAR90 = Experiment(
     name="cifar90",
     title="What does AlexNet reach on CIFAR-10 in 90 epochs?",
     source="this project's first goal; the cuda-convnet wiki",
-    arms=(Arm("alexnet-cifar", {}),),
+    arms={"alexnet-cifar": {}},
     claims=tuple(
         Claim(
             f"its test error is at most that of Krizhevsky's best network for CIFAR-10, {views}",
             "11 %",
-            Quantity("alexnet-cifar", measure),
             (-inf, 0.11),
+            Quantity("alexnet-cifar", measure),
         )
-        for measure, views in ((_TEST, "one view"), (_VIEWS_10, "ten views"))
+        for measure, views in ((Measure.TEST_ERROR, "one view"), (_VIEWS_10, "ten views"))
     ),
     num_seeds=1,
     remarks=(

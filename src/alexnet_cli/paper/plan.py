@@ -13,66 +13,46 @@ from alexnet_cli.config.recipes import recipe_settings, reconcile_recipe
 from alexnet_cli.config.schema import Init, InputScaling, Recipe, Schedule, TrainConfig
 from alexnet_cli.errors import UsageError
 from alexnet_cli.networks import option_flag
-from alexnet_cli.paper.experiments import Arm, Claim, Experiment, Measure
+from alexnet_cli.paper.experiments import Claim, Experiment, Measure
 
-SEARCH_SEED = 0
-"""Seed of the runs that choose a learning rate; the runs that count have the seeds from 1 on."""
+SEARCH_SEED = 0  # of the runs that choose a learning rate; the runs that count start at seed 1
 
 DATA, TRIAL_DATA = "cifar10", "shapes"
+# A trial of the command, which does not test the claims: the drawn images are learnt in seconds.
 _TRIAL = {
     "data": TRIAL_DATA, "image_size": 24, "crop_size": 24, "batch_size": 64, "val_size": 1_000,
     "init": Init.HE, "input_scaling": InputScaling.STANDARD,
 }  # fmt: skip
-"""Settings with which a network learns the drawn images within seconds: a trial of the command that
-does not test the claims."""
 _NUM_TRIAL_RATES = 2  # of the learning rates to try, the highest
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """The extent of an experiment.
+    """The extent of an experiment."""
 
-    Attributes:
-        num_seeds: Seeds of each arm, from 1 on.
-        data: Dataset.
-        max_epochs: Published trainings that are longer are shortened to this; 0 for no limit.
-    """
-
-    num_seeds: int
+    num_seeds: int  # of each arm, from 1 on
     data: str = DATA
+    # Published trainings that are longer are shortened to this; 0 for no limit.
     max_epochs: Annotated[int, Field(alias="most_epochs")] = 0  # as result files call it
 
     @property
     def is_trial(self) -> bool:
-        """True on drawn images, which do not test the claims."""
         return self.data == TRIAL_DATA
 
     def command(self, experiment: str) -> str:
-        """Return the command that runs an experiment to this extent."""
         data = ["--data", self.data] if self.is_trial else []
         epochs = ["--epochs", str(self.max_epochs)] if self.max_epochs else []
         seeds = ["--seeds", str(self.num_seeds)]
         return shlex.join(["alexnet", "reproduce", experiment, *data, *epochs, *seeds])
 
-    def shortens(self, num_epochs: int) -> bool:
-        """Return True if a published training of this many epochs is shortened."""
-        return 0 < self.max_epochs < num_epochs
-
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A training run of an arm.
-
-    Attributes:
-        arm: Name of the arm.
-        settings: Settings that differ from the network's published training, with the seed.
-        config: All settings.
-        measures: Measurements of the trained network.
-    """
+    """A training run of an arm."""
 
     arm: str
-    settings: Mapping[str, Any]
-    config: TrainConfig
+    settings: Mapping[str, Any]  # that differ from the network's published training, and the seed
+    config: TrainConfig  # all settings
     measures: tuple[Measure, ...]
 
     @property
@@ -88,22 +68,15 @@ class PlannedRun:
 
     @property
     def label(self) -> str:
-        """Name in messages."""
         return f"{self.arm}, seed {self.config.seed}, lr {self.config.learning_rate:g}"
 
     @property
     def flags(self) -> list[str]:
-        """Arguments of `alexnet train`."""
-        flags = []
-        for key, value in self.settings.items():
-            name = key.replace("_", "-")
-            is_option = isinstance(value, bool)
-            flags += [option_flag(name, value)] if is_option else [f"--{name}", str(value)]
-        return flags
+        flags = (option_flag(key.replace("_", "-"), each) for key, each in self.settings.items())
+        return [part for flag in flags for part in flag.split(" ", 1)]
 
     @property
     def command(self) -> str:
-        """The command that repeats the training."""
         return shlex.join(["alexnet", "train", *self.flags])
 
 
@@ -135,17 +108,15 @@ def plan_seeds(
         learning_rates: The learning rates that the search chose, by arm.
     """
     return [
-        plan_run(
-            experiment, arm, protocol, seed=seed, learning_rate=learning_rates.get(arm.name)
-        )
+        plan_run(experiment, arm, protocol, seed=seed, learning_rate=learning_rates.get(arm))
         for seed in range(1, protocol.num_seeds + 1)
         for arm in experiment.arms
-    ]  # fmt: skip
+    ]
 
 
 def plan_run(
     experiment: Experiment,
-    arm: Arm,
+    arm: str,
     protocol: Protocol,
     *,
     seed: int,
@@ -156,25 +127,24 @@ def plan_run(
     Raises:
         UsageError: The settings contradict each other.
     """
-    settings = {**arm.settings, **(_TRIAL if protocol.is_trial else {})}
+    settings = {**experiment.arms[arm], **(_TRIAL if protocol.is_trial else {})}
     if learning_rate is not None:
         settings["learning_rate"] = learning_rate
-    published = _configure(settings)
-    if protocol.shortens(published.epochs):
+    published, limit = _configure(settings), protocol.max_epochs
+    if 0 < limit < published.epochs:
         # The epochs of a schedule in stages are shortened in `recipes.reconcile_recipe`.
-        settings["epochs"] = protocol.max_epochs
+        settings["epochs"] = limit
         if published.schedule is Schedule.PLATEAU:
-            patience = round(published.patience * protocol.max_epochs / published.epochs)
-            settings["patience"] = max(1, patience)
+            settings["patience"] = max(1, round(published.patience * limit / published.epochs))
     settings["seed"] = seed
-    return PlannedRun(arm.name, settings, _configure(settings), experiment.measures_of(arm))
+    measures = tuple(each.measure for each in experiment.quantities if each.arm == arm)
+    return PlannedRun(arm, settings, _configure(settings), measures)
 
 
 def _configure(settings: Mapping[str, Any]) -> TrainConfig:
     """Complete settings as `alexnet train` does."""
-    model, data = (
-        settings.get(name, TrainConfig.model_fields[name].default) for name in ("model", "data")
-    )
+    default = TrainConfig()
+    model, data = settings.get("model", default.model), settings.get("data", default.data)
     recipe = reconcile_recipe(recipe_settings(Recipe.PAPER, model, data), settings)
     try:
         return TrainConfig(**{**recipe, **settings})
@@ -185,13 +155,12 @@ def _configure(settings: Mapping[str, Any]) -> TrainConfig:
         ) from error
 
 
-def num_epochs_published(experiment: Experiment, arm: Arm) -> int:
+def num_epochs_published(experiment: Experiment, arm: str) -> int:
     """Return the epochs of an arm's published training."""
     return plan_run(experiment, arm, Protocol(1), seed=1).config.epochs
 
 
 def is_shortened(experiment: Experiment, claim: Claim, protocol: Protocol) -> bool:
     """Return True if a claim is compared with a training shorter than the published one."""
-    names = {quantity.arm for quantity in claim.quantities}
-    arms = [arm for arm in experiment.arms if arm.name in names]
-    return any(protocol.shortens(num_epochs_published(experiment, arm)) for arm in arms)
+    arms = {quantity.arm for quantity in claim.quantities}
+    return any(0 < protocol.max_epochs < num_epochs_published(experiment, arm) for arm in arms)

@@ -1,19 +1,19 @@
 """The result of an experiment, and the file it is kept in."""
 
-import contextlib
 import dataclasses
 import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import Field, PositiveFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
 
-from alexnet_cli.errors import AlexnetError, TrainingError, UsageError, first_line
-from alexnet_cli.files import atomic_write, lock_folder
-from alexnet_cli.paper.experiments import Measure, Quantity, find_experiment
+from alexnet_cli.errors import AlexnetError, UsageError, first_line
+from alexnet_cli.files import atomic_write
+from alexnet_cli.paper.experiments import Claim, Measure, Quantity, find_experiment
 from alexnet_cli.paper.plan import (
     SEARCH_SEED,
     PlannedRun,
@@ -22,8 +22,7 @@ from alexnet_cli.paper.plan import (
     plan_search,
     plan_seeds,
 )
-from alexnet_cli.paper.provenance import Record, RunProvenance
-from alexnet_cli.paper.verdict import ClaimResult, Values, evaluate_claims
+from alexnet_cli.paper.verdict import Estimate, estimate
 
 KIND, SCHEMA_VERSION = "reproduction", 1
 LOG_COLUMNS = ("epoch", "learning_rate", "train_loss", "train_top1", "val_loss", "val_top1",
@@ -33,93 +32,97 @@ Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 LogRow: TypeAlias = tuple[float, float, float, float, float, float, float, float]
 
 
-class TestResult(Record):
-    """Output of `alexnet evaluate` on the test set.
+class Record(BaseModel):
+    """Plain data of a result file; fields of later versions are ignored."""
 
-    Attributes:
-        num_views: Crops averaged for each image.
-        top1: Top-1 accuracy, 0–1.
-        top1_interval: Its 95 % interval by Wilson.
-        num_images: Images of the test set.
-    """
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", allow_inf_nan=False, populate_by_name=True
+    )
 
-    __test__ = False  # pytest would collect the class by its name
 
-    num_views: int
+class RunProvenance(Record):
+    """Code, versions and hardware of a run."""
+
+    commit: str  # of the checkout in which it began; "" outside a checkout
+    ended_with: str  # commit in which it was tested, if another
+    date: str  # of the test
+    cpu: str
+    device: str
+    began_on: str  # device, if it ended on another
+    precision: str
+    lrn: str  # implementation of local response normalisation
+    platform: str
+    images: str  # fingerprint of the train/validation split
+    versions: Mapping[str, str]
+    runs_at_once: int  # runs that shared the machine at the end
+
+
+class Score(Record):
+    """Accuracy on the test set, as `alexnet evaluate --json` prints it."""
+
+    num_views: int  # crops averaged for each image
     top1: Share
-    top1_interval: tuple[Share, Share]
+    top1_interval: tuple[Share, Share]  # 95 %, by Wilson
     num_images: int
 
 
 class FinishedRun(Record):
-    """A finished run.
-
-    Attributes:
-        key: Hash of the settings that differ from the defaults.
-        command: The command that repeats the training.
-        learning_rate: Initial learning rate.
-        seconds: Time of training and validation.
-        epochs_to_train_error: Epochs to 25 % training error; None if not reached.
-        tests: Results on the test set, by number of views.
-        log: A row for each epoch, with `LOG_COLUMNS`.
-    """
+    """A finished run."""
 
     arm: str
     seed: int
-    key: str
-    command: str
-    learning_rate: float
+    key: str  # that of the planned run
+    command: str  # repeats the training
+    learning_rate: float  # of the first epoch
     epochs: int
-    seconds: float
-    epochs_to_train_error: PositiveFloat | None
-    tests: tuple[TestResult, ...]
+    seconds: float  # of training and validation
+    epochs_to_train_error: PositiveFloat | None  # to 25 % training error; None if not reached
+    tests: tuple[Score, ...]  # by number of views
     provenance: RunProvenance
-    log: tuple[LogRow, ...]
+    log: tuple[LogRow, ...]  # a row for each epoch, with `LOG_COLUMNS`
+
+    @property
+    def epochs_needed(self) -> float:
+        """Epochs to 25 % training error; infinite if not reached."""
+        return inf if self.epochs_to_train_error is None else self.epochs_to_train_error
+
+    def measured(self, measure: Measure) -> float | None:
+        """Return a measurement, or None if it was not made."""
+        if measure is Measure.EPOCHS:
+            return self.epochs_needed
+        errors = (1 - test.top1 for test in self.tests if test.num_views == measure.num_views)
+        return next(errors, None)
 
     def is_complete_for(self, run: PlannedRun) -> bool:
-        """Return True if this is the planned run, with all its measurements."""
-        views = {measure.num_views for measure in run.measures} - {0}
         is_same = (self.arm, self.key) == (run.arm, run.key)
-        return is_same and views <= {test.num_views for test in self.tests}
+        return is_same and all(self.measured(each) is not None for each in run.measures)
 
 
 class Result(Record):
-    """The result of an experiment so far. Aliases are the names in the file.
-
-    Attributes:
-        searched: Runs that chose the learning rates.
-        learning_rates: The learning rates chosen, by arm.
-        runs: The runs that count.
-    """
+    """The result of an experiment so far. Aliases are the names in the file."""
 
     experiment: str
     protocol: Protocol = Field(alias="terms")
-    searched: tuple[FinishedRun, ...]
-    learning_rates: Mapping[str, float] = Field(alias="rates")
-    runs: tuple[FinishedRun, ...]
+    searched: tuple[FinishedRun, ...]  # runs that chose the learning rates
+    learning_rates: Mapping[str, float] = Field(alias="rates")  # the chosen ones, by arm
+    runs: tuple[FinishedRun, ...]  # the runs that count
 
     @property
     def command(self) -> str:
-        """The command that repeats the experiment."""
         return self.protocol.command(self.experiment)
 
     @property
     def all_runs(self) -> tuple[FinishedRun, ...]:
-        """The runs of the search, then those that count."""
         return (*self.searched, *self.runs)
 
-    @property
-    def values(self) -> Values:
-        """Measured values by quantity and seed; None if 25 % training error was not reached."""
-        values: dict[Quantity, dict[int, float | None]] = {}
-        for run in self.runs:
-            measured: dict[Measure, float | None] = {Measure.EPOCHS: run.epochs_to_train_error}
-            errors = {test.num_views: 1 - test.top1 for test in run.tests}
-            measured |= {each: errors[each.num_views] for each in Measure
-                         if each.num_views in errors}  # fmt: skip
-            for measure, value in measured.items():
-                values.setdefault(Quantity(run.arm, measure), {})[run.seed] = value
-        return values
+    def values(self, quantity: Quantity) -> dict[int, float]:
+        """Return the measured values of a quantity by seed; infinite if not reached."""
+        own = [run for run in self.runs if run.arm == quantity.arm]
+        values = {run.seed: run.measured(quantity.measure) for run in own}
+        return {seed: value for seed, value in values.items() if value is not None}
+
+    def estimate(self, claim: Claim) -> Estimate:
+        return estimate(claim, [self.values(quantity) for quantity in claim.quantities])
 
     def missing(self, runs: Sequence[PlannedRun]) -> list[PlannedRun]:
         """Return the planned runs that are not finished or lack a measurement."""
@@ -133,54 +136,31 @@ class Result(Record):
         return self.model_copy(update={name: tuple(ordered)})
 
 
-def new_result(experiment: str, protocol: Protocol) -> Result:
-    """Return a result without runs."""
-    return Result(
-        experiment=experiment, protocol=protocol, searched=(), learning_rates={}, runs=()
-    )  # fmt: skip
-
-
-def continue_result(earlier: Result, experiment: str, requested: Protocol, path: Path) -> Result:
-    """Return an earlier result, extended to the requested seeds; runs of more seeds stay.
-
-    Args:
-        earlier: The content of the file.
-        experiment: Name of the requested experiment.
-        requested: Its extent.
-        path: The file.
+def open_result(path: Path, experiment: str, protocol: Protocol) -> Result:
+    """Return the result in a file, extended to the requested seeds, or one without runs.
 
     Raises:
         UsageError: The file has another experiment, dataset or limit on epochs.
+        AlexnetError: The file is damaged, or has runs of other settings.
     """
-    own = earlier.protocol
-    same_seeds = dataclasses.replace(own, num_seeds=requested.num_seeds)
-    if earlier.experiment != experiment or same_seeds != requested:
+    if not path.exists():
+        return Result(
+            experiment=experiment, protocol=protocol, searched=(), learning_rates={}, runs=()
+        )
+    earlier = read_result(path)
+    num_seeds = max(earlier.protocol.num_seeds, protocol.num_seeds)
+    extended = dataclasses.replace(protocol, num_seeds=num_seeds)
+    same_seeds = dataclasses.replace(earlier.protocol, num_seeds=num_seeds)
+    if (earlier.experiment, same_seeds) != (experiment, extended):
         raise UsageError(
             f"{path} has the result of another command: {earlier.command}",
             hint="continue it with that command and the same --output, or choose another --output",
         )
-    num_seeds = max(own.num_seeds, requested.num_seeds)
-    protocol = dataclasses.replace(own, num_seeds=num_seeds)
-    return earlier.model_copy(update={"protocol": protocol})
-
-
-def lock_output(output: Path) -> contextlib.AbstractContextManager[object]:
-    """Lock the folder of results and runs against other processes.
-
-    Raises:
-        TrainingError: Another process holds the lock.
-    """
-    busy = TrainingError(
-        f"another process is running experiments in {output}",
-        hint="wait for it, or choose another folder: --output FOLDER",
-        code="run_busy",
-    )
-    return lock_folder(output, busy=busy)
+    return earlier.model_copy(update={"protocol": extended})
 
 
 def write_result(path: Path, result: Result) -> None:
     """Write a result file atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(to_document(result), indent=1)
     # An epoch of the log on one line, not on nine.
     lines = re.sub(
@@ -193,26 +173,22 @@ def write_result(path: Path, result: Result) -> None:
 
 def to_document(result: Result) -> dict[str, Any]:
     """Return a result as plain data, with its verdicts."""
-    experiment = find_experiment(result.experiment)
-    claims = [
-        _claim_document(each)
-        | {"is_shortened": is_shortened(experiment, each.claim, result.protocol)}
-        for each in evaluate_claims(experiment, result.values)
-    ]
     return {
         "kind": KIND,
         "schema_version": SCHEMA_VERSION,
         "command": result.command,
         "is_trial": result.protocol.is_trial,
         **result.model_dump(mode="json", by_alias=True),
-        "claims": claims,
+        "claims": [
+            _claim_document(claim, result) for claim in find_experiment(result.experiment).claims
+        ],
         "log_columns": LOG_COLUMNS,
     }
 
 
-def _claim_document(each: ClaimResult) -> dict[str, Any]:
-    claim = each.claim
-    low, high = (None if abs(bound) == float("inf") else bound for bound in claim.region)
+def _claim_document(claim: Claim, result: Result) -> dict[str, Any]:
+    low, high = (None if abs(bound) == inf else bound for bound in claim.region)
+    experiment = find_experiment(result.experiment)
     return {
         "claim": claim.text,
         "published": claim.published,
@@ -220,8 +196,8 @@ def _claim_document(each: ClaimResult) -> dict[str, Any]:
         "sides": [f"{quantity.arm}: {quantity.measure}" for quantity in claim.quantities],
         "holds_from": low,
         "holds_to": high,
-        **dataclasses.asdict(each.estimate),
-        "verdict": each.verdict,
+        **dataclasses.asdict(result.estimate(claim)),
+        "is_shortened": is_shortened(experiment, claim, result.protocol),
     }
 
 
@@ -232,22 +208,16 @@ def read_result(path: Path) -> Result:
         AlexnetError: The file is missing, damaged, or has runs of other settings.
     """
     try:
-        document = json.loads(path.read_bytes())
-        if not isinstance(document, dict) or document.get("kind") != KIND:
-            raise ValueError(f"it is not of the kind {KIND}")  # noqa: TRY301
-        if document.get("schema_version") != SCHEMA_VERSION:
-            version = document.get("schema_version")
-            raise ValueError(f"it has schema {version!r}, not {SCHEMA_VERSION}")  # noqa: TRY301
-        result = Result.model_validate(document)
+        result = _parse(path.read_bytes())
     except OSError as error:
         raise AlexnetError(
             f"{path} cannot be read: {error.strerror}",
             hint="make one with: alexnet reproduce NAME",
             code="result_missing",
         ) from error
-    except (ValueError, RecursionError) as error:  # JSON's and pydantic's are ValueErrors
+    except (ValueError, RecursionError) as error:  # JSON's are ValueErrors
         raise AlexnetError(
-            f"{path} is damaged or not a result of alexnet reproduce ({_first_problem(error)})",
+            f"{path} is damaged or not a result of alexnet reproduce ({first_line(error)})",
             hint="move it away; the run folders are used again",
             code="result_damaged",
         ) from error
@@ -255,11 +225,18 @@ def read_result(path: Path) -> Result:
     return result
 
 
-def _first_problem(error: Exception) -> str:
-    if isinstance(error, ValidationError):
+def _parse(content: bytes) -> Result:
+    document = json.loads(content)
+    if not isinstance(document, dict) or document.get("kind") != KIND:
+        raise ValueError(f"it is not of the kind {KIND}")
+    if document.get("schema_version") != SCHEMA_VERSION:
+        version = document.get("schema_version")
+        raise ValueError(f"it has schema {version!r}, not {SCHEMA_VERSION}")
+    try:
+        return Result.model_validate(document)
+    except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return first_line(error)
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
 def _require_planned(path: Path, result: Result) -> None:

@@ -1,54 +1,53 @@
 """A result as tables and text, for the terminal, the report and the documentation."""
 
-from alexnet_cli.paper.experiments import Claim, ClaimKind, Experiment, Measure
+from typing import TypeAlias
+
+from alexnet_cli.paper.experiments import ClaimKind, Experiment, Measure
 from alexnet_cli.paper.plan import SEARCH_SEED, is_shortened
-from alexnet_cli.paper.provenance import RunProvenance
-from alexnet_cli.paper.result import FinishedRun, Result
-from alexnet_cli.paper.verdict import ClaimResult, evaluate_claims
+from alexnet_cli.paper.result import FinishedRun, Result, RunProvenance
+from alexnet_cli.paper.verdict import Estimate
 
-HEADINGS = ("claim", "published", "here", "95 %", "seeds", "verdict")
+Table: TypeAlias = tuple[tuple[str, ...], list[tuple[str, ...]]]
+"""Headings and rows."""
 
 
-def claim_rows(experiment: Experiment, result: Result) -> list[tuple[str, ...]]:
-    """Return a row of `HEADINGS` for each claim."""
-    about = ", on drawn images" if result.protocol.is_trial else ""
+def claim_table(experiment: Experiment, result: Result) -> Table:
+    """Return a row for each claim."""
+    trial = ", on drawn images" if result.protocol.is_trial else ""
     rows: list[tuple[str, ...]] = []
-    for each in evaluate_claims(experiment, result.values):
-        shortened = is_shortened(experiment, each.claim, result.protocol)
-        verdict = f"{each.verdict}{', shortened' if shortened else ''}{about}"
-        rows.append((each.claim.text, each.claim.published or "–", *_numbers(each), verdict))
-    return rows
+    for claim in experiment.claims:
+        found = result.estimate(claim)
+        shortened = ", shortened" if is_shortened(experiment, claim, result.protocol) else ""
+        verdict = f"{found.verdict}{shortened}{trial}"
+        rows.append((claim.text, claim.published or "–", *_numbers(claim.kind, found), verdict))
+    return ("claim", "published", "here", "95 %", "seeds", "verdict"), rows
 
 
-def _numbers(each: ClaimResult) -> tuple[str, str, str]:
+def _numbers(kind: ClaimKind, found: Estimate) -> tuple[str, str, str]:
     """Return mean with spread, interval, and number of seeds."""
-    claim, found = each.claim, each.estimate
-    unit = " points" if _is_in_points(claim) else ""
+    unit = " points" if kind is ClaimKind.DIFFERENCE else ""
     mean, interval, seeds = "–", "–", str(found.num_seeds)
     if found.mean is not None:
-        mean = _format(claim, found.mean)
+        mean = _format(kind, found.mean)
         if found.spread is not None:
-            mean += f" ± {_format(claim, found.spread).removeprefix('+')}"
+            mean += f" ± {_format(kind, found.spread).removeprefix('+')}"
         mean += unit
     if found.interval is not None:
         low, high = found.interval
-        interval = f"{_format(claim, low)} to {_format(claim, high)}{unit}"
+        interval = f"{_format(kind, low)} to {_format(kind, high)}{unit}"
     if found.num_unreached:
         seeds += f" ({found.num_unreached} not reached)"
     return mean, interval, seeds
 
 
-def _is_in_points(claim: Claim) -> bool:
-    return claim.is_share and claim.kind is ClaimKind.DIFFERENCE
-
-
-def _format(claim: Claim, number: float) -> str:
-    """Format a claim's number: a share in percent, a difference of shares in points."""
-    if _is_in_points(claim):
-        return f"{100 * number:+.2f}"
-    if claim.is_share:
-        return f"{number:.2%}"
-    return f"{number:.2f}×" if claim.kind is ClaimKind.RATIO else f"{number:.2f}"
+def _format(kind: ClaimKind, number: float) -> str:
+    match kind:
+        case ClaimKind.LEVEL:
+            return f"{number:.2%}"
+        case ClaimKind.DIFFERENCE:
+            return f"{100 * number:+.2f}"
+        case ClaimKind.RATIO:
+            return f"{number:.2f}×"
 
 
 def describe_protocol(experiment: Experiment, result: Result) -> str:
@@ -64,35 +63,27 @@ def describe_protocol(experiment: Experiment, result: Result) -> str:
     return "; ".join([*parts, *sorted({run.provenance.device for run in result.runs})])
 
 
-def run_headings(experiment: Experiment) -> tuple[str, ...]:
-    """Return the headings of the table of runs."""
-    measures = [str(measure) for measure in _measures(experiment)]
-    return ("network", "seed", "lr", "epochs", *measures, "seconds", "hardware", "commit")
-
-
-def run_rows(experiment: Experiment, result: Result) -> list[tuple[str, ...]]:
+def run_table(experiment: Experiment, result: Result) -> Table:
     """Return a row for each run that counts, then for each of the search, by arm."""
-    return [
+    used = {quantity.measure for quantity in experiment.quantities}
+    measures = [measure for measure in Measure if measure in used]
+    rows = [
         (
             run.arm,
             f"{run.seed}, search" if run.seed == SEARCH_SEED else str(run.seed),
             f"{run.learning_rate:g}",
             str(run.epochs),
-            *(_measured(run, measure) for measure in _measures(experiment)),
+            *(_measured(run, measure) for measure in measures),
             f"{run.seconds:,.0f}",
-            _hardware(run.provenance),
-            _code(run.provenance),
+            *_origin(run.provenance),
         )
         for runs in (result.runs, result.searched)
         for arm in experiment.arms
         for run in runs
-        if run.arm == arm.name
+        if run.arm == arm
     ]
-
-
-def _measures(experiment: Experiment) -> list[Measure]:
-    used = {measure for arm in experiment.arms for measure in experiment.measures_of(arm)}
-    return [measure for measure in Measure if measure in used]
+    headings = ("network", "seed", "lr", "epochs", *measures, "seconds", "hardware", "commit")
+    return headings, rows
 
 
 def _measured(run: FinishedRun, measure: Measure) -> str:
@@ -107,14 +98,12 @@ def _measured(run: FinishedRun, measure: Measure) -> str:
     return "–"
 
 
-def _hardware(origin: RunProvenance) -> str:
+def _origin(origin: RunProvenance) -> tuple[str, str]:
+    """Return hardware and commit, and the second ones of a run that was resumed elsewhere."""
     device = f"{origin.cpu}, {origin.device}" if origin.device.startswith("cpu") else origin.device
-    return f"{device}; began on {origin.began_on}" if origin.began_on else device
-
-
-def _code(origin: RunProvenance) -> str:
+    began_on = f"; began on {origin.began_on}" if origin.began_on else ""
     commits = [commit[:12] for commit in (origin.commit, origin.ended_with) if commit]
-    return ", tested with ".join(commits) or "–"
+    return device + began_on, ", tested with ".join(commits) or "–"
 
 
 def describe_run(run: FinishedRun) -> str:

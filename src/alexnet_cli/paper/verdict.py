@@ -1,22 +1,26 @@
-"""Statistics over seeds: mean, spread and interval of a claim's number, and the verdict."""
+"""Statistics of a claim over seeds: mean, spread, 95 % interval, and the verdict."""
 
 import math
+import operator
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from alexnet_cli.paper.experiments import Claim, ClaimKind, Experiment, Quantity
+from alexnet_cli.paper.experiments import Claim, ClaimKind
 
-Values = Mapping[Quantity, Mapping[int, float | None]]
-"""Measured values by quantity and seed; None for a seed that did not reach the target error."""
-
+# Two-sided 95 % quantiles of Student's t with 1 to 30 degrees of freedom; the last for more.
 _T_95 = (
     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160,
     2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056,
     2.052, 2.048, 2.045, 2.042,
 )  # fmt: skip
-"""Two-sided 95 % quantiles of Student's t with 1 to 30 degrees of freedom; the last for more."""
+
+_COMBINE: dict[ClaimKind, Callable[..., float]] = {
+    ClaimKind.LEVEL: float,
+    ClaimKind.DIFFERENCE: operator.sub,
+    ClaimKind.RATIO: operator.truediv,
+}
 
 
 class Verdict(StrEnum):
@@ -29,71 +33,44 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A claim's number over seeds.
+    """A claim's number over seeds, and the verdict on the claim."""
 
-    Attributes:
-        num_seeds: Seeds for which all quantities of the claim were measured and reached.
-        num_unreached: Seeds for which a quantity did not reach the target error.
-        mean: Their mean, geometric for ratios; None without a seed.
-        spread: Their standard deviation; None with fewer than two seeds.
-        interval: 95 % interval of the mean over seeds, on the same test images; None with fewer
-            than two seeds.
-    """
-
-    num_seeds: int
-    num_unreached: int = 0
-    mean: float | None = None
-    spread: float | None = None
-    interval: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True)
-class ClaimResult:
-    """A claim with its estimate and verdict."""
-
-    claim: Claim
-    estimate: Estimate
+    num_seeds: int  # with all quantities of the claim
+    num_unreached: int  # further seeds, which did not reach the target error
+    mean: float | None  # over seeds; geometric for a ratio; None without a seed
+    spread: float | None  # standard deviation over seeds; None with fewer than two
+    interval: tuple[float, float] | None  # 95 % interval of the mean, on the same test images
     verdict: Verdict
 
 
-def evaluate_claims(experiment: Experiment, values: Values) -> list[ClaimResult]:
-    """Compare the claims of an experiment with measured values."""
-    estimates = [(claim, estimate(claim, values)) for claim in experiment.claims]
-    return [ClaimResult(claim, found, judge(claim, found)) for claim, found in estimates]
-
-
-def estimate(claim: Claim, values: Values) -> Estimate:
+def estimate(claim: Claim, values: Sequence[Mapping[int, float]]) -> Estimate:
     """Estimate a claim's number from the seeds that have all its quantities.
 
     Differences and ratios are paired by seed: both networks of a seed share the train/validation
     split, the order of images and the initial weights.
+
+    Args:
+        claim: The claim.
+        values: The values of each of its quantities, by seed; infinite for a seed that did not
+            reach the target error.
     """
-    by_seed = [values.get(quantity, {}) for quantity in claim.quantities]
-    seeds = sorted(set.intersection(*map(set, by_seed)))
-    rows = [[each[seed] for each in by_seed] for seed in seeds]
-    reached = [[value for value in row if value is not None] for row in rows]
-    numbers = [_number(claim.kind, row) for row in reached if len(row) == len(by_seed)]
-    count, num_unreached = len(numbers), len(rows) - len(numbers)
+    seeds = sorted(set.intersection(*map(set, values)))
+    rows = [[by_seed[seed] for by_seed in values] for seed in seeds]
+    reached = [row for row in rows if all(map(math.isfinite, row))]
+    num_unreached = len(rows) - len(reached)
+    numbers = [_COMBINE[claim.kind](*row) for row in reached]
     if not numbers:
-        return Estimate(0, num_unreached)
-    spread = statistics.stdev(numbers) if count > 1 else None
-    if claim.kind is not ClaimKind.RATIO:
-        mean = statistics.mean(numbers)
-        return Estimate(count, num_unreached, mean, spread, mean_interval(numbers))
-    logs = [math.log(number) for number in numbers]
-    found = mean_interval(logs)
-    interval = (math.exp(found[0]), math.exp(found[1])) if found else None
-    return Estimate(count, num_unreached, math.exp(statistics.mean(logs)), spread, interval)
-
-
-def _number(kind: ClaimKind, values: Sequence[float]) -> float:
-    match kind:
-        case ClaimKind.LEVEL:
-            return values[0]
-        case ClaimKind.DIFFERENCE:
-            return values[0] - values[1]
-        case ClaimKind.RATIO:
-            return values[0] / values[1]
+        return Estimate(0, num_unreached, None, None, None, Verdict.UNDECIDED)
+    # A ratio is averaged by its logarithm, so that its inverse has the inverse mean.
+    is_ratio = claim.kind is ClaimKind.RATIO
+    scale, unscale = (math.log, math.exp) if is_ratio else (float, float)
+    scaled = [scale(number) for number in numbers]
+    mean, interval = unscale(statistics.mean(scaled)), mean_interval(scaled)
+    if interval is not None:
+        interval = unscale(interval[0]), unscale(interval[1])
+    spread = statistics.stdev(numbers) if len(numbers) > 1 else None
+    verdict = Verdict.UNDECIDED if num_unreached else decide(claim, interval)
+    return Estimate(len(numbers), num_unreached, mean, spread, interval, verdict)
 
 
 def mean_interval(numbers: Sequence[float]) -> tuple[float, float] | None:
@@ -109,14 +86,11 @@ def mean_interval(numbers: Sequence[float]) -> tuple[float, float] | None:
     return mean - half, mean + half
 
 
-def judge(claim: Claim, found: Estimate) -> Verdict:
-    """Return the verdict: all of the interval inside the claim's region, none of it, or some.
-
-    The claim is undecided if a seed is missing because it did not reach the target error.
-    """
-    if found.interval is None or found.num_unreached:
+def decide(claim: Claim, interval: tuple[float, float] | None) -> Verdict:
+    """Return the verdict: all of the interval is in the claim's region, none of it, or some."""
+    if interval is None:
         return Verdict.UNDECIDED
-    (low, high), (lowest, highest) = found.interval, claim.region
+    (low, high), (lowest, highest) = interval, claim.region
     if lowest < low and high < highest:
         return Verdict.AGREES
     if high <= lowest or highest <= low:

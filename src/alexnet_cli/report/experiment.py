@@ -17,13 +17,7 @@ from alexnet_cli.paper.experiments import (
     find_experiment,
 )
 from alexnet_cli.paper.result import LOG_COLUMNS, FinishedRun, Result
-from alexnet_cli.paper.tables import (
-    HEADINGS,
-    claim_rows,
-    describe_protocol,
-    run_headings,
-    run_rows,
-)
+from alexnet_cli.paper.tables import claim_table, describe_protocol, run_table
 from alexnet_cli.paper.verdict import mean_interval
 from alexnet_cli.report.drawing import DASHES, FAINT, INK, SERIES, Panel, draw, style, to_svg
 
@@ -63,26 +57,20 @@ def view_experiment(result: Result, number: int) -> ExperimentView:
     return ExperimentView(
         key,
         experiment,
-        any(quantity.measure.num_views for quantity in _quantities(experiment)),
+        any(quantity.measure.num_views for quantity in experiment.quantities),
         result.command,
         describe_protocol(experiment, result),
         figure,
-        HEADINGS,
-        claim_rows(experiment, result),
-        run_headings(experiment),
-        run_rows(experiment, result),
+        *claim_table(experiment, result),
+        *run_table(experiment, result),
     )
 
 
 def experiment_panel(experiment: Experiment, result: Result) -> Panel:
     """Return the plot of the paper, or each seed's test error with the published one."""
-    if {quantity.measure for quantity in _quantities(experiment)} == {Measure.EPOCHS}:
+    if {quantity.measure for quantity in experiment.quantities} == {Measure.EPOCHS}:
         return lambda axes: _training_errors(axes, experiment, result.runs)
     return lambda axes: _test_errors(axes, experiment, result)
-
-
-def _quantities(experiment: Experiment) -> list[Quantity]:
-    return list(dict.fromkeys(each for claim in experiment.claims for each in claim.quantities))
 
 
 def _training_errors(axes: Axes, experiment: Experiment, runs: Sequence[FinishedRun]) -> str:
@@ -90,16 +78,16 @@ def _training_errors(axes: Axes, experiment: Experiment, runs: Sequence[Finished
     accuracy_column = LOG_COLUMNS.index("train_top1")
     texts = []
     for arm, colour, dash in zip(experiment.arms, SERIES, DASHES, strict=False):
-        own = [run for run in runs if run.arm == arm.name]
+        own = [run for run in runs if run.arm == arm]
         for number, run in enumerate(own):
             middles = [row[0] - 0.5 for row in run.log]
             errors = [1 - row[accuracy_column] for row in run.log]
-            label = arm.name if number == 0 else None
+            label = arm if number == 0 else None
             axes.plot(middles, errors, color=colour, linestyle=dash, linewidth=1.2, label=label)
         reached = [run.epochs_to_train_error for run in own if run.epochs_to_train_error]
         epochs = ", ".join(f"{each:.1f}" for each in reached)
         outcome = f"reaches it after {epochs} epochs" if epochs else "has not reached it"
-        texts.append(f"{arm.name} {outcome}")
+        texts.append(f"{arm} {outcome}")
     axes.axhline(TRAIN_ERROR, color=FAINT, linewidth=0.8)
     axes.set_title("training error, a line for each seed", loc="left")
     axes.set_xlabel("epoch")
@@ -114,9 +102,9 @@ def _training_errors(axes: Axes, experiment: Experiment, runs: Sequence[Finished
 
 def _test_errors(axes: Axes, experiment: Experiment, result: Result) -> str:
     """Draw a dot for each seed, the interval of their mean, and the published error."""
-    quantities, values, texts = _quantities(experiment), result.values, []
+    quantities, texts = experiment.quantities, []
     for place, quantity in enumerate(quantities):
-        errors = [error for error in values.get(quantity, {}).values() if error is not None]
+        errors = list(result.values(quantity).values())
         axes.plot(errors, [place] * len(errors), "o", color=SERIES[0], alpha=0.7)
         interval = mean_interval(errors)
         if interval:

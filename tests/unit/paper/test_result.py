@@ -1,59 +1,58 @@
 import json
-import subprocess
-import sys
+from math import inf
 from pathlib import Path
 
 import pytest
 
-from alexnet_cli.errors import AlexnetError, TrainingError, UsageError
-from alexnet_cli.paper.experiments import Measure, Quantity, find_experiment
+from alexnet_cli.errors import AlexnetError, UsageError
+from alexnet_cli.paper.experiments import EXPERIMENTS, Measure, Quantity
 from alexnet_cli.paper.plan import Protocol, plan_seeds
-from alexnet_cli.paper.result import (
-    continue_result,
-    lock_output,
-    read_result,
-    to_document,
-    write_result,
-)
-from alexnet_cli.paper.verdict import Verdict, evaluate_claims
+from alexnet_cli.paper.result import open_result, read_result, to_document, write_result
+from alexnet_cli.paper.verdict import Verdict
 from tests.made_results import finished, relu_runs, result_of
 
-RELU = find_experiment("relu")
+RELU = EXPERIMENTS["relu"]
 RESULT = result_of("relu", relu_runs())
-RUNS = RESULT.runs
-PATH = Path("results/relu.json")
 
 
-def test_a_seed_that_did_not_reach_the_error_leaves_all_undecided():
-    unreached = result_of("relu", [finished("tanh", 3, epochs=None)]).runs[0]
+@pytest.fixture
+def path(tmp_path) -> Path:
+    return tmp_path / "relu.json"
+
+
+def write_document(path, **changes):
+    path.write_text(json.dumps({**to_document(RESULT), **changes}))
+
+
+def test_the_values_of_a_quantity_are_infinite_for_seeds_that_did_not_reach_it():
+    (unreached,) = result_of("relu", [finished("tanh", 3, epochs=None)]).runs
     result = RESULT.with_run(unreached)
-    assert len(result.runs) == len(RUNS)
-    assert result.values[Quantity("tanh", Measure.EPOCHS)] == {1: 24.0, 2: 30.0, 3: None}
-    for each in evaluate_claims(RELU, result.values):
-        assert (each.estimate.num_seeds, each.estimate.num_unreached) == (2, 1)
-        assert each.estimate.interval is not None
-        assert each.verdict is Verdict.UNDECIDED
+    assert len(result.runs) == len(RESULT.runs)
+    assert result.values(Quantity("tanh", Measure.EPOCHS)) == {1: 24.0, 2: 30.0, 3: inf}
+    assert {result.estimate(claim).verdict for claim in RELU.claims} == {Verdict.UNDECIDED}
 
 
-def test_a_run_takes_the_place_of_an_earlier_one_of_the_same_settings():
-    again = RUNS[0].model_copy(update={"epochs": 9})
-    assert [run for run in RESULT.with_run(again).runs if run.seed == 1] == [again, RUNS[3]]
+def test_a_run_replaces_an_earlier_one_of_the_same_settings():
+    again = RESULT.runs[0].model_copy(update={"epochs": 9})
+    changed = RESULT.with_run(again).runs
+    assert [run for run in changed if run.seed == 1] == [again, RESULT.runs[3]]
 
 
 def test_a_run_is_found_by_arm_settings_and_measures():
-    planned = plan_seeds(find_experiment("ladder"), Protocol(1), {})
+    planned = plan_seeds(EXPERIMENTS["ladder"], Protocol(1), {})
     run = next(run for run in planned if run.arm == "13pct")
-    ten = result_of("ladder", [finished("13pct", 1, error=0.13, views=10, key=run.key)])
-    one = result_of("ladder", [finished("13pct", 1, error=0.13, views=1, key=run.key)])
-    renamed = result_of("ladder", [finished("13", 1, error=0.13, views=10, key=run.key)])
-    assert ten.missing(planned) == [other for other in planned if other is not run]
-    assert one.missing(planned) == renamed.missing(planned) == planned
+    ten = result_of("ladder", [finished("13pct", 1, error=0.13, views=10)])
+    one = result_of("ladder", [finished("13pct", 1, error=0.13, views=1)])
+    other = result_of("ladder", [finished("13pct", 1, error=0.13, views=10, key="other settings")])
+    assert ten.missing(planned) == [each for each in planned if each is not run]
+    assert one.missing(planned) == other.missing(planned) == planned
 
 
-@pytest.mark.parametrize(("asked", "kept"), [(5, 5), (1, 3)])
-def test_more_seeds_add_and_fewer_leave(asked, kept):
-    result = continue_result(RESULT, "relu", Protocol(asked), PATH)
-    assert (result.protocol.num_seeds, result.runs) == (kept, RUNS)
+@pytest.mark.parametrize(("requested", "kept"), [(5, 5), (1, 3)])
+def test_more_seeds_extend_a_result_and_fewer_leave_it(requested, kept, path):
+    write_result(path, RESULT)
+    result = open_result(path, "relu", Protocol(requested))
+    assert (result.protocol.num_seeds, result.runs) == (kept, RESULT.runs)
     assert result.command == f"alexnet reproduce relu --seeds {kept}"
 
 
@@ -65,58 +64,47 @@ def test_more_seeds_add_and_fewer_leave(asked, kept):
         ("lrn", Protocol(3)),
     ],
 )
-def test_another_protocol_does_not_overwrite(experiment, protocol):
+def test_the_result_of_another_command_is_not_continued(experiment, protocol, path):
+    write_result(path, RESULT)
     with pytest.raises(UsageError, match="alexnet reproduce relu --seeds 3") as error:
-        continue_result(RESULT, experiment, protocol, PATH)
+        open_result(path, experiment, protocol)
     assert "--output" in error.value.hint
 
 
-def test_the_command_has_the_protocol():
-    protocol = Protocol(2, data="shapes", max_epochs=4)
-    assert protocol.command("lrn") == "alexnet reproduce lrn --data shapes --epochs 4 --seeds 2"
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "relu.json"
-
-
-def test_a_result_comes_back_as_it_was(path):
+def test_a_result_is_read_as_it_was_written(path):
     result = result_of("relu", relu_runs(), searched=[finished("relu", 0, rate=0.03)])
     write_result(path, result)
     assert read_result(path) == result
     assert "[1.0, 0.01, 2.0, 0.5, 2.0, 0.5, 10.0, 1.0]" in path.read_text()  # an epoch is a line
 
 
-def test_the_verdict_is_that_of_the_runs_not_of_the_file(path):
-    document = to_document(RESULT)
-    assert [each["verdict"] for each in document["claims"]] == ["agrees", "agrees"]
+def test_verdicts_are_computed_from_the_runs_not_read(path):
+    assert [each["verdict"] for each in to_document(RESULT)["claims"]] == ["agrees", "agrees"]
     slower = [run.model_copy(update={"epochs_to_train_error": 5.0}) for run in RESULT.runs]
-    document["runs"] = to_document(result_of("relu", slower))["runs"]
-    path.write_text(json.dumps(document))
-    verdicts = [each.verdict for each in evaluate_claims(RELU, read_result(path).values)]
-    assert verdicts == [Verdict.DIFFERS, Verdict.DIFFERS]
+    write_document(path, runs=to_document(result_of("relu", slower))["runs"])
+    result = read_result(path)
+    assert {result.estimate(claim).verdict for claim in RELU.claims} == {Verdict.DIFFERS}
 
 
 @pytest.mark.parametrize(
-    ("protocol", "marks"),
+    ("protocol", "is_shortened", "is_trial"),
     [
-        ({}, (False, False)),
-        ({"max_epochs": 4}, (True, False)),
-        ({"data": "shapes", "max_epochs": 60}, (False, True)),
+        ({}, False, False),
+        ({"max_epochs": 4}, True, False),
+        ({"data": "shapes", "max_epochs": 60}, False, True),
     ],
 )
-def test_the_file_marks_verdicts_about_less_than_the_published_training(protocol, marks):
+def test_verdicts_on_less_than_the_published_training_are_marked(protocol, is_shortened, is_trial):
     document = to_document(result_of("relu", relu_runs(), **protocol))
-    assert {each["is_shortened"] for each in document["claims"]} == {marks[0]}
-    assert document["is_trial"] == marks[1]
+    assert {each["is_shortened"] for each in document["claims"]} == {is_shortened}
+    assert document["is_trial"] == is_trial
 
 
 @pytest.mark.parametrize(
     "content",
     [b"", b"{", b"[]", b"{}", b'{"kind": "benchmark", "schema_version": 1}', b"\xff", b"[" * 9999],
 )
-def test_a_file_that_is_not_a_result(content, path):
+def test_a_file_that_is_not_a_result_is_an_error(content, path):
     path.write_bytes(content)
     with pytest.raises(AlexnetError) as error:
         read_result(path)
@@ -125,7 +113,7 @@ def test_a_file_that_is_not_a_result(content, path):
 
 @pytest.mark.parametrize("key", ["experiment", "terms", "rates", "runs", "searched"])
 @pytest.mark.parametrize("value", [None, 7, [7], {"7": []}, [{"arm": 7}], ...])
-def test_a_damaged_file(key, value, path):
+def test_a_file_with_a_damaged_or_missing_field_is_an_error(key, value, path):
     document = {**to_document(RESULT), key: value}
     if value is ...:
         del document[key]
@@ -144,17 +132,17 @@ def test_a_damaged_file(key, value, path):
         ("learning_rate", float("nan")),
     ],
 )
-def test_a_damaged_run(key, value, path):
-    document = to_document(RESULT)
-    document["runs"][1][key] = value
-    path.write_text(json.dumps(document))
+def test_the_error_names_the_damaged_field_of_a_run(key, value, path):
+    runs = to_document(RESULT)["runs"]
+    runs[1][key] = value
+    write_document(path, runs=runs)
     with pytest.raises(AlexnetError, match=rf"runs\.1\.{key}"):
         read_result(path)
 
 
-@pytest.mark.parametrize("name", ["runs", "searched"])
-def test_runs_of_other_settings_are_an_error(name, path):
-    other = finished("relu", 0 if name == "searched" else 1, epochs=4.0, key="of another version")
+@pytest.mark.parametrize(("name", "seed"), [("runs", 1), ("searched", 0)])
+def test_runs_of_other_settings_are_an_error(name, seed, path):
+    other = finished("relu", seed, epochs=4.0, key="of another version")
     write_result(path, result_of("relu", **{name: [other]}))
     with pytest.raises(AlexnetError, match="1 runs with other settings") as error:
         read_result(path)
@@ -162,31 +150,7 @@ def test_runs_of_other_settings_are_an_error(name, path):
     assert error.value.hint == f"keep it elsewhere: mv {path} {path}.old"
 
 
-def test_a_missing_file(path):
+def test_a_missing_file_is_an_error(path):
     with pytest.raises(AlexnetError) as error:
         read_result(path)
     assert error.value.code == "result_missing"
-
-
-def test_one_process_at_a_time_works_in_a_folder(tmp_path):
-    script = (
-        "import sys; from pathlib import Path; "
-        "from alexnet_cli.paper.result import lock_output\n"
-        f"with lock_output(Path({str(tmp_path)!r})): print('in', flush=True); sys.stdin.read()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as other:
-        assert other.stdout.readline() == "in\n"
-        with pytest.raises(TrainingError, match="another process") as error, lock_output(tmp_path):
-            pass
-        assert error.value.code == "run_busy"
-        other.communicate("")
-    with lock_output(tmp_path):
-        pass
-
-
-def test_an_output_that_is_a_file(path):
-    path.touch()
-    with pytest.raises(AlexnetError, match=path.name), lock_output(path):
-        pass

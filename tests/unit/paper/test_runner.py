@@ -23,11 +23,11 @@ def history(*errors):
         ((0.3, 0.2, 0.3, 0.1), 1.0),  # the first time counts
     ],
 )
-def test_the_epoch_is_interpolated(errors, epochs):
+def test_the_epoch_of_25_percent_is_interpolated(errors, epochs):
     assert epochs_to_train_error(history(*errors)) == pytest.approx(epochs)
 
 
-def test_an_error_that_was_never_reached():
+def test_a_training_that_never_reaches_25_percent_has_no_such_epoch():
     assert epochs_to_train_error(history(0.5, 0.26)) is None
     assert epochs_to_train_error(()) is None
 
@@ -50,5 +50,5 @@ def test_the_metrics_are_those_that_training_wrote(tmp_path):
          {"code": "not_finite", "message": "m"}),
     ],
 )  # fmt: skip
-def test_the_error_is_found_among_other_lines(stderr, error):
+def test_the_error_of_a_command_is_found_among_other_lines(stderr, error):
     assert _error_in(stderr) == error

@@ -12,9 +12,9 @@ LOG = tuple((float(e), 0.01, 1.0, 0.3 + 0.1 * e, 1.5, 0.5, 10.0, 1.0) for e in r
 def trained(name, *, num_seeds=3):
     experiment = find_experiment(name)
     runs = tuple(
-        finished(arm.name, seed, epochs=4.5, error=0.1 + seed / 100, views=views, log=LOG)
+        finished(arm, seed, epochs=4.5, error=0.1 + seed / 100, views=views, log=LOG)
         for arm in experiment.arms for seed in range(1, num_seeds + 1)
-        for views in [next(iter(experiment.measures_of(arm))).num_views or 1]
+        for views in [next(q.measure.num_views for q in experiment.quantities if q.arm == arm) or 1]
     )  # fmt: skip
     return result_of(name, runs, num_seeds=num_seeds)
 
