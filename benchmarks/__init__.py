@@ -1,1 +1,1 @@
-"""The same work done by this project and by its peers, alternating in one run."""
+"""Benchmarks: the same work by this project and by its peers, in turns."""

@@ -1,10 +1,10 @@
-"""Run Python as on an x86 processor with AVX2 alone: `python -m benchmarks.avx2 -m pytest FILE`.
+"""Run Python as on an x86 processor with AVX2 only: `python -m benchmarks.avx2 -m pytest FILE`.
 
-It takes what Python takes: a file, `-m module` or `-c code`, with arguments. PyTorch obeys two
-variables, `ATEN_CPU_CAPABILITY` and `ONEDNN_MAX_CPU_ISA`. ONNX Runtime has none: in a copy of its
-library each CPUID instruction is replaced by an illegal one, and a preloaded C library, `avx2.c`,
-answers in the processor's place, without AVX-512 and VNNI. `/proc/cpuinfo` is read without their
-names. Not covered: MKL, and the compiled LRN, which the C compiler makes for the real processor.
+Arguments are those of Python: a file, `-m module` or `-c code`. PyTorch has two variables for it,
+`ATEN_CPU_CAPABILITY` and `ONEDNN_MAX_CPU_ISA`. ONNX Runtime has none: in a copy of its library each
+CPUID instruction is replaced by an illegal one, and a preloaded C library, `avx2.c`, answers in its
+place, without AVX-512 and VNNI. `/proc/cpuinfo` is read without their names. Not covered: MKL, and
+the compiled LRN, which the C compiler builds for the real processor.
 
 Linux on x86-64 only; needs `cc`, `objdump` and `readelf`.
 """
@@ -24,7 +24,7 @@ _TOOLS = ("cc", "objdump", "readelf")
 
 
 def is_possible() -> bool:
-    """Return whether this machine can run programs that way."""
+    """Return True if this machine can run programs as with AVX2 only."""
     return sys.platform == "linux" and os.uname().machine == "x86_64" and all(
         map(shutil.which, _TOOLS)
     )  # fmt: skip
@@ -34,10 +34,10 @@ def prepare(folder: Path) -> dict[str, str]:
     """Build the preloaded library and the copy of ONNX Runtime.
 
     Args:
-        folder: Where they go; kept from call to call, if they are there.
+        folder: Their folder; what is there already is used again.
 
     Returns:
-        The variables with which a process believes it has AVX2 alone.
+        The environment variables of a process with AVX2 only.
     """
     import onnxruntime
 
@@ -66,7 +66,7 @@ def prepare(folder: Path) -> dict[str, str]:
 
 
 def _without_cpuid(library: Path) -> bytes:
-    """Return a library's bytes with UD2, which has two bytes as well, in place of each CPUID."""
+    """Return a library's bytes with each CPUID replaced by UD2, which has two bytes as well."""
     content = bytearray(library.read_bytes())
     headers = subprocess.run(
         ["readelf", "-lW", library], capture_output=True, text=True, check=True
@@ -90,7 +90,7 @@ def _without_cpuid(library: Path) -> bytes:
 
 
 def main() -> None:
-    """Become the program, in the prepared environment."""
+    """Replace this process by the program, in the prepared environment."""
     if len(sys.argv) < 2 or not is_possible():
         print(__doc__, file=sys.stderr)
         sys.exit(2)

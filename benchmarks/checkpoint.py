@@ -1,7 +1,7 @@
-"""Part `checkpoint`: what a save inside an epoch costs the updates around it.
+"""Part `checkpoint`: the time that a save inside an epoch costs.
 
 The same updates, with and without a save after the first: the copy, and the thread that writes
-while training goes on. The difference is set against one percent of the default interval.
+while training continues. The difference is compared with one percent of the default interval.
 """
 
 import functools
@@ -11,22 +11,22 @@ from pathlib import Path
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.saving import SaveInterval
-from benchmarks import images, ours
-from benchmarks.figures import Figure, Goal
+from benchmarks import alexnet_side, images
+from benchmarks.metrics import Comparison, Goal
 from benchmarks.settings import Settings
 from benchmarks.timing import Work, alternate
 
 
-def measure(settings: Settings) -> list[Figure]:
-    """Compare what a save costs with one percent of the default interval between saves."""
+def measure(settings: Settings) -> list[Comparison]:
+    """Compare the cost of a save with one percent of the default interval between saves."""
     train, _ = images.load(settings.data)
     config = TrainConfig(data=settings.data, batch_size=settings.batch_size)
     with tempfile.TemporaryDirectory() as folder:
         run = RunFolder(Path(folder) / "run")
-        trainer = ours.make_trainer(config, train, device=settings.device, run=run)
-        update = functools.partial(ours.update, trainer, ours.one_batch(trainer))
+        trainer = alexnet_side.make_trainer(config, train, device=settings.device, run=run)
+        update = functools.partial(alexnet_side.update, trainer, alexnet_side.one_batch(trainer))
         seconds = alternate(
-            _works(update, functools.partial(ours.save, trainer), settings.save_updates),
+            _works(update, functools.partial(alexnet_side.save, trainer), settings.save_updates),
             repeats=settings.repeats,
             device=settings.device,
         )
@@ -35,7 +35,7 @@ def measure(settings: Settings) -> list[Figure]:
     lost = [with_save - without for with_save, without in pairs]
     what = f"lost by a save among {settings.save_updates} updates, {config.model}"
     peer, goal = "1 % of the interval", Goal("<=", 1)
-    return [Figure("checkpoint", what, peer, "s", lost, [percent] * len(lost), goal=goal)]
+    return [Comparison("checkpoint", what, peer, "s", lost, [percent] * len(lost), goal=goal)]
 
 
 def _works(update: Work, save: Work, num_updates: int) -> dict[str, Work]:

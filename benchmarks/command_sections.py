@@ -1,9 +1,9 @@
-"""Sections of the page about single commands: start of training, download, export, predict."""
+"""Sections of the page of results about single commands."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.cells import HEADER, number, provenance, row_of, spread, title
+from benchmarks.table_rows import HEADER, number, provenance, row_of, spread, title
 
 
 def _section(result: Mapping[str, Any], name: str, sentences: str, *tables: Sequence[str]) -> str:
@@ -15,12 +15,12 @@ def _section(result: Mapping[str, Any], name: str, sentences: str, *tables: Sequ
     return "\n".join([*lines, ""])
 
 
-def _verdict(figure: Mapping[str, Any]) -> str:
-    return "met" if figure["met"] else "**not met**"
+def _verdict(result: Mapping[str, Any]) -> str:
+    return "met" if result["met"] else "**not met**"
 
 
 def start(result: dict[str, Any]) -> str:
-    """Show what `train` does before its first batch."""
+    """Return the section of `train` before its first batch."""
     rows = [f"| {part} | {spread(seconds)} |" for part, seconds in result["seconds"].items()]
     goal = result["goal"].replace("<=", "≤")
     return _section(
@@ -34,7 +34,7 @@ def start(result: dict[str, Any]) -> str:
 
 
 def download(result: dict[str, Any]) -> str:
-    """Show what `download` takes, and its parts."""
+    """Return the section of `download` and its parts."""
     fetched = {name: row["fetched_bytes"] / 1e6 for name, row in result["bytes"].items()}
     rows = [
         f"| {name} | {spread(seconds)} | {number(fetched[name]) if name in fetched else '–'} |"
@@ -51,7 +51,7 @@ def download(result: dict[str, Any]) -> str:
 
 
 def export(result: dict[str, Any]) -> str:
-    """Show how fast exported files answer."""
+    """Return the section of the speed of exported files."""
     return _section(
         result,
         "Exported files",
@@ -62,7 +62,7 @@ def export(result: dict[str, Any]) -> str:
 
 
 def int8(results: Sequence[dict[str, Any]]) -> str:
-    """Show eight-bit files beside float32, a column a processor."""
+    """Return the section of eight-bit files against float32, a column for each processor."""
     names, first = [_processor(result) for result in results], results[0]
     rows = [
         f"| form | what | {' | '.join(names)} |",
@@ -118,7 +118,7 @@ def _times(ms: Mapping[str, Mapping[str, float]], form: str) -> str:
 
 
 def predict(result: dict[str, Any]) -> str:
-    """Show `predict` against the bare imports, and a folder against its parts."""
+    """Return the section of `predict`, against the bare imports and the parts of its work."""
     starts = [
         f"| {row['what']} | {spread(row['seconds'])} | {spread(row['base_seconds'])} "
         f"| {number(row['ratio'])} | ≤ {row['goal']}, {_verdict(row)} |"
@@ -153,7 +153,7 @@ def _rates(folder: Mapping[str, Any]) -> list[float]:
 
 
 def predict_peers(result: dict[str, Any]) -> str:
-    """Show `predict` against other command lines."""
+    """Return the section of `predict` against other command lines."""
     floors, absent = result["floors"], ", ".join(result["absent"])
     return _section(
         result,
@@ -171,7 +171,7 @@ def predict_peers(result: dict[str, Any]) -> str:
 
 
 def many_seeds(result: dict[str, Any]) -> str:
-    """Show how several small networks are trained at once."""
+    """Return the section of several small networks trained at once."""
     return _section(
         result,
         "Several seeds of a small network",

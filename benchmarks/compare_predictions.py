@@ -1,4 +1,4 @@
-"""Compare two files of `alexnet evaluate --predictions`, as of one and of ten views of one run.
+"""Compare two files of `alexnet evaluate --predictions`, such as one and ten views of a run.
 
 `python -m benchmarks.compare_predictions one.csv ten.csv` prints the gain with its 95 % interval
 and McNemar's exact test; `evaluate A B` does so for two models with the same number of views.
@@ -17,7 +17,7 @@ from alexnet_cli.evaluation.metrics import compare
 
 
 def right(path: Path) -> NDArray[np.bool_]:
-    """Return which images were answered right, in the order of the file."""
+    """Return True for each correct prediction, in the order of the file."""
     with path.open(newline="") as file:
         return np.array([row["truth"] == row["prediction"] for row in csv.DictReader(file)])
 

@@ -1,4 +1,4 @@
-"""Which crop should alexnet-cifar train on: validation accuracy and time, never the test set.
+"""The crop size for alexnet-cifar: validation accuracy and time, without the test set.
 
 `python benchmarks/crop_size.py > benchmarks/results/crop_size-HARDWARE.json` (CIFAR-10 downloaded;
 about 35 minutes on two idle cores). The time of an epoch is only comparable on an idle machine.

@@ -1,10 +1,9 @@
-"""`alexnet download` from a server on the loopback, cold and from half of the file on.
+"""`alexnet download` from a server on the loopback: from the start, and resumed at half the file.
 
 `python -m benchmarks.download > benchmarks/results/download-HARDWARE.json`. The command is timed
-as a whole process; the server hands the file to the kernel (`sendfile`). In turns with it, what no
-download can do without: a plain copy that is flushed to the disk, the hash, and the look into the
-archive that the command takes at the end. The archive is the real one where it is at hand
-(`--file`, `ALEXNET_TEST_CIFAR10`), else one of noise. It is not a part of `benchmarks.run`.
+as a whole process; the server sends the file by `sendfile`. In turns with it, what every download
+needs: a copy that is flushed to the disk, the hash, and the check of the archive's content. The
+archive is the real one if there is one (`--file`, `ALEXNET_TEST_CIFAR10`), else one of noise.
 """
 
 import argparse
@@ -25,43 +24,41 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from alexnet_cli.data.datasets import CIFAR10_ARCHIVE, find_dataset
 from alexnet_cli.files import sha256_of
 from benchmarks import machine
-from benchmarks.figures import summarise
+from benchmarks.metrics import summarise
 from benchmarks.timing import Work, seconds_of
 
-_CPU = torch.device("cpu")
 _BESIDE = machine.ROOT.parent / "shared" / "cifar10" / "cifar-10-binary.tar.gz"
 _RECORDS = (10_000, 3_073)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    """Sends the server's file, from the byte on that is asked for."""
+    """Sends the server's file, from the requested byte on."""
 
     protocol_version = "HTTP/1.1"
     server: "_Server"
 
     def do_GET(self) -> None:
-        asked, size = self.headers["Range"], self.server.file.stat().st_size
-        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
-        self.send_response(206 if asked else 200)
+        requested, size = self.headers["Range"], self.server.file.stat().st_size
+        start = int(requested.removeprefix("bytes=").removesuffix("-")) if requested else 0
+        self.send_response(206 if requested else 200)
         self.send_header("Content-Length", str(size - start))
         self.send_header("ETag", '"1"')
-        if asked:
+        if requested:
             self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
         self.end_headers()
         with self.server.file.open("rb") as file:
             self.connection.sendfile(file, start)
 
     def log_message(self, *_arguments: Any) -> None:
-        """Say nothing."""
+        pass
 
 
 class _Server(http.server.ThreadingHTTPServer):
-    """Has one file."""
+    """Serves one file."""
 
     def __init__(self, file: Path) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -82,7 +79,7 @@ def _serving(file: Path) -> Iterator[str]:
 
 
 def draw_archive(path: Path) -> None:
-    """Write an archive of the real one's layout, of noise."""
+    """Write an archive of noise with the layout of the real one."""
     generator = np.random.default_rng(0)
     with tarfile.open(path, "w:gz", compresslevel=1) as archive:
         for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
@@ -101,11 +98,11 @@ def copy_and_flush(source: Path, target: Path) -> None:
 
 
 class Contenders:
-    """The pieces of work, each with what has to be there before.
+    """The works to time, and the state of the disk that each needs before.
 
     Args:
-        archive: The file to fetch.
-        url: Where it is served.
+        archive: The file to download.
+        url: Its server.
         folder: For the copies and the cache.
     """
 
@@ -124,7 +121,6 @@ class Contenders:
         }
 
     def prepare(self, name: str) -> None:
-        """Bring about what a piece of work begins with."""
         if name == "there already":  # after "cold"
             return
         shutil.rmtree(self.home, ignore_errors=True)
@@ -148,31 +144,28 @@ class Contenders:
 
 
 def measure(archive: Path, repeats: int) -> dict[str, Any]:
-    """Let the contenders take turns."""
-    described = machine.describe(_CPU)  # with how busy it is before
+    """Time the contenders in turns."""
+    result = machine.new_result("download")
     with tempfile.TemporaryDirectory() as name, _serving(archive) as url:
         contenders = Contenders(archive, url, Path(name))
         seconds: dict[str, list[float]] = {contender: [] for contender in contenders.works}
         for number in range(repeats + 1):
             for contender, work in contenders.works.items():
                 contenders.prepare(contender)
-                elapsed = seconds_of(work, _CPU)
-                if number:  # the first round is a rehearsal
+                elapsed = seconds_of(work, machine.CPU)
+                if number:  # the first round warms up
                     seconds[contender].append(round(elapsed, 3))
     return {
-        "kind": "download", **machine.provenance(), "machine": described,
-        "versions": machine.versions(), "num_bytes": contenders.num_bytes,
-        "sha256": contenders.sha256, "bytes": contenders.reports,
+        **result, "num_bytes": contenders.num_bytes, "sha256": contenders.sha256,
+        "bytes": contenders.reports, "rounds": seconds,
         "seconds": {name: summarise(samples) for name, samples in seconds.items()},
-        "rounds": seconds, "load_after": [round(load, 2) for load in os.getloadavg()],
     }  # fmt: skip
 
 
 def main() -> None:
-    """Measure and print JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     here = Path(os.environ.get("ALEXNET_TEST_CIFAR10", _BESIDE))
-    parser.add_argument("--file", type=Path, default=here, help="the archive to fetch")
+    parser.add_argument("--file", type=Path, default=here, help="the archive to download")
     parser.add_argument("--repeats", type=int, default=5, help="rounds that count")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -180,7 +173,7 @@ def main() -> None:
         if not archive.is_file():
             archive = Path(name) / CIFAR10_ARCHIVE.name
             draw_archive(archive)
-        print(json.dumps(measure(archive, given.repeats), indent=1))
+        machine.write_result(measure(archive, given.repeats), None)
 
 
 if __name__ == "__main__":

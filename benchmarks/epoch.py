@@ -1,7 +1,7 @@
-"""Part `epoch`: an epoch with everything in it, against its updates alone and against the peers.
+"""Part `epoch`: an epoch with its data path, against its updates alone and against the peers.
 
 On a CPU only the last batches of the epoch are run (`Settings.epoch_batches`); each side still
-shuffles and prepares as for a whole one.
+shuffles and prepares the entire epoch.
 """
 
 import functools
@@ -11,25 +11,25 @@ import numpy as np
 
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.manifest import Manifest
-from benchmarks import images, ours, peers, plain_loop
-from benchmarks.apart import apart
-from benchmarks.figures import Figure, Goal
+from benchmarks import alexnet_side, images, peers, plain_loop
+from benchmarks.isolated_process import isolated_process
+from benchmarks.metrics import Comparison, Goal
 from benchmarks.settings import Settings
 from benchmarks.timing import Work, alternate, times
 
 _OURS, _STEPS, _PLAIN, _TIMM = "ours", "its updates alone", "plain loop", "timm's loop"
 
 
-def measure(settings: Settings) -> list[Figure]:
+def measure(settings: Settings) -> list[Comparison]:
     """Compare an epoch of this project with its own updates, and with the peers' epochs."""
     train, test = images.load(settings.data)
     size = settings.batch_size
     num_batches = len(train) // size
     count = min(settings.epoch_batches or num_batches, num_batches)
-    manifest = ours.describe(_config(settings), train)
+    manifest = alexnet_side.describe(_config(settings), train)
     with (
         images.plain_files(train, test) as folder,
-        apart(build_ours, settings, count, device=settings.device) as works,
+        isolated_process(build_alexnet, settings, count, device=settings.device) as works,
     ):
         peers_works = _peers(settings, manifest, folder, count)
         seconds = alternate(
@@ -37,15 +37,17 @@ def measure(settings: Settings) -> list[Figure]:
         )
     rates = {name: [count * size / s for s in samples] for name, samples in seconds.items()}
     what = f"{count} of {num_batches} batches of {size}, {settings.data}"
-    figures = [
-        Figure("epoch", what, _STEPS, "s", seconds[_OURS], seconds[_STEPS], goal=Goal("<=", 1.05))
+    comparisons = [
+        Comparison(
+            "epoch", what, _STEPS, "s", seconds[_OURS], seconds[_STEPS], goal=Goal("<=", 1.05)
+        )
     ]
-    figures += [
-        Figure("epoch", what, peer, "images/s", rates[_OURS], rates[peer])
+    comparisons += [
+        Comparison("epoch", what, peer, "images/s", rates[_OURS], rates[peer])
         for peer in (_PLAIN, _TIMM)
         if peer in rates
     ]
-    return figures
+    return comparisons
 
 
 def _config(settings: Settings) -> TrainConfig:
@@ -54,15 +56,15 @@ def _config(settings: Settings) -> TrainConfig:
     )
 
 
-def build_ours(settings: Settings, count: int) -> dict[str, Work]:
+def build_alexnet(settings: Settings, count: int) -> dict[str, Work]:
     """Return the last `count` batches of an epoch, and as many updates on one batch."""
     train, _ = images.load(settings.data)
-    num_whole = len(train) // settings.batch_size * settings.batch_size
-    whole = train.take(np.arange(num_whole))  # no smaller batch at the end
-    trainer = ours.make_trainer(_config(settings), whole, device=settings.device)
-    update = functools.partial(ours.update, trainer, ours.one_batch(trainer))
+    num_full = len(train) // settings.batch_size * settings.batch_size
+    full = train.take(np.arange(num_full))  # no smaller batch at the end
+    trainer = alexnet_side.make_trainer(_config(settings), full, device=settings.device)
+    update = functools.partial(alexnet_side.update, trainer, alexnet_side.one_batch(trainer))
     return {
-        _OURS: functools.partial(ours.train_last_batches, trainer, count),
+        _OURS: functools.partial(alexnet_side.train_last_batches, trainer, count),
         _STEPS: times(count, update),
     }
 

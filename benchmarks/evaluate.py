@@ -1,4 +1,4 @@
-"""Part `evaluate`: test images through this project's evaluation and through the plain one."""
+"""Part `evaluate`: the evaluation of test images, by this project and by the plain loop."""
 
 import functools
 
@@ -7,24 +7,24 @@ import numpy as np
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.evaluation.measure import evaluate
 from alexnet_cli.models.layers import torch_logits
-from benchmarks import images, ours, plain_loop
-from benchmarks.apart import apart
-from benchmarks.figures import Figure, Goal
+from benchmarks import alexnet_side, images, plain_loop
+from benchmarks.isolated_process import isolated_process
+from benchmarks.metrics import Comparison, Goal
 from benchmarks.settings import Settings
 from benchmarks.timing import Work, alternate
 
 _OURS, _PLAIN = "ours", "plain loop"
 
 
-def measure(settings: Settings) -> list[Figure]:
-    """Compare both on the same images, one centre crop each; each with its own batch size."""
+def measure(settings: Settings) -> list[Comparison]:
+    """Compare both on the centre crops of the same images, each with its own batch size."""
     train, test = images.load(settings.data)
     test = test.take(np.arange(min(settings.num_eval_images, len(test))))
     crop_px = settings.crops_px[0]
-    manifest = ours.describe(_config(settings), train)
+    manifest = alexnet_side.describe(_config(settings), train)
     with (
         images.plain_files(train, test) as folder,
-        apart(build_ours, settings, device=settings.device) as works,
+        isolated_process(build_alexnet, settings, device=settings.device) as works,
     ):
         loader = plain_loop.make_loader(
             folder, is_training=False, crop_px=crop_px, batch_size=settings.batch_size
@@ -35,7 +35,7 @@ def measure(settings: Settings) -> list[Figure]:
     rates = {name: [len(test) / s for s in samples] for name, samples in seconds.items()}
     what = f"{len(test):,} test images of {settings.data}, {crop_px} px"
     return [
-        Figure("evaluate", what, _PLAIN, "images/s", rates[_OURS], rates[_PLAIN],
+        Comparison("evaluate", what, _PLAIN, "images/s", rates[_OURS], rates[_PLAIN],
                goal=Goal(">=", 8))
     ]  # fmt: skip
 
@@ -44,12 +44,12 @@ def _config(settings: Settings) -> TrainConfig:
     return TrainConfig(data=settings.data, crop_size=settings.crops_px[0])
 
 
-def build_ours(settings: Settings) -> dict[str, Work]:
+def build_alexnet(settings: Settings) -> dict[str, Work]:
     """Return this project's evaluation, as it validates in training."""
     train, test = images.load(settings.data)
     test = test.take(np.arange(min(settings.num_eval_images, len(test))))
-    trainer = ours.make_trainer(_config(settings), train, device=settings.device)
-    job = trainer.run
-    logits = torch_logits(trainer.eval_model, device=job.device, dtype=job.dtype)
-    spec, classes = job.manifest.input, job.manifest.classes
+    trainer = alexnet_side.make_trainer(_config(settings), train, device=settings.device)
+    run = trainer.run
+    logits = torch_logits(trainer.eval_model, device=run.device, dtype=run.dtype)
+    spec, classes = run.manifest.input, run.manifest.classes
     return {_OURS: functools.partial(evaluate, logits, test, spec=spec, classes=classes)}

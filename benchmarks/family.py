@@ -1,8 +1,30 @@
-"""Memory of a process and of those it started, from Linux's `/proc`."""
+"""Memory of a process and its descendants, from Linux's `/proc`."""
 
 import contextlib
 import re
+import subprocess
+import time
+from collections.abc import Sequence
 from pathlib import Path
+
+_ROOT = Path(__file__).resolve().parents[1]
+
+
+def run_sampled(command: Sequence[str], *, every_seconds: float) -> tuple[str, float]:
+    """Run a command in the repository's root; return its stdout and the peak of its memory in MB.
+
+    Raises:
+        RuntimeError: The command failed.
+    """
+    process = subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True)
+    peak_mb = 0.0
+    while process.poll() is None:
+        peak_mb = max(peak_mb, together_mb(process.pid))
+        time.sleep(every_seconds)
+    output, _ = process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
+    return output, peak_mb
 
 
 def members(pid: int) -> list[int]:
@@ -16,10 +38,9 @@ def members(pid: int) -> list[int]:
 
 
 def together_mb(pid: int) -> float:
-    """Return what a process and its descendants hold now, in MB.
+    """Return the memory of a process and its descendants in MB, shared pages counted once.
 
-    Memory of their own and what they share (the kernel splits it between them), and the libraries
-    of the main process. Not the libraries' `Pss`: these are shared with the measuring process too.
+    Libraries are those of the main process: their `Pss` is shared with the measuring process too.
     """
     own = sum(
         kibibytes(Path(f"/proc/{member}/smaps_rollup"), field)
@@ -30,7 +51,7 @@ def together_mb(pid: int) -> float:
 
 
 def kibibytes(path: Path, field: str) -> int:
-    """Return a field of a file in `/proc`, 0 where there is none."""
+    """Return a field of a file in `/proc`, 0 if it is missing."""
     try:
         found = re.search(rf"^{field}:\s+(\d+) kB", path.read_text(), re.MULTILINE)
     except OSError:  # the process has just ended

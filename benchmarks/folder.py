@@ -1,15 +1,13 @@
-"""A folder of JPEGs dealt out as random crops: this project's threads and torchvision's loader.
+"""Random crops of a folder of JPEGs: this project's loader and torchvision's.
 
 `python -m benchmarks.folder > benchmarks/results/folder-HARDWARE.json`. Nothing is trained: each
-contender goes once through the same files, in a process of its own, in turns. The files are drawn:
-noise of a photograph's spectrum. Figures are medians; on a busy machine read the ratios only.
-Linux only, for the memory. It is not a part of `benchmarks.run`.
+contender loads the same files once, in a process of its own, in turns. The files are noise with a
+photograph's spectrum. Results are medians; on a busy machine read the ratios only. Linux only, for
+the memory.
 """
 
 import argparse
-import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -17,7 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import DataLoader
@@ -29,19 +26,17 @@ from alexnet_cli.data.folder import ImageFolder, list_classes, load_train
 from alexnet_cli.data.loader import StreamingBatches
 from alexnet_cli.image import read_image, resize_square
 from benchmarks import machine
-from benchmarks.family import together_mb
+from benchmarks.family import run_sampled
 
-_CPU = torch.device("cpu")
 _SAMPLE_SECONDS = 0.2
 _ROUGHNESS = 0.6  # share of an octave's amplitude that the next finer one has
 _NUM_DRAWN = 20  # different pictures; the files are copies of them
 
 
 class FullDecode(ImageFolder):
-    """The same folder without the reduced decoding of JPEGs."""
+    """The same folder, but all pixels of a JPEG are decoded and then resized."""
 
     def load_images(self, size_px: int) -> NDArray[np.uint8]:
-        """Decode all pixels, then resize."""
         return np.stack([resize_square(read_image(self.root / n), size_px) for n in self.names_N])
 
 
@@ -66,7 +61,7 @@ def draw_files(folder: Path, count: int, *, width: int, height: int) -> None:
         Image.fromarray(pixels).save(path, quality=90)
 
 
-def go_through_ours(folder: Path, given: argparse.Namespace, *, workers: int, draft: bool) -> int:
+def load_with_alexnet(folder: Path, given: argparse.Namespace, *, workers: int, draft: bool) -> int:
     """Iterate over an epoch of `StreamingBatches`; return the number of images."""
     source = load_train(folder, list_classes(folder))
     if not draft:
@@ -74,11 +69,11 @@ def go_through_ours(folder: Path, given: argparse.Namespace, *, workers: int, dr
     settings = BatchSettings(
         image_size_px=given.image_size, batch_size=given.batch_size, pad_px=0, flip=True, seed=0
     )
-    batches = StreamingBatches(source, settings, device=_CPU, num_workers=workers)
+    batches = StreamingBatches(source, settings, device=machine.CPU, num_workers=workers)
     return sum(len(batch.labels_B) for batch in batches.epoch(0, crop_size_px=given.crop_size))
 
 
-def go_through_torchvision(folder: Path, given: argparse.Namespace) -> int:
+def load_with_torchvision(folder: Path, given: argparse.Namespace) -> int:
     """Iterate over an epoch of torchvision's `ImageFolder`; return the number of images."""
     steps = [
         transforms.Resize(given.image_size),
@@ -92,36 +87,27 @@ def go_through_torchvision(folder: Path, given: argparse.Namespace) -> int:
 
 
 CONTENDERS: dict[str, Callable[[Path, argparse.Namespace], int]] = {
-    "ours, 2 workers": lambda folder, given: go_through_ours(folder, given, workers=2, draft=True),
-    "torchvision, 2 workers": go_through_torchvision,
-    "ours, 2 workers, no draft": lambda folder, given: go_through_ours(
+    "ours, 2 workers": lambda folder, given: load_with_alexnet(
+        folder, given, workers=2, draft=True
+    ),
+    "torchvision, 2 workers": load_with_torchvision,
+    "ours, 2 workers, no draft": lambda folder, given: load_with_alexnet(
         folder, given, workers=2, draft=False
     ),
-    "ours, 1 worker": lambda folder, given: go_through_ours(folder, given, workers=1, draft=True),
+    "ours, 1 worker": lambda folder, given: load_with_alexnet(folder, given, workers=1, draft=True),
 }
 
 
 def run_alone(name: str, folder: Path, arguments: list[str]) -> dict[str, float]:
-    """Run a contender in a process of its own; return its rate and the memory of its family."""
+    """Run a contender in a process of its own; return images per second and peak memory."""
     command = [sys.executable, "-m", "benchmarks.folder", *arguments]
-    process = subprocess.Popen(
-        [*command, "--only", name, "--folder", str(folder)],
-        cwd=machine.ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    peak_mb = 0.0
-    while process.poll() is None:
-        peak_mb = max(peak_mb, together_mb(process.pid))
-        time.sleep(_SAMPLE_SECONDS)
-    output, _ = process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"{name} ended with {process.returncode}")
+    command += ["--only", name, "--folder", str(folder)]
+    output, peak_mb = run_sampled(command, every_seconds=_SAMPLE_SECONDS)
     return {"images_per_second": float(output), "peak_mb": peak_mb}
 
 
 def measure(given: argparse.Namespace, arguments: list[str]) -> dict[str, object]:
-    """Let the contenders take turns on files drawn for them."""
+    """Measure the contenders in turns."""
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in CONTENDERS}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -133,15 +119,12 @@ def measure(given: argparse.Namespace, arguments: list[str]) -> dict[str, object
         contender: {key: statistics.median(r[key] for r in results) for key in results[0]}
         for contender, results in rounds.items()
     }
-    return {
-        "kind": "folder", **machine.provenance(), "machine": machine.describe(_CPU),
-        "versions": machine.versions(), "settings": vars(given), "medians": medians,
-        "rounds": rounds,
-    }  # fmt: skip
+    settings = {"settings": vars(given), "medians": medians, "rounds": rounds}
+    return {**machine.new_result("folder"), **settings}
 
 
 def main(arguments: list[str]) -> None:
-    """Measure and print JSON; with `--only`, be one contender and print its rate."""
+    """Measure and print JSON; with `--only`, run one contender and print its images per second."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=CONTENDERS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -154,7 +137,7 @@ def main(arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
     if given.only is None:
         del given.only, given.folder
-        print(json.dumps(measure(given, arguments), indent=1))
+        machine.write_result(measure(given, arguments), None)
         return
     begin = time.perf_counter()
     num_images = CONTENDERS[given.only](given.folder, given)

@@ -1,4 +1,4 @@
-"""Record what a change of the code must not change: weights, logits, figures, splits.
+"""Record weights, logits, metrics and splits, which a refactoring must not change.
 
 `python -m benchmarks.frozen record before.json --src OLD/src` runs the commands of one source
 tree and writes their results; run it again with the new tree, then
@@ -37,13 +37,12 @@ _EXPORTS = {
     "ten views": ["--views", "10"],
     "shared weights": ["--format", "all", "--shared-weights"],
 }
+# A run that has learnt: int8 is refused for one that has not.
 _LEARNT = [
     "--epochs", "2", "--image-size", "16", "--crop-size", "16", "--kernels", "half", "--lr", "0.02",
     "--batch-size", "32", "--dropout", "0.1", "--no-flip", "--colour-noise", "0",
     "--val-size", "2500", "--schedule", "linear",
 ]  # fmt: skip
-"""A run that has learnt: eight bits are refused for one that has not."""
-
 _TENSOR_FILES = ("model.safetensors", "optimizer.safetensors")
 
 
@@ -106,7 +105,7 @@ def _logits_hash(model: Path) -> str:
 
 
 def _numbers(document: Any) -> Any:
-    """Return the numbers and the structure of a JSON document, without its prose and paths."""
+    """Return the numbers and the structure of a JSON document, without its texts."""
     if isinstance(document, dict):
         return {key: _numbers(value) for key, value in document.items()}
     if isinstance(document, list):
@@ -115,7 +114,7 @@ def _numbers(document: Any) -> Any:
 
 
 def record(source: Path, *, with_cifar10: bool) -> dict[str, Any]:
-    """Run the commands of a source tree and return what they came to."""
+    """Run the commands of a source tree and return their results."""
     with tempfile.TemporaryDirectory(prefix="alexnet-frozen-") as name:
         tree = Tree(source, Path(name))
         shapes = ["train", "--data", "shapes", "--seed", "1", "--no-plots"]
@@ -161,7 +160,6 @@ def compare(before: dict[str, Any], after: dict[str, Any]) -> int:
 
 
 def main() -> None:
-    """Record or compare."""
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     recording = commands.add_parser("record")

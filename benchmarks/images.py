@@ -1,4 +1,4 @@
-"""The images of the parts that include the data path, for both sides."""
+"""Images for both sides of the parts that load data."""
 
 import contextlib
 import tempfile
@@ -12,7 +12,7 @@ from benchmarks.plain_loop import write_files
 
 
 def choose_data() -> str:
-    """Return `cifar10` where its archive was downloaded, else `shapes`."""
+    """Return `cifar10` if its archive is downloaded, else `shapes`."""
     return "cifar10" if is_cached(CIFAR10_ARCHIVE) else "shapes"
 
 
@@ -24,7 +24,7 @@ def load(data: str) -> tuple[ImageArrays, ImageArrays]:
 
 @contextlib.contextmanager
 def plain_files(train: ImageArrays, test: ImageArrays) -> Iterator[Path]:
-    """Provide a folder with the same images as the plain loop reads them."""
+    """Provide a folder with images for the plain loop."""
     with tempfile.TemporaryDirectory() as name:
         write_files(Path(name), train, test)
         yield Path(name)

@@ -1,18 +1,16 @@
-"""Eight-bit files beside float32 on this processor: how far off, how fast, in which company.
+"""Eight-bit files against float32 on this processor: errors and speed, in batches and alone.
 
-`python -m benchmarks.int8 RUN` takes a trained run, exports it in several eight-bit forms that are
-calibrated on training images, and compares their logits with those of the float32 file on the test
-images: all at once, and one image alone as `predict` opens a file for it. The forms that are not
-exported are those that were weighed: weights of 8 bits, as before, with and without ONNX Runtime's
-`session.x64quantprecision`, and signed activations (S8S8).
+`python -m benchmarks.int8 RUN` exports a trained run in several eight-bit forms, calibrated on
+training images. It compares their logits with those of the float32 file on the test images: all at
+once, and single images as `predict` runs them. Besides the exported form it measures those that
+were considered: weights of 8 bits, with and without ONNX Runtime's `session.x64quantprecision`, and
+signed activations (S8S8).
 
 It writes `benchmarks/results/int8-PROCESSOR.json`. `python -m benchmarks.avx2 -m benchmarks.int8
-RUN` does the same as on a processor with AVX2 alone. Rounds alternate between the forms.
+RUN` measures as on a processor with AVX2 only. Rounds alternate between the forms.
 """
 
 import argparse
-import json
-import os
 import statistics
 import sys
 import tempfile
@@ -20,9 +18,6 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-if not __package__:  # run as a file: let it find its siblings as `-m` does
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import numpy as np
 import onnxruntime as ort
@@ -35,33 +30,24 @@ from alexnet_cli.devices import processor_kind
 from alexnet_cli.export import precision as quantise
 from alexnet_cli.export.graph import deploy, plan_deployment
 from alexnet_cli.export.settings import ExportSettings
-from alexnet_cli.files import atomic_write
 from alexnet_cli.image import crop_centre
 from alexnet_cli.manifest import ExportPrecision
 from alexnet_cli.training.open_model import open_trained
 from benchmarks import machine
-from benchmarks.figures import summarise
+from benchmarks.metrics import summarise
 
-RESULTS = Path(__file__).resolve().parent / "results"
 _NUM_ALONE = 200
 _CHUNK = 250
 
 
 @dataclass(frozen=True)
 class Form:
-    """A way to write and to run a file.
+    """A way to write and to run a file."""
 
-    Attributes:
-        name: In the result.
-        options: Of the quantiser, where they differ from the export's; None for float32.
-        precise: Whether ONNX Runtime is asked for precision on processors without VNNI.
-        basic_alone: Whether one image alone is run with basic optimisations, as float32 is.
-    """
-
-    name: str
-    options: dict[str, Any] | None
-    precise: bool = False
-    basic_alone: bool = False
+    name: str  # in the result
+    options: dict[str, Any] | None  # of the quantiser that differ from the export's; None: float32
+    precise: bool = False  # with ONNX Runtime's option for processors without VNNI
+    basic_alone: bool = False  # single images with basic optimisations, as float32
 
 
 FORMS = (
@@ -81,17 +67,17 @@ def build(run: Path, folder: Path, num_calibration: int) -> dict[str, Path]:
     )
     if calibration is None:
         raise SystemExit(f"the images that {run} was trained on are not at hand")
-    core = trained.network.to("cpu", torch.float32).eval()
+    model = trained.network.to("cpu", torch.float32).eval()
     as_exported, files = quantise.quantize_static, {}
     for number, form in enumerate(FORMS):
         precision = ExportPrecision.FP32 if form.options is None else ExportPrecision.INT8
         settings = ExportSettings(precision=precision)
-        deployment = plan_deployment(core, settings, len(calibration))
+        deployment = plan_deployment(model, settings, len(calibration))
         manifest = replace(trained.manifest, deployment=deployment)
         quantise.quantize_static = _with(as_exported, form.options or {})
         crops = crop_centre(calibration, manifest.input_side_px)
         files[form.name] = folder / f"{number}.onnx"
-        files[form.name].write_bytes(deploy(core, manifest, deployment, crops).SerializeToString())
+        files[form.name].write_bytes(deploy(model, manifest, deployment, crops).SerializeToString())
     quantise.quantize_static = as_exported
     return files
 
@@ -165,15 +151,13 @@ def speeds(files: dict[str, Path], images_BSSC: Any, *, repeats: int) -> list[di
 
 
 def main() -> None:
-    """Read the command line, measure, print and keep the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="folder of a trained run")
     parser.add_argument("--calibration-images", type=int, default=500)
     parser.add_argument("--repeats", type=int, default=60, help="rounds at batch 1")
     parser.add_argument("--out", type=Path, help="file for the result")
     given = parser.parse_args()
-    cpu = torch.device("cpu")
-    load_before = os.getloadavg()
+    result = machine.new_result("int8", onnxruntime=ort.__version__)
     with tempfile.TemporaryDirectory() as folder:
         files = build(given.run, Path(folder), given.calibration_images)
         manifest = open_trained(given.run, data=None).manifest
@@ -184,11 +168,7 @@ def main() -> None:
         squares = test.take(np.arange(len(test))).load_images(spec.image_size_px)
         images = np.ascontiguousarray(crop_centre(squares, spec.crop_size_px))
         labels = test.take(np.arange(len(test))).labels_N
-        result = {
-            "kind": "int8",
-            **machine.provenance(),
-            "versions": {**machine.versions(), "onnxruntime": ort.__version__},
-            "machine": {**machine.describe(cpu), "load_before": [round(x, 2) for x in load_before]},
+        result |= {
             "processor": processor_kind(),
             "network": manifest.network.name,
             "num_images": len(images),
@@ -197,8 +177,8 @@ def main() -> None:
             "speeds": speeds(files, images, repeats=given.repeats),
         }
     kind = processor_kind().partition(" with ")[2].lower() or "other"
-    out = given.out or RESULTS / f"int8-{kind}.json"
-    atomic_write(out, (json.dumps(result, indent=1) + "\n").encode())
+    out = given.out or machine.RESULTS / f"int8-{kind}.json"
+    machine.write_result(result, out)
     print(out, file=sys.stderr)
 
 

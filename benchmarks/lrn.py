@@ -9,8 +9,8 @@ from torch import Tensor
 
 from alexnet_cli.models.lrn import LocalResponseNorm
 from alexnet_cli.training.device import keep_freed_memory
-from benchmarks.apart import apart
-from benchmarks.figures import Figure, Goal
+from benchmarks.isolated_process import isolated_process
+from benchmarks.metrics import Comparison, Goal
 from benchmarks.settings import Settings
 from benchmarks.timing import Work, alternate, times
 
@@ -22,9 +22,9 @@ _VARIANTS = {
 }
 
 
-def measure(settings: Settings) -> list[Figure]:
-    """Compare each way this project runs the layer with PyTorch's own function."""
-    with apart(build_ours, settings, device=settings.device) as works:
+def measure(settings: Settings) -> list[Comparison]:
+    """Compare this project's layer, in each number format and layout, with PyTorch's function."""
+    with isolated_process(build_alexnet, settings, device=settings.device) as works:
         works |= {_PEER: times(settings.inner, _native(settings))}
         seconds = alternate(works, repeats=settings.repeats, device=settings.device)
     per_pass = {
@@ -34,7 +34,7 @@ def measure(settings: Settings) -> list[Figure]:
     goal = Goal(">=", 5 if settings.device.type == "cuda" else 20)
     size = "×".join(map(str, settings.lrn_shape))
     return [
-        Figure(
+        Comparison(
             "lrn", f"{name}, {size}", _PEER, "ms", per_pass[name], per_pass[_PEER],
             is_inverse=True, goal=goal,
         )
@@ -52,16 +52,16 @@ def _native(settings: Settings) -> Work:
     return forward_and_backward
 
 
-def build_ours(settings: Settings) -> dict[str, Work]:
-    """Return this project's ways, in a process set up as for training."""
+def build_alexnet(settings: Settings) -> dict[str, Work]:
+    """Return this project's variants, in a process set up as for training."""
     keep_freed_memory()
     return {
-        name: times(settings.inner, _ours(settings, dtype, layout))
+        name: times(settings.inner, _alexnet(settings, dtype, layout))
         for name, (dtype, layout) in _VARIANTS.items()
     }
 
 
-def _ours(settings: Settings, dtype: torch.dtype, layout: torch.memory_format) -> Work:
+def _alexnet(settings: Settings, dtype: torch.dtype, layout: torch.memory_format) -> Work:
     layer = LocalResponseNorm(size=5, alpha=1e-4, beta=0.75, k=2.0)
     x_NCHW, grad_NCHW = _activities(settings, dtype, layout)
 
@@ -75,7 +75,7 @@ def _ours(settings: Settings, dtype: torch.dtype, layout: torch.memory_format) -
 def _activities(
     settings: Settings, dtype: torch.dtype, layout: torch.memory_format
 ) -> tuple[Tensor, Tensor]:
-    """Return an input that wants its gradient, and a gradient of the result."""
+    """Return an input that requires its gradient, and a gradient of the output."""
     generator = torch.Generator().manual_seed(0)
     x, grad = (
         torch.randn(settings.lrn_shape, generator=generator)

@@ -1,42 +1,72 @@
-"""What the benchmarks ran on: hardware, versions, commit, and the rates the machine reaches."""
+"""The machine of a benchmark: hardware, versions, commit and measured rates; result files."""
 
 import datetime
+import json
 import os
 import platform
 import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from alexnet_cli.devices import cpu_flags, read_cpuinfo
+from alexnet_cli.files import atomic_write
 from alexnet_cli.models.lrn import kernel_name
 from alexnet_cli.training.device import multiplies_bf16_fast
 from alexnet_cli.training.run_files import library_versions
 from benchmarks import peers
-from benchmarks.figures import summarise
+from benchmarks.metrics import summarise
 from benchmarks.timing import alternate
 
 ROOT = Path(__file__).resolve().parents[1]
-_TELLING_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16", "sve")
+RESULTS = ROOT / "benchmarks" / "results"
+CPU = torch.device("cpu")
+_REPORTED_CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16", "sve")
 _STATUS = (
-    "status",
-    "--porcelain",
-    "--untracked-files=no",
-    "--",
-    ".",
-    ":!benchmarks/results",
-    ":!docs",
-)
+    "status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results", ":!docs",
+)  # fmt: skip
 _COPY_BYTES = 1 << 28
 
 
-def describe(device: torch.device) -> dict[str, object]:
-    """Describe the machine, with how busy it was when the run began."""
+def new_result(kind: str, device: torch.device = CPU, **versions: str) -> dict[str, Any]:
+    """Return the start of a result: commit, versions and machine, with its load before the run."""
     return {
-        "cpu": _cpuinfo("model name") or platform.processor() or platform.machine(),
-        "cpu_family_model": f"{_cpuinfo('cpu family')}/{_cpuinfo('model')}",
-        "cpu_flags": [flag for flag in _TELLING_FLAGS if flag in _cpuinfo("flags").split()],
+        "kind": kind,
+        **provenance(),
+        "versions": {
+            **library_versions(),
+            "timm": peers.timm_version() or "not installed",
+            **versions,
+        },
+        "machine": describe(device),
+    }
+
+
+def write_result(result: dict[str, Any], path: Path | None) -> None:
+    """Write a result, with the load after the run; without a path, print it."""
+    content = json.dumps({**result, "load_after": load()}, indent=1, ensure_ascii=False) + "\n"
+    if path is None:
+        print(content, end="")
+    else:
+        atomic_write(path, content.encode())
+
+
+def load() -> list[float]:
+    """Return the load average of 1, 5 and 15 minutes."""
+    return [round(each, 2) for each in os.getloadavg()]
+
+
+def describe(device: torch.device) -> dict[str, object]:
+    """Describe the machine."""
+    cpuinfo = read_cpuinfo()
+    flags = cpu_flags(cpuinfo)
+    return {
+        "cpu": cpuinfo.get("model name") or platform.processor() or platform.machine(),
+        "cpu_family_model": f"{cpuinfo.get('cpu family', '')}/{cpuinfo.get('model', '')}",
+        "cpu_flags": [flag for flag in _REPORTED_CPU_FLAGS if flag in flags],
         "limited_to": os.environ.get("ONEDNN_MAX_CPU_ISA", ""),  # as benchmarks.avx2 sets it
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
@@ -44,38 +74,34 @@ def describe(device: torch.device) -> dict[str, object]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "lrn": kernel_name(device),
         "platform": platform.platform(),
-        "load_before": [round(load, 2) for load in os.getloadavg()],
+        "load_before": load(),
     }
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of everything that takes part; absent peers say so."""
-    return {**library_versions(), "timm": peers.timm_version() or "not installed"}
-
-
 def provenance() -> dict[str, str]:
-    """Return commit and date; a commit with changes on top of it (results apart) is marked."""
+    """Return commit and date; changes other than of results and docs mark the commit."""
     commit = _git("rev-parse", "HEAD") or "unknown"
     changed = "-changed" if _git(*_STATUS) else ""
     now = datetime.datetime.now(datetime.UTC)
     return {"commit": commit + changed, "date": now.isoformat(timespec="seconds")}
 
 
-def slug(device: torch.device) -> str:
+def slug(device: torch.device = CPU) -> str:
     """Name the hardware for a file: `amd-epyc-2threads`, `nvidia-h100-80gb-hbm3`."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     else:
-        flags = _cpuinfo("flags").split()
-        best = next((f for f in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if f in flags), "")
-        cpu = _cpuinfo("model name") or platform.machine()
+        cpuinfo = read_cpuinfo()
+        names, flags = ("amx_bf16", "avx512_bf16", "avx512f", "avx2"), cpu_flags(cpuinfo)
+        best = next((flag for flag in names if flag in flags), "")
+        cpu = cpuinfo.get("model name") or platform.machine()
         limited = "limited" if "ONEDNN_MAX_CPU_ISA" in os.environ else ""
         name = f"{cpu} {best} {limited} {torch.get_num_threads()}threads"
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def matmul(size: int, dtype: torch.dtype, device: torch.device) -> Callable[[], object]:
-    """Return the product of two square matrices as work: 2·size³ operations."""
+    """Return a function that multiplies two square matrices: 2·size³ operations."""
     left, right, result = (torch.randn(size, size, device=device).to(dtype) for _ in range(3))
     return lambda: torch.mm(left, right, out=result)
 
@@ -83,7 +109,7 @@ def matmul(size: int, dtype: torch.dtype, device: torch.device) -> Callable[[], 
 def rates(device: torch.device, *, size: int, repeats: int) -> dict[str, dict[str, float]]:
     """Measure the rate of matrix products, in TFLOP/s, and of copying memory, in GB/s.
 
-    That of bfloat16 only where the hardware multiplies it faster than float32.
+    bfloat16 is measured only where the hardware multiplies it faster than float32.
     """
     source = torch.ones(_COPY_BYTES // 4, device=device)
     target = torch.empty_like(source)
@@ -97,13 +123,6 @@ def rates(device: torch.device, *, size: int, repeats: int) -> dict[str, dict[st
         for name, samples in seconds.items()
     }
     return {**products, "copy_gb_per_s": summarise([2 * _COPY_BYTES / s / 1e9 for s in copied])}
-
-
-def _cpuinfo(key: str) -> str:
-    path = Path("/proc/cpuinfo")
-    text = path.read_text() if path.exists() else ""
-    found = re.search(rf"^{key}\s*:\s*(.*)$", text, re.MULTILINE)
-    return found[1] if found else ""
 
 
 def _memory_bytes() -> int:

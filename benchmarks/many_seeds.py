@@ -1,21 +1,19 @@
-"""How to train the most seeds of a small network an hour: in processes, with threads, or stacked.
+"""The fastest way to train several seeds of a small network: processes, threads, or stacked.
 
 `python -m benchmarks.many_seeds`. In turns: a process for each core with one thread each, as
-`alexnet reproduce` does it; one process with a thread for each core; and one process with as many
-networks stacked, their updates vectorised by `torch.func.vmap`, in both number formats. Updates on
-batches that are there already.
+`alexnet reproduce` trains; one process with a thread for each core; one process with as many
+networks stacked, their updates vectorised by `torch.func.vmap`, in both number formats. Batches are
+in memory already.
 """
 
 import argparse
 import copy
 import functools
-import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -26,42 +24,34 @@ from alexnet_cli.config.recipes import recipe_settings
 from alexnet_cli.config.schema import Recipe, TrainConfig
 from alexnet_cli.data.loader import Batch
 from alexnet_cli.devices import num_cores
-from alexnet_cli.files import atomic_write
 from alexnet_cli.networks import Network
-from benchmarks import machine, ours
-from benchmarks.figures import Figure
+from benchmarks import alexnet_side, machine
+from benchmarks.metrics import Comparison
 
-RESULTS = Path(__file__).resolve().parent / "results"
+# Without LRN, whose kernel has no rule for vmap.
 MODELS = (Network.CUDA_CONVNET_19PCT, Network.CUDA_CONVNET_13PCT)
-"""Without LRN, whose kernel has no rule for vmap."""
-
 BATCH_SIZE, MOMENTUM = 128, 0.9
 _KINDS = ("processes", "threads", "stacked bf16", "stacked fp32")
 
 
-def measure(*, rounds: int, num_updates: int) -> list[Figure]:
-    """Measure each way in turns, round after round.
-
-    Args:
-        rounds: Samples of each.
-        num_updates: Updates of each network in a sample.
-    """
-    figures = []
+def measure(*, rounds: int, num_updates: int) -> list[Comparison]:
+    """Measure each way in turns, `rounds` times; a sample is `num_updates` updates."""
+    comparisons = []
     for model in MODELS:
         rates: dict[str, list[float]] = {kind: [] for kind in _KINDS}
         for _ in range(rounds):
             for kind in _KINDS:
                 rates[kind].append(images_per_second(kind, model, num_updates))
         what = f"{model}, {num_cores()} at once"
-        figures += [
-            Figure("many_seeds", what, kind, "images/s", rates["processes"], rates[kind])
+        comparisons += [
+            Comparison("many_seeds", what, kind, "images/s", rates["processes"], rates[kind])
             for kind in _KINDS[1:]
         ]
-    return figures
+    return comparisons
 
 
 def images_per_second(kind: str, model: Network, num_updates: int) -> float:
-    """Return the images of all networks a second, from their common start to the last's end."""
+    """Return images per second of all networks, from their common start to the end of the last."""
     processes = num_cores() if kind == "processes" else 1
     threads = num_cores() // processes
     command = [sys.executable, "-m", "benchmarks.many_seeds", "--worker", kind, "--model", model,
@@ -79,7 +69,7 @@ def images_per_second(kind: str, model: Network, num_updates: int) -> float:
     begin = time.perf_counter()
     for worker in workers:
         if worker.stdin is not None:
-            worker.stdin.close()  # the sign to start
+            worker.stdin.close()  # the signal to start
     statuses = [worker.wait() for worker in workers]
     seconds = time.perf_counter() - begin
     if any(statuses):
@@ -89,15 +79,17 @@ def images_per_second(kind: str, model: Network, num_updates: int) -> float:
 
 
 def work(kind: str, model: Network, num_updates: int) -> None:
-    """Be one process of a sample: get ready, say so, wait for the start, update."""
+    """Run one process of a sample: warm up, print `ready`, wait for the start, update."""
     config = TrainConfig(**{**recipe_settings(Recipe.PAPER, model), "model": model})
-    trainer = ours.make_trainer(config, ours.noise_images(BATCH_SIZE), device=torch.device("cpu"))
-    batch = ours.one_batch(trainer)
+    trainer = alexnet_side.make_trainer(
+        config, alexnet_side.noise_images(BATCH_SIZE), device=machine.CPU
+    )
+    batch = alexnet_side.one_batch(trainer)
     if kind.startswith("stacked"):
         dtype = torch.bfloat16 if kind.endswith("bf16") else torch.float32
         update = _stacked(trainer.model, batch, num_cores(), dtype)
     else:
-        update = functools.partial(ours.update, trainer, batch)
+        update = functools.partial(alexnet_side.update, trainer, batch)
     for _ in range(3):
         update()
     print("ready", flush=True)
@@ -135,7 +127,6 @@ def _stacked(
 
 
 def main() -> None:
-    """Measure, or be one of the processes that are measured."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--updates", type=int, default=40)
@@ -145,18 +136,13 @@ def main() -> None:
     if given.worker:
         work(given.worker, given.model, given.updates)
         return
-    device = torch.device("cpu")
+    comparisons = measure(rounds=given.rounds, num_updates=given.updates)
     result = {
-        "kind": "many_seeds",
-        **machine.provenance(),
-        "versions": machine.versions(),
-        "machine": machine.describe(device),
-        "figures": [
-            each.to_dict() for each in measure(rounds=given.rounds, num_updates=given.updates)
-        ],
+        **machine.new_result("many_seeds"),
+        "figures": [each.to_dict() for each in comparisons],
     }
-    out = RESULTS / f"many_seeds-{machine.slug(device)}.json"
-    atomic_write(out, (json.dumps(result, indent=1) + "\n").encode())
+    out = machine.RESULTS / f"many_seeds-{machine.slug()}.json"
+    machine.write_result(result, out)
     print(out, file=sys.stderr)
 
 

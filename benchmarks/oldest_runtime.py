@@ -12,11 +12,7 @@ import onnxruntime as ort
 
 
 def check(path: str) -> str:
-    """Load a file, run two batch sizes, and return a line about it.
-
-    Args:
-        path: An export, `.onnx`.
-    """
+    """Load an ONNX file, run two batch sizes, and describe it on a line."""
     session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
     manifest = json.loads(session.get_modelmeta().custom_metadata_map["alexnet.manifest"])
     (images,) = session.get_inputs()

@@ -1,4 +1,4 @@
-"""Counting the floating-point operations of a training step.
+"""Floating-point operations of a training step.
 
 Shape letters: N images, C channels, S side.
 """
@@ -13,7 +13,7 @@ def multiply_adds(network: nn.Module, crop_px: int) -> list[int]:
     """Return the multiply-adds of each convolution and matrix layer for one image, in order.
 
     Args:
-        network: On the meta device: only its shapes are used.
+        network: A network on the meta device.
         crop_px: Side S of the square input.
     """
     counts: list[int] = []
@@ -33,8 +33,8 @@ def multiply_adds(network: nn.Module, crop_px: int) -> list[int]:
 def step_operations(network: nn.Module, crop_px: int, batch_size: int) -> int:
     """Return the operations of one update: forward, gradient of weights, gradient of inputs.
 
-    Six per multiply-add, less the input gradient of the first layer, which nobody asks for. LRN,
-    pooling and the update of the weights are not counted: they are not matrix products.
+    Six per multiply-add, without the input gradient of the first layer. LRN, pooling and the update
+    of the weights are no matrix products and not counted.
     """
     counts = multiply_adds(network, crop_px)
     return batch_size * (6 * sum(counts) - 2 * counts[0])

@@ -1,4 +1,4 @@
-"""Which optional peers are installed."""
+"""Versions of the optional peers."""
 
 import functools
 import importlib
@@ -6,12 +6,12 @@ import subprocess
 from importlib import metadata
 
 OF_PREDICT = ("timm", "ultralytics")
-_ASK = "import sys; from importlib import metadata; print(metadata.version(sys.argv[1]))"
+_PRINT_VERSION = "import sys; from importlib import metadata; print(metadata.version(sys.argv[1]))"
 
 
 @functools.cache
 def timm_version() -> str | None:
-    """Return timm's version, or None where it cannot be imported."""
+    """Return the version of timm, or None if it cannot be imported."""
     try:
         importlib.import_module("timm.data")
     except ImportError:
@@ -20,15 +20,14 @@ def timm_version() -> str | None:
 
 
 def version_in(python: str, name: str) -> str | None:
-    """Return a package's version in another environment, or None where it is not installed.
+    """Return the version of a package in another environment, or None if it is not installed.
 
     It is not imported: Ultralytics would write its settings into the home folder.
 
     Args:
         python: The interpreter of that environment.
-        name: Of the package.
+        name: The package.
     """
-    result = subprocess.run(
-        [python, "-c", _ASK, name], capture_output=True, text=True, check=False
-    )  # fmt: skip
+    command = [python, "-c", _PRINT_VERSION, name]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
     return result.stdout.strip() if result.returncode == 0 else None

@@ -1,10 +1,10 @@
-"""The peer: the loop most people write, in the style of torchvision's classification reference.
+"""The peer: a plain training loop in the style of torchvision's classification reference.
 
-The same network as this project's (layers, shapes, initial weights), in float32 and channels-first
-as PyTorch makes it, with PyTorch's own LRN; images as PIL objects through torchvision's transforms
-in a `DataLoader`; loss and accuracies read back after every step, as that reference's meters do.
+The same network (layers, shapes, initial weights) in float32 and channels-first, with PyTorch's own
+LRN; PIL images through torchvision's transforms in a `DataLoader`; loss and accuracies are read
+back after every step, as the meters of that reference do.
 
-Source: `pytorch/vision`, `references/classification/train.py` (its habits; no code of it).
+Source: `pytorch/vision`, `references/classification/train.py` (its habits, none of its code).
 """
 
 import pickle
@@ -39,26 +39,18 @@ def build_model(manifest: Manifest) -> nn.Module:
 
 @dataclass
 class PlainLoop:
-    """Model, criterion and optimizer of the plain loop.
+    """Model and optimizer of the plain loop."""
 
-    Attributes:
-        model: Float32, channels-first.
-        optimizer: SGD with PyTorch's default implementation.
-        device: Where the model is.
-        number_format: Of the forward pass, by autocast, as that reference's `--amp`; its default
-            is float32.
-    """
-
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
+    model: nn.Module  # float32, channels-first
+    optimizer: torch.optim.Optimizer  # SGD with PyTorch's default implementation
     device: torch.device
-    number_format: torch.dtype = torch.float32
+    number_format: torch.dtype = torch.float32  # of the forward pass, by autocast
 
     @classmethod
     def create(
         cls, manifest: Manifest, device: torch.device, number_format: torch.dtype = torch.float32
     ) -> "PlainLoop":
-        """Build it for the same model as this project's, with the same rate, momentum, decay."""
+        """Build the network of a manifest, with learning rate, momentum and decay of `train`."""
         model = build_model(manifest).to(device)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
         model.train()
@@ -78,7 +70,6 @@ class PlainLoop:
         return loss.item(), top1.item(), top5.item()
 
     def train_one_epoch(self, loader: Iterable[Batch]) -> None:
-        """Train on everything the loader gives."""
         self.model.train()
         for images_NCHW, labels_N in loader:
             self.train_step(images_NCHW, labels_N)
@@ -106,11 +97,7 @@ def accuracy(output_NK: Tensor, labels_N: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class PlainDataset(datasets.CIFAR10):
-    """torchvision's own dataset, except that it takes files with other hashes.
-
-    It unpickles the five batches, joins them, holds all pixels in memory, and makes a PIL image
-    of one at a time.
-    """
+    """torchvision's own dataset, for files with any hash."""
 
     def _check_integrity(self) -> bool:
         return True
@@ -120,7 +107,7 @@ class PlainDataset(datasets.CIFAR10):
 
 
 def write_files(folder: Path, train: ImageArrays, test: ImageArrays) -> None:
-    """Write images as the unpacked Python archive that `PlainDataset` reads."""
+    """Write images in the format of the unpacked Python archive, for `PlainDataset`."""
     base = folder / PlainDataset.base_folder
     base.mkdir(parents=True)
     for number, indices in enumerate(np.array_split(np.arange(len(train)), 5), start=1):
@@ -140,11 +127,11 @@ def make_loader(
     """Return the loader of the plain loop, with its two workers.
 
     Args:
-        folder: What `write_files` wrote to.
-        is_training: Random crops and flips of the training images, or centre crops of the test.
+        folder: Folder of `write_files`.
+        is_training: Random crops and flips of training images; else centre crops of test images.
         crop_px: Side of the crops.
         batch_size: Images per batch.
-        num_images: The first so many; all by default.
+        num_images: Only the first images, that many.
     """
     dataset: Dataset[Batch] = PlainDataset(
         str(folder),

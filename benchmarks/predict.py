@@ -1,36 +1,30 @@
-"""What `alexnet predict` takes: until its first answer, and for a folder of images.
+"""The time of `alexnet predict`: for one image, and for a folder of images.
 
 `python -m benchmarks.predict [--rounds 11] [--images 2000] [--output predict.json]`. Cold starts
-are whole processes, in turns with `python -c "import onnxruntime, PIL.Image"`, which nothing that
-runs a model through ONNX Runtime can do without. The rate over a folder is set against decoding
-alone and running the model alone, each with the same threads and batches, in turns too; on a
-processor both share the cores, so that `both_in_turn` is what no overlap would reach.
-Untrained networks with 10 classes: an answer takes as long as a trained one's.
+are whole processes, in turns with `python -c "import onnxruntime, PIL.Image"`, the minimum for a
+model in ONNX Runtime. The speed over a folder is compared with decoding only and with the model
+only, with the same threads and batches. On a CPU both share the cores: `both_in_turn` is the speed
+without any overlap. The networks are untrained, which makes no difference to the time.
 """
 
 import argparse
 import itertools
-import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from alexnet_cli.devices import num_cores
 from alexnet_cli.export.parity import Compared
 from alexnet_cli.export.settings import ExportSettings, Format
 from alexnet_cli.export.write import export_model
-from alexnet_cli.files import atomic_write
 from alexnet_cli.image import prepare_image
 from alexnet_cli.inference.classify import Choice, classify_stream
 from alexnet_cli.inference.inputs import find_images
@@ -38,13 +32,14 @@ from alexnet_cli.inference.session import load_model
 from alexnet_cli.manifest import ExportPrecision, InputSpec, Manifest, Provenance
 from alexnet_cli.models.build import build_network
 from alexnet_cli.networks import Network, network_spec
-from benchmarks.figures import summarise
-from benchmarks.machine import describe, provenance
+from benchmarks.machine import CPU, new_result, write_result
+from benchmarks.metrics import summarise
+from benchmarks.timing import Work, alternate
 
 _BASE = "import onnxruntime, PIL.Image"
 _BATCH = 32
-_LEAST_SHARE = 0.9  # of the rate of the slower part
-# Network, sides of image and crop, whether its ONNX file refers to the weights beside it, goal.
+_MIN_SHARE = 0.9  # of the speed of the slower part
+# Network, sides of image and crop in pixels, shared weights, goal as a multiple of the imports.
 _STARTS = (
     ("alexnet-cifar", 32, 28, False, 1.6),
     ("alexnet-cifar", 32, 28, True, 1.6),
@@ -86,20 +81,7 @@ def write_images(folder: Path, count: int, size: tuple[int, int]) -> None:
         image.save(folder / f"{number:05}.{'jpg' if number % 2 else 'png'}")
 
 
-def in_turns(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Return the seconds of each work in each round, after a round that does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in works}
-    for round_number in range(rounds + 1):
-        for name, work in works.items():
-            begin = time.perf_counter()
-            work()
-            if round_number:
-                seconds[name].append(time.perf_counter() - begin)
-    return seconds
-
-
-def _process(arguments: list[str | Path]) -> Callable[[], object]:
-    # A terminal or a pipe would be read by someone; the results are not what is measured.
+def _process(arguments: list[str | Path]) -> Work:
     return lambda: subprocess.run(
         [sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -107,7 +89,7 @@ def _process(arguments: list[str | Path]) -> Callable[[], object]:
 
 
 def measure_starts(folder: Path, rounds: int) -> list[dict[str, Any]]:
-    """Clock one image, from the start of Python to its end."""
+    """Time one image, from the start of Python to its end."""
     write_images(folder / "one", 2, _SIZES[0])
     works = {"base": _process(["-c", _BASE])}
     goals = {}
@@ -118,22 +100,22 @@ def measure_starts(folder: Path, rounds: int) -> list[dict[str, Any]]:
         )
         command = ["-m", "alexnet_cli", "predict", folder / "one" / "00001.jpg", "--model", model]
         works[label], goals[label] = _process(command), goal
-    seconds = in_turns(works, rounds)
+    seconds = alternate(works, repeats=rounds, device=CPU)
     base = seconds.pop("base")
-    figures: list[dict[str, Any]] = []
+    comparisons: list[dict[str, Any]] = []
     for label, own in seconds.items():
         ratio = statistics.median(own) / statistics.median(base)
-        figures.append(
+        comparisons.append(
             {
                 "what": label, "seconds": summarise(own), "base_seconds": summarise(base),
                 "ratio": ratio, "goal": goals[label], "met": ratio <= goals[label],
             }
         )  # fmt: skip
-    return figures
+    return comparisons
 
 
 def measure_folder(folder: Path, size: tuple[int, int], count: int, rounds: int) -> dict[str, Any]:
-    """Clock a folder against its parts."""
+    """Time a folder, and decoding and the model separately."""
     images = folder / f"{size[0]}x{size[1]}"
     write_images(images, count, size)
     paths = sorted(images.iterdir())
@@ -161,7 +143,8 @@ def measure_folder(folder: Path, size: tuple[int, int], count: int, rounds: int)
         if answers != count:
             raise RuntimeError(f"{answers} answers for {count} images")
 
-    seconds = in_turns({"decode": decode, "infer": infer, "whole": whole}, rounds)
+    works = {"decode": decode, "infer": infer, "whole": whole}
+    seconds = alternate(works, repeats=rounds, device=CPU)
     rates = {name: count / statistics.median(times) for name, times in seconds.items()}
     share = rates["whole"] / min(rates["decode"], rates["infer"])
     in_turn = 1 / (1 / rates["decode"] + 1 / rates["infer"])
@@ -173,13 +156,12 @@ def measure_folder(folder: Path, size: tuple[int, int], count: int, rounds: int)
         "both_in_turn_per_second": in_turn,
         "share_of_both_in_turn": rates["whole"] / in_turn,
         "cores": os.cpu_count(),
-        "goal": _LEAST_SHARE,
-        "met": share >= _LEAST_SHARE,
+        "goal": _MIN_SHARE,
+        "met": share >= _MIN_SHARE,
     }
 
 
 def main() -> None:
-    """Run, and print or write the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--images", type=int, default=2_000)
@@ -191,17 +173,12 @@ def main() -> None:
         rounds = max(3, given.rounds // 3)
         folders = [measure_folder(folder, size, given.images, rounds) for size in _SIZES]
     result = {
-        "kind": "predict",
-        "machine": describe(torch.device("cpu")),
-        "provenance": provenance(),
+        **new_result("predict"),
         "starts": starts,
         "folders": folders,
-        "met": all(figure["met"] for figure in itertools.chain(starts, folders)),
+        "met": all(each["met"] for each in itertools.chain(starts, folders)),
     }
-    content = json.dumps(result, indent=1).encode()
-    if given.output:
-        atomic_write(given.output, content + b"\n")
-    print(content.decode())
+    write_result(result, given.output)
 
 
 if __name__ == "__main__":

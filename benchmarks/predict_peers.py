@@ -1,11 +1,10 @@
-"""`alexnet predict` beside timm, Ultralytics and a short PyTorch script: start, memory, folder.
+"""`alexnet predict` against timm, Ultralytics and a short PyTorch script: start, memory, folder.
 
 `python -m benchmarks.predict_peers --peers-python /path/of/peers/bin/python` writes
-`benchmarks/results/predict-peers-HARDWARE.json`, in some eight minutes on two quiet cores. Whole
-processes, on the same images, in turns; ratios are theirs over ours, against the bare imports ours
-over theirs. Each peer is optional; one that the interpreter given (by
-default this one) does not have is named as absent. An environment for them that shares this one's
-PyTorch:
+`benchmarks/results/predict-peers-HARDWARE.json`, in some eight minutes on two idle cores. Whole
+processes, on the same images, in turns; ratios are theirs over ours, and ours over the bare
+imports. Each peer is optional; one that is not installed in that environment (by default this one)
+is reported as absent. An environment that shares the PyTorch of this one:
 
     python -m venv peers
     python -c "import site; print(site.getsitepackages()[0])" > \
@@ -16,32 +15,27 @@ PyTorch:
 
 timm (`predict_timm`) and the script (`predict_torch`) run the same network with the same weights;
 one image without workers, a folder with two. Ultralytics runs `yolo classify predict` with an
-untrained yolo11n-cls at its own 224 px, no network and no telemetry, and saves no pictures; that is
-about as many multiply-adds as alexnet-cifar at 28 px. No other network of theirs is as small.
+untrained yolo11n-cls, its smallest network, at 224 px, offline and without telemetry and saved
+images; that is about as many multiply-adds as alexnet-cifar at 28 px.
 """
 
 import argparse
 import itertools
-import json
 import os
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from alexnet_cli.files import atomic_write
 from alexnet_cli.manifest import ExportPrecision
 from alexnet_cli.models.build import outline_network
 from alexnet_cli.networks import Network, network_spec
 from benchmarks import machine, peers
-from benchmarks.figures import Figure, Goal
+from benchmarks.metrics import Comparison, Goal
 from benchmarks.operations import multiply_adds
 from benchmarks.predict import write_images, write_model
 from benchmarks.whole_process import Usage, measure
 
-RESULTS = Path(__file__).resolve().parent / "results"
 CIFAR, ALEXNET = "alexnet-cifar", "alexnet, shared weights"
 INT8, SHARED = "alexnet-cifar, int8", "alexnet-cifar, shared weights"
 BARE = "import onnxruntime, PIL.Image"
@@ -62,9 +56,9 @@ class Contenders:
     """Commands, and the files they need.
 
     Args:
-        folder: For the files.
-        python: The interpreter of timm and Ultralytics.
-        num_images: Of each folder of images.
+        folder: Folder of the files.
+        python: Interpreter of timm and Ultralytics.
+        num_images: Images in each folder of images.
     """
 
     def __init__(self, folder: Path, python: str, num_images: int) -> None:
@@ -100,7 +94,7 @@ class Contenders:
         return [*command, "--model", self.models[model]]
 
     def theirs(self, network: str, images: str) -> dict[str, Command]:
-        """Return the commands of the peers that are there, by name."""
+        """Return the commands of the installed peers, by name."""
         common = [self.weights[network], *map(str, SIDES[network]), self.folder / images]
         found: dict[str, Command] = {
             f"PyTorch script, {network}": [
@@ -112,11 +106,11 @@ class Contenders:
             command = [self.python, "-m", "benchmarks.predict_timm", *common, workers]
             found[f"timm, {network}"] = command
         if self.versions["ultralytics"]:
-            words = {
+            settings = {
                 "model": self.folder / "yolo11n-cls.pt", "source": self.folder / images,
                 "project": self.folder / "yolo", "batch": 32, "device": "cpu", "save": False,
             }  # fmt: skip
-            options = [f"{name}={word}" for name, word in words.items()]
+            options = [f"{name}={value}" for name, value in settings.items()]
             found["Ultralytics, yolo11n-cls"] = [
                 *(self.python, "-c", _YOLO, "classify", "predict"), *options
             ]  # fmt: skip
@@ -134,7 +128,7 @@ def in_turns(
     return usages
 
 
-def compare_starts(contenders: Contenders, rounds: int) -> list[Figure]:
+def compare_starts(contenders: Contenders, rounds: int) -> list[Comparison]:
     """Compare one image from start to end, and the memory it takes."""
     pairs = {CIFAR: CIFAR, SHARED: CIFAR, ALEXNET: ALEXNET}
     theirs = {network: contenders.theirs(network, ONE) for network in SIDES}
@@ -144,40 +138,40 @@ def compare_starts(contenders: Contenders, rounds: int) -> list[Figure]:
         commands |= found
     memory = in_turns(commands, contenders.environment, max(1, rounds // 3), sample=True)
     times = in_turns(commands, contenders.environment, rounds)
-    figures = []
+    comparisons = []
     for model, network in pairs.items():
-        figures.append(_times("start", model, BARE, times, goal=None)[0])
+        comparisons.append(_times("start", model, BARE, times, goal=None)[0])
         for peer in theirs[network]:
-            figures += _times("start", model, peer, times, goal=GOALS["start"])
+            comparisons += _times("start", model, peer, times, goal=GOALS["start"])
         for peer in (BARE, *theirs[network]):
             peaks = [[usage.peak_mb for usage in memory[side]] for side in (model, peer)]
             goal = GOALS["memory"] if peer != BARE else None
             what = f"{model}, one image, peak memory"
             inverse = peer != BARE
-            figures.append(
-                Figure("memory", what, peer, "MB", *peaks, is_inverse=inverse, goal=goal)
+            comparisons.append(
+                Comparison("memory", what, peer, "MB", *peaks, is_inverse=inverse, goal=goal)
             )
-    return figures
+    return comparisons
 
 
-def compare_folders(contenders: Contenders, rounds: int) -> list[Figure]:
+def compare_folders(contenders: Contenders, rounds: int) -> list[Comparison]:
     """Compare folders of images, start included."""
-    figures = []
+    comparisons = []
     for images in SIZES:
         theirs = contenders.theirs(CIFAR, images)
         ours = {model: contenders.ours(model, images) for model in (CIFAR, INT8)}
         times = in_turns({**ours, **theirs}, contenders.environment, rounds)
         for model, peer in itertools.product(ours, theirs):
             goal = GOALS["folder"] if peer.startswith("timm") else None
-            figures += _times(f"folder, {images} px", model, peer, times, goal=goal)
-    return figures
+            comparisons += _times(f"folder, {images} px", model, peer, times, goal=goal)
+    return comparisons
 
 
 def _times(
     part: str, model: str, peer: str, usages: dict[str, list[Usage]], *, goal: Goal | None
-) -> list[Figure]:
-    """Return wall-clock time, which the goal is for, and processor time."""
-    figures = []
+) -> list[Comparison]:
+    """Compare wall-clock time, with the goal, and processor time."""
+    comparisons = []
     for name, bound in (("wall", goal), ("processor", None)):
         samples = [
             [1e3 * getattr(usage, f"{name}_seconds") for usage in usages[side]]
@@ -185,17 +179,19 @@ def _times(
         ]
         what = f"{model}, {name} time"
         inverse = peer != BARE
-        figures.append(Figure(part, what, peer, "ms", *samples, is_inverse=inverse, goal=bound))
-    return figures
+        comparisons.append(
+            Comparison(part, what, peer, "ms", *samples, is_inverse=inverse, goal=bound)
+        )
+    return comparisons
 
 
 def floors(contenders: Contenders, num_images: int) -> dict[str, float]:
-    """Return what no way of running these networks can go below on this machine.
+    """Return lower bounds for these networks on this machine.
 
-    The bare imports are among the figures already. The matrix products of a folder of images, at
-    the rate of a float32 product of PyTorch's on all cores, take at least so long.
+    The matrix products of a folder of images at the rate of PyTorch's float32 product on all cores,
+    and the weights to read. The bare imports are among the comparisons.
     """
-    rate = machine.rates(torch.device("cpu"), size=2048, repeats=5)["matmul_float32_tflops"]
+    rate = machine.rates(machine.CPU, size=2048, repeats=5)["matmul_float32_tflops"]
     crop_px = SIDES[CIFAR][1]
     spec = network_spec(Network.ALEXNET_CIFAR, num_classes=10, crop_size_px=crop_px)
     operations = 2 * sum(multiply_adds(outline_network(spec), crop_px)) * num_images
@@ -207,25 +203,22 @@ def floors(contenders: Contenders, num_images: int) -> dict[str, float]:
 
 def run(python: str, *, num_images: int, rounds: int) -> dict[str, Any]:
     """Measure everything and return the result."""
-    described = machine.describe(torch.device("cpu"))  # with how busy it is before
+    result = machine.new_result("predict-peers")
     with tempfile.TemporaryDirectory() as name:
         contenders = Contenders(Path(name), python, num_images)
-        figures = compare_starts(contenders, rounds)
-        figures += compare_folders(contenders, max(1, rounds // 2))
+        comparisons = compare_starts(contenders, rounds)
+        comparisons += compare_folders(contenders, max(1, rounds // 2))
         lowest = floors(contenders, num_images)
     theirs = contenders.versions
     found = {peer: version or "not installed" for peer, version in theirs.items()}
     return {
-        "kind": "predict-peers", **machine.provenance(), "machine": described,
-        "versions": {**machine.versions(), **found}, "num_images": num_images,
+        **result, "versions": {**result["versions"], **found}, "num_images": num_images,
         "absent": [peer for peer, version in theirs.items() if version is None],
-        "floors": lowest, "figures": [figure.to_dict() for figure in figures],
-        "load_after": [round(load, 2) for load in os.getloadavg()],
+        "floors": lowest, "figures": [each.to_dict() for each in comparisons],
     }  # fmt: skip
 
 
 def main() -> None:
-    """Read the command line, measure, print and keep the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peers-python", default=sys.executable, help="has timm and Ultralytics")
     parser.add_argument("--rounds", type=int, default=5, help="of one image; half for folders")
@@ -235,8 +228,8 @@ def main() -> None:
     result = run(given.peers_python, num_images=given.images, rounds=given.rounds)
     for row in result["figures"]:
         print(f"{row['part']}: {row['what']}, against {row['peer']}: {row['ratio']:.2f} times")
-    out = given.out or RESULTS / f"predict-peers-{machine.slug(torch.device('cpu'))}.json"
-    atomic_write(out, (json.dumps(result, indent=1) + "\n").encode())
+    out = given.out or machine.RESULTS / f"predict-peers-{machine.slug()}.json"
+    machine.write_result(result, out)
     print(out, file=sys.stderr)
 
 

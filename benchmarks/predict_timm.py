@@ -1,12 +1,12 @@
-"""A peer of `benchmarks.predict_peers`: the steps of timm's `inference.py`, which no wheel has.
+"""A peer of `benchmarks.predict_peers`: the steps of timm's `inference.py`, which is in no wheel.
 
-`python -m benchmarks.predict_timm model.safetensors SIDE CROP FOLDER WORKERS`. Model, settings of
-the data, dataset and loader come from timm's own functions, in that script's order and with its
-defaults (batch 256, prefetcher, two workers for a folder). The network is everybody's here,
-registered with timm: timm has no AlexNet, and another network would be another amount of work.
-Left out, in timm's favour: pandas, the names of ImageNet's classes, the log.
+`python -m benchmarks.predict_timm model.safetensors SIDE CROP FOLDER WORKERS`. Model, data
+settings, dataset and loader come from timm's functions, in that script's order and with its
+defaults (batch 256, prefetcher, two workers for a folder). The network is the same as for the
+others, registered with timm, which has no AlexNet. Left out, in timm's favour: pandas, the names of
+ImageNet's classes, the log.
 
-Source: `huggingface/pytorch-image-models`, `inference.py` (its steps; no code of it).
+Source: `huggingface/pytorch-image-models`, `inference.py` (its steps, none of its code).
 """
 
 import csv
@@ -24,7 +24,7 @@ _BATCH = 256
 
 @register_model
 def alexnet_of_the_benchmark(*, crop_px: int, **_of_timm: object) -> nn.Module:
-    """Return the network; what else `create_model` hands over is for pretrained weights."""
+    """Return the network; the other arguments of `create_model` are for pretrained weights."""
     return build(crop_px)
 
 

@@ -1,7 +1,7 @@
-"""A peer of `benchmarks.predict_peers`: AlexNet on images in some twenty lines of PyTorch.
+"""A peer of `benchmarks.predict_peers`: a short PyTorch script that runs AlexNet on images.
 
-`python -m benchmarks.predict_torch model.safetensors SIDE CROP PATH`: a file that `predict_peers`
-exported, the sides of image and crop, and an image or a folder of images.
+`python -m benchmarks.predict_torch model.safetensors SIDE CROP PATH`: weights exported by
+`predict_peers`, the sides of image and crop, and an image or a folder of images.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Train, kill, resume, for as long as asked: do memory and open files stay flat?
+"""A soak test: train, kill and resume for some time, and record memory and open files.
 
 `python -m benchmarks.soak [--minutes 30] [--output soak.json]`. Each process is killed (SIGKILL)
 after a random time and its run resumed; meanwhile its resident memory and open files are sampled.
@@ -15,12 +15,10 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-import torch
 
-from alexnet_cli.files import atomic_write
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.saving import newest_checkpoint
-from benchmarks.machine import describe, provenance
+from benchmarks.machine import new_result, write_result
 
 _TRAIN = ("--data", "shapes", "--image-size", "16", "--val-size", "8000", "--epochs", "100000",
           "--ema-decay", "0.99", "--save-steps", "20", "--quiet")  # fmt: skip
@@ -37,7 +35,7 @@ def sample(pid: int) -> tuple[int, int]:
 
 
 def live(run: RunFolder, seconds: float) -> dict[str, float]:
-    """Train for so long, kill, and return what was sampled at the start and at the end."""
+    """Train for some seconds, kill, and return medians of the first and the last samples."""
     begin = ["--resume", str(run.path)] if run.has_checkpoint() else [
         *_TRAIN, "--name", run.path.name, "--output", str(run.path.parent)
     ]  # fmt: skip
@@ -65,7 +63,6 @@ def live(run: RunFolder, seconds: float) -> dict[str, float]:
 
 
 def main() -> None:
-    """Run, and print or write the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--output", type=Path)
@@ -80,9 +77,7 @@ def main() -> None:
         files = sum(1 for path in run.path.rglob("*") if path.is_file())
         growth = max(each["resident_mib_late"] / each["resident_mib_early"] for each in lives)
         result = {
-            "kind": "soak",
-            "machine": describe(torch.device("cpu")),
-            "provenance": provenance(),
+            **new_result("soak"),
             "minutes": arguments.minutes,
             "kills": len(lives),
             "largest_growth_of_memory": growth,
@@ -92,10 +87,7 @@ def main() -> None:
             "files_in_run_folder": files,
             "lives": lives,
         }  # fmt: skip
-    content = json.dumps(result, indent=1).encode()
-    if arguments.output:
-        atomic_write(arguments.output, content)
-    print(content.decode())
+    write_result(result, arguments.output)
 
 
 if __name__ == "__main__":

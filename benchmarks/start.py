@@ -1,10 +1,10 @@
-"""What a run waits for before its first batch, beyond importing PyTorch.
+"""The time of a run before its first batch, without importing PyTorch.
 
 `python -m benchmarks.start [--data cifar10] [--rounds 7] [--output start.json]`. Each round is a
-process of its own, which imports everything first and then loads the training images from the
-arrays in the cache folder, holds some out, and describes the network: what `train` does before it
-creates the run folder. The arrays are made in a round before those, whose time is given apart. The
-archive must be in the cache folder: `alexnet download`.
+process of its own. It imports everything first; then it loads the training images from the arrays
+in the cache folder, holds some out, and describes the network, as `train` does before it creates
+the run folder. A first round makes the arrays; its time is reported separately. The archive must be
+in the cache folder: `alexnet download`.
 """
 
 import argparse
@@ -15,23 +15,22 @@ import sys
 import time
 from pathlib import Path
 
-import torch
-import torch._dynamo  # PyTorch does so itself before it makes an optimizer: not ours to save
+import torch._dynamo  # noqa: F401 - PyTorch imports it for every optimizer: not ours to save
 
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.data.arrays import split_fingerprint
 from alexnet_cli.data.datasets import find_dataset, load_training
 from alexnet_cli.data.prefetch import training_statistics
-from alexnet_cli.files import atomic_write, cache_folder
+from alexnet_cli.files import cache_folder
 from alexnet_cli.training.setup import describe_model, require_fit, resolve_sizes
-from benchmarks.figures import summarise
-from benchmarks.machine import describe, provenance
+from benchmarks.machine import new_result, write_result
+from benchmarks.metrics import summarise
 
 _GOAL_SECONDS = 0.5
 
 
 def start(data: str) -> dict[str, float]:
-    """Do what `train` does before its first batch, and return the seconds of each part."""
+    """Prepare a run as `train` does, and return the seconds of each part."""
     config, times = TrainConfig(data=data), [time.perf_counter()]
     dataset = find_dataset(data)
     train, val = load_training(dataset, val_size=config.val_size, seed=config.seed)
@@ -44,7 +43,7 @@ def start(data: str) -> dict[str, float]:
     manifest = describe_model(config, dataset, colours)
     require_fit(config, manifest.network, num_images=len(train))
     times.append(time.perf_counter())
-    names = ("load, check the hash, hold out", "name the division", "statistics", "network")
+    names = ("load, check the hash, hold out", "fingerprint of the split", "statistics", "network")
     parts = dict(zip(names, (b - a for a, b in itertools.pairwise(times)), strict=True))
     return {**parts, "all": times[-1] - times[0]}
 
@@ -57,7 +56,6 @@ def _in_a_process(data: str) -> dict[str, float]:
 
 
 def main() -> None:
-    """Run, and print or write the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", choices=["cifar10", "cifar100"], default="cifar10")
     parser.add_argument("--rounds", type=int, default=7, help="0: one, in this process")
@@ -72,19 +70,14 @@ def main() -> None:
     rounds = [_in_a_process(given.data) for _ in range(given.rounds)]
     seconds = {name: summarise([each[name] for each in rounds]) for name in first}
     result = {
-        "kind": "start",
-        "machine": describe(torch.device("cpu")),
-        "provenance": provenance(),
+        **new_result("start"),
         "data": given.data,
         "seconds": seconds,
         "seconds_first_from_archive": first["all"],
         "goal": f"<= {_GOAL_SECONDS}",
         "met": seconds["all"]["median"] <= _GOAL_SECONDS,
     }
-    content = json.dumps(result, indent=1).encode()
-    if given.output:
-        atomic_write(given.output, content + b"\n")
-    print(content.decode())
+    write_result(result, given.output)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""From the results to the page: `python -m benchmarks.table` writes `docs/benchmarks.md`."""
+"""The page of results: `python -m benchmarks.table` writes `docs/benchmarks.md`."""
 
 import json
 from collections.abc import Callable
@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import command_sections
-from benchmarks.cells import HEADER, provenance, row_of, spread, title
+from benchmarks.machine import RESULTS, ROOT
+from benchmarks.table_rows import HEADER, provenance, row_of, spread, title
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS, PAGE = ROOT / "benchmarks" / "results", ROOT / "docs" / "benchmarks.md"
+PAGE = ROOT / "docs" / "benchmarks.md"
 
 _INTRODUCTION = """\
 # Benchmarks
@@ -41,7 +41,7 @@ commands name theirs.
 
 
 def render(results: list[dict[str, Any]]) -> str:
-    """Return the page for results in the order given; those of other kinds are passed over."""
+    """Return the page of results, in their order; results of other kinds are left out."""
     shown = [result for result in results if result.get("kind") in _SECTIONS]
     sections = [_INTRODUCTION, *(_SECTIONS[result["kind"]](result) for result in shown)]
     if int8 := [result for result in results if result.get("kind") == "int8"]:
@@ -120,7 +120,7 @@ def _mean_sd(values: dict[str, float | None], form: str) -> str:
 
 
 def read_results(folder: Path = RESULTS) -> list[dict[str, Any]]:
-    """Return the results in the folder, by file name; those without a kind are not for the page."""
+    """Return the results in a folder that have a kind, by file name."""
     contents = (json.loads(path.read_text()) for path in sorted(folder.glob("*.json")))
     return [result for result in contents if isinstance(result, dict) and "kind" in result]
 

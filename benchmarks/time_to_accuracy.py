@@ -1,8 +1,8 @@
-"""Train to the end with several seeds, then measure each finished run once on the test set.
+"""Train to the end with several seeds, then evaluate each finished run once on the test set.
 
-`python -m benchmarks.time_to_accuracy --model alexnet-cifar --recipe fast --seeds 1 2 3`; what
-follows `--` goes to `alexnet train` as it is. The result is written after each seed anew; a seed
-that it has already is not trained again, if commit and command are the same.
+`python -m benchmarks.time_to_accuracy --model alexnet-cifar --recipe fast --seeds 1 2 3`; flags
+after `--` are passed to `alexnet train`. The result is written after each seed; rerun the same
+command at the same commit to continue.
 """
 
 import argparse
@@ -14,15 +14,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-if not __package__:  # run as a file: let it find its siblings as `-m` does
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
-
-from alexnet_cli.files import atomic_write
 from alexnet_cli.training.device import resolve_device
 from benchmarks import machine
 
 LEVELS = (0.70, 0.75, 0.80, 0.85, 0.90)
-RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def alexnet(*arguments: str) -> dict[str, Any]:
@@ -34,12 +29,12 @@ def alexnet(*arguments: str) -> dict[str, Any]:
 
 
 def train_and_measure(flags: list[str], *, seed: int, output: Path, views: int) -> dict[str, Any]:
-    """Train with one seed and return what came of it.
+    """Train and evaluate with one seed.
 
     Args:
         flags: Of `alexnet train`.
         seed: The seed of the run.
-        output: Folder of the run folders.
+        output: Parent of the run folder.
         views: Crops averaged per test image.
     """
     trained = alexnet("train", "--no-plots", *flags, "--seed", str(seed), "--output", str(output))
@@ -70,7 +65,7 @@ def seconds_to(rows: list[dict[str, str]], level: float) -> float | None:
 
 
 def over_seeds(runs: list[dict[str, Any]]) -> dict[str, dict[str, float | None]]:
-    """Return mean, standard deviation and extremes of each figure."""
+    """Return mean, standard deviation and extremes of each metric."""
     summary: dict[str, dict[str, float | None]] = {}
     for key in ("seconds", "val_top1", "test_top1"):
         values = [run[key] for run in runs]
@@ -85,7 +80,6 @@ def over_seeds(runs: list[dict[str, Any]]) -> dict[str, dict[str, float | None]]
 
 
 def main() -> None:
-    """Read the command line, train and measure each seed, keep the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="alexnet-cifar")
     parser.add_argument("--recipe", default="fast", help="of alexnet train; none: leave it out")
@@ -100,16 +94,14 @@ def main() -> None:
     flags = ["--model", given.model, *recipe, *given.train_flags]
     device = resolve_device(given.device)
     name = f"time_to_accuracy-{given.recipe}-{given.model}-{machine.slug(device)}.json"
-    out = given.out or RESULTS / name
+    out = given.out or machine.RESULTS / name
+    command = " ".join(["alexnet train", *flags])
     result = {
-        "kind": "time_to_accuracy",
-        **machine.provenance(),
-        "versions": machine.versions(),
-        "machine": machine.describe(device),
+        **machine.new_result("time_to_accuracy", device),
         "model": given.model,
-        "command": " ".join(["alexnet train", *flags]),
+        "command": command,
         "views": given.views,
-        "runs": _finished(out, " ".join(["alexnet train", *flags])),
+        "runs": _finished(out, command),
     }
     done = {run["seed"] for run in result["runs"]}
     for seed in [seed for seed in given.seeds if seed not in done]:
@@ -118,13 +110,13 @@ def main() -> None:
         )
         result["runs"].append(run)
         result["over_seeds"] = over_seeds(result["runs"])
-        atomic_write(out, (json.dumps(result, indent=1) + "\n").encode())
+        machine.write_result(result, out)
         print(f"seed {seed}: {run['test_top1']:.2%} on the test set, {run['seconds']:,.0f} s")
     print(out, file=sys.stderr)
 
 
 def _finished(out: Path, command: str) -> list[dict[str, Any]]:
-    """Return the runs of an earlier, broken-off result of the same command and commit."""
+    """Return the runs of an earlier result of the same command and commit."""
     if not out.exists():
         return []
     earlier = json.loads(out.read_text())

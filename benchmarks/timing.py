@@ -1,4 +1,4 @@
-"""Clocking pieces of work in turns."""
+"""Timing of works in turns."""
 
 import gc
 import time
@@ -12,16 +12,13 @@ Work = Callable[[], object]
 def alternate(
     works: Mapping[str, Work], *, repeats: int, device: torch.device, warmups: int = 1
 ) -> dict[str, list[float]]:
-    """Run each piece of work once a round, round after round: A B A B, never A A B B.
-
-    What changes on the machine during the run (its clock rate, its other work) then falls on all
-    of them alike.
+    """Run each work once a round, A B A B, so that changes of the machine's speed affect all alike.
 
     Args:
-        works: What to run, by name.
+        works: The works by name.
         repeats: Rounds that count.
-        device: Waited for before the clock is read.
-        warmups: Rounds before those, whose times are dropped.
+        device: Synchronised before the clock is read.
+        warmups: Rounds before those, which do not count.
 
     Returns:
         Seconds of each round, by name.
@@ -36,8 +33,8 @@ def alternate(
 
 
 def seconds_of(work: Work, device: torch.device) -> float:
-    """Run a piece of work to its end on the device and return the wall-clock time."""
-    gc.collect()  # so that nobody pays for what another left
+    """Return the wall-clock time of a work, to its end on the device."""
+    gc.collect()  # so that no work pays for the garbage of another
     synchronise(device)
     begin = time.perf_counter()
     work()
@@ -46,13 +43,13 @@ def seconds_of(work: Work, device: torch.device) -> float:
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait for the device; on the CPU there is nothing to wait for."""
+    """Wait for a GPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def times(count: int, work: Work) -> Work:
-    """Return work that does `work` `count` times."""
+    """Return a work that repeats another."""
 
     def repeated() -> None:
         for _ in range(count):

@@ -1,10 +1,10 @@
-"""A second peer: timm's loader, optimizer and meters, put together as timm's training script does.
+"""A second peer: timm's loader, optimizer and meters, combined as in timm's training script.
 
-Defaults of that script: float32, channels-first, the loss read back at log lines only. The
-transforms are the plain loop's, so that both read the same crops; only float conversion and scaling
-happen in timm's prefetcher.
+The defaults of that script: float32, channels-first, the loss read back for log lines only. The
+transforms are those of the plain loop, so that both train on the same crops; timm's prefetcher
+converts and scales the pixels.
 
-Source: `huggingface/pytorch-image-models`, `train.py` (its habits; no code of it).
+Source: `huggingface/pytorch-image-models`, `train.py` (its habits, none of its code).
 """
 
 from collections.abc import Iterable
@@ -26,12 +26,7 @@ _LOG_INTERVAL = 50
 
 
 class TimmLoop:
-    """Model, criterion and optimizer as timm's script sets them up.
-
-    Args:
-        manifest: Which network.
-        device: Where it trains.
-    """
+    """Model, criterion and optimizer as in timm's script."""
 
     def __init__(self, manifest: Manifest, device: torch.device) -> None:
         self.device = device
@@ -44,7 +39,6 @@ class TimmLoop:
         self.num_steps = 0
 
     def train_step(self, images_NCHW: Tensor, labels_N: Tensor) -> None:
-        """Make one update."""
         images_NCHW, labels_N = images_NCHW.to(self.device), labels_N.to(self.device)
         loss = self.criterion(self.model(images_NCHW), labels_N)
         self.optimizer.zero_grad()
@@ -55,7 +49,6 @@ class TimmLoop:
             self.losses.update(loss.item(), len(labels_N))
 
     def train_one_epoch(self, loader: Iterable[Batch]) -> None:
-        """Train on everything the loader gives."""
         self.model.train()
         for images_NCHW, labels_N in loader:
             self.train_step(images_NCHW, labels_N)

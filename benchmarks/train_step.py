@@ -1,4 +1,4 @@
-"""Part `train_step`: one update on a batch that is there already, and the rate it reaches."""
+"""Part `train_step`: one update on a batch in memory, and its floating-point rate."""
 
 import functools
 
@@ -8,10 +8,10 @@ from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.manifest import Manifest
 from alexnet_cli.models.build import outline_network
 from alexnet_cli.training.device import resolve_precision
-from benchmarks import ours, peers
-from benchmarks.apart import apart
-from benchmarks.figures import Figure, Goal
+from benchmarks import alexnet_side, peers
+from benchmarks.isolated_process import isolated_process
 from benchmarks.machine import matmul
+from benchmarks.metrics import Comparison, Goal
 from benchmarks.operations import step_operations
 from benchmarks.plain_loop import PlainLoop
 from benchmarks.settings import Settings
@@ -21,28 +21,28 @@ _OURS, _PLAIN, _TIMM, _MATMUL = "ours", "plain loop", "timm's loop", "matmul"
 _SAME = "plain loop in the same number format"
 
 
-def measure(settings: Settings) -> list[Figure]:
+def measure(settings: Settings) -> list[Comparison]:
     """Compare the update at each input size."""
-    return [figure for crop in settings.crops_px for figure in _measure_crop(settings, crop)]
+    return [each for crop in settings.crops_px for each in _measure_crop(settings, crop)]
 
 
-def _measure_crop(settings: Settings, crop_px: int) -> list[Figure]:
+def _measure_crop(settings: Settings, crop_px: int) -> list[Comparison]:
     config = TrainConfig(crop_size=crop_px, batch_size=settings.batch_size)
     dtype = resolve_precision(config.precision, settings.device)
-    manifest = ours.describe(config, ours.noise_images(settings.batch_size))
-    with apart(build_ours, settings, config, device=settings.device) as works:
+    manifest = alexnet_side.describe(config, alexnet_side.noise_images(settings.batch_size))
+    with isolated_process(build_alexnet, settings, config, device=settings.device) as works:
         peers_works = _peers(settings, manifest, dtype)
         seconds = alternate(works | peers_works, repeats=settings.repeats, device=settings.device)
     images = settings.batch_size * settings.inner
     rates = {name: [images / s for s in samples] for name, samples in seconds.items()}
     number_format = str(dtype).removeprefix("torch.")
     what = f"alexnet-cifar, {crop_px} px, batch {settings.batch_size}, {number_format}"
-    figures = [
-        Figure("train_step", what, _PLAIN, "images/s", rates[_OURS], rates[_PLAIN],
+    comparisons = [
+        Comparison("train_step", what, _PLAIN, "images/s", rates[_OURS], rates[_PLAIN],
                goal=Goal(">=", 7)),
     ]  # fmt: skip
-    figures += [
-        Figure("train_step", what, peer, "images/s", rates[_OURS], rates[peer])
+    comparisons += [
+        Comparison("train_step", what, peer, "images/s", rates[_OURS], rates[peer])
         for peer in (_SAME, _TIMM)
         if peer in rates
     ]
@@ -50,8 +50,8 @@ def _measure_crop(settings: Settings, crop_px: int) -> list[Figure]:
         outline_network(manifest.network), crop_px, settings.batch_size
     )
     products = 2 * settings.matmul_size**3 * settings.inner
-    figures.append(
-        Figure(
+    comparisons.append(
+        Comparison(
             "train_step",
             what,
             f"{number_format} matrix product of {settings.matmul_size}²",
@@ -61,14 +61,14 @@ def _measure_crop(settings: Settings, crop_px: int) -> list[Figure]:
             goal=Goal(">=", 0.35),
         )
     )
-    return figures
+    return comparisons
 
 
-def build_ours(settings: Settings, config: TrainConfig) -> dict[str, Work]:
+def build_alexnet(settings: Settings, config: TrainConfig) -> dict[str, Work]:
     """Return this project's update."""
-    noise = ours.noise_images(settings.batch_size)
-    trainer = ours.make_trainer(config, noise, device=settings.device)
-    update = functools.partial(ours.update, trainer, ours.one_batch(trainer))
+    noise = alexnet_side.noise_images(settings.batch_size)
+    trainer = alexnet_side.make_trainer(config, noise, device=settings.device)
+    update = functools.partial(alexnet_side.update, trainer, alexnet_side.one_batch(trainer))
     return {_OURS: times(settings.inner, update)}
 
 

@@ -1,7 +1,7 @@
-"""What a command takes as a whole process: time, processor time, and the peak of its memory.
+"""Time, processor time and peak memory of a command, from the start of its process to the end.
 
-The command is started by a small process of its own: a child begins with the peak of who starts it,
-and the benchmarks have PyTorch loaded. Linux only, for the memory.
+A small process starts the command: a child inherits the peak memory of its parent, and the
+benchmarks have loaded PyTorch. Linux only, for the memory.
 """
 
 import json
@@ -21,43 +21,37 @@ _SAMPLE_SECONDS = 0.02
 
 
 class Usage(NamedTuple):
-    """What one run took.
-
-    Attributes:
-        wall_seconds: From its start to its end.
-        processor_seconds: In user and system mode, of it and of the processes it started.
-        peak_mb: Of it or of the largest of them by itself; with `sample`, of all together.
-    """
+    """The resources that a command used."""
 
     wall_seconds: float
-    processor_seconds: float
-    peak_mb: float
+    processor_seconds: float  # in user and system mode, of the process and its children
+    peak_mb: float  # of the largest of them; with `sample`, of all together
 
 
 def measure(
     command: Sequence[str | Path], environment: Mapping[str, str], *, sample: bool = False
 ) -> Usage:
-    """Run a command in the repository's root; what it prints on stdout goes nowhere.
+    """Run a command in the repository's root; its stdout is discarded.
 
     Args:
         command: Program and arguments.
-        environment: All of its environment.
-        sample: Look every fiftieth of a second at the memory of the process and its children
-            together, which takes some time of theirs.
+        environment: Its environment variables.
+        sample: Sample the memory of the process and its children together every fiftieth of a
+            second, which takes some of their time.
 
     Raises:
-        RuntimeError: It failed; with the end of what it said.
+        RuntimeError: The command failed; the message ends with its stderr.
     """
     starter = [sys.executable, "-S", "-m", "benchmarks.whole_process", str(int(sample))]
-    with tempfile.TemporaryFile() as words:
+    with tempfile.TemporaryFile() as errors:
         result = subprocess.run(
             [*starter, *map(str, command)], cwd=_ROOT, env=dict(environment),
-            stdout=subprocess.PIPE, stderr=words, check=False,
+            stdout=subprocess.PIPE, stderr=errors, check=False,
         )  # fmt: skip
         if result.returncode:
-            words.seek(0)
-            said = words.read()[-2_000:].decode(errors="replace")
-            raise RuntimeError(f"{' '.join(map(str, command))} failed:\n{said}")
+            errors.seek(0)
+            text = errors.read()[-2_000:].decode(errors="replace")
+            raise RuntimeError(f"{' '.join(map(str, command))} failed:\n{text}")
     return Usage(*json.loads(result.stdout))
 
 

@@ -1,4 +1,4 @@
-"""The benchmarks run, count right, and the page says what the results say."""
+"""The benchmarks run at tiny sizes, their sums are right, and the page agrees with the results."""
 
 import gc
 import math
@@ -16,7 +16,7 @@ import torch
 from alexnet_cli.models.build import outline_network
 from alexnet_cli.networks import Network, NetworkSpec
 from benchmarks import (
-    cells,
+    alexnet_side,
     checkpoint,
     epoch,
     evaluate,
@@ -27,11 +27,12 @@ from benchmarks import (
     predict_peers,
     predict_torch,
     table,
+    table_rows,
     time_to_accuracy,
     train_step,
     whole_process,
 )
-from benchmarks.figures import Figure, Goal
+from benchmarks.metrics import Comparison, Goal
 from benchmarks.operations import multiply_adds, step_operations
 from benchmarks.settings import Settings
 from benchmarks.timing import alternate
@@ -50,15 +51,15 @@ _TINY = Settings(
 
 
 @pytest.fixture(autouse=True, scope="module")
-def little_to_collect() -> Iterator[None]:
-    """Before each clocking garbage is collected; what all tests have loaded is not looked at."""
+def quick_garbage_collection() -> Iterator[None]:
+    """Garbage is collected before each timing: exclude what other tests have loaded."""
     gc.collect()
     gc.freeze()
     yield
     gc.unfreeze()
 
 
-def test_the_page_is_what_the_results_give() -> None:
+def test_the_page_is_generated_from_the_results() -> None:
     assert table.PAGE.read_text() == table.render(table.read_results()), (
         "run: python -m benchmarks.table"
     )
@@ -66,14 +67,13 @@ def test_the_page_is_what_the_results_give() -> None:
 
 @pytest.mark.parametrize("part", [lrn, train_step])
 def test_a_tiny_run_gives_finite_ratios(part: Any) -> None:
-    figures = [figure.to_dict() for figure in part.measure(_TINY)]
-    assert len(figures) >= 2
-    for figure in figures:
-        assert math.isfinite(figure["ratio"])
-        assert figure["ratio"] > 0
-        assert figure["ours"]["n"] == figure["theirs"]["n"] == _TINY.repeats
-        assert figure["ours"]["min"] <= figure["ours"]["median"] <= figure["ours"]["max"]
-        assert cells.row_of(figure).count("|") == cells.HEADER[0].count("|")
+    rows = [comparison.to_dict() for comparison in part.measure(_TINY)]
+    assert len(rows) >= 2
+    for row in rows:
+        assert 0 < row["ratio"] < math.inf
+        assert row["ours"]["n"] == row["theirs"]["n"] == _TINY.repeats
+        assert row["ours"]["min"] <= row["ours"]["median"] <= row["ours"]["max"]
+        assert table_rows.row_of(row).count("|") == table_rows.HEADER[0].count("|")
 
 
 @pytest.mark.slow
@@ -81,20 +81,20 @@ def test_a_tiny_run_gives_finite_ratios(part: Any) -> None:
 @pytest.mark.parametrize("part", [checkpoint, epoch, evaluate])
 def test_a_tiny_run_with_the_data_path_gives_finite_ratios(part: Any) -> None:
     tiny = replace(_TINY, long_repeats=1, epoch_batches=2, num_eval_images=4)
-    for figure in part.measure(tiny):
-        assert math.isfinite(figure.ratio)
-        assert min(figure.theirs) > 0
-        assert figure.ratio > 0 or part is checkpoint  # a difference
+    for comparison in part.measure(tiny):
+        assert math.isfinite(comparison.ratio)
+        assert min(comparison.theirs) > 0
+        assert comparison.ratio > 0 or part is checkpoint  # a difference
 
 
 @pytest.mark.slow
-def test_a_folder_is_predicted_at_a_finite_rate(tmp_path: Path) -> None:
-    figure = predict.measure_folder(tmp_path, (40, 30), 10, rounds=1)
-    assert min(figure["images_per_second"].values()) > 0
-    assert 0 < figure["share_of_the_slower"] < math.inf
+def test_the_prediction_of_a_folder_is_timed(tmp_path: Path) -> None:
+    measured = predict.measure_folder(tmp_path, (40, 30), 10, rounds=1)
+    assert min(measured["images_per_second"].values()) > 0
+    assert 0 < measured["share_of_the_slower"] < math.inf
 
 
-def test_the_script_of_the_comparison_answers_as_predict_does(tmp_path: Path) -> None:
+def test_the_pytorch_script_predicts_as_alexnet_does(tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
     from alexnet_cli.image import prepare_image
@@ -112,7 +112,7 @@ def test_the_script_of_the_comparison_answers_as_predict_does(tmp_path: Path) ->
         torch.testing.assert_close(torch.tensor(own), other, rtol=1e-4, atol=1e-5)
 
 
-def test_a_whole_process_is_measured() -> None:
+def test_memory_and_time_of_a_command_are_those_of_all_its_processes() -> None:
     held = "held = bytearray(100_000_000); held[::4096] = bytes(len(held[::4096]))"
     usage = whole_process.measure([sys.executable, "-c", held], os.environ)
     assert 100 < usage.peak_mb < 150
@@ -132,22 +132,22 @@ def test_versions_of_peers_are_those_of_their_environment() -> None:
 
 
 @pytest.mark.slow
-def test_folders_are_compared_with_the_peers_that_are_there(tmp_path: Path) -> None:
+def test_folders_are_compared_with_the_installed_peers(tmp_path: Path) -> None:
     contenders = predict_peers.Contenders(tmp_path, sys.executable, 2)
-    figures = predict_peers.compare_folders(contenders, rounds=1)
-    assert {figure.peer for figure in figures} >= {"PyTorch script, alexnet-cifar"}
-    assert min(min(figure.ours) for figure in figures) > 0
+    comparisons = predict_peers.compare_folders(contenders, rounds=1)
+    assert {each.peer for each in comparisons} >= {"PyTorch script, alexnet-cifar"}
+    assert min(min(each.ours) for each in comparisons) > 0
 
 
-def test_ratio_and_goal() -> None:
-    seconds = Figure(
+def test_the_ratio_is_of_the_medians_and_bounded_by_its_goal() -> None:
+    seconds = Comparison(
         "p", "w", "x", "s", [1, 2, 3], [20, 60, 30], is_inverse=True, goal=Goal(">=", 20)
     )
     result = seconds.to_dict()
     assert result["ratio"] == 15
     assert (result["ratio_min"], result["ratio_max"]) == (10, 30)
     assert result["met"] is False
-    assert Figure("p", "w", "x", "MB", [5], [10], goal=Goal("<=", 1)).to_dict()["met"] is True
+    assert Comparison("p", "w", "x", "MB", [5], [10], goal=Goal("<=", 1)).to_dict()["met"] is True
 
 
 def test_works_take_turns() -> None:
@@ -158,7 +158,7 @@ def test_works_take_turns() -> None:
     assert [len(samples) for samples in seconds.values()] == [2, 2]
 
 
-def test_operations_are_those_of_the_network() -> None:
+def test_the_operations_of_an_update_are_counted() -> None:
     # The number in the documentation of the network's design: 218.7 million at 32 px.
     network = outline_network(NetworkSpec(Network.ALEXNET_CIFAR, 10, 32))
     counts = multiply_adds(network, 32)
@@ -171,10 +171,9 @@ def test_operations_are_those_of_the_network() -> None:
 def test_the_plain_network_is_the_same_network(tmp_path: Path) -> None:
     from alexnet_cli.config.schema import TrainConfig
     from alexnet_cli.models.build import build_network
-    from benchmarks import ours
 
-    images = ours.noise_images(10)
-    manifest = ours.describe(TrainConfig(data="shapes"), images)
+    images = alexnet_side.noise_images(10)
+    manifest = alexnet_side.describe(TrainConfig(data="shapes"), images)
     plain, own = plain_loop.build_model(manifest).eval(), build_network(manifest.network).eval()
     assert any(isinstance(layer, torch.nn.LocalResponseNorm) for layer in plain.modules())
     plain_loop.write_files(tmp_path, images, images)
@@ -188,7 +187,7 @@ def test_the_plain_network_is_the_same_network(tmp_path: Path) -> None:
         torch.testing.assert_close(plain(batch), own(batch), rtol=1e-4, atol=1e-5)
 
 
-def test_both_kinds_of_result_become_a_section() -> None:
+def test_results_of_both_kinds_have_a_section() -> None:
     rows = [{"train_seconds": "9", "val_seconds": "1", "val_top1": "0.72"}]
     run = {
         "seed": 1, "epochs": 1, "seconds": 10.0, "val_top1": 0.72,
@@ -204,9 +203,11 @@ def test_both_kinds_of_result_become_a_section() -> None:
             "load_before": [0.1, 0.1, 0.1],
         },
     }  # fmt: skip
-    figure = Figure("lrn", "w", "x", "ms", [1.0], [30.0], is_inverse=True, goal=Goal(">=", 20))
+    comparison = Comparison(
+        "lrn", "w", "x", "ms", [1.0], [30.0], is_inverse=True, goal=Goal(">=", 20)
+    )
     benchmark = {
-        "kind": "benchmark", **common, "form": "full", "figures": [figure.to_dict()],
+        "kind": "benchmark", **common, "form": "full", "figures": [comparison.to_dict()],
         "rates": {"copy_gb_per_s": {"median": 1.0, "min": 1.0, "max": 1.0}},
     }  # fmt: skip
     accuracy = {

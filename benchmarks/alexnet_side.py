@@ -1,4 +1,4 @@
-"""This project's side: its own trainer, with the defaults of `alexnet train`."""
+"""This project's side of the training benchmarks: its trainer, with the defaults of `train`."""
 
 import tempfile
 from pathlib import Path
@@ -19,7 +19,7 @@ from alexnet_cli.training.setup import TrainingRun, describe_model
 
 
 def describe(config: TrainConfig, train: ImageArrays) -> Manifest:
-    """Describe the model that `alexnet train` would make of these images."""
+    """Return the manifest of a model that `alexnet train` trains on these images."""
     return describe_model(config, find_dataset(config.data), train.colour_statistics())
 
 
@@ -34,48 +34,47 @@ def make_trainer(
     """Return the trainer of `alexnet train` on given images.
 
     Args:
-        config: Its settings; what is left out has the command's defaults.
+        config: Its settings.
         train: Training images.
-        device: Where it trains.
-        val: Validation images, where an epoch is to be finished.
-        run: Where that is saved.
+        device: Device of the network.
+        val: Validation images, to finish an epoch.
+        run: Folder of the checkpoints, to save.
     """
     dtype = resolve_precision(config.precision, device)
     val = train.take(np.zeros(1, np.int64)) if val is None else val
     run = RunFolder(Path(tempfile.gettempdir()) / "never-written") if run is None else run
     axes = train.colour_statistics().noise_axes(config.colour_noise)
-    job = TrainingRun(config, describe(config, train), train, val, run, device, dtype, axes)
-    trainer = Trainer(job)
+    manifest = describe(config, train)
+    trainer = Trainer(TrainingRun(config, manifest, train, val, run, device, dtype, axes))
     trainer._switch_to_train_mode()
     return trainer
 
 
 def noise_images(count: int, *, size_px: int = 32) -> ImageArrays:
-    """Return labelled noise, where only the time counts."""
+    """Return noise with labels."""
     generator = np.random.default_rng(0)
     pixels = generator.integers(0, 256, size=(count, size_px, size_px, 3), dtype=np.uint8)
     return ImageArrays(pixels, generator.integers(0, 10, size=count))
 
 
 def one_batch(trainer: Trainer) -> Batch:
-    """Return the first batch of an epoch, on the device."""
     return next(trainer._epoch_batches())
 
 
 def update(trainer: Trainer, batch: Batch) -> None:
-    """Make one update, exactly as the training loop makes it."""
+    """Run one update of the training loop."""
     trainer.state = TrainState()
     trainer._update(batch)
 
 
 def train_last_batches(trainer: Trainer, count: int) -> None:
-    """Run the last `count` batches of an epoch, as after a resume: data path, counters and all."""
+    """Run the last batches of an epoch, as after a resume."""
     trainer.state = TrainState(batch=trainer.batches.num_batches - count)
     trainer._train_epoch()
 
 
 def save(trainer: Trainer) -> None:
-    """Save as inside an epoch; a thread writes on when this returns."""
+    """Save as inside an epoch: a thread still writes when this returns."""
     trainer.state = TrainState(step=trainer.state.step + 1)
     trainer._save()
 

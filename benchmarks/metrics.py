@@ -1,4 +1,4 @@
-"""A measured comparison: samples of both sides, their ratio, and the goal it is held against."""
+"""A measured comparison: samples of both sides, their ratio, and its goal."""
 
 import statistics
 from collections.abc import Sequence
@@ -8,55 +8,37 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Goal:
-    """A bound on a ratio.
+    """A bound on a ratio."""
 
-    Attributes:
-        sign: `>=` or `<=`.
-        value: The bound.
-    """
-
-    sign: str
+    sign: str  # `>=` or `<=`
     value: float
 
     def is_met(self, ratio: float) -> bool:
-        """Tell whether a ratio is within the bound."""
         return ratio >= self.value if self.sign == ">=" else ratio <= self.value
 
 
 @dataclass(frozen=True)
-class Figure:
-    """Ours against theirs, sample by sample: the samples of one round belong together.
+class Comparison:
+    """This project against a peer, a sample of each in every round."""
 
-    Attributes:
-        part: Part of the benchmark.
-        what: What this project did.
-        peer: What it is compared with.
-        unit: Of the samples.
-        ours: One sample a round.
-        theirs: One sample a round.
-        is_inverse: The ratio is theirs over ours (a speed-up from times), not ours over theirs.
-        goal: The bound the ratio should keep, if there is one.
-    """
-
-    part: str
-    what: str
+    part: str  # of the benchmark
+    what: str  # this project's work
     peer: str
-    unit: str
+    unit: str  # of the samples
     ours: Sequence[float]
     theirs: Sequence[float]
-    is_inverse: bool = False
-    goal: Goal | None = None
+    is_inverse: bool = False  # the ratio is theirs / ours, a speed-up from times; not ours / theirs
+    goal: Goal | None = None  # of the ratio
 
     @property
     def ratio(self) -> float:
-        """The ratio of the medians."""
+        """Ratio of the medians."""
         return self._divide(statistics.median(self.ours), statistics.median(self.theirs))
 
     def _divide(self, ours: float, theirs: float) -> float:
         return theirs / ours if self.is_inverse else ours / theirs
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain data for JSON."""
         by_round = [self._divide(a, b) for a, b in zip(self.ours, self.theirs, strict=True)]
         return {
             "part": self.part,

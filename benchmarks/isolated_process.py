@@ -1,6 +1,6 @@
-"""Work done in a process of its own: what one side sets for its process must not serve the other.
+"""Works in a process of their own, so that settings of one side's process do not affect the other.
 
-`alexnet train` keeps freed memory (`training/memory.py`); the peers run as people start them.
+`alexnet train` keeps freed memory (`training/device.py`); the peers run as people start them.
 """
 
 import contextlib
@@ -18,16 +18,19 @@ Build = Callable[..., Mapping[str, Work]]
 
 
 @contextlib.contextmanager
-def apart(build: Build, *arguments: Any, device: torch.device) -> Iterator[dict[str, Work]]:
-    """Start a process that prepares work and does it when called.
+def isolated_process(
+    build: Build, *arguments: Any, device: torch.device
+) -> Iterator[dict[str, Work]]:
+    """Start a process that prepares works, and runs one when it is called here.
 
     Args:
-        build: A function at the top level of a module; called there, it returns work by name.
-        arguments: Its arguments, sent as pickles.
-        device: Waited for, there, at the end of each piece of work.
+        build: A function at the top level of a module; it is called in the process and returns the
+            works by name.
+        arguments: Its arguments, pickled.
+        device: Synchronised in the process at the end of each work.
 
     Yields:
-        Functions that let the process do a piece of work and return when it is done.
+        Functions that run a work in the process and return at its end.
     """
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
@@ -35,7 +38,7 @@ def apart(build: Build, *arguments: Any, device: torch.device) -> Iterator[dict[
     process.start()
     there.close()
     try:
-        yield {name: functools.partial(_ask, here, name) for name in here.recv()}
+        yield {name: functools.partial(_run_there, here, name) for name in here.recv()}
         here.send(None)
         process.join()
     finally:
@@ -43,9 +46,9 @@ def apart(build: Build, *arguments: Any, device: torch.device) -> Iterator[dict[
         here.close()
 
 
-def _ask(here: Connection, name: str) -> None:
+def _run_there(here: Connection, name: str) -> None:
     here.send(name)
-    here.recv()  # raises EOFError when the process has failed: its traceback is on stderr
+    here.recv()  # raises EOFError if the process has failed; its traceback is on stderr
 
 
 def _serve(
