@@ -32,9 +32,9 @@ def test_the_command_of_a_run_trains_what_is_planned(protocol):
         for run in plan_search(experiment, protocol) + plan_seeds(experiment, protocol, {})
     ]
     for run in {run.name: run for run in runs}.values():
-        program, train, *flags = shlex.split(run.command)
-        assert (program, train) == ("alexnet", "train")
-        result = CliRunner().invoke(app, [*flags, "--dry-run"])
+        program, *arguments = shlex.split(run.command)
+        assert program == "alexnet"
+        result = CliRunner().invoke(app, [*arguments, "--dry-run"])
         assert result.exit_code == 0, result.output
         assert TrainConfig(**json.loads(result.stdout)) == run.config
 
