@@ -120,3 +120,15 @@ def test_the_links_of_a_page_lead_somewhere(page):
             titles = re.findall(r"^#+ (.*)$", there.read_text("utf-8"), re.MULTILINE)
             slugs = [re.sub(r"[^\w\s-]", "", title).strip().lower() for title in titles]
             assert anchor in [re.sub(r"[-\s]+", "-", slug) for slug in slugs], target
+
+
+def test_the_picture_of_the_terminal_loads_nothing_and_shows_what_was_recorded():
+    pictures = _ROOT / "docs" / "pictures"
+    svg = (pictures / "terminal.svg").read_text("utf-8")
+    assert not re.search(r"(?:href|src)=|url\((?!#)|@font-face", svg)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", (pictures / "terminal.txt").read_text("utf-8"))
+    shown = re.sub(r"<[^>]+>", "", svg).replace("&#160;", "").replace(" ", "")
+    for command in re.findall(r"^\$ (alexnet .*)$", plain, re.MULTILINE):
+        parse(command.split()[1:])
+        assert command.replace(" ", "") in shown
+    assert max(path.stat().st_size for path in pictures.glob("*.png")) < 300_000
