@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 from alexnet_cli.config.schema import TrainConfig
-from alexnet_cli.evaluation.measure import evaluate
+from alexnet_cli.evaluation.measure import predict_probabilities, summarise
 from alexnet_cli.models.layers import torch_logits
 from benchmarks import alexnet_side, images, plain_loop
 from benchmarks.isolated_process import isolated_process
@@ -51,5 +51,9 @@ def build_alexnet(settings: Settings) -> dict[str, Work]:
     trainer = alexnet_side.make_trainer(_config(settings), train, device=settings.device)
     run = trainer.run
     logits = torch_logits(trainer.eval_model, device=run.device, dtype=run.dtype)
-    spec, classes = run.manifest.input, run.manifest.classes
-    return {_OURS: functools.partial(evaluate, logits, test, spec=spec, classes=classes)}
+
+    def evaluate() -> None:
+        probabilities_NK = predict_probabilities(logits, test, run.manifest)
+        summarise(probabilities_NK, test.labels_N, classes=run.manifest.classes)
+
+    return {_OURS: evaluate}

@@ -9,7 +9,6 @@ import argparse
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import numpy as np
 import onnxruntime as ort
 import torch
 
-from alexnet_cli.export.graph import deploy, plan_deployment
+from alexnet_cli.export.graph import deploy
 from alexnet_cli.export.settings import ExportSettings
 from alexnet_cli.manifest import ExportPrecision, InputSpec, LrnForm, Manifest, Provenance
 from alexnet_cli.models.build import build_network
@@ -45,8 +44,7 @@ def build(network: Network, folder: Path, *, num_calibration: int = 8) -> dict[s
     noise = _noise(num_calibration, crop_px)
     files = {}
     for kind, settings in KINDS.items():
-        deployment = plan_deployment(model, settings, num_calibration)
-        graph = deploy(model, replace(manifest, deployment=deployment), deployment, noise)
+        graph, _ = deploy(model, manifest, settings, noise)
         files[kind] = folder / f"{network}-{len(files)}.onnx"
         files[kind].write_bytes(graph.SerializeToString())
     return files

@@ -15,7 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from alexnet_cli.cli.export import load_images
 from alexnet_cli.data.datasets import Split, find_dataset, load_split
 from alexnet_cli.devices import processor_kind
 from alexnet_cli.export import precision as quantise
-from alexnet_cli.export.graph import deploy, plan_deployment
+from alexnet_cli.export.graph import deploy
 from alexnet_cli.export.settings import ExportSettings
 from alexnet_cli.image import crop_centre
 from alexnet_cli.manifest import ExportPrecision
@@ -72,12 +72,10 @@ def build(run: Path, folder: Path, num_calibration: int) -> dict[str, Path]:
     for number, form in enumerate(FORMS):
         precision = ExportPrecision.FP32 if form.options is None else ExportPrecision.INT8
         settings = ExportSettings(precision=precision)
-        deployment = plan_deployment(model, settings, len(calibration))
-        manifest = replace(trained.manifest, deployment=deployment)
         quantise.quantize_static = _with(as_exported, form.options or {})
-        crops = crop_centre(calibration, manifest.input_side_px)
+        graph, _ = deploy(model, trained.manifest, settings, calibration)
         files[form.name] = folder / f"{number}.onnx"
-        files[form.name].write_bytes(deploy(model, manifest, deployment, crops).SerializeToString())
+        files[form.name].write_bytes(graph.SerializeToString())
     quantise.quantize_static = as_exported
     return files
 

@@ -16,7 +16,7 @@ from alexnet_cli.config.sources import read_config
 from alexnet_cli.data.datasets import find_dataset, load_training
 from alexnet_cli.data.loader import make_batches
 from alexnet_cli.data.prefetch import training_statistics
-from alexnet_cli.evaluation.measure import evaluate
+from alexnet_cli.evaluation.measure import predict_probabilities, summarise
 from alexnet_cli.models.build import build_network
 from alexnet_cli.models.layers import PixelNetwork, torch_logits
 from alexnet_cli.training.device import resolve_device, resolve_precision
@@ -60,6 +60,7 @@ for epoch in range(config.epochs):
         optimizer.step()
         step += 1
     logits_of = torch_logits(model, device=device, dtype=dtype)
-    result = evaluate(logits_of, val, spec=manifest.input, classes=dataset.classes)
+    probabilities = predict_probabilities(logits_of, val, manifest)
+    result = summarise(probabilities, val.labels_N, classes=dataset.classes)
     val_top1.append(result.top1)
     print(f"epoch {epoch + 1}  lr {lr:.2g}  loss {loss:.3f}  val acc {result.top1:.2%}")

@@ -9,7 +9,7 @@ import pytest
 from benchmarks import avx2
 
 _ROOT = Path(__file__).parents[2]
-_TESTS = ("export/test_int8.py", "training/test_optimizer.py", "diagnosis/test_machine.py")
+_TESTS = ("export/test_precision.py", "training/test_optimizer.py", "doctor/test_machine.py")
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -34,3 +34,18 @@ def test_the_processor_is_read_as_linux_writes_it(tmp_path):
     path.write_text("processor : 0\nFeatures : fp asimd bf16\n")
     assert "bf16" in cpu_flags(read_cpuinfo(path))
     assert cpu_flags(read_cpuinfo(tmp_path / "absent")) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("flags", "kind"),
+    [
+        ("fpu avx2 avx512bw avx512_vnni amx_int8", "AMX"),
+        ("avx2 avx512bw avx512_vnni", "AVX512-VNNI"),
+        ("avx2 avx_vnni", "AVX-VNNI"),
+        ("avx2 avx512bw", "AVX-512"),
+        ("fpu avx2 fma", "AVX2"),
+    ],
+)
+def test_a_processor_is_named_by_its_fastest_int8_instructions(flags, kind):
+    assert processor_kind({"flags": flags}).endswith(f" with {kind}")
+    assert " with " not in processor_kind({"Features": "asimd"})

@@ -25,7 +25,8 @@ def command(device: Device = "auto", quiet: Quiet = False) -> None:
     from alexnet_cli.cli import export, predict
     from alexnet_cli.config.recipes import demo_config
     from alexnet_cli.data.datasets import find_dataset
-    from alexnet_cli.evaluation.output import measure, print_evaluation
+    from alexnet_cli.evaluation.measure import measure
+    from alexnet_cli.evaluation.output import print_evaluation
     from alexnet_cli.runs import RUNS_FOLDER
     from alexnet_cli.training.open_model import open_model
     from alexnet_cli.training.reporting import TrainingDisplay

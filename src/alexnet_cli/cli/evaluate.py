@@ -1,22 +1,21 @@
 """`alexnet evaluate`."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from alexnet_cli.cli.options import Device, Json, Quiet, choose
-from alexnet_cli.console import note, print_json
+from alexnet_cli.console import note
 from alexnet_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from alexnet_cli.data.arrays import ImageSource
     from alexnet_cli.data.corruption import Corruption
     from alexnet_cli.data.datasets import Split
-    from alexnet_cli.evaluation.measure import OpenedModel
-    from alexnet_cli.evaluation.output import Measured
+    from alexnet_cli.evaluation.measure import Measured, OpenedModel
 
 EXAMPLES = (
     "alexnet evaluate",
@@ -85,7 +84,8 @@ def command(
     """
     from alexnet_cli.data.corruption import corrupted, parse_corruption
     from alexnet_cli.data.datasets import Split
-    from alexnet_cli.evaluation.output import measure, report_corruptions
+    from alexnet_cli.evaluation.measure import measure
+    from alexnet_cli.evaluation.output import print_results, report_corruptions
     from alexnet_cli.evaluation.predictions_file import require_writable, write_predictions
     from alexnet_cli.training.open_model import open_model
 
@@ -127,7 +127,9 @@ def command(
         write_predictions(predictions, measured, source, opened[0].manifest.classes)
         note(f"answers to {len(source):,} images: {predictions}", quiet=quiet)
     corruption = str(chosen) if chosen else None
-    _print_result(measured, source, {**where, "corruption": corruption}, csv=csv, json=json)
+    print_results(
+        measured, source.labels_N, {**where, "corruption": corruption}, as_csv=csv, as_json=json
+    )
 
 
 def _require_possible(
@@ -159,8 +161,8 @@ def _find_images(
     opened: "Sequence[OpenedModel]", names: Sequence[Path | None], data: str | None, split: "Split"
 ) -> "tuple[str, ImageSource]":
     """Return the dataset's name and its images; the hint of an error names the same models."""
+    from alexnet_cli.evaluation.common_images import common_data, load_images
     from alexnet_cli.manifest import data_name
-    from alexnet_cli.training.open_model import common_data, load_images
 
     name = data_name(data) if data else common_data(opened)
     try:
@@ -183,31 +185,3 @@ def _num_views(opened: "OpenedModel", wanted: int | None) -> int:
             hint="leave --views out, or name a run, or a file that was exported without --views",
         )
     return wanted or inside
-
-
-def _print_result(
-    measured: "Sequence[Measured]",
-    source: "ImageSource",
-    where: Mapping[str, str | None],
-    *,
-    csv: bool,
-    json: bool,
-) -> None:
-    from alexnet_cli.evaluation import output
-
-    first, several = measured[0], len(measured) > 1
-    corruption = where["corruption"]
-    title = f"{where['data']} {where['split']}{f' with {corruption}' if corruption else ''}"
-    comparisons = output.compare_with_first(measured, source.labels_N)
-    if json:
-        model = {} if several else {"model": first.path}
-        figures = output.comparison_document(measured, comparisons)
-        print_json({**model, **where, **(figures if several else first.result.to_dict())})
-    elif csv and several:
-        output.print_model_rows(measured, comparisons)
-    elif csv:
-        output.print_class_rows(first.result)
-    elif several:
-        output.print_comparison(measured, comparisons, title=title)
-    else:
-        output.print_evaluation(first.result, title=title)

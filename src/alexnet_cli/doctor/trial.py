@@ -6,7 +6,7 @@ Shape letters: B batch, K classes, S side of a crop, C channels.
 import copy
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from torch import nn
 
 from alexnet_cli.doctor.machine import Finding, Level
 from alexnet_cli.errors import AlexnetError
-from alexnet_cli.export.graph import deploy, plan_deployment
+from alexnet_cli.export.graph import deploy
 from alexnet_cli.export.settings import ExportSettings
 from alexnet_cli.files import atomic_write, temporary_folder
 from alexnet_cli.inference.gpu_check import GPU_REQUIREMENT, has_gpu_wheel
@@ -83,12 +83,10 @@ def run_trials(torch_devices: list[str], onnxruntime_devices: list[str]) -> Iter
         expected = _in_float64(network, images)
     for device in torch_devices:
         yield _trial("PyTorch", device, expected, partial(_in_pytorch, network, device, images))
-    deployment = plan_deployment(network.network, ExportSettings(), 0)
-    manifest = replace(manifest, deployment=deployment)
-    graph = deploy(network.network, manifest, deployment, images[:0]).SerializeToString()
+    graph, _ = deploy(network.network, manifest, ExportSettings())
     with temporary_folder() as folder:
         path = folder / "model.onnx"
-        atomic_write(path, graph)
+        atomic_write(path, graph.SerializeToString())
         for device in onnxruntime_devices:
             run = partial(_in_onnxruntime, path, device, images)
             yield _trial("ONNX Runtime", device, expected, run)

@@ -15,21 +15,13 @@ NO_CLASS = -1
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """One row of the per-class table.
-
-    Attributes:
-        name: The class.
-        num_images: Images of this class.
-        precision: Share of predictions of this class that are right, 0–1; 0 when there are none.
-        recall: Share of images of this class that are found, 0–1; 0 when there are none.
-        f1: Harmonic mean of the two.
-    """
+    """One row of the per-class table; a precision or recall of no images is 0."""
 
     name: str
-    num_images: int
-    precision: float
-    recall: float
-    f1: float
+    num_images: int  # of this class
+    precision: float  # 0–1, of the predictions of this class
+    recall: float  # 0–1, of the images of this class
+    f1: float  # harmonic mean of the two
 
 
 def wilson_interval(num_right: int, num_images: int) -> tuple[float, float]:
@@ -62,10 +54,9 @@ def softmax(logits_NK: NDArray[np.float32]) -> NDArray[np.float64]:
 def in_top_k(
     probabilities_NK: NDArray[np.float64], labels_N: NDArray[np.int64], k: int
 ) -> NDArray[np.bool_]:
-    """Tell for each image whether its class is among the k most probable.
+    """Return for each image whether its class is among the k most probable.
 
-    Among equals the class of the lower index comes first, as `argmax` has it. An answer that is
-    not a number is not right.
+    Among equals the class of the lower index comes first, as in `argmax`. NaN is never right.
     """
     own = np.take_along_axis(probabilities_NK, labels_N[:, None], axis=1)
     earlier = np.arange(probabilities_NK.shape[1])[None, :] < labels_N[:, None]
@@ -75,7 +66,7 @@ def in_top_k(
 
 
 def predicted_classes(probabilities_NK: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the most probable class of each image, `NO_CLASS` where the answer is no number."""
+    """Return the most probable class of each image, `NO_CLASS` where the answer is NaN."""
     answered_N = np.isfinite(probabilities_NK).all(axis=1)
     return np.where(answered_N, probabilities_NK.argmax(axis=1), NO_CLASS)
 
@@ -111,66 +102,53 @@ def class_metrics(
 
     Args:
         confusion_KK: Counts by true class, then predicted class.
-        labels_N: True class of every image, those without an answer too.
+        labels_N: True class of every image, also of those without an answer.
         classes: Names in label order.
     """
     actual_K = np.bincount(labels_N, minlength=len(classes)).tolist()
-    rows = []
-    for index, name in enumerate(classes):
-        hits = int(confusion_KK[index, index])
-        actual, predicted = actual_K[index], int(confusion_KK[:, index].sum())
-        rows.append(
-            ClassMetrics(
-                name=name,
-                num_images=actual,
-                precision=hits / predicted if predicted else 0.0,
-                recall=hits / actual if actual else 0.0,
-                f1=2 * hits / (actual + predicted) if actual + predicted else 0.0,
-            )
+    predicted_K, hits_K = confusion_KK.sum(axis=0).tolist(), confusion_KK.diagonal().tolist()
+    return tuple(
+        ClassMetrics(
+            name,
+            num_images=actual,
+            precision=hits / max(predicted, 1),
+            recall=hits / max(actual, 1),
+            f1=2 * hits / max(actual + predicted, 1),
         )
-    return tuple(rows)
+        for name, actual, predicted, hits in zip(
+            classes, actual_K, predicted_K, hits_K, strict=True
+        )
+    )
 
 
 @dataclass(frozen=True)
 class CalibrationBin:
-    """The images whose top-1 probability is above `low` and at most `high`.
+    """The images whose top-1 probability is above `low` and at most `high`."""
 
-    Attributes:
-        low: Lower edge, 0–1; the first bin includes it.
-        high: Upper edge, 0–1.
-        num_images: Images in the bin.
-        mean_confidence: Mean top-1 probability, 0–1; none without images.
-        share_right: Share whose most probable class is right, 0–1; none without images.
-    """
-
-    low: float
+    low: float  # 0–1; the first bin includes it
     high: float
     num_images: int
-    mean_confidence: float | None
-    share_right: float | None
+    mean_confidence: float | None  # mean top-1 probability; none without images
+    share_right: float | None  # accuracy; none without images
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Confidence against accuracy.
-
-    Attributes:
-        expected_error: Mean over the images of the distance between their bin's confidence and
-            accuracy, 0–1; none where no image has an answer.
-        bins: From the least to the most confident, the empty ones too.
-    """
+    """Confidence against accuracy."""
 
     expected_error: float | None
-    bins: tuple[CalibrationBin, ...]
+    """Expected calibration error: mean over the images of the distance between their bin's
+    confidence and accuracy, 0–1; none if no image has an answer."""
+    bins: tuple[CalibrationBin, ...]  # from the least to the most confident, also empty ones
 
 
 def calibration(
     probabilities_NK: NDArray[np.float64], labels_N: NDArray[np.int64], *, num_bins: int = 15
 ) -> Calibration:
-    """Compare how sure a model is with how often it is right, in bins of equal width.
+    """Compare how confident a model is with how often it is right, in bins of equal width.
 
-    Images whose answer is not a number are left out. The number depends on the bins and is biased
-    where they hold few images; it says nothing of the classes below the first.
+    Images whose answer is NaN are left out. The error depends on the bins, is biased where they
+    hold few images, and ignores the classes below the first.
 
     Args:
         probabilities_NK: Float64, shape (N, K), rows that sum to 1.
@@ -181,22 +159,22 @@ def calibration(
         in §5); the number is that of Naeini, Cooper and Hauskrecht 2015.
     """
     confidences_N = probabilities_NK.max(axis=1)
-    answered = np.isfinite(confidences_N)
-    confidences = confidences_N[answered]
-    right = probabilities_NK[answered].argmax(axis=1) == labels_N[answered]
+    is_answered_N = np.isfinite(confidences_N)
+    confidences = confidences_N[is_answered_N]
+    right = probabilities_NK[is_answered_N].argmax(axis=1) == labels_N[is_answered_N]
     edges = np.arange(num_bins + 1) / num_bins
     places = np.clip(np.searchsorted(edges, confidences) - 1, 0, num_bins - 1)
     bins, gaps = [], 0.0
     for place in range(num_bins):
+        low, high = float(edges[place]), float(edges[place + 1])
         inside = places == place
         count = int(inside.sum())
-        sure = float(confidences[inside].mean()) if count else None
-        share = float(right[inside].mean()) if count else None
-        if sure is not None and share is not None:
-            gaps += count * abs(share - sure)
-        bins.append(
-            CalibrationBin(float(edges[place]), float(edges[place + 1]), count, sure, share)
-        )
+        if not count:
+            bins.append(CalibrationBin(low, high, 0, None, None))
+            continue
+        confidence, accuracy = float(confidences[inside].mean()), float(right[inside].mean())
+        gaps += count * abs(accuracy - confidence)
+        bins.append(CalibrationBin(low, high, count, confidence, accuracy))
     return Calibration(gaps / len(confidences) if len(confidences) else None, tuple(bins))
 
 
@@ -205,30 +183,20 @@ SIGNIFICANCE = 0.05
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models on the same images.
-
-    Attributes:
-        num_images: Images that both answered.
-        only_first: Images that only the first has right.
-        only_second: Images that only the second has right.
-        difference: Top-1 of the second less that of the first, -1 to 1.
-        difference_interval: Its 95 % confidence interval.
-        p_value: Of McNemar's exact test: how likely counts so unequal are among equal models.
-    """
+    """Two models on the same images."""
 
     num_images: int
-    only_first: int
+    only_first: int  # images that only the first classifies correctly
     only_second: int
-    difference: float
-    difference_interval: tuple[float, float]
-    p_value: float
+    difference: float  # top-1 of the second minus that of the first, -1 to 1
+    difference_interval: tuple[float, float]  # 95 %
+    p_value: float  # of McNemar's exact test
 
 
 def compare(first_right_N: NDArray[np.bool_], second_right_N: NDArray[np.bool_]) -> Comparison:
-    """Compare two models by which images each has right.
+    """Compare two models by which images each classifies correctly.
 
-    It is about these two models and images like these. What another seed of the training would
-    change is not in it.
+    The result is about these two models; it says nothing about retraining with another seed.
     """
     num_images = len(first_right_N)
     only_first = int((first_right_N & ~second_right_N).sum())
@@ -246,8 +214,8 @@ def compare(first_right_N: NDArray[np.bool_], second_right_N: NDArray[np.bool_])
 def mcnemar_p_value(only_first: int, only_second: int) -> float:
     """Return the two-sided p-value of McNemar's test, exact for any number of images.
 
-    Between equal models each image that only one has right is a toss of a fair coin. The tail of
-    that binomial distribution is summed in whole numbers, and rounded once.
+    Between equal models each image that only one classifies correctly is a toss of a fair coin.
+    The tail of that binomial distribution is summed in integers, and rounded once.
 
     Source: McNemar 1947, "Note on the sampling error of the difference between correlated
         proportions or percentages"; for classifiers, Dietterich 1998, "Approximate Statistical
@@ -258,15 +226,15 @@ def mcnemar_p_value(only_first: int, only_second: int) -> float:
     for heads in range(1, fewer + 1):
         outcomes = outcomes * (tosses - heads + 1) // heads
         total += outcomes
-    p_value: float = 2 * total / 2**tosses  # without rounding before; mypy takes int**int for Any
+    p_value: float = 2 * total / 2**tosses  # mypy takes int**int for Any
     return min(1.0, p_value)
 
 
 def paired_interval(only_first: int, only_second: int, num_images: int) -> tuple[float, float]:
     """Return the 95 % confidence interval of a difference of shares of the same images.
 
-    Chosen for its closed form, whose coverage holds with few images too. It and the exact test may
-    disagree near the limit; the test is the stricter.
+    Chosen for its closed form, whose coverage also holds with few images. It and the exact test
+    may disagree near the limit; the test is stricter.
 
     Source: Agresti and Min 2005, "Simple improved confidence intervals for comparing matched
         proportions" (Wald+2: half an image is added to each of the four counts).

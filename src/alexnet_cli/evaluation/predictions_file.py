@@ -5,63 +5,47 @@ for any number of models. Probabilities have all their digits: rounded ones do n
 """
 
 import contextlib
-import csv
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any
 
+from alexnet_cli.data.arrays import ImageSource
+from alexnet_cli.data.folder import ImageFolder
 from alexnet_cli.errors import UsageError
-from alexnet_cli.evaluation.output import Measured
+from alexnet_cli.evaluation.measure import Measured
+from alexnet_cli.evaluation.metrics import NO_CLASS, predicted_classes
+from alexnet_cli.evaluation.output import write_csv
 from alexnet_cli.files import atomic_move, temporary_folder, writing_error
 
-if TYPE_CHECKING:
-    from alexnet_cli.data.arrays import ImageSource
-
-
-_CSV, _JSON_LINES = ".csv", ".jsonl"
-_HINT = "use --predictions predictions.csv or --predictions predictions.jsonl"
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """One model's answer to one image; nothing for a prediction that is no number."""
-
-    model: str
-    index: int
-    file: str | None
-    truth: str
-    prediction: str | None
-    probabilities: list[float] | None
+_COLUMNS = ("model", "index", "file", "truth", "prediction")
 
 
 def require_writable(path: Path) -> None:
-    """Refuse a file that could not be written at the end, before anything is measured.
+    """Refuse a predictions file that could not be written, before anything is measured.
 
     Raises:
         UsageError: It is neither CSV nor JSON Lines by its name, or a folder.
         AlexnetError: Its folder cannot be written to.
     """
+    hint = "use --predictions predictions.csv or --predictions predictions.jsonl"
     if path.is_dir():
-        raise UsageError(f"{path} is a folder; --predictions needs a file", hint=_HINT)
-    if path.suffix.lower() not in (_CSV, _JSON_LINES):
-        raise UsageError(
-            f"--predictions writes {_CSV} or {_JSON_LINES}, and {path} is neither", hint=_HINT
-        )
+        raise UsageError(f"{path} is a folder; --predictions needs a file", hint=hint)
+    if path.suffix.lower() not in (".csv", ".jsonl"):
+        raise UsageError(f"--predictions writes .csv or .jsonl, and {path} is neither", hint=hint)
     with _folder_beside(path):
         pass
 
 
 def write_predictions(
-    path: Path, measured: Sequence[Measured], source: "ImageSource", classes: tuple[str, ...]
+    path: Path, measured: Sequence[Measured], source: ImageSource, classes: tuple[str, ...]
 ) -> None:
-    """Write the answers, all or none; an older file is replaced.
+    """Write the answers atomically; an older file is replaced.
 
     Args:
         path: Named `.csv` or `.jsonl`.
         measured: The models.
-        source: The images in the order of their answers.
+        source: The images, in the order of their answers.
         classes: Names in label order.
 
     Raises:
@@ -70,13 +54,38 @@ def write_predictions(
     answers = _answers(measured, source, classes)
     with _folder_beside(path) as folder:
         part = folder / path.name
-        # A file's name may hold bytes that are no text: written as on stdout.
+        # A file's name may hold bytes that are not text: written as on stdout.
         with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            if path.suffix.lower() == _CSV:
-                _write_csv(file, answers, classes)
+            if path.suffix.lower() == ".csv":
+                columns = (*_COLUMNS, *(f"p_{name}" for name in classes))
+                nothing = [""] * len(classes)
+                rows = ((*answer.values(), *(row or nothing)) for answer, row in answers)
+                write_csv(file, columns, rows)
             else:
-                _write_json_lines(file, answers, classes)
+                for answer, row in answers:
+                    probabilities = row and dict(zip(classes, row, strict=True))
+                    document = {**answer, "probabilities": probabilities}
+                    file.write(json.dumps(document, allow_nan=False) + "\n")
         atomic_move(part, path)
+
+
+def _answers(
+    measured: Sequence[Measured], source: ImageSource, classes: tuple[str, ...]
+) -> Iterator[tuple[dict[str, Any], list[float] | None]]:
+    """Yield the columns and the probabilities of each model's answer, image by image.
+
+    An answer of NaN has neither a prediction nor probabilities.
+    """
+    files = source.paths() if isinstance(source, ImageFolder) else [None] * len(source)
+    predictions = [predicted_classes(each.probabilities_NK).tolist() for each in measured]
+    for index, (file, label) in enumerate(zip(files, source.labels_N.tolist(), strict=True)):
+        for each, predicted in zip(measured, predictions, strict=True):
+            row = each.probabilities_NK[index].tolist()
+            is_answered = predicted[index] != NO_CLASS
+            prediction = classes[predicted[index]] if is_answered else None
+            values = (each.path, index, file and str(file), classes[label], prediction)
+            answer = dict(zip(_COLUMNS, values, strict=True))
+            yield answer, row if is_answered else None
 
 
 @contextlib.contextmanager
@@ -87,49 +96,3 @@ def _folder_beside(path: Path) -> Iterator[Path]:
             yield folder
     except OSError as error:
         raise writing_error(path, error) from error
-
-
-def _answers(
-    measured: Sequence[Measured], source: "ImageSource", classes: tuple[str, ...]
-) -> Iterator[_Answer]:
-    """Yield the answers to an image one after the other, image by image."""
-    from alexnet_cli.data.folder import ImageFolder
-    from alexnet_cli.evaluation.metrics import NO_CLASS, predicted_classes
-
-    files = source.paths() if isinstance(source, ImageFolder) else [None] * len(source)
-    predictions = [predicted_classes(each.probabilities_NK).tolist() for each in measured]
-    for index, (file, label) in enumerate(zip(files, source.labels_N.tolist(), strict=True)):
-        for each, predicted in zip(measured, predictions, strict=True):
-            place = predicted[index]
-            row = each.probabilities_NK[index].tolist()
-            yield _Answer(
-                model=each.path,
-                index=index,
-                file=None if file is None else str(file),
-                truth=classes[label],
-                prediction=None if place == NO_CLASS else classes[place],
-                probabilities=None if place == NO_CLASS else row,
-            )
-
-
-def _write_csv(file: TextIO, answers: Iterator[_Answer], classes: tuple[str, ...]) -> None:
-    writer = csv.writer(file, lineterminator="\n")
-    names = ("model", "index", "file", "truth", "prediction")
-    writer.writerow((*names, *(f"p_{name}" for name in classes)))
-    for each in answers:
-        row = (each.model, each.index, each.file, each.truth, each.prediction)
-        writer.writerow((*row, *(each.probabilities or ("",) * len(classes))))
-
-
-def _write_json_lines(file: TextIO, answers: Iterator[_Answer], classes: tuple[str, ...]) -> None:
-    for each in answers:
-        document: dict[str, Any] = {
-            "model": each.model,
-            "index": each.index,
-            "file": each.file,
-            "truth": each.truth,
-            "prediction": each.prediction,
-            "probabilities": each.probabilities
-            and dict(zip(classes, each.probabilities, strict=True)),
-        }
-        file.write(json.dumps(document, allow_nan=False) + "\n")

@@ -1,7 +1,6 @@
 """The model card: one `README.md` for a run and for the files exported from it.
 
-Its head is YAML as Hugging Face's cards have it (scalars as JSON, which is YAML too). `train`
-writes what it trained, `export` the table of files; each keeps what the other wrote.
+`train` writes what it trained, `export` the table of files; each keeps what the other wrote.
 
 Source: https://huggingface.co/docs/hub/model-cards
 """
@@ -14,12 +13,16 @@ from alexnet_cli import __version__
 from alexnet_cli.files import atomic_write
 from alexnet_cli.manifest import NAMED_DATA, ExportPrecision, Manifest
 
-CARD_NAME, OTHER_NAME = "README.md", "MODEL_CARD.md"
 _FILES = "## Files"
 _MADE_BY = "| made by | alexnet-cli"
-_COLUMNS = (
-    "| file | epoch, val top-1 | precision | views | opset | LRN | against PyTorch, float32 |",
-    "| --- | --- | --- | --- | --- | --- | --- |",
+_COLUMNS = """\
+| file | epoch, val top-1 | precision | views | opset | LRN | against PyTorch, float32 |
+| --- | --- | --- | --- | --- | --- | --- |"""
+_NOTE = (
+    "The input is uint8 RGB, as described by the manifest inside each file "
+    "(`alexnet.manifest` in its metadata); the scaling is part of the graph. A file of 10 "
+    "views takes the resized square, averages the probabilities of the paper's ten crops, and "
+    "returns their logarithms as logits."
 )
 
 
@@ -43,59 +46,58 @@ def write_card(
     Returns:
         The path of the card.
     """
-    path = folder / CARD_NAME
-    before = path.read_text(errors="replace") if path.is_file() else ""
-    if before and _MADE_BY not in before:
-        path = folder / OTHER_NAME
-        before = path.read_text(errors="replace") if path.is_file() else ""
-    body, _, old_files = _body(before).partition(f"\n{_FILES}\n")
-    is_run = (folder / "checkpoints").is_dir()
-    if trained is not None or not is_run or not body:
-        body = _describe(manifest, *(trained or ("", _how_to_measure(files))))
-    table = _files_table(folder, files, old_files)
-    text = f"{_head(manifest)}\n{body.strip()}\n{table}"
+    for name in ("README.md", "MODEL_CARD.md"):
+        path = folder / name
+        old = path.read_text(errors="replace") if path.is_file() else ""
+        if not old or _MADE_BY in old:
+            break
+    body, _, old_files = old[max(0, old.find("\n# ")) :].partition(f"\n{_FILES}\n")
+    if trained is None and not (body and (folder / "checkpoints").is_dir()):
+        example = [*files][-1] if files else ""
+        measure = f"The test set was not used. Measure on it with `alexnet evaluate {example}`."
+        trained = f"| validation images | {manifest.provenance.val_size:,} |", measure
+    if trained is not None:
+        body = _describe(manifest, *trained)
+    text = f"{_head(manifest)}\n{body.strip()}\n{_files_table(folder, files, old_files)}"
     atomic_write(path, text.encode())
     return path
 
 
-def _body(card: str) -> str:
-    """Return a card without its head, from the title on."""
-    return card[card.index("\n# ") :] if "\n# " in card else card
-
-
 def _head(manifest: Manifest) -> str:
-    origin, name = manifest.provenance, manifest.network.name.value
-    is_named = origin.data in (*NAMED_DATA, "imagenet")
-    data = origin.data if is_named else Path(origin.data).name
-    lines = ["---", "library_name: alexnet-cli", "pipeline_tag: image-classification"]
-    lines += ["tags:", *(f"- {json.dumps(tag)}" for tag in ("image-classification", name, "onnx"))]
-    lines += ["datasets:", f"- {json.dumps(data)}"] if is_named else []
-    lines += [
-        "metrics:",
-        "- accuracy",
-        "model-index:",
-        f"- name: {json.dumps(name)}",
-        "  results:",
-        "  - task:",
-        "      type: image-classification",
-        "    dataset:",
-        f"      name: {json.dumps(data)}",
-        f"      type: {json.dumps(data)}",
-        "      split: validation",
-        "    metrics:",
-        "    - type: accuracy",
-        f"      value: {origin.val_top1:.4f}",
-        "---",
-    ]
-    return "\n".join(lines)
+    """Return the metadata that Hugging Face reads: YAML, whose scalars may be written as JSON."""
+    origin, network = manifest.provenance, json.dumps(manifest.network.name)
+    is_public = origin.data in (*NAMED_DATA, "imagenet")
+    data = json.dumps(origin.data if is_public else Path(origin.data).name)
+    datasets = f"\ndatasets:\n- {data}" if is_public else ""
+    return f"""---
+library_name: alexnet-cli
+pipeline_tag: image-classification
+tags:
+- "image-classification"
+- {network}
+- "onnx"{datasets}
+metrics:
+- accuracy
+model-index:
+- name: {network}
+  results:
+  - task:
+      type: image-classification
+    dataset:
+      name: {data}
+      type: {data}
+      split: validation
+    metrics:
+    - type: accuracy
+      value: {origin.val_top1:.4f}
+---"""
 
 
 def _describe(manifest: Manifest, rows: str, closing: str) -> str:
     origin, image = manifest.provenance, manifest.input
     epoch = f" (epoch {origin.epoch})" if origin.epoch else ""
-    settings = (
-        f"\n| hash of the settings | {origin.config_sha256} |" if origin.config_sha256 else ""
-    )
+    digest = origin.config_sha256
+    settings = f"\n| hash of the settings | {digest} |" if digest else ""
     return f"""# {manifest.network.name} on {origin.data}
 
 {len(manifest.classes)} classes: {", ".join(manifest.classes)}.
@@ -103,16 +105,11 @@ def _describe(manifest: Manifest, rows: str, closing: str) -> str:
 | | |
 | --- | --- |
 | validation top-1 | {origin.val_top1:.2%}{epoch} |
-{rows or f"| validation images | {origin.val_size:,} |"}
+{rows}
 | input | {image.crop_size_px}-px centre crop of {image.image_size_px} px |{settings}
 {_MADE_BY} {__version__} |
 
 {closing}"""
-
-
-def _how_to_measure(files: Mapping[str, Manifest]) -> str:
-    name = next(reversed(list(files)), "")
-    return f"The test set was not used. Measure on it with `alexnet evaluate {name}`."
 
 
 def _files_table(folder: Path, files: Mapping[str, Manifest], old: str) -> str:
@@ -125,14 +122,8 @@ def _files_table(folder: Path, files: Mapping[str, Manifest], old: str) -> str:
     rows |= {name: _row(name, manifest) for name, manifest in files.items()}
     if not rows:
         return ""
-    table = "\n".join([*_COLUMNS, *(rows[name] for name in sorted(rows))])
-    note = (
-        "The input is uint8 RGB, as described by the manifest inside each file "
-        "(`alexnet.manifest` in its metadata); the scaling is part of the graph. A file of 10 "
-        "views takes the resized square, averages the probabilities of the paper's ten crops, and "
-        "returns their logarithms as logits."
-    )
-    return f"\n{_FILES}\n\n{table}\n\n{note}\n"
+    table = "\n".join([_COLUMNS, *(rows[name] for name in sorted(rows))])
+    return f"\n{_FILES}\n\n{table}\n\n{_NOTE}\n"
 
 
 def _row(name: str, manifest: Manifest) -> str:
@@ -148,10 +139,10 @@ def _row(name: str, manifest: Manifest) -> str:
         compared += f", top-1 {100 * parity.top1_change:+.2f} points"
     if parity.processor:
         compared += f"; on {parity.processor}"
-    precision = deployment.precision.value
+    precision = str(deployment.precision)
     if deployment.precision is ExportPrecision.INT8:
         precision += f", ranges from {deployment.num_calibration_images:,} training images"
     return (
         f"| `{name}` | {origin.epoch}, {origin.val_top1:.2%} | {precision} | "
-        f"{deployment.num_views} | {deployment.opset} | {deployment.lrn_form.value} | {compared} |"
+        f"{deployment.num_views} | {deployment.opset} | {deployment.lrn_form} | {compared} |"
     )

@@ -2,21 +2,16 @@
 
 int8: weights per channel, activations in uint8 with measured ranges. Weights use 7 of the 8 bits,
 −64 to 64. Processors without VNNI (AVX2) add the products of two neighbours in 16 bits, which
-saturates from 128 on: 255 · 128 · 2 is more than 32,767. So every processor gets the same sums, in
-any program that runs the file.
+saturates from 128 on: 255 · 128 · 2 is more than 32,767. With 7 bits the sums are the same on every
+processor.
 
 Convolutions and fully connected layers are quantised (QDQ form), and in local response
-normalisation the sum over channels: its squares are added to k = 2 after a factor of 2·10⁻⁵, so
-that their rounding is lost next to that of the activations. Its roots and its division, the input
-scaling, and the logits, of which 256 different ones would tie, stay in float32.
+normalisation the sum over channels, which is added to k = 2 after a factor of 2·10⁻⁵, so that its
+rounding does not matter. The roots and the division of the normalisation, the input scaling, and
+the logits, which would tie if there were 256 different ones, stay in float32.
 
 Source: ONNX Runtime's static quantisation, https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
 """
-
-import contextlib
-import logging
-import warnings
-from collections.abc import Iterator
 
 import numpy as np
 import onnx
@@ -34,74 +29,66 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from alexnet_cli.files import temporary_folder
 
-# Sums of squares and of exponentials leave the range of float16, which ends at 65,504, or its
-# eleven bits. What only the views and the normalisations use stays in float32.
-_KEPT = ("LRN", "Softmax", "LogSoftmax", "ReduceLogSumExp", "ReduceMax", "ReduceSum", "Exp", "Log",
-         "Pow", "AveragePool", "MatMul")  # fmt: skip
+# Sums of squares and of exponentials exceed the range of float16, which ends at 65,504, or its
+# eleven bits: operators that only the views and the normalisations use stay in float32.
+_FLOAT32 = ("LRN", "Softmax", "LogSoftmax", "ReduceLogSumExp", "ReduceMax", "ReduceSum", "Exp",
+            "Log", "Pow", "AveragePool", "MatMul")  # fmt: skip
 
 
 def to_half(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a graph with float16 weights and activations; its outputs stay float32.
-
-    Args:
-        graph: A float32 graph, which is used up.
-    """
+    """Change a float32 graph to float16 weights and activations; its outputs stay float32."""
     from onnxruntime.transformers import float16
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of weights below the smallest float16: they become it
-        half: onnx.ModelProto = float16.convert_float_to_float16(
-            graph,
-            keep_io_types=True,
-            op_block_list=[*float16.DEFAULT_OP_BLOCK_LIST, *_KEPT],
-            node_block_list=_squares(graph),
-        )
+    half = float16.convert_float_to_float16(
+        graph,
+        keep_io_types=True,
+        op_block_list=[*float16.DEFAULT_OP_BLOCK_LIST, *_FLOAT32],
+        node_block_list=_squares(graph),
+    )
     sorted_half = TopologicalSortPass()(onnx_ir.from_proto(half)).model  # it appends its casts
     return onnx_ir.to_proto(sorted_half)
 
 
 def _squares(graph: onnx.ModelProto) -> list[str]:
     """Return the nodes that square activities, and those up to the division by a power of them."""
-    kept = []
-    for node in graph.graph.node:
-        is_square = node.op_type == "Mul" and node.input[0] == node.input[1]
-        if is_square or node.op_type in ("Sqrt", "Div"):
-            kept.append(node.name)
-    return kept
+    return [
+        node.name
+        for node in graph.graph.node
+        if node.op_type in ("Sqrt", "Div")
+        or (node.op_type == "Mul" and node.input[0] == node.input[1])
+    ]
 
 
-# A ReLU takes part so that the range of what it leaves is measured, not of what enters it. A
-# MaxPool does not: it would be quantised on its own, and ONNX Runtime moves the ranges past it.
+# With ReLU the range of its output is measured, not that of its input. Without MaxPool: it would be
+# quantised on its own, and ONNX Runtime moves the ranges past it.
 _QUANTISED = ["Conv", "Gemm", "MatMul", "Relu"]
 _BATCH_SIZE = 32
 
 
 class _Batches(CalibrationDataReader):  # type: ignore[misc] # onnxruntime has no types
-    """Images in the form that ONNX Runtime's calibration asks for."""
-
     def __init__(self, images_BSSC: NDArray[np.uint8]) -> None:
         starts = range(0, len(images_BSSC), _BATCH_SIZE)
-        self._batches = iter([images_BSSC[start : start + _BATCH_SIZE] for start in starts])
+        batches = (images_BSSC[start : start + _BATCH_SIZE] for start in starts)
+        self._inputs = ({"images": np.ascontiguousarray(batch)} for batch in batches)
 
     def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
-        """Return the next inputs, or none."""
-        batch = next(self._batches, None)
-        return None if batch is None else {"images": np.ascontiguousarray(batch)}
+        return next(self._inputs, None)
 
 
 def to_int8(graph: onnx.ModelProto, calibration_BSSC: NDArray[np.uint8]) -> onnx.ModelProto:
     """Return a graph whose convolutions and matrix layers are quantised.
 
-    The ranges are the smallest and largest activation seen.
-
     Args:
         graph: A float32 graph.
-        calibration_BSSC: uint8 training images as the graph takes them.
+        calibration_BSSC: uint8 training images as the graph takes them; the smallest and the
+            largest activation seen on them become the ranges.
     """
-    with temporary_folder() as folder, _silence():
+    with temporary_folder() as folder:
         plain, folded, quantised = (folder / f"{name}.onnx" for name in ("a", "b", "c"))
         plain.write_bytes(graph.SerializeToString())
-        quant_pre_process(str(plain), str(folded), skip_symbolic_shape=True)  # torch did it
+        quant_pre_process(
+            str(plain), str(folded), skip_symbolic_shape=True
+        )  # torch inferred the shapes
         quantize_static(
             str(folded),
             str(quantised),
@@ -117,7 +104,7 @@ def to_int8(graph: onnx.ModelProto, calibration_BSSC: NDArray[np.uint8]) -> onnx
             extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul"]},
         )
         result = onnx.load(quantised)
-    _release_logits(result.graph)
+    _keep_logits_in_float32(result.graph)
     opset = next(entry.version for entry in graph.opset_import if entry.domain == "")
     del result.opset_import[:]
     result.opset_import.add(domain="", version=opset)
@@ -126,28 +113,27 @@ def to_int8(graph: onnx.ModelProto, calibration_BSSC: NDArray[np.uint8]) -> onnx
 
 
 def _other_products(graph: onnx.GraphProto) -> list[str]:
-    """Return the matrix products that are no sum over channels, as of local layers."""
+    """Return the matrix products other than sums over channels: those of local layers."""
     is_matrix = {tensor.name for tensor in graph.initializer if len(tensor.dims) == 2}
     return [n.name for n in graph.node if n.op_type == "MatMul" and n.input[1] not in is_matrix]
 
 
-def _release_logits(graph: onnx.GraphProto) -> None:
-    """Take the last matrix layer's answers as they are, before they are rounded to 256 values."""
+def _keep_logits_in_float32(graph: onnx.GraphProto) -> None:
+    """Remove the nodes that round the last matrix layer's output to 256 values and back."""
     layers = [node for node in graph.node if node.op_type == "Gemm"]
-    rounded = _readers(graph, layers[-1].output[0]) if layers else []
-    if [node.op_type for node in rounded] != ["QuantizeLinear"]:
+    readers = _readers(graph, layers[-1].output[0]) if layers else []
+    if [node.op_type for node in readers] != ["QuantizeLinear"]:
         return
-    last, (quantize,) = layers[-1], rounded
-    restored = _readers(graph, quantize.output[0])
-    outputs = {value.name for value in graph.output}
-    names = {node.output[0] for node in restored}
-    name = next(iter(names & outputs), last.output[0])
+    last, (quantize,) = layers[-1], readers
+    dequantize = _readers(graph, quantize.output[0])
+    rounded = {node.output[0] for node in dequantize}
+    name = next(iter(rounded & {value.name for value in graph.output}), last.output[0])
     for node in graph.node:
         for place, given in enumerate(node.input):
-            if given in names:
+            if given in rounded:
                 node.input[place] = name
     last.output[0] = name
-    for node in (quantize, *restored):
+    for node in (quantize, *dequantize):
         graph.node.remove(node)
     used = {given for node in graph.node for given in node.input}
     for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
@@ -156,13 +142,3 @@ def _release_logits(graph: onnx.GraphProto) -> None:
 
 def _readers(graph: onnx.GraphProto, name: str) -> list[onnx.NodeProto]:
     return [node for node in graph.node if name in node.input]
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Keep the quantiser's advice to developers from the user."""
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)

@@ -20,25 +20,14 @@ class Format(StrEnum):
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """Files and their kind.
-
-    Attributes:
-        file_format: Which files.
-        shared_weights: Whether `model.onnx` refers to `model.safetensors` for its weights; that
-            file is then written too.
-        precision: Number format of the graph.
-        num_views: 10: the file makes the paper's ten views itself.
-        opset: Version of the ONNX operators.
-        lrn_form: How normalisation is computed; by default the native node in fp16, which is for
-            CUDA, and the convolution otherwise, which is faster on the CPU.
-    """
+    """Which files to write, and how."""
 
     file_format: Format = Format.ONNX
-    shared_weights: bool = False
+    shared_weights: bool = False  # `model.onnx` reads its weights from `model.safetensors`
     precision: ExportPrecision = ExportPrecision.FP32
-    num_views: int = 1
+    num_views: int = 1  # 10: the file itself makes the paper's ten views
     opset: int = OPSET_VERSION
-    lrn_form: LrnForm | None = None
+    lrn_form: LrnForm | None = None  # by default the one that is fast where the file will run
 
     @property
     def writes_weights(self) -> bool:
@@ -51,19 +40,15 @@ class ExportSettings:
         return self.precision is ExportPrecision.INT8
 
     def check(self) -> None:
-        """Refuse what contradicts itself.
-
-        Raises:
-            UsageError: With what to ask for instead.
-        """
+        """Raise a UsageError if the settings contradict each other."""
         if self.file_format is Format.SAFETENSORS and self.shared_weights:
             raise UsageError("--shared-weights is for ONNX", hint="use --format onnx or all")
         if self.precision is not ExportPrecision.FP32 and self.writes_weights:
             raise UsageError(
                 f"--precision {self.precision} is for a self-contained model.onnx: a safetensors "
-                "file holds the trained float32 weights, which train --from goes on from",
+                "file holds the trained float32 weights, from which train --from starts",
                 hint=f"use --precision {self.precision} --format onnx, and write the weights "
-                "apart: alexnet export --format safetensors",
+                "separately: alexnet export --format safetensors",
             )
         if self.num_views not in EXPORT_VIEW_COUNTS:
             raise UsageError(
@@ -74,7 +59,7 @@ class ExportSettings:
             first, last = OPSET_VERSIONS[0], OPSET_VERSIONS[-1]
             raise UsageError(
                 f"--opset {self.opset} is not one of {first} to {last}",
-                hint=f"leave it out; {OPSET_VERSION} is what everything is tested with",
+                hint=f"leave it out; {OPSET_VERSION} is the version that is tested",
             )
         if self.lrn_form is LrnForm.NONE:
             raise UsageError(

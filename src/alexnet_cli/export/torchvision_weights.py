@@ -24,11 +24,7 @@ _NUM_VAL = 50_000  # images of ImageNet's validation set, on which their accurac
 
 
 def fetch_state_dict(weights: WeightsEnum, *, show_progress: bool) -> dict[str, Tensor]:
-    """Download weights; their hash is part of their published file name, and checked.
-
-    Args:
-        weights: torchvision's entry.
-        show_progress: Whether to draw a bar on stderr.
+    """Download weights and check them against the hash in their file name.
 
     Raises:
         DownloadError: No network, an HTTP error, or other bytes than published.
@@ -45,7 +41,7 @@ def fetch_state_dict(weights: WeightsEnum, *, show_progress: bool) -> dict[str, 
             raise _failed(weights, f"no connection to the server: {error.reason}") from error
         except (OSError, EOFError) as error:
             raise _failed(weights, str(error)) from error
-        except RuntimeError as error:  # torch.hub's word for a hash that differs
+        except RuntimeError as error:  # from torch.hub, if the hash differs
             raise _failed(weights, f"it is not the published file: {error}") from error
     return state
 
@@ -64,12 +60,12 @@ def convert(
 
     Args:
         state: The weights.
-        weights: torchvision's entry.
+        weights: Their entry in torchvision.
         folder: Where the file goes.
         images_BSSC: uint8 crops, (B, 224, 224, 3), on which PyTorch and ONNX Runtime are compared.
 
     Raises:
-        ExportError: Their answers differ.
+        ExportError: The file differs from PyTorch.
     """
     classes = tuple(weights.meta["categories"])
     spec = network_spec(Network.ALEXNET_OWT, num_classes=len(classes), crop_size_px=_CROP_SIZE_PX)
@@ -88,9 +84,5 @@ def convert(
     )  # fmt: skip
     network = build_network(spec)
     network.load_state_dict(state, strict=True)
-    images, settings = (
-        Compared(images_BSSC, name="drawn images"),
-        ExportSettings(Format.SAFETENSORS),
-    )
-    (written,) = export_model(network, manifest, folder, settings, images)
-    return written
+    images = Compared(images_BSSC, name="drawn images")
+    return export_model(network, manifest, folder, ExportSettings(Format.SAFETENSORS), images)[0]

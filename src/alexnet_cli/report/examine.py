@@ -176,7 +176,7 @@ def examine(
     probabilities_NK = predict_probabilities(
         torch_logits(network, device=device, dtype=torch.float32),
         val,
-        spec=manifest.input,
+        manifest,
         batch_size=_batch_size(manifest),
         on_batch=on_batch,
     )
@@ -186,7 +186,7 @@ def examine(
             hint="train again with a smaller learning rate: alexnet train --learning-rate 0.001",
             code="not_finite",
         )
-    summary = summarise(probabilities_NK, val.labels_N, classes=manifest.classes, num_views=1)
+    summary = summarise(probabilities_NK, val.labels_N, classes=manifest.classes)
     return Examination(val.labels_N, probabilities_NK, summary)
 
 

@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from alexnet_cli.config.schema import Freeze
 from alexnet_cli.data.loader import Batch, make_batches, share_of
 from alexnet_cli.errors import Interrupted, TrainingError
-from alexnet_cli.evaluation.measure import Evaluation, evaluate
+from alexnet_cli.evaluation.measure import Evaluation, predict_probabilities, summarise
 from alexnet_cli.models.build import build_network
 from alexnet_cli.models.layers import PixelNetwork, torch_logits
 from alexnet_cli.training import run_files
@@ -312,15 +312,15 @@ class Trainer:
         ranks, classes = self.run.ranks, self.run.manifest.classes
         model = torch_logits(self.eval_model, device=self.run.device, dtype=self.run.dtype)
         batch_size = min(VAL_BATCH_SIZE, self.run.config.micro_batch_size or VAL_BATCH_SIZE)
-        return evaluate(
+        probabilities_NK = predict_probabilities(
             ranks.shard_logits(model, num_classes=len(classes)),
             self.run.val,
-            spec=self.run.manifest.input,
-            classes=classes,
+            self.run.manifest,
             num_workers=self.run.options.num_workers,
             batch_size=batch_size * ranks.world_size,
             on_batch=stop_between_batches,
         )
+        return summarise(probabilities_NK, self.run.val.labels_N, classes=classes)
 
     def _save(self) -> None:
         """Save a checkpoint in the background; refuse numbers that are not finite."""

@@ -1,3 +1,5 @@
+"""Metrics against scikit-learn and SciPy, and by hand where these have no say."""
+
 import math
 
 import numpy as np
@@ -9,10 +11,14 @@ from sklearn import metrics as reference
 
 from alexnet_cli.evaluation.metrics import (
     NO_CLASS,
+    calibration,
     class_metrics,
+    compare,
     confusion_matrix,
     in_top_k,
+    mcnemar_p_value,
     mean_negative_log_likelihood,
+    paired_interval,
     predicted_classes,
     softmax,
     wilson_interval,
@@ -22,33 +28,8 @@ from tests.answers import answers
 EXACT = 1e-12
 
 
-@pytest.fixture(scope="module")
-def drawn():
-    """Probabilities on a grid of tenths, so that many are equal."""
-    generator = np.random.default_rng(0)
-    labels = generator.integers(0, 6, 200)
-    labels[labels == 4] = 0  # class 4 is absent
-    return generator.integers(0, 5, (200, 6)) / 10, labels
-
-
-@pytest.mark.parametrize(
-    ("right", "total", "expected"),
-    [
-        (0, 10, (0.0, 0.2775)),
-        (10, 10, (0.7225, 1.0)),
-        (50, 100, (0.4038, 0.5962)),
-        (0, 0, (0.0, 1.0)),
-        (1, 1, (0.2065, 1.0)),
-    ],
-)
-def test_wilson_interval(right, total, expected):
-    low, high = wilson_interval(right, total)
-    assert (low, high) == pytest.approx(expected, abs=5e-5)
-    assert 0 <= low <= high <= 1
-
-
 @given(st.integers(1, 100_000), st.integers(0, 100_000))
-def test_wilson_interval_against_scipy(total, right):
+def test_wilson_interval_equals_scipy(total, right):
     right = min(right, total)
     expected = binomtest(right, total).proportion_ci(method="wilson")
     assert wilson_interval(right, total) == pytest.approx(
@@ -56,13 +37,17 @@ def test_wilson_interval_against_scipy(total, right):
     )
 
 
+def test_wilson_interval_of_no_images_is_everything():
+    assert wilson_interval(0, 0) == (0.0, 1.0)
+
+
 @given(answers(), st.integers(1, 12))
-def test_top_k_against_scikit_learn(drawn, k):
+def test_top_k_equals_scikit_learn(drawn, k):
     probabilities, labels = drawn
     num_classes = probabilities.shape[1]
     found = in_top_k(probabilities, labels, k).mean()
     if k >= num_classes:
-        assert found == 1  # scikit-learn says so too, with a warning
+        assert found == 1  # in scikit-learn too, with a warning
         return
     if num_classes == 2:  # scikit-learn wants a score of the second class, and takes it above 0.5
         scores, truth = np.sign(probabilities[:, 1] - probabilities[:, 0]) / 2 + 0.5, labels
@@ -73,7 +58,7 @@ def test_top_k_against_scikit_learn(drawn, k):
 
 
 @given(answers())
-def test_loss_against_scikit_learn(drawn):
+def test_loss_equals_scikit_learn(drawn):
     probabilities, labels = drawn
     own = probabilities[range(len(labels)), labels]
     found = mean_negative_log_likelihood(probabilities, labels)
@@ -84,9 +69,14 @@ def test_loss_against_scikit_learn(drawn):
         assert found == pytest.approx(expected, rel=EXACT, abs=EXACT)
 
 
+def test_loss_of_a_probability_of_zero_is_finite():
+    found = mean_negative_log_likelihood(np.array([[0.0, 1.0]]), np.array([0]))
+    assert found == pytest.approx(708.4, abs=0.1)
+
+
 @pytest.mark.filterwarnings("ignore:A single label was found")  # in spite of labels, if K = 1
 @given(answers())
-def test_confusion_and_class_metrics_against_scikit_learn(drawn):
+def test_confusion_and_class_metrics_equal_scikit_learn(drawn):
     probabilities, labels = drawn
     classes = range(probabilities.shape[1])
     predictions = predicted_classes(probabilities)
@@ -100,39 +90,19 @@ def test_confusion_and_class_metrics_against_scikit_learn(drawn):
     rows = class_metrics(confusion, labels, tuple(map(str, classes)))
     found = [(row.precision, row.recall, row.f1, row.num_images) for row in rows]
     np.testing.assert_allclose(found, np.transpose(expected), rtol=0, atol=EXACT)
+    assert [row.name for row in rows] == list(map(str, classes))
 
 
-def test_images_without_an_answer_are_in_no_column_and_found_by_no_class():
+def test_nan_is_never_right_and_in_no_column():
     probabilities = np.array([[np.nan, np.nan], [0.7, 0.3], [0.2, 0.8]])
     labels, predictions = np.array([0, 0, 1]), predicted_classes(probabilities)
+    assert in_top_k(probabilities, labels, 2).tolist() == [False, True, True]
     assert predictions.tolist() == [NO_CLASS, 0, 1]
     confusion = confusion_matrix(labels, predictions, 2)
     assert confusion.tolist() == [[1, 0], [0, 1]]
     first, second = class_metrics(confusion, labels, ("a", "b"))
     assert (first.num_images, first.recall, first.precision) == (2, 0.5, 1.0)
     assert (second.num_images, second.recall) == (1, 1.0)
-
-
-@pytest.mark.parametrize("k", [1, 2, 5, 6])
-def test_top_k_against_a_stable_sort(drawn, k):
-    probabilities, labels = drawn
-    expected = [
-        label in sorted(range(6), key=lambda c, row=row: (-row[c], c))[:k]
-        for row, label in zip(probabilities, labels, strict=True)
-    ]
-    assert in_top_k(probabilities, labels, k).tolist() == expected
-
-
-def test_top_1_agrees_with_argmax_on_ties(drawn):
-    probabilities, labels = drawn
-    assert (
-        in_top_k(probabilities, labels, 1).tolist()
-        == (probabilities.argmax(axis=1) == labels).tolist()
-    )
-
-
-def test_an_answer_that_is_no_number_is_not_right():
-    assert not in_top_k(np.full((3, 4), np.nan), np.array([0, 1, 3]), 1).any()
 
 
 def test_softmax_by_hand_and_far_from_zero():
@@ -142,49 +112,127 @@ def test_softmax_by_hand_and_far_from_zero():
     np.testing.assert_allclose(found, [[0.25, 0.75], [0.5, 0.5], [0.0, 1.0]], atol=1e-7)
 
 
-def test_softmax_of_what_is_no_number():
+def test_softmax_of_nan_and_infinity():
     logits = np.array([[0, np.nan], [0, np.inf], [-np.inf, -np.inf], [-np.inf, 3]], np.float32)
     found = softmax(logits)
     assert np.isnan(found[:3]).all()
     assert found[3].tolist() == [0, 1]
 
 
-def test_mean_negative_log_likelihood():
-    probabilities = np.array([[0.5, 0.5], [0.25, 0.75]])
-    found = mean_negative_log_likelihood(probabilities, np.array([0, 0]))
-    assert found == pytest.approx((math.log(2) + math.log(4)) / 2)
-    assert math.isfinite(mean_negative_log_likelihood(np.array([[0.0, 1.0]]), np.array([0])))
+def expected_calibration(probabilities, labels, num_bins):
+    """The definition, one bin and one image at a time."""
+    expected, counts = 0.0, []
+    for m in range(num_bins):
+        confidences, right = [], []
+        for row, label in zip(probabilities, labels, strict=True):
+            top = max(row)
+            if m / num_bins < top <= (m + 1) / num_bins:
+                confidences.append(top)
+                right.append(float(list(row).index(top) == label))
+        counts.append(len(right))
+        if right:
+            gap = abs(sum(right) / len(right) - sum(confidences) / len(right))
+            expected += len(right) / len(labels) * gap
+    return expected, counts
 
 
-def test_confusion_and_class_metrics_against_loops(drawn):
+@given(answers(), st.sampled_from([1, 2, 10, 15]))
+def test_calibration_follows_its_definition(drawn, num_bins):
     probabilities, labels = drawn
-    predictions = probabilities.argmax(axis=1)
-    confusion = confusion_matrix(labels, predictions, 6)
-    expected = [[0] * 6 for _ in range(6)]
-    for label, prediction in zip(labels, predictions, strict=True):
-        expected[label][prediction] += 1
-    assert confusion.tolist() == expected
-    names = tuple("abcdef")
-    for index, row in enumerate(class_metrics(confusion, labels, names)):
-        hits = expected[index][index]
-        actual, predicted = sum(expected[index]), sum(line[index] for line in expected)
-        assert (row.name, row.num_images) == (names[index], actual)
-        assert row.precision == pytest.approx(hits / predicted)
-        assert row.recall == pytest.approx(hits / actual if actual else 0)
-        harmonic = 2 * row.precision * row.recall / max(row.precision + row.recall, 1e-300)
-        assert row.f1 == pytest.approx(harmonic)
-    assert class_metrics(confusion, labels, names)[4].num_images == 0
+    found = calibration(probabilities, labels, num_bins=num_bins)
+    error, counts = expected_calibration(np.minimum(probabilities, 1), labels, num_bins)
+    assert found.expected_error == pytest.approx(error, abs=EXACT)
+    assert [each.num_images for each in found.bins] == counts
 
 
-def test_classes_never_seen_nor_predicted_are_zero():
-    labels = np.array([0, 0, 1])
-    rows = class_metrics(confusion_matrix(labels, np.array([0, 1, 1]), 3), labels, tuple("abc"))
-    assert [(r.precision, r.recall) for r in rows] == [(1.0, 0.5), (0.5, 1.0), (0.0, 0.0)]
-    assert [r.f1 for r in rows] == pytest.approx([2 / 3, 2 / 3, 0])
+def test_calibration_bins_by_hand():
+    probabilities = np.array([[0.5, 0.5], [0.6, 0.4], [0.1, 0.9], [0.2, 0.8]])
+    found = calibration(probabilities, np.array([0, 1, 1, 1]), num_bins=2)
+    low, high = found.bins
+    assert (low.low, low.high, low.num_images, low.mean_confidence, low.share_right) == (
+        0, 0.5, 1, 0.5, 1.0,
+    )  # fmt: skip
+    assert (high.low, high.high, high.num_images) == (0.5, 1.0, 3)
+    assert high.mean_confidence == pytest.approx(2.3 / 3)
+    assert high.share_right == pytest.approx(2 / 3)
+    assert found.expected_error == pytest.approx((0.5 + 0.3) / 4)
 
 
-def test_a_single_class():
-    labels = np.zeros(3, int)
-    (row,) = class_metrics(confusion_matrix(labels, labels, 1), labels, ("only",))
-    assert (row.num_images, row.precision, row.recall, row.f1) == (3, 1.0, 1.0, 1.0)
-    assert in_top_k(np.ones((3, 1)), np.zeros(3, int), 1).all()
+def test_a_confidence_above_one_by_rounding_is_in_the_last_bin():
+    found = calibration(np.array([[1.0000000000000002, 0.0]]), np.array([0]))
+    assert found.bins[-1].num_images == 1
+
+
+def test_calibration_leaves_nan_out():
+    probabilities = np.array([[np.nan, np.nan], [0.75, 0.25]])
+    found = calibration(probabilities, np.array([0, 0]))
+    assert sum(each.num_images for each in found.bins) == 1
+    assert found.expected_error == 0.25
+
+
+@pytest.mark.parametrize("probabilities", [np.full((2, 3), np.nan), np.empty((0, 3))])
+def test_calibration_without_an_answer_has_no_error(probabilities):
+    found = calibration(probabilities, np.zeros(len(probabilities), int))
+    assert found.expected_error is None
+    assert {(each.num_images, each.share_right) for each in found.bins} == {(0, None)}
+
+
+@given(st.integers(0, 400), st.integers(0, 400))
+def test_mcnemar_equals_scipy(only_first, only_second):
+    total = only_first + only_second
+    expected = binomtest(only_first, total).pvalue if total else 1.0
+    assert mcnemar_p_value(only_first, only_second) == pytest.approx(expected, rel=EXACT)
+
+
+@pytest.mark.parametrize(
+    ("only_first", "only_second", "expected"),
+    [(0, 0, 1), (0, 5, 2 / 32), (1, 5, 2 * 7 / 64), (0, 5_000, 0)],
+)
+def test_mcnemar_is_exact_and_symmetric(only_first, only_second, expected):
+    assert mcnemar_p_value(only_first, only_second) == expected
+    assert mcnemar_p_value(only_second, only_first) == expected
+
+
+def test_mcnemar_of_a_large_set():
+    expected = binomtest(12_300, 25_000).pvalue
+    assert mcnemar_p_value(12_300, 12_700) == pytest.approx(expected, rel=1e-9)
+
+
+@given(st.integers(0, 200), st.integers(0, 200), st.integers(0, 400))
+def test_interval_equals_the_authors_formula(only_first, only_second, both):
+    size = max(1, only_first + only_second + both)
+    # Agresti's own R code, in which the difference is c - b.
+    b, c, n = only_first, only_second, size
+    difference = (c - b) / (n + 2)
+    deviation = math.sqrt((b + c + 1) - (c - b) ** 2 / (n + 2)) / (n + 2)
+    half = 1.959963984540054 * deviation
+    expected = (max(-1, difference - half), min(1, difference + half))
+    assert paired_interval(only_first, only_second, size) == pytest.approx(expected, abs=EXACT)
+
+
+@pytest.mark.parametrize("shares", [(0.05, 0.05), (0.1, 0.2), (0.02, 0.3), (0.3, 0.3)])
+def test_interval_covers_the_truth_in_95_percent_of_the_outcomes(shares):
+    """Exactly, over all outcomes of forty images."""
+    num_images, (first, second), covered = 40, shares, 0.0
+    for b in range(num_images + 1):
+        for c in range(num_images + 1 - b):
+            rest = num_images - b - c
+            ways = math.comb(num_images, b) * math.comb(num_images - b, c)
+            chance = ways * first**b * second**c * (1 - first - second) ** rest
+            low, high = paired_interval(b, c, num_images)
+            covered += chance * (low <= second - first <= high)
+    assert 0.94 < covered < 0.985
+
+
+def test_a_comparison_mirrored_changes_its_sign():
+    first = np.array([True, True, True, False, False])
+    second = np.array([True, False, False, True, False])
+    found = compare(first, second)
+    assert (found.num_images, found.only_first, found.only_second) == (5, 2, 1)
+    assert found.difference == pytest.approx(-0.2)
+    low, high = found.difference_interval
+    assert low < -0.2 < high
+    mirrored = compare(second, first)
+    assert mirrored.difference == -found.difference
+    assert mirrored.difference_interval == pytest.approx((-high, -low))
+    assert mirrored.p_value == found.p_value == 1

@@ -12,7 +12,7 @@ EXPORTED = replace(
 )
 
 
-def test_the_head_is_that_of_hugging_face(tmp_path):
+def test_the_head_is_yaml_for_hugging_face(tmp_path):
     text = write_card(tmp_path, EXPORTED, {}).read_text()
     head, _, rest = text.removeprefix("---\n").partition("\n---\n")
     assert "pipeline_tag: image-classification" in head
@@ -21,7 +21,7 @@ def test_the_head_is_that_of_hugging_face(tmp_path):
     assert rest.startswith("# alexnet-cifar on shapes")
 
 
-def test_the_table_says_what_was_compared(tmp_path):
+def test_a_row_names_precision_and_parity(tmp_path):
     (tmp_path / "model.onnx").touch()
     text = write_card(tmp_path, EXPORTED, {"model.onnx": EXPORTED}).read_text()
     row = next(line for line in text.splitlines() if line.startswith("| `model.onnx`"))
@@ -56,7 +56,7 @@ def test_rows_of_other_files_stay_while_they_are_there(tmp_path):
     assert text.count("| `model.") == 1
 
 
-def test_the_readme_of_somebody_else_is_left_alone(tmp_path):
+def test_a_readme_that_is_not_a_card_stays(tmp_path):
     (tmp_path / "README.md").write_text("# mine\n")
     assert write_card(tmp_path, EXPORTED, {}).name == "MODEL_CARD.md"
     assert (tmp_path / "README.md").read_text() == "# mine\n"

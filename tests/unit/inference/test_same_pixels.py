@@ -9,7 +9,7 @@ from alexnet_cli.data import datasets as catalog
 from alexnet_cli.data.augment import BatchSettings
 from alexnet_cli.data.loader import StreamingBatches, make_batches
 from alexnet_cli.data.prefetch import load_if_fits
-from alexnet_cli.evaluation.measure import evaluate
+from alexnet_cli.evaluation.measure import predict_probabilities
 from alexnet_cli.inference import Classifier
 from alexnet_cli.inference.classify import read_crop
 from alexnet_cli.inference.inputs import Source
@@ -86,7 +86,7 @@ def test_training_evaluation_and_prediction_see_the_same_pixels(exported, image_
 
     recorder = Recorder()
     spec = model.manifest.input
-    evaluate(recorder, source, spec=spec, classes=("a", "b"), batch_size=3, num_workers=2)
+    predict_probabilities(recorder, source, model.manifest, batch_size=3, num_workers=2)
     np.testing.assert_array_equal(recorder.seen, predicted)
 
     # Training deals in random order, and cuts random windows; these are the whole squares.

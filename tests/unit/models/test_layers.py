@@ -1,7 +1,9 @@
 import numpy as np
+import pytest
 import torch
+from torch import nn
 
-from alexnet_cli.models.layers import SameMapNorm, to_unit_range
+from alexnet_cli.models.layers import SameMapNorm, to_unit_range, torch_logits
 
 
 def test_each_filter_uses_the_whole_range():
@@ -19,3 +21,14 @@ def test_same_map_normalisation_is_not_lost_in_bfloat16():
     assert found.dtype is torch.bfloat16
     torch.testing.assert_close(found.float(), exact, rtol=4e-3, atol=0)
     assert float(SameMapNorm(alpha=1e-4)(x.double())[0, 0, 4, 4]) < 3 - 1e-3
+
+
+@pytest.mark.parametrize("was_training", [True, False])
+def test_a_network_answers_in_evaluation_mode_and_keeps_its_own_mode(was_training):
+    linear = nn.Linear(8 * 8 * 3, 3)
+    network = nn.Sequential(nn.Flatten(), nn.Dropout(0.9), linear).train(was_training)
+    images = np.random.default_rng(0).random((7, 8, 8, 3)).astype(np.float32)
+    logits = torch_logits(network, device=torch.device("cpu"), dtype=torch.float32)(images)
+    expected = linear(torch.from_numpy(images).flatten(1)).detach().numpy()
+    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-6)
+    assert network.training is was_training

@@ -1,4 +1,4 @@
-"""Eight-bit files: right, and the same answers on every processor and in every company."""
+"""int8 files: accurate, with the same answers on every processor and in every batch."""
 
 import subprocess
 import sys
@@ -35,7 +35,7 @@ def files(request, learnt, tmp_path_factory):
     return paths, crop_centre(learnt.unseen_NIIC, written.manifest.input_side_px)
 
 
-def test_the_layers_are_eight_bit_and_the_logits_are_not(files):
+def test_the_layers_are_int8_and_the_logits_are_not(files):
     path = files[0][ExportPrecision.INT8]
     graph = onnx.load(path).graph
     kinds = Counter(tensor.data_type for tensor in graph.initializer)
@@ -62,11 +62,11 @@ def test_the_logits_are_near_those_of_float32(files, learnt):
     assert error.mean() < 0.02
     assert error.max() < 0.2
     before, after = ((logits.argmax(1) == learnt.labels_N).mean() for logits in (expected, found))
-    assert before > 0.9  # it has learnt
+    assert before > 0.9  # it has learned
     assert after > before - 0.01
 
 
-def test_an_answer_is_the_same_alone_and_among_many(files):
+def test_an_answer_is_the_same_alone_and_in_a_batch(files):
     path, images = files[0][ExportPrecision.INT8], files[1]
     many = load_model(path, device="cpu")
     alone = load_model(path, device="cpu", for_many=False)
@@ -75,37 +75,17 @@ def test_an_answer_is_the_same_alone_and_among_many(files):
     np.testing.assert_allclose(each, together, rtol=0, atol=1e-5 * together.std())
 
 
-def _avx2_sums(activations_NK, weights_KC):
-    """Add products as AVX2's VPMADDUBSW does: those of two neighbours in 16 bits, saturating."""
-    products_NKC = activations_NK[:, :, None].astype(np.int32) * weights_KC
-    pairs = products_NKC[:, 0::2] + products_NKC[:, 1::2]
-    return pairs.clip(-32768, 32767).sum(axis=1)
-
-
-@pytest.mark.parametrize("largest", [64, 127])
-def test_seven_bits_never_saturate_in_16_bits_and_eight_do(largest):
-    draw = np.random.default_rng(0)
-    weights = draw.integers(-largest, largest + 1, (64, 30))
-    weights[:2] = largest
-    activations = np.concatenate([draw.integers(0, 256, (40, 64)), np.full((1, 64), 255)])
-    is_exact = np.array_equal(_avx2_sums(activations, weights), activations @ weights)
-    assert is_exact == (largest == 64)
-
-
-def test_the_sums_of_a_file_are_the_same_on_every_processor(files):
-    path = files[0][ExportPrecision.INT8]
-    graph = onnx.load(path).graph
+def test_two_products_fit_into_16_bits_so_that_every_processor_adds_alike(files):
+    graph = onnx.load(files[0][ExportPrecision.INT8]).graph
     weights = [
-        numpy_helper.to_array(tensor).astype(np.int64)
+        numpy_helper.to_array(tensor).astype(int)
         for tensor in graph.initializer
-        if tensor.data_type == onnx.TensorProto.INT8 and tensor.dims and len(tensor.dims) > 1
+        if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) > 1
     ]
     assert len(weights) == 10  # five convolutions, three matrix layers, two sums of the LRN
-    for tensor in weights:
-        assert np.abs(tensor).max() == 64
-    matrix_KC = weights[-1].T if weights[-1].shape[0] < weights[-1].shape[1] else weights[-1]
-    full = np.full((1, len(matrix_KC)), 255)
-    np.testing.assert_array_equal(_avx2_sums(full, matrix_KC), full @ matrix_KC)
+    largest = {np.abs(tensor).max() for tensor in weights}
+    assert largest == {64}
+    assert 255 * 64 * 2 < 2**15  # what AVX2's VPMADDUBSW adds without saturating
 
 
 def test_the_manifest_and_the_card_name_the_processor(files):
@@ -113,21 +93,6 @@ def test_the_manifest_and_the_card_name_the_processor(files):
     parity = load_model(path, device="cpu").manifest.deployment.parity
     assert parity.processor == processor_kind()
     assert f"; on {processor_kind()} |" in path.with_name("README.md").read_text()
-
-
-@pytest.mark.parametrize(
-    ("flags", "kind"),
-    [
-        ("fpu avx2 avx512bw avx512_vnni amx_int8", "AMX"),
-        ("avx2 avx512bw avx512_vnni", "AVX512-VNNI"),
-        ("avx2 avx_vnni", "AVX-VNNI"),
-        ("avx2 avx512bw", "AVX-512"),
-        ("fpu avx2 fma", "AVX2"),
-    ],
-)
-def test_kinds_of_processors(flags, kind):
-    assert processor_kind({"flags": flags}).endswith(f" with {kind}")
-    assert " with " not in processor_kind({"Features": "asimd"})
 
 
 @pytest.mark.slow

@@ -8,8 +8,7 @@ import pytest
 from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.data.folder import ImageFolder
 from alexnet_cli.errors import AlexnetError, UsageError
-from alexnet_cli.evaluation.measure import summarise
-from alexnet_cli.evaluation.output import Measured
+from alexnet_cli.evaluation.measure import Measured, summarise
 from alexnet_cli.evaluation.predictions_file import require_writable, write_predictions
 
 CLASSES = ("cat", 'dog, "x"', "élan")
@@ -18,7 +17,7 @@ PROBABILITIES = np.array([[0.25, 0.5, 0.25], [np.nan] * 3, [1e-30, 1 / 3, 2 / 3]
 
 
 def model(path, probabilities=PROBABILITIES):
-    result = summarise(probabilities, LABELS, classes=CLASSES, num_views=1)
+    result = summarise(probabilities, LABELS, classes=CLASSES)
     return Measured(path, path, probabilities, result)
 
 
@@ -34,10 +33,10 @@ def test_csv_has_a_row_for_an_image_and_a_model(isolated):
     assert [(row["model"], row["index"]) for row in rows] == [
         ("a", "0"), ("b", "0"), ("a", "1"), ("b", "1"), ("a", "2"), ("b", "2"),
     ]  # fmt: skip
-    first, _, no_number, _, third, _ = rows
+    first, _, nan, _, third, _ = rows
     assert (first["truth"], first["prediction"], first["file"]) == ("cat", 'dog, "x"', "")
     assert (first["p_cat"], first['p_dog, "x"'], first["p_élan"]) == ("0.25", "0.5", "0.25")
-    assert (no_number["truth"], no_number["prediction"], no_number["p_cat"]) == ("élan", "", "")
+    assert (nan["truth"], nan["prediction"], nan["p_cat"]) == ("élan", "", "")
     assert (third["p_cat"], third["p_élan"]) == ("1e-30", str(2 / 3))
 
 
@@ -57,7 +56,7 @@ def test_json_lines_name_the_files(isolated):
     assert b"photos/\xc3\xa9lan/\\udcff\n.png" in Path("answers.csv").read_bytes()
 
 
-def test_an_older_file_is_replaced_as_a_whole_or_not_at_all(isolated):
+def test_an_older_file_is_replaced_atomically(isolated):
     path = Path("answers.csv")
     path.write_text("older")
     with pytest.raises(IndexError):  # after three rows: there are more images than answers
@@ -70,7 +69,7 @@ def test_an_older_file_is_replaced_as_a_whole_or_not_at_all(isolated):
 
 
 @pytest.mark.parametrize("name", ["answers.txt", "answers", "/dev/full", ".", ".csv", "folder.csv"])
-def test_a_name_that_says_no_form_and_a_folder_are_refused(name, isolated):
+def test_other_suffixes_and_folders_are_refused(name, isolated):
     Path("folder.csv").mkdir()
     with pytest.raises(UsageError) as caught:
         require_writable(Path(name))

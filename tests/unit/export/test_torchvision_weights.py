@@ -73,7 +73,7 @@ def images():
     return np.random.default_rng(0).integers(0, 256, (4, 224, 224, 3), np.uint8)
 
 
-def test_they_are_fetched_converted_and_answer_as_torchvision_does(
+def test_fetched_and_converted_weights_answer_as_in_torchvision(
     server, content, theirs, images, isolated
 ):
     weights = entry(server, "right", content)
@@ -109,12 +109,12 @@ def leftovers():
     [("other", "not the published file"), ("short", "not the published file"),
      ("503", "answered 503")],
 )  # fmt: skip
-def test_anything_else_is_refused(server, content, kind, reason):
+def test_other_bytes_and_http_errors_are_refused(server, content, kind, reason):
     with pytest.raises(DownloadError, match=reason) as caught:
         fetch_state_dict(entry(server, kind, content), show_progress=False)
     assert "--weights owt" in caught.value.hint
 
 
-def test_no_server(content):
+def test_no_connection_is_an_error(content):
     with pytest.raises(DownloadError, match="no connection"):
         fetch_state_dict(entry("http://127.0.0.1:9", "right", content), show_progress=False)

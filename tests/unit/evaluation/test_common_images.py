@@ -6,7 +6,8 @@ import pytest
 from alexnet_cli.data import shapes
 from alexnet_cli.data.datasets import Split
 from alexnet_cli.errors import UsageError
-from alexnet_cli.training.open_model import common_data, load_images, open_model
+from alexnet_cli.evaluation.common_images import common_data, load_images
+from alexnet_cli.training.open_model import open_model
 
 
 @pytest.fixture
@@ -38,7 +39,8 @@ def test_other_classes_are_named(opened):
     with pytest.raises(UsageError) as caught:
         load_images([opened, fewer], "shapes", Split.TEST)
     assert caught.value.message == (
-        f"runs/b c knows other classes than runs/a: it lacks {shapes.CLASSES[0]}; it also has zebra"
+        "runs/a and runs/b c have different classes: "
+        f"runs/b c lacks {shapes.CLASSES[0]} and also has zebra"
     )
     assert caught.value.hint.endswith("alexnet evaluate 'runs/b c'")
     assert caught.value.code == "classes_differ"
@@ -50,7 +52,7 @@ def test_other_data_is_refused_unless_it_is_named(opened):
     ) as got:
         common_data([opened, other(opened, data="circles")])
     assert got.value.hint == "name one: --data shapes"
-    with pytest.raises(UsageError, match="other classes"):  # which --data would not help
+    with pytest.raises(UsageError, match="different classes"):  # which --data would not help
         common_data([opened, other(opened, data="circles", classes=("a", "b"))])
 
 

@@ -1,0 +1,154 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from alexnet_cli.data.arrays import ImageArrays
+from alexnet_cli.errors import UsageError
+from alexnet_cli.evaluation.measure import measure, predict_probabilities, summarise, views_of
+from alexnet_cli.evaluation.metrics import softmax
+from alexnet_cli.evaluation.output import compare_with_first
+from alexnet_cli.image import crop_centre, resize_square
+from alexnet_cli.training.open_model import open_model
+
+NUM_IMAGES = 7
+LABELS = np.arange(40) % 5
+
+
+class Recorder:
+    """A simple model: logits are the mean colours of the crop."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __call__(self, crops):
+        self.calls.append(crops)
+        means = crops.astype(np.float32).mean(axis=(1, 2)) / 40
+        means[:, 0] += crops[:, 0, 0, 0] / 60.0  # a mirrored crop answers otherwise
+        return means
+
+
+def draw(side):
+    generator = np.random.default_rng(side)
+    images = generator.integers(0, 256, (NUM_IMAGES, side, side, 3), dtype=np.uint8)
+    return ImageArrays(images, generator.integers(0, 3, NUM_IMAGES))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 100])
+def test_every_image_counts_once_in_any_batch(exported, batch_size):
+    source, model, counts = draw(12), Recorder(), []
+    found = predict_probabilities(
+        model, source, exported.manifest, batch_size=batch_size, on_batch=counts.append
+    )
+    assert max(counts) <= batch_size
+    assert sum(counts) == NUM_IMAGES
+    centres = source.images_NHWC[:, 2:10, 2:10]
+    np.testing.assert_array_equal(np.concatenate(model.calls), centres)
+    np.testing.assert_allclose(found, softmax(Recorder()(centres)), rtol=0, atol=1e-6)
+
+
+def test_the_summary_follows_from_the_probabilities():
+    labels = np.random.default_rng(0).integers(0, 3, 50)
+    probabilities = softmax(np.random.default_rng(1).normal(size=(50, 3)))
+    confusion = np.zeros((3, 3), int)
+    for row, label in zip(probabilities, labels, strict=True):
+        confusion[label, row.argmax()] += 1
+    found = summarise(probabilities, labels, classes=("a", "b", "c"))
+    assert np.array(found.confusion).tolist() == confusion.tolist()
+    assert found.top1 == pytest.approx(np.trace(confusion) / 50)
+    assert found.loss == pytest.approx(-np.log(probabilities[range(50), labels]).mean())
+    assert (found.num_images, found.top5) == (50, 1.0)
+    assert [row.num_images for row in found.classes] == confusion.sum(axis=1).tolist()
+
+
+def test_images_of_another_size_are_resized_as_predict_does(exported):
+    source, model = draw(30), Recorder()
+    predict_probabilities(model, source, exported.manifest, batch_size=4)
+    expected = [crop_centre(resize_square(image, 12), 8) for image in source.images_NHWC]
+    np.testing.assert_array_equal(np.concatenate(model.calls), np.stack(expected))
+
+
+def test_the_probabilities_of_ten_views_are_averaged(exported):
+    source = draw(12)
+    found = predict_probabilities(Recorder(), source, exported.manifest, num_views=10, batch_size=3)
+    total = np.zeros((NUM_IMAGES, 3))
+    for top, left in [(2, 2), (0, 0), (0, 4), (4, 0), (4, 4)]:
+        crop = source.images_NHWC[:, top : top + 8, left : left + 8]
+        total += softmax(Recorder()(crop)) + softmax(Recorder()(crop[:, :, ::-1]))
+    np.testing.assert_allclose(found, total / 10, rtol=1e-5)
+
+
+@pytest.fixture
+def places():
+    """Each pixel names its place: red is the image, green the row, blue the column."""
+    n, y, x = np.meshgrid(np.arange(2), np.arange(9), np.arange(11), indexing="ij")
+    return np.stack([n, y, x], axis=-1).astype(np.uint8)
+
+
+@pytest.mark.parametrize("num_views", [1, 5, 10])
+def test_views_are_the_centre_the_corners_and_their_mirror_images(places, num_views):
+    views = views_of(places, crop_size_px=4, num_views=num_views)
+    assert [view.shape for view in views] == [(2, 4, 4, 3)] * num_views
+    corners = [(2, 3), (0, 0), (0, 7), (5, 0), (5, 7)]  # top left of each crop of 9×11
+    for view, (top, left) in zip(views, corners, strict=False):
+        np.testing.assert_array_equal(view, places[:, top : top + 4, left : left + 4])
+    for plain, mirrored in zip(views[:5], views[5:], strict=num_views == 10):
+        np.testing.assert_array_equal(mirrored[:, :, ::-1], plain)
+
+
+def test_nine_views_are_a_grid(places):
+    views = views_of(places, crop_size_px=4, num_views=9)
+    corners = {(top, left) for top in (0, 2, 5) for left in (0, 3, 7)}
+    assert {tuple(view[0, 0, 0, 1:].tolist()) for view in views} == corners
+    assert len(views) == 9
+    np.testing.assert_array_equal(views[0], places[:, 2:6, 3:7])
+
+
+def test_each_crop_may_be_the_entire_image():
+    square = np.arange(48, dtype=np.uint8).reshape(1, 4, 4, 3)
+    for view in views_of(square, crop_size_px=4, num_views=10)[:5]:
+        np.testing.assert_array_equal(view, square)
+
+
+@pytest.mark.parametrize("num_views", [0, 2, 11])
+def test_other_numbers_of_views_are_refused(places, num_views):
+    with pytest.raises(UsageError, match=str(num_views)) as caught:
+        views_of(places, crop_size_px=4, num_views=num_views)
+    assert "--views" in caught.value.hint
+
+
+@pytest.fixture
+def opened(exported):
+    return open_model(exported.whole / "model.onnx", device="cpu")
+
+
+@pytest.fixture
+def images(exported):
+    return ImageArrays(exported.images_BSSC, LABELS)
+
+
+def test_a_measured_model_has_name_path_and_answers(opened, images):
+    found = measure(opened, images, name="mine", quiet=True)
+    assert (found.name, found.path) == ("mine", str(opened.path))
+    assert found.probabilities_NK.shape == (40, 5)
+    assert found.result.top1 == (found.probabilities_NK.argmax(axis=1) == LABELS).mean()
+    assert measure(opened, images, quiet=True).name == str(opened.path)
+
+
+def test_answers_of_nan_are_reported_and_count_as_wrong(opened, images, capsys):
+    def overflowing(crops):
+        logits = opened.logits(crops)
+        logits[:3] = np.inf  # as a half-precision graph may
+        return logits
+
+    broken = dataclasses.replace(opened, logits=overflowing)
+    found = measure(broken, images, batch_size=40, quiet=True)
+    assert "3 of 40 images" in capsys.readouterr().err
+    assert found.result.num_unanswered == 3
+    assert np.sum(found.result.confusion) == 37
+    assert sum(row.num_images for row in found.result.classes) == 40
+    intact = measure(opened, images, quiet=True)
+    (comparison,) = compare_with_first([intact, found], LABELS)
+    assert comparison.only_second == 0
+    assert comparison.only_first == (intact.probabilities_NK[:3].argmax(1) == LABELS[:3]).sum()
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,117 @@
+"""The files of an export: what is in them, and that they give the same answers or are not there."""
+
+import base64
+import copy
+import shutil
+import sysconfig
+import zlib
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from safetensors import safe_open
+
+from alexnet_cli.errors import ExportError, ModelFileError
+from alexnet_cli.export.parity import Compared
+from alexnet_cli.export.settings import ExportSettings, Format
+from alexnet_cli.export.write import export_model
+from alexnet_cli.inference.session import GRAPH_KEY, load_model
+from alexnet_cli.manifest import METADATA_KEY, manifest_from_json
+from alexnet_cli.models.build import build_network
+
+ONNX, SAFETENSORS = "model.onnx", "model.safetensors"
+
+
+def metadata_of(path):
+    with safe_open(path, "np") as file:
+        return file.metadata()
+
+
+def test_no_file_names_a_path_of_this_machine(exported):
+    packed = metadata_of(exported.whole / SAFETENSORS)[GRAPH_KEY]
+    contents = [zlib.decompress(base64.b64decode(packed))]
+    contents += [p.read_bytes() for f in (exported.whole, exported.shared) for p in f.iterdir()]
+    paths = (sysconfig.get_path("purelib"), "site-packages", "/root", "/home/", "alexnet_cli/")
+    for content in contents:
+        assert not [path for path in paths if path.encode() in content]
+
+
+@pytest.mark.parametrize("folder", ["whole", "shared"])
+def test_the_manifest_is_the_same_in_both_files(exported, folder):
+    model = onnx.load(getattr(exported, folder) / ONNX, load_external_data=False)
+    in_onnx = {entry.key: entry.value for entry in model.metadata_props}
+    in_safetensors = metadata_of(getattr(exported, folder) / SAFETENSORS)
+    assert in_onnx[METADATA_KEY] == in_safetensors[METADATA_KEY]
+    assert manifest_from_json(in_onnx[METADATA_KEY], source="") == exported.manifest
+
+
+def test_the_safetensors_hold_the_state_dict(exported):
+    with safe_open(exported.whole / SAFETENSORS, "pt") as file:
+        found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    expected = exported.core.state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in found)
+
+
+@pytest.mark.parametrize("num_images", [1, 7])
+def test_every_kind_of_file_gives_the_same_bits(exported, num_images, tmp_path):
+    bare = shutil.copy(exported.shared / SAFETENSORS, tmp_path / "moved.safetensors")
+    files = [exported.whole / ONNX, exported.shared / ONNX, bare]
+    images = exported.images_BSSC[:num_images]
+    models = [load_model(file, device="cpu") for file in files]
+    logits = [model.logits(images) for model in models]
+    assert logits[0].shape == (num_images, 5)
+    assert len({answer.tobytes() for answer in logits}) == 1
+    assert len({model.probabilities(images).tobytes() for model in models}) == 1
+    with torch.inference_mode():
+        expected = exported.pixels(torch.from_numpy(images))
+    np.testing.assert_allclose(logits[0], expected.numpy(), atol=1e-4)
+    np.testing.assert_allclose(models[0].probabilities(images), expected.softmax(1), atol=1e-5)
+
+
+def test_the_shared_graph_is_small(exported):
+    assert (exported.shared / ONNX).stat().st_size < 50_000
+
+
+def export(core, exported, folder, file_format=Format.ALL):
+    images = Compared(exported.images_BSSC)
+    return export_model(core, exported.manifest, folder, ExportSettings(file_format), images)
+
+
+def test_a_failed_export_leaves_no_file_and_spoils_none(exported, isolated):
+    core = copy.deepcopy(exported.core)
+    with torch.no_grad():
+        core.classifier[7].weight.mul_(1e6)  # rounding alone is then above the limit
+    (isolated / SAFETENSORS).write_bytes(b"older")
+    with pytest.raises(ExportError, match="differs"):
+        export(core, exported, isolated)
+    assert [path.name for path in isolated.iterdir()] == [SAFETENSORS]
+    assert (isolated / SAFETENSORS).read_bytes() == b"older"
+
+
+def test_a_network_with_nan_for_an_answer_is_refused(exported, isolated):
+    core = copy.deepcopy(exported.core)
+    with torch.no_grad():
+        core.classifier[7].bias.fill_(float("nan"))
+    with pytest.raises(ModelFileError, match="not finite"):
+        export(core, exported, isolated)
+    assert list(isolated.iterdir()) == []
+
+
+def test_an_untrained_network_can_be_exported(exported, tmp_path):
+    core = build_network(exported.manifest.network)  # its biases are all zero
+    written = export(core, exported, tmp_path, Format.SAFETENSORS)
+    assert [file.path for file in written] == [tmp_path / SAFETENSORS]
+
+
+def test_the_parity_is_in_the_manifest(exported, tmp_path):
+    with torch.inference_mode():
+        labels = exported.pixels(torch.from_numpy(exported.images_BSSC)).argmax(1).numpy()
+    labels[:5] = (labels[:5] + 1) % 5
+    images = Compared(exported.images_BSSC, labels, "drawn images")
+    (written,) = export_model(exported.core, exported.manifest, tmp_path, ExportSettings(), images)
+    parity = load_model(written.path, device="cpu").manifest.deployment.parity
+    assert parity == written.parity
+    assert (parity.num_images, parity.images, parity.top1_change) == (40, "drawn images", 0.0)
+    assert (parity.num_right, parity.num_right_trained) == (35, 35)
