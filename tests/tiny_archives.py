@@ -17,7 +17,7 @@ TINY_100 = dataclasses.replace(CIFAR100, train_images=7, test_images=3)
 def binary_members(layout, *, seed=0):
     """Return the files of the binary archive, filled with noise."""
     random, members = np.random.default_rng(seed), {}
-    for name in layout.binary.all:
+    for name in layout.binary:
         shape = (layout.num_images(name), layout.record_bytes)
         records = random.integers(0, 256, shape, np.uint8)
         records[:, : layout.label_bytes] %= 10
@@ -29,7 +29,7 @@ def python_members(layout, *, seed=0):
     """Return the files of the Python archive with the same images, pickled by Python 3."""
     members = {}
     binary = binary_members(layout, seed=seed)
-    for name, content in zip(layout.python.all, binary.values(), strict=True):
+    for name, content in zip(layout.python, binary.values(), strict=True):
         records = np.frombuffer(content, np.uint8).reshape(-1, layout.record_bytes)
         batch = {
             b"data": records[:, layout.label_bytes :].copy(),

@@ -7,7 +7,6 @@ import hashlib
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -18,7 +17,6 @@ from alexnet_cli.errors import AlexnetError, UsageError
 _CHUNK_BYTES = 1 << 20
 _PARTIAL_SUFFIX = ".part"
 _FOLDER_PREFIX = ".alexnet-"
-_DAY_SECONDS = 86_400
 
 _temporaries: set[Path] = set()
 
@@ -144,14 +142,6 @@ def remove_temporaries() -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-
-
-def remove_old_temporaries(parent: Path) -> None:
-    """Delete temporary folders that killed processes left in `parent` more than a day ago."""
-    for folder in parent.glob(f"{_FOLDER_PREFIX}*"):
-        with contextlib.suppress(FileNotFoundError):  # another process deletes it too
-            if folder.stat().st_mtime < time.time() - _DAY_SECONDS:
-                shutil.rmtree(folder)
 
 
 def lock_folder(folder: Path, *, busy: AlexnetError) -> contextlib.AbstractContextManager[object]:

@@ -1,7 +1,7 @@
-"""A real HTTP server on the loopback whose answers are as right or as wrong as the path says.
+"""A real HTTP server on the loopback that is as right or as wrong as the path says.
 
-`/BEHAVIOUR/NAME` gives the one file that the server has in that manner; NAME may be anything, and
-what is sent is counted by it. The behaviours are in `http_behaviours`.
+`/BEHAVIOUR/NAME` returns the one file of the server in that manner; NAME may be anything, and what
+is sent is counted by it. The behaviours are the methods of `http_behaviours.Behaviours`.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ import termios
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from pathlib import Path
@@ -28,67 +28,45 @@ _PIECE_BYTES = 1 << 16
 
 @dataclass(frozen=True)
 class Version:
-    """A content, and what tells it from others.
-
-    Attributes:
-        content: All bytes.
-        validators: `ETag` and `Last-Modified`, either or none.
-    """
+    """A content of the file."""
 
     content: bytes
-    validators: Mapping[str, str]
+    validators: Mapping[str, str]  # `ETag` and `Last-Modified`, both, either or none
 
     def is_meant_by(self, condition: str | None) -> bool:
-        """Tell whether an `If-Range` lets a range of this version be sent."""
+        """Return whether an `If-Range` allows a range of this version."""
         if condition is None:
             return True
         return not condition.startswith("W/") and condition in self.validators.values()
 
 
 def version_of(content: bytes, number: int) -> Version:
-    """Return a version with both validators, different for each number."""
     date = formatdate(1_700_000_000 + number, usegmt=True)
     return Version(content, {"ETag": f'"v{number}"', "Last-Modified": date})
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a client asked for."""
-
     path: str
     headers: Mapping[str, str]
 
 
 @dataclass
 class Ledger:
-    """What was asked and sent, by the last part of the path; shared by the servers of a test.
-
-    Attributes:
-        requests: In order.
-        body_bytes: Bytes of bodies handed to the kernel.
-        broken_off: Next answer to be cut after so many bytes of a version: how a part comes about.
-    """
+    """Requests and responses by the last part of the path; shared by the servers of a test."""
 
     requests: dict[str, list[Request]] = field(default_factory=lambda: defaultdict(list))
-    body_bytes: Counter[str] = field(default_factory=Counter)
+    body_bytes: Counter[str] = field(default_factory=Counter)  # handed to the kernel
+    # Cut the next response after that many bytes of a version, to leave a partial download.
     broken_off: dict[str, tuple[Version, int]] = field(default_factory=dict)
 
     def forget(self, name: str) -> None:
-        """Count from nothing again."""
         self.requests.pop(name, None)
         self.body_bytes.pop(name, None)
 
 
 class FaultServer(http.server.ThreadingHTTPServer):
-    """Serves one file.
-
-    Attributes:
-        right: The file.
-        other: Another content of the same length.
-        ledger: What was asked and sent.
-        plain_url: Of the server without TLS beside this one, for redirects.
-        stopping: Set at the end, so that answers that take for ever end too.
-    """
+    """Serves one file."""
 
     request_queue_size = 128
     daemon_threads = True
@@ -96,16 +74,17 @@ class FaultServer(http.server.ThreadingHTTPServer):
     def __init__(
         self,
         content: bytes,
-        behaviours: Mapping[str, "Behaviour"],
+        handler: type["Answer"],
         ledger: Ledger,
         *,
         tls: ssl.SSLContext | None = None,
-        plain_url: str = "",
+        plain_url: str = "",  # of the server without TLS beside this one, for redirects
     ) -> None:
-        super().__init__(("127.0.0.1", 0), Answer)
+        super().__init__(("127.0.0.1", 0), handler)
         self.right = version_of(content, 1)
         self.other = version_of(content.translate(bytes(range(255, -1, -1))), 2)
-        self.behaviours, self.ledger, self.stopping = behaviours, ledger, threading.Event()
+        self.ledger = ledger
+        self.stopping = threading.Event()  # set at the end, so that endless responses end too
         self.url = f"http://127.0.0.1:{self.server_port}"
         if tls is not None:
             self.socket = tls.wrap_socket(self.socket, server_side=True)
@@ -113,11 +92,10 @@ class FaultServer(http.server.ThreadingHTTPServer):
         self.plain_url = plain_url or self.url
 
     def handle_error(self, *_arguments: Any) -> None:
-        """Say nothing: clients that go away are what this is for."""
+        """Log nothing: clients that go away are expected."""
 
     @contextlib.contextmanager
     def running(self) -> Iterator["FaultServer"]:
-        """Serve from a thread."""
         thread = threading.Thread(target=self.serve_forever, args=(0.02,))
         thread.start()
         try:
@@ -130,19 +108,14 @@ class FaultServer(http.server.ThreadingHTTPServer):
 
 
 class Answer(http.server.BaseHTTPRequestHandler):
-    """One request, and what behaviours answer it with.
-
-    Attributes:
-        server: Where it came in.
-        name: Last part of the path.
-        number: How many requests of that name came before.
-    """
+    """One request, and what behaviours are made of."""
 
     protocol_version = "HTTP/1.1"
     server: FaultServer
+    name: str  # last part of the path
+    number: int  # of requests of that name before this one
 
     def do_GET(self) -> None:
-        """Answer."""
         self.close_connection = True
         behaviour, self.name = self.path.strip("/").split("/", 1)
         ledger = self.server.ledger
@@ -153,40 +126,35 @@ class Answer(http.server.BaseHTTPRequestHandler):
             if self.name in ledger.broken_off:
                 version, num_bytes = ledger.broken_off.pop(self.name)
                 self.send_version(version, num_bytes=num_bytes)
-            elif behaviour in self.server.behaviours:
-                self.server.behaviours[behaviour](self)
             else:
-                self.send_text(404, "not found")
+                getattr(self, behaviour.replace("-", "_"))()
 
     @property
     def start(self) -> int | None:
-        """First byte asked for, if it is a request for a range."""
+        """First byte requested, if it is a request for a range."""
         asked = self.headers["Range"]
         return None if asked is None else int(asked.removeprefix("bytes=").split("-")[0])
 
     def send_head(self, status: int, headers: Mapping[str, object]) -> None:
-        """Send status and headers."""
         self.send_response(status)
         for name, value in {**headers, "Connection": "close"}.items():
             self.send_header(name, str(value))
         self.end_headers()
 
     def send_body(self, body: bytes, *, pause_seconds: float = 0) -> None:
-        """Send and count bytes, in pieces."""
         for begin in range(0, len(body), _PIECE_BYTES):
             self.send_piece(body[begin : begin + _PIECE_BYTES])
             if pause_seconds:
                 self.wait(pause_seconds)
 
     def send_piece(self, piece: bytes, *, chunked: bool = False) -> None:
-        """Send and count some bytes at once; raises when the server stops."""
         if self.server.stopping.is_set():
             raise ConnectionAbortedError
         self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece)
         self.server.ledger.body_bytes[self.name] += len(piece)
 
     def send_text(self, status: int, text: str, more: Mapping[str, object] | None = None) -> None:
-        """Send a short page, whose bytes do not count."""
+        """Send a short page, whose bytes are not counted."""
         body = text.encode()
         length = {"Content-Type": "text/plain", "Content-Length": len(body)}
         self.send_head(status, length | dict(more or {}))
@@ -203,7 +171,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
 
         Args:
             version: The content.
-            ranges: Whether requests for a range are honoured.
+            ranges: True to honour requests for a range.
             changes: Headers that replace the right ones; None leaves one out.
         """
         start = self.start if ranges and version.is_meant_by(self.headers["If-Range"]) else None
@@ -228,16 +196,15 @@ class Answer(http.server.BaseHTTPRequestHandler):
     def send_version(
         self, version: Version, *, ranges: bool = True, num_bytes: int | None = None
     ) -> None:
-        """Answer rightly, or break off after some bytes of the body."""
+        """Respond correctly, or break off after some bytes of the body."""
         self.send_body(self.begin_version(version, ranges=ranges)[:num_bytes])
 
     def wait(self, seconds: float) -> None:
-        """Wait; raises when the server stops."""
         if self.server.stopping.wait(seconds):
             raise ConnectionAbortedError
 
-    def reset(self) -> None:
-        """End the connection with RST, once the client's side has what was sent."""
+    def send_rst(self) -> None:
+        """End the connection with RST, once the client has received what was sent."""
         deadline = time.monotonic() + 5
         while _unsent_bytes(self.connection.fileno()) and time.monotonic() < deadline:
             time.sleep(0.001)
@@ -245,10 +212,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
         self.connection.close()
 
     def log_message(self, *_arguments: Any) -> None:
-        """Say nothing."""
-
-
-Behaviour = Callable[[Answer], None]
+        pass
 
 
 def _unsent_bytes(descriptor: int) -> int:
@@ -258,18 +222,9 @@ def _unsent_bytes(descriptor: int) -> int:
 
 @dataclass(frozen=True)
 class Servers:
-    """The two servers, with and without TLS.
-
-    Attributes:
-        plain: Speaks HTTP.
-        secure: Speaks HTTPS, with a certificate for `localhost`.
-        authority: File for `REQUESTS_CA_BUNDLE`, with which clients trust the certificate.
-        ledger: What both were asked and sent.
-    """
-
     plain: FaultServer
-    secure: FaultServer
-    authority: Path
+    secure: FaultServer  # with a certificate for `localhost`
+    authority: Path  # for `REQUESTS_CA_BUNDLE`, so that clients trust the certificate
     ledger: Ledger
 
 
@@ -281,14 +236,8 @@ def _authority_and_certificate() -> tuple[trustme.CA, trustme.LeafCert]:
 
 
 @contextlib.contextmanager
-def serve(content: bytes, behaviours: Mapping[str, Behaviour], folder: Path) -> Iterator[Servers]:
-    """Run both servers.
-
-    Args:
-        content: The file that they have.
-        behaviours: By first part of the path.
-        folder: For the certificate.
-    """
+def serve(content: bytes, handler: type[Answer], folder: Path) -> Iterator[Servers]:
+    """Run both servers of one file, with their certificate in a folder."""
     authority, certificate = _authority_and_certificate()
     bundle = folder / "authority.pem"
     authority.cert_pem.write_to_path(str(bundle))
@@ -296,7 +245,7 @@ def serve(content: bytes, behaviours: Mapping[str, Behaviour], folder: Path) -> 
     certificate.configure_cert(tls)
     ledger = Ledger()
     with (
-        FaultServer(content, behaviours, ledger).running() as plain,
-        FaultServer(content, behaviours, ledger, tls=tls, plain_url=plain.url).running() as secure,
+        FaultServer(content, handler, ledger).running() as plain,
+        FaultServer(content, handler, ledger, tls=tls, plain_url=plain.url).running() as secure,
     ):
         yield Servers(plain, secure, bundle, ledger)

@@ -14,10 +14,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from alexnet_cli.data.array_cache import TEST, TRAIN, array_path, load_arrays, record_path
 from alexnet_cli.data.arrays import ImageArrays
-from alexnet_cli.data.cache import TEST, TRAIN, array_path, load_arrays, record_path
-from alexnet_cli.data.cifar import CIFAR10, CIFAR100, CifarLayout, read_archive
-from alexnet_cli.data.cifar10_1 import read_images, read_labels
+from alexnet_cli.data.cifar import (
+    CIFAR10,
+    CIFAR100,
+    CifarLayout,
+    read_archive,
+    read_cifar10_1_images,
+    read_cifar10_1_labels,
+)
 from alexnet_cli.errors import DataError
 from tests.conftest import write_tar
 from tests.faults.conftest import IS_LONG, few_or
@@ -103,7 +109,7 @@ def test_the_tar_inside_an_archive(
     path = write_tar(tmp_path / "a.tar.gz", binary_members(layout))
     tar = gzip.decompress(path.read_bytes())
     hot = _headers(tar)
-    assert len(hot) == len(layout.binary.all)
+    assert len(hot) == len(layout.binary)
     for _ in range(num_mutants // 4):
         path.write_bytes(gzip.compress(mutate(tar, random, hot=hot), compresslevel=0))
         with tally.expecting_nothing_else():
@@ -119,7 +125,7 @@ def test_a_pickled_batch(
     random, tally = np.random.default_rng(3), _Tally()
     members, path = python_members(layout), tmp_path / "a.tar.gz"
     for _ in range(num_mutants // 2):
-        name = layout.python.all[random.integers(len(members))]
+        name = layout.python[random.integers(len(members))]
         content = members[name]
         hot = (range(150), range(len(content) - 300, len(content)))
         write_tar(path, members | {name: mutate(content, random, hot=hot)})
@@ -146,11 +152,11 @@ def test_the_npy_files_of_cifar10_1(
         path.write_bytes(mutate(whole[kind], random, hot=(range(128),)))
         with tally.expecting_nothing_else():
             if kind == "images":
-                images = read_images(path, num_images=3)
+                images = read_cifar10_1_images(path, num_images=3)
                 assert images.shape == (3, 32, 32, 3)
                 assert images.dtype == np.uint8
             else:
-                labels = read_labels(path, num_images=3)
+                labels = read_cifar10_1_labels(path, num_images=3)
                 assert labels.dtype == np.int64
                 assert set(labels.tolist()) <= set(range(10))
     report(str(tally))
@@ -216,7 +222,7 @@ def test_batches_of_any_content(
 ) -> None:
     layout = dataclasses.replace(CIFAR10, train_images=num_images, test_images=num_images)
     content = pickle.dumps(batch, protocol)
-    path = write_tar(tmp_path / "a.tar.gz", dict.fromkeys(layout.python.all, content))
+    path = write_tar(tmp_path / "a.tar.gz", dict.fromkeys(layout.python, content))
     data, labels = batch[b"data"], batch[b"labels"]
     is_right = (
         data is not None

@@ -1,5 +1,6 @@
 """Downloads from servers that are wrong, slow or gone, and by processes that are killed."""
 
+import contextlib
 import hashlib
 import json
 import signal
@@ -8,43 +9,43 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from alexnet_cli.console import ByteProgress
 from alexnet_cli.data.cache import PublishedFile
 from alexnet_cli.data.fetch import FetchOptions, download
+from alexnet_cli.data.transfer import RetryPolicy, Transfer
 from alexnet_cli.errors import DownloadError
 from tests.conftest import Run
 from tests.faults.conftest import IS_LONG, wait_until
-from tests.faults.fetch_once import Silence
-from tests.faults.http_behaviours import BEHAVIOURS
+from tests.faults.http_behaviours import BEHAVIOURS, OVER_TLS, Behaviours, as_seen_from
 from tests.faults.http_server import Servers, serve
-from tests.faults.http_table import (
-    CONTENT,
-    HALF_BYTES,
-    LONG,
-    SHA256,
-    SHORT,
-    Cell,
-    Outcome,
-    State,
-    file_at,
-    fill_table,
-    prepare,
-)
 
 # requests leaves a socket to the collector where a server breaks the rules
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <s:ResourceWarning")
 
-# What must come of it, for each state the download can begin in. The right file in place, with
+CONTENT = np.random.default_rng(0).bytes(3_300_007)  # a third of it is more than a mebibyte
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+HALF_BYTES = len(CONTENT) // 2
+LONG = RetryPolicy(
+    connect_seconds=5, read_seconds=20, stall_seconds=20, attempts=3, backoff_seconds=0.01,
+    longest_wait_seconds=5,
+)  # fmt: skip
+SHORT = replace(LONG, read_seconds=1, stall_seconds=1.5)
+_TIMED = frozenset({"silent", "silent-midway", "drip"})  # others must not fail on a busy machine
+
+# The expected outcome for each state the download can begin in. The right file in place, with
 #   none  nothing fetched
 #   rest  only what was missing
 #   all   the whole file
-#   more  bytes that were thrown away in between, but no more than twice the file
-# or an error in words and no file, with
+#   more  bytes that were discarded in between, but no more than twice the file
+# or an error and no file, with
 #   kept  what was there kept for the next attempt
 #   no    nothing, or anything, kept: the hash decides next time
 _EXPECTED = """
@@ -67,8 +68,6 @@ _EXPECTED = """
     silent                  no    kept  none  no    kept
     silent-midway           all   rest  none  all   all
     drip                    no    no    none  no    no
-    drip-header             no    kept  none  no    kept
-    drip-chunk-head         no    no    none  no    no
     wrong-206-offset        all   all   none  all   all
     lying-206               all   more  none  all   all
     wrong-206-total         all   all   none  all   all
@@ -110,6 +109,7 @@ _EXPECTED = """
 """
 _CHUNK_BYTES = 1 << 18
 _SOCKET_BYTES = 1 << 23  # sent, but in no process yet
+_TOO_MANY_BYTES = 1_000
 _NUM_PROCESSES = 8
 _ROUNDS = 10 if IS_LONG else 2
 # Rows of the default command: of each kind of fault one that waits for nothing.
@@ -119,74 +119,154 @@ _FEW = (
 )  # fmt: skip
 
 
+class State(StrEnum):
+    """The partial download before the download."""
+
+    COLD = "nothing"
+    HALF = "half"
+    WHOLE = "all"
+    OVERSIZE = "too much"
+    OTHER = "half of another version"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The outcome of one download."""
+
+    behaviour: str
+    state: State
+    error: str  # empty after a success
+    sent_bytes: int  # of bodies, by the server
+    fetched_bytes: int
+    part_bytes: int  # kept for the next attempt
+    content: bytes | None  # of the file in place
+    strays: set[str]  # other files that are left
+
+
+def expectations() -> dict[tuple[str, State], str]:
+    rows = [line.split() for line in _EXPECTED.strip().splitlines()[1:]]
+    return {
+        (row[0], state): code for row in rows for state, code in zip(State, row[1:], strict=True)
+    }
+
+
+def file_at(servers: Servers, behaviour: str, name: str) -> PublishedFile:
+    """Return the file as a server of that behaviour publishes it."""
+    server = servers.secure if behaviour in OVER_TLS else servers.plain
+    url = f"{server.url}/{behaviour}/{name}"
+    return PublishedFile("cifar10", name, url, len(CONTENT), SHA256)
+
+
+def fetch(file: PublishedFile, retry: RetryPolicy = LONG, **options: tuple[str, ...]) -> Transfer:
+    progress = ByteProgress("", total=0, quiet=True)
+    return download(file, FetchOptions(retry=retry, **options), progress=progress)
+
+
+def prepare(servers: Servers, file: PublishedFile, behaviour: str, state: State) -> None:
+    """Bring a state about: by a download that breaks off, and bytes after what it left."""
+    if state is State.COLD:
+        return
+    server = servers.plain
+    version = as_seen_from(behaviour, server.other if state is State.OTHER else server.right)
+    servers.ledger.broken_off[file.name] = (version, HALF_BYTES)
+    with contextlib.suppress(DownloadError):
+        fetch(file, RetryPolicy(attempts=1))
+    assert file.part_path.stat().st_size == HALF_BYTES
+    if state in (State.WHOLE, State.OVERSIZE):
+        with file.part_path.open("ab") as part:
+            part.write(CONTENT[HALF_BYTES:])
+            part.write(b"\0" * (_TOO_MANY_BYTES if state is State.OVERSIZE else 0))
+    servers.ledger.forget(file.name)
+
+
+def fill(servers: Servers, behaviour: str, state: State) -> Cell:
+    name = f"{behaviour}.{state.name.lower()}.bin"
+    file = file_at(servers, behaviour, name)
+    prepare(servers, file, behaviour, state)
+    error, transfer = "", Transfer()
+    try:
+        transfer = fetch(file, SHORT if behaviour in _TIMED else LONG)
+    except DownloadError as caught:
+        error = caught.message
+    part = file.part_path
+    expected = {file.path.name, f"{file.path.name}.lock", part.name, f"{part.name}.json"}
+    names = {path.name for path in file.path.parent.iterdir()}
+    return Cell(
+        behaviour,
+        state,
+        error,
+        servers.ledger.body_bytes[name],
+        transfer.fetched_bytes,
+        part.stat().st_size if part.exists() else 0,
+        file.path.read_bytes() if file.path.exists() else None,
+        {each for each in names if each.lstrip(".").startswith(name)} - expected,
+    )
+
+
+def fill_all(servers: Servers, behaviours: list[str]) -> dict[tuple[str, State], Cell]:
+    """Make all downloads, many at a time: most of them wait."""
+    pairs = [(behaviour, state) for behaviour in behaviours for state in State]
+    with ThreadPoolExecutor(32) as pool:
+        return dict(zip(pairs, pool.map(lambda pair: fill(servers, *pair), pairs), strict=True))
+
+
+def assert_as_expected(cell: Cell, code: str) -> None:
+    assert cell.strays == set(), cell
+    if code in ("kept", "no"):
+        assert cell.error, cell
+        assert cell.content is None, cell
+        assert code == "no" or cell.part_bytes == HALF_BYTES, cell
+        assert cell.sent_bytes <= SHORT.attempts * len(CONTENT) + _SOCKET_BYTES, cell
+        return
+    max_bytes = {
+        "none": 0,
+        "rest": len(CONTENT) - HALF_BYTES + _CHUNK_BYTES,
+        "all": len(CONTENT) + _CHUNK_BYTES,
+        "more": 2 * len(CONTENT) + _CHUNK_BYTES,
+    }
+    assert cell.error == ""
+    assert cell.content == CONTENT
+    assert cell.fetched_bytes <= max_bytes[code], cell
+    assert cell.part_bytes == 0, cell
+
+
 def needs_time(test: Callable[..., None]) -> Callable[..., None]:
-    """Mark a test of the whole table, where servers that fall silent are given up soon."""
+    """Mark a test of the entire table, where servers that fall silent are given up soon."""
     return pytest.mark.alone(pytest.mark.slow(test))
 
 
-def expectations() -> Iterator[tuple[str, State, str]]:
-    """Read the table."""
-    for line in _EXPECTED.strip().splitlines()[1:]:
-        behaviour, *codes = line.split()
-        for state, code in zip(State, codes, strict=True):
-            yield behaviour, state, code
+def test_every_behaviour_is_in_the_table() -> None:
+    assert list(dict.fromkeys(behaviour for behaviour, _ in expectations())) == BEHAVIOURS
+
+
+def test_the_file_is_right_or_refused_by_a_few_servers(servers: Servers) -> None:
+    for pair, cell in fill_all(servers, list(_FEW)).items():
+        assert_as_expected(cell, expectations()[pair])
 
 
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, State], Cell]:
     """All downloads of the table."""
-    filled = fill_table(tmp_path_factory.mktemp("http"), list(BEHAVIOURS))
-    return {(cell.behaviour, cell.state): cell for cell in filled}
-
-
-def test_every_behaviour_is_in_the_table() -> None:
-    assert list(dict.fromkeys(row[0] for row in expectations())) == list(BEHAVIOURS)
-
-
-def test_the_file_is_right_or_refused_by_a_few_servers(tmp_path: Path) -> None:
-    codes = {row[:2]: row[2] for row in expectations() if row[0] in _FEW}
-    cells = fill_table(tmp_path, list(_FEW))
-    assert {(cell.behaviour, cell.state) for cell in cells} == set(codes)
-    for cell in cells:
-        assert_as_expected(cell, codes[cell.behaviour, cell.state])
+    folder = tmp_path_factory.mktemp("http")
+    with serve(CONTENT, Behaviours, folder) as running, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REQUESTS_CA_BUNDLE", str(running.authority))
+        patch.setenv("ALEXNET_HOME", str(folder / "cache"))
+        return fill_all(running, BEHAVIOURS)
 
 
 @needs_time
-@pytest.mark.parametrize(("behaviour", "state", "code"), list(expectations()))
+@pytest.mark.parametrize(("pair", "code"), expectations().items())
 def test_the_file_is_right_or_refused(
-    behaviour: str, state: State, code: str, cells: dict[tuple[str, State], Cell]
+    pair: tuple[str, State], code: str, cells: dict[tuple[str, State], Cell]
 ) -> None:
-    assert_as_expected(cells[behaviour, state], code)
-
-
-def assert_as_expected(cell: Cell, code: str) -> None:
-    """Compare what came of a download with its place in the table."""
-    assert cell.strays == [], cell
-    if code in ("kept", "no"):
-        assert cell.outcome is Outcome.REFUSED, cell
-        assert cell.cause
-        assert code == "no" or cell.part_bytes == HALF_BYTES, cell
-        assert cell.sent_bytes <= SHORT.attempts * len(CONTENT) + _SOCKET_BYTES, cell
-        return
-    most = {
-        "none": 0,
-        "rest": len(CONTENT) - HALF_BYTES + _CHUNK_BYTES,
-        "all": len(CONTENT) + _CHUNK_BYTES,
-        "more": 2 * len(CONTENT) + _CHUNK_BYTES,
-    }[code]
-    assert cell.outcome is Outcome.RIGHT, cell
-    assert cell.fetched_bytes is not None
-    assert cell.fetched_bytes <= most, cell
-    assert cell.part_bytes == 0, cell
+    assert_as_expected(cells[pair], code)
 
 
 @needs_time
-def test_the_reasons_are_told(cells: dict[tuple[str, State], Cell]) -> None:
-    told = {
+def test_an_error_names_its_reason(cells: dict[tuple[str, State], Cell]) -> None:
+    reasons = {
         "silent": "did not answer in time",
         "drip": "stalled",
-        "drip-header": "stalled",
-        "drip-chunk-head": "stalled",
         "reset-at-once": "no connection",
         "truncated": "broke off",
         "status-404": "404",
@@ -199,24 +279,14 @@ def test_the_reasons_are_told(cells: dict[tuple[str, State], Cell]) -> None:
         "redirect-nowhere": "not valid",
         "https-to-http": "from https to http",
     }
-    for behaviour, reason in told.items():
-        assert reason in cells[behaviour, State.COLD].cause
-
-
-@needs_time
-def test_the_whole_table_in_figures(
-    cells: dict[tuple[str, State], Cell], report: Callable[[str], None]
-) -> None:
-    outcomes = [cell.outcome for cell in cells.values()]
-    counts = ", ".join(f"{outcomes.count(each)} {each}" for each in Outcome)
-    report(f"{len(outcomes)} downloads: {counts}")
-    assert set(outcomes) == {Outcome.RIGHT, Outcome.REFUSED}
+    for behaviour, reason in reasons.items():
+        assert reason in cells[behaviour, State.COLD].error
 
 
 @pytest.fixture
 def servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Servers]:
     """Servers of one test, trusted."""
-    with serve(CONTENT, BEHAVIOURS, tmp_path) as running:
+    with serve(CONTENT, Behaviours, tmp_path) as running:
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(running.authority))
         yield running
 
@@ -235,7 +305,7 @@ def test_a_certificate_that_is_not_trusted_is_refused(
     monkeypatch.delenv("REQUESTS_CA_BUNDLE")
     file = file_at(servers, "tls", "a.bin")
     with pytest.raises(DownloadError, match="certificate is not trusted"):
-        download(file, FetchOptions(patience=LONG), progress=Silence())
+        fetch(file)
     assert not file.path.exists()
     assert servers.ledger.requests["a.bin"] == []
 
@@ -249,15 +319,14 @@ def test_a_file_of_unknown_size_is_right_or_refused_too(
     file = file_at(servers, behaviour, "a.bin")
     prepare(servers, file, behaviour, state)
     file = replace(file, num_bytes=None)
-    options = FetchOptions(patience=LONG)
     if behaviour == "right" or (state is State.WHOLE and behaviour != "empty"):
-        transfer = download(file, options, progress=Silence())
+        transfer = fetch(file)
         assert file.path.read_bytes() == CONTENT
         missing = {State.HALF: len(CONTENT) - HALF_BYTES, State.WHOLE: 0}
         assert transfer.fetched_bytes == missing.get(state, len(CONTENT))
     else:
         with pytest.raises(DownloadError):
-            download(file, options, progress=Silence())
+            fetch(file)
         assert not file.path.exists()
 
 
@@ -265,8 +334,7 @@ def test_mirrors_are_asked_in_order_until_one_is_right(servers: Servers, dead_ur
     base = servers.plain.url
     mirrors = (dead_url, f"{base}/truncated", f"{base}/wrong-bytes", f"{base}/right")
     file = file_at(servers, "html", "a.bin")
-    options = FetchOptions(mirrors=mirrors, patience=LONG)
-    download(file, options, progress=Silence())
+    fetch(file, mirrors=mirrors)
     assert file.path.read_bytes() == CONTENT
     asked = [request.path.split("/")[1] for request in servers.ledger.requests["a.bin"]]
     assert list(dict.fromkeys(asked)) == ["truncated", "wrong-bytes", "right"]
@@ -276,9 +344,8 @@ def test_when_no_mirror_is_right_each_is_named_with_its_reason(
     servers: Servers, dead_url: str
 ) -> None:
     file = file_at(servers, "html", "a.bin")
-    options = FetchOptions(mirrors=(dead_url, f"{servers.plain.url}/status-404"), patience=LONG)
     with pytest.raises(DownloadError) as caught:
-        download(file, options, progress=Silence())
+        fetch(file, mirrors=(dead_url, f"{servers.plain.url}/status-404"))
     for reason in (f"{dead_url}/a.bin: no connection", "answered 404", "sent a web page"):
         assert reason in caught.value.message
     assert not file.path.exists()
@@ -289,7 +356,7 @@ def test_the_command_takes_the_right_file_from_the_second_mirror(
 ) -> None:
     content = synthetic_archive.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
-    with serve(content, BEHAVIOURS, tmp_path) as servers:
+    with serve(content, Behaviours, tmp_path) as servers:
         mirrors = [f"{servers.plain.url}/{behaviour}" for behaviour in ("html", "right")]
         result = alexnet(
             "download", "--mirror", mirrors[0], "--mirror", mirrors[1], "--sha256", sha256, "--json"
@@ -317,7 +384,7 @@ def test_what_a_killed_process_has_fetched_is_not_fetched_again(servers: Servers
         process.kill()
     kept = file.part_path.stat().st_size
     ledger.forget(file.name)
-    transfer = download(file, FetchOptions(), progress=Silence())
+    transfer = fetch(file)
     assert (transfer.resumed_bytes, transfer.fetched_bytes) == (kept, len(CONTENT) - kept)
     (request,) = ledger.requests[file.name]
     assert request.headers["Range"] == f"bytes={kept}-"
@@ -351,22 +418,3 @@ def test_of_many_processes_one_is_killed_and_the_others_end_well(
     sent = sum(ledger.body_bytes[each] for each in names)
     report(f"{sent - len(CONTENT):,} bytes more than the file")
     assert sent <= len(CONTENT) + 2 * _CHUNK_BYTES
-
-
-def test_a_broken_lock_costs_bytes_but_never_the_file(
-    servers: Servers, report: Callable[[str], None]
-) -> None:
-    """Three processes begin with the same part at once."""
-    file = file_at(servers, "slow", "a.bin")
-    processes: list[subprocess.Popen[str]] = []
-    for number in range(1, 4):
-        processes.append(start(file))
-        wait_until(lambda number=number: len(servers.ledger.requests["a.bin"]) >= number)
-        Path(f"{file.path}.lock").unlink(missing_ok=True)
-    outputs = [process.communicate(timeout=200) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0, 0], outputs
-    assert file.path.read_bytes() == CONTENT
-    assert not file.part_path.exists()
-    sent = servers.ledger.body_bytes["a.bin"]
-    report(f"{sent / len(CONTENT):.1f} times the file was sent to three processes")
-    assert sent < 2 * len(processes) * len(CONTENT)

@@ -10,8 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from alexnet_cli.data.cifar import CIFAR100, read_archive
-from alexnet_cli.data.cifar10_1 import read_images, read_labels
+from alexnet_cli.data.cifar import (
+    CIFAR100,
+    read_archive,
+    read_cifar10_1_images,
+    read_cifar10_1_labels,
+)
 from alexnet_cli.errors import DataError
 from tests.conftest import write_tar
 from tests.tiny_archives import binary_members, python_members
@@ -57,15 +61,17 @@ def _tars() -> list[bytes]:
 
 
 def _read_pickle(content: bytes) -> bool:
-    members = dict.fromkeys(_LAYOUT.python.all, content)
+    members = dict.fromkeys(_LAYOUT.python, content)
     with tempfile.NamedTemporaryFile() as file:
         archive = write_tar(Path(file.name), members).read_bytes()
     return _is_read("pickle", archive, lambda path: read_archive(path, _LAYOUT))
 
 
 def _read_npy(content: bytes) -> bool:
-    is_images = _is_read("npy", content, lambda path: read_images(path, num_images=1))
-    return is_images or _is_read("npy", content, lambda path: read_labels(path, num_images=1))
+    return any(
+        _is_read("npy", content, lambda path, read=read: read(path, num_images=1))
+        for read in (read_cifar10_1_images, read_cifar10_1_labels)
+    )
 
 
 def _npys() -> list[bytes]:

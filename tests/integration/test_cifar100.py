@@ -24,7 +24,7 @@ _TRAIN = ("--model", "cuda-convnet-80sec", "--crop-size", "8", "--val-size", "49
 def _members() -> dict[str, bytes]:
     """Return the files of the binary archive: as many records as the real one, one colour each."""
     members = {}
-    for name in CIFAR100.binary.all:
+    for name in CIFAR100.binary:
         records = np.empty((CIFAR100.num_images(name), CIFAR100.record_bytes), np.uint8)
         labels = np.arange(len(records)) % 100
         records[:, 0], records[:, 1] = labels // 5, labels
@@ -116,7 +116,7 @@ def _declaring(name: str, size: int) -> tarfile.TarInfo:
 
 
 def _hostile(canary: Path) -> dict[str, list[tarfile.TarInfo | tuple[str, bytes]]]:
-    first, *others = CIFAR10.binary.all
+    first, *others = CIFAR10.binary
     rest = [(name, b"x") for name in others]
     called = pickle.dumps({b"data": _Calls(canary), b"labels": [0]}, protocol=2)
     return {
@@ -127,7 +127,7 @@ def _hostile(canary: Path) -> dict[str, list[tarfile.TarInfo | tuple[str, bytes]
         "device": [_link(first, tarfile.CHRTYPE), *rest],
         "pipe": [_link(first, tarfile.FIFOTYPE), *rest],
         "bomb": [_declaring(first, 1 << 40)],
-        "pickle": [(name, called) for name in CIFAR10.python.all],
+        "pickle": [(name, called) for name in CIFAR10.python],
     }  # fmt: skip
 
 

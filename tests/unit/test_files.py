@@ -14,7 +14,6 @@ from alexnet_cli.files import (
     atomic_write,
     cache_folder,
     lock_folder,
-    remove_old_temporaries,
     sha256_of,
 )
 
@@ -156,15 +155,6 @@ def test_a_reader_never_sees_a_part_even_when_the_writer_is_killed(tmp_path):
         writer.send_signal(signal.SIGKILL)
         writer.wait()
     assert path.read_bytes() in whole
-
-
-def test_only_old_temporary_folders_are_deleted(tmp_path):
-    for name, age_hours in ((".alexnet-old", 25), (".alexnet-new", 1), ("mine", 25)):
-        (tmp_path / "folder" / name / "inside").mkdir(parents=True)
-        changed = time.time() - age_hours * 3600
-        os.utime(tmp_path / "folder" / name, (changed, changed))
-    remove_old_temporaries(tmp_path / "folder")
-    assert names_in(tmp_path / "folder") == [".alexnet-new", "mine"]
 
 
 def test_a_moved_file_has_the_mode_that_the_umask_allows(tmp_path):

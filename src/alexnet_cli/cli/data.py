@@ -88,11 +88,11 @@ def _print_entries(entries: "list[Entry]", folder: Path) -> None:
 
 def verify(quiet: Quiet = False, json: Json = False) -> None:
     """Verify the checksums of the cache folder; exit code 1 if a file is damaged."""
-    from alexnet_cli.data.inventory import HASHED, State, list_cache, verify_cache
+    from alexnet_cli.data.inventory import State, list_cache, verify_cache
     from alexnet_cli.errors import DataError
     from alexnet_cli.files import cache_folder
 
-    total = sum(entry.num_bytes for entry in list_cache() if entry.kind in HASHED)
+    total = sum(entry.num_bytes for entry in list_cache() if entry.verify)
     bar = ByteProgress("hashing", total=total, quiet=quiet)
     try:
         entries = list(verify_cache(bar.update))

@@ -1,7 +1,5 @@
 """`alexnet download`."""
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -71,8 +69,10 @@ def command(
     """Download a dataset to the cache folder, verified before it is opened."""
     from dataclasses import asdict
 
+    from alexnet_cli.data.cache import import_file
     from alexnet_cli.data.datasets import find_dataset
     from alexnet_cli.data.fetch import FetchOptions
+    from alexnet_cli.data.transfer import Transfer
     from alexnet_cli.errors import UsageError
 
     if weights is not None:
@@ -86,11 +86,12 @@ def command(
         note(f"{dataset.name} needs no download", quiet=quiet)
     rows = []
     for file in dataset.files:
-        check = partial(dataset.check, file)
         if archive:
-            transfer = _take(file, archive, sha256=sha256, check=check, quiet=quiet)
+            bar = ByteProgress("checking", total=1, quiet=quiet)
+            import_file(file, archive, sha256=sha256, check=dataset.check, progress=bar)
+            transfer = Transfer()
         else:
-            options = FetchOptions(tuple(mirror or ()), sha256, check, force, offline)
+            options = FetchOptions(tuple(mirror or ()), sha256, dataset.check, force, offline)
             transfer = _fetch(file, options, quiet=quiet)
         rows.append({"path": str(file.path), **asdict(transfer)})
         if not json:
@@ -117,26 +118,9 @@ def _require_fit(
         )
 
 
-def _take(
-    file: "PublishedFile",
-    source: Path,
-    *,
-    sha256: str | None,
-    check: Callable[[Path], object],
-    quiet: bool,
-) -> "Transfer":
-    """Adopt a file that the user names."""
-    from alexnet_cli.data.cache import take_file
-    from alexnet_cli.data.transfer import Transfer
-
-    bar = ByteProgress("checking", total=1, quiet=quiet)
-    take_file(file, source, sha256=sha256, check=check, progress=bar)
-    return Transfer()
-
-
 def _fetch(file: "PublishedFile", options: "FetchOptions", *, quiet: bool) -> "Transfer":
     """Download a file, unless it is in the cache or the working folder already."""
-    from alexnet_cli.data.cache import is_cached, take_by_hand
+    from alexnet_cli.data.cache import adopt_local_copy, is_cached
     from alexnet_cli.data.fetch import download
     from alexnet_cli.data.transfer import Transfer
 
@@ -144,12 +128,14 @@ def _fetch(file: "PublishedFile", options: "FetchOptions", *, quiet: bool) -> "T
         if is_cached(file):
             note(f"{file.name} is already there, checksum verified", quiet=quiet)
             return Transfer()
-        if (taken := take_by_hand(file)) is not None:
-            note(f"using {taken}, checksum verified", quiet=quiet)
+        if (adopted := adopt_local_copy(file)) is not None:
+            note(f"using {adopted}, checksum verified", quiet=quiet)
             return Transfer()
     bar = ByteProgress("downloading", total=file.num_bytes or 0, quiet=quiet)
     try:
-        return download(file, options, progress=bar, say=lambda message: note(message, quiet=quiet))
+        return download(
+            file, options, progress=bar, notify=lambda message: note(message, quiet=quiet)
+        )
     finally:
         bar.close()
 

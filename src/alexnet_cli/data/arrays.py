@@ -14,64 +14,56 @@ from numpy.typing import NDArray
 from alexnet_cli.errors import UsageError
 from alexnet_cli.image import resize_all
 
+_UPPER = np.triu_indices(3)
+_SPLIT_STREAM = 0x5B117  # keeps this draw apart from others made from the same seed
 _CHUNK = 256  # images whose pixels are summed at once: as float64 they take eight times the memory
 
 
 class ImageSource(Protocol):
-    """Labelled images, wherever their pixels are."""
+    """Labelled images, in memory or in files."""
 
     @property
     def labels_N(self) -> NDArray[np.int64]:  # noqa: N802 - a shape suffix
-        """The class of each image, 0 … number of classes - 1, shape (N,)."""
+        """The class of each image, 0 … number of classes - 1."""
 
-    def __len__(self) -> int:
-        """The number of images."""
+    def __len__(self) -> int: ...
 
     def take(self, indices: NDArray[np.int64]) -> Self:
         """Return the source of the images at `indices`, in that order; decodes nothing."""
 
     def identity(self) -> bytes:
-        """Return what tells these images from others, as far as that is known without decoding."""
+        """Return bytes that differ for other images, as far as that is known without decoding."""
 
     def load_images(self, size_px: int) -> NDArray[np.uint8]:
         """Return all images as squares of that side, uint8 (N, `size_px`, `size_px`, 3).
 
-        What an image becomes depends on nothing but the image and the size. Threads may call it.
+        The result depends on nothing but the images and the size. Threads may call it.
         """
 
 
 @dataclass(frozen=True)
 class ImageArrays:
-    """Images in memory and their labels.
-
-    Attributes:
-        images_NHWC: uint8, shape (N, H, W, 3).
-        labels_N: int64, shape (N,), 0 … number of classes - 1.
-        colour_sums_N9: What `colour_sums` returns for the images, where that is known already.
-    """
+    """Images in memory and their labels."""
 
     images_NHWC: NDArray[np.uint8]
-    labels_N: NDArray[np.int64]
-    colour_sums_N9: NDArray[np.uint32] | None = None
+    labels_N: NDArray[np.int64]  # 0 … number of classes - 1
+    colour_sums_N9: NDArray[np.uint32] | None = None  # `colour_sums` of the images, if known
 
     def __len__(self) -> int:
         return len(self.labels_N)
 
     def take(self, indices: NDArray[np.int64]) -> Self:
-        """Return the images at `indices`, in that order."""
         sums_N9 = None if self.colour_sums_N9 is None else self.colour_sums_N9[indices]
         return type(self)(self.images_NHWC[indices], self.labels_N[indices], sums_N9)
 
     def identity(self) -> bytes:
-        """Return the labels: the pixels come from an archive whose hash was checked."""
-        return self.labels_N.tobytes()
+        return self.labels_N.tobytes()  # the pixels come from an archive whose hash was checked
 
     def load_images(self, size_px: int) -> NDArray[np.uint8]:
-        """Return the images, resized; the array itself where the size is right already."""
+        """Return the images, resized; the array itself if the size is right already."""
         return resize_all(self.images_NHWC, size_px)
 
     def colour_statistics(self) -> "ColourStatistics":
-        """Return mean and covariance of the colours of all pixels."""
         if self.colour_sums_N9 is not None:
             return _statistics_of_sums(self.colour_sums_N9, self.images_NHWC[..., 0].size)
         starts = range(0, len(self), _CHUNK)
@@ -80,19 +72,13 @@ class ImageArrays:
 
 @dataclass(frozen=True)
 class ColourStatistics:
-    """How the colours of a set of pixels are spread, on the scale 0–255.
-
-    Attributes:
-        mean_C: Mean of each channel, float64, shape (3,).
-        covariance_CC: Covariance of the channels, float64, shape (3, 3).
-    """
+    """Mean and covariance of the colours of a set of pixels, on the scale 0–255."""
 
     mean_C: NDArray[np.float64]
     covariance_CC: NDArray[np.float64]
 
     @property
     def std_C(self) -> NDArray[np.float64]:  # noqa: N802 - a shape suffix
-        """Standard deviation of each channel, shape (3,)."""
         std: NDArray[np.float64] = np.sqrt(np.maximum(self.covariance_CC.diagonal(), 0.0))
         return std
 
@@ -152,9 +138,6 @@ def colour_sums(images_NHWC: NDArray[np.uint8]) -> NDArray[np.uint32]:
     return sums_N9
 
 
-_UPPER = np.triu_indices(3)
-
-
 def _statistics_of_sums(sums_N9: NDArray[np.uint32], num_pixels: int) -> ColourStatistics:
     total_9 = sums_N9.sum(axis=0, dtype=np.int64).astype(np.float64)
     products_CC = np.zeros((3, 3))
@@ -175,7 +158,7 @@ def stratified_split(
     """Draw a validation set with each class in proportion.
 
     Args:
-        labels_N: Labels of the whole training set, shape (N,).
+        labels_N: Labels of the entire training set.
         val_size: Number of images to hold out.
         seed: Fixes the draw.
 
@@ -207,14 +190,8 @@ def stratified_split(
 
 
 def split_fingerprint(train: ImageSource, val: ImageSource) -> str:
-    """Name a division of images into those trained on and those held out.
-
-    Two divisions of the same name are the same, as far as `ImageSource.identity` tells.
-    """
+    """Name a split; splits with other images have another name (see `ImageSource.identity`)."""
     digest = hashlib.sha256()
     for part in (train, val):
         digest.update(hashlib.sha256(part.identity()).digest())
     return f"{len(train):,} to train on, {len(val):,} held out ({digest.hexdigest()[:12]})"
-
-
-_SPLIT_STREAM = 0x5B117  # keeps this draw apart from others made from the same seed

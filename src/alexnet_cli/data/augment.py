@@ -12,24 +12,16 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class BatchSettings:
-    """Sizes, augmentation and seed of the training batches.
+    """Sizes, augmentation and seed of the training batches."""
 
-    Attributes:
-        image_size_px: Side to resize the images to.
-        batch_size: Images per batch; the last batch of an epoch may be smaller.
-        pad_px: Zero padding before the crop.
-        flip: Mirror half of the crops.
-        seed: Seed of the run.
-        colour_axes: Directions RGB of the colour noise as rows, scaled by its standard deviation;
-            empty: none.
-    """
-
-    image_size_px: int
-    batch_size: int
-    pad_px: int
-    flip: bool
+    image_size_px: int  # side to resize the images to
+    batch_size: int  # the last batch of an epoch may be smaller
+    pad_px: int  # zero padding before the crop
+    flip: bool  # mirror half of the crops
     seed: int
-    colour_axes: tuple[tuple[float, ...], ...] = ()
+    colour_axes: tuple[
+        tuple[float, ...], ...
+    ] = ()  # of the noise: RGB rows, each as long as its std
 
 
 class EpochDraw:

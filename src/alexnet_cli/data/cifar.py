@@ -1,12 +1,15 @@
-"""The official CIFAR archives: their layouts, and a reader that never unpacks them.
+"""The CIFAR datasets: readers of the official archives, and of CIFAR-10.1's npy files.
 
-Members are found by their exact name and read in memory, bounded in size. Nothing that an archive
-names is written to the disk, and no general unpickling takes place.
+Members of an archive are found by their exact name and read in memory, bounded in size. Nothing
+that an archive names is written to the disk, and no general unpickling takes place.
 
 Source: Krizhevsky 2009, "Learning Multiple Layers of Features from Tiny Images"; file layouts and
-class names from the datasets' page at the University of Toronto.
+class names from the datasets' page at the University of Toronto. CIFAR-10.1, 2,000 new test images:
+Recht, Roelofs, Schmidt and Shankar 2019, "Do ImageNet Classifiers Generalize to ImageNet?";
+version 6 of https://github.com/modestyachts/CIFAR-10.1.
 """
 
+import codecs
 import gzip
 import io
 import pickle
@@ -15,7 +18,7 @@ import tarfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,80 +27,45 @@ from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.errors import DataError
 
 IMAGE_SIZE = 32
+CIFAR10_1_SIZE = 2_000
 PIXEL_BYTES = 3 * IMAGE_SIZE * IMAGE_SIZE
 _TEXT_BYTES = 100  # of a pickle, for each image: its label and its file name
 
 
 @dataclass(frozen=True)
-class Members:
-    """The files of one archive, by their exact names.
-
-    Attributes:
-        train: Training images, in order.
-        test: Test images.
-    """
-
-    train: tuple[str, ...]
-    test: str
-
-    @property
-    def all(self) -> tuple[str, ...]:
-        """Training files, then the test file."""
-        return (*self.train, self.test)
-
-
-@dataclass(frozen=True)
 class CifarLayout:
-    """A dataset that is published as a binary and as a Python archive.
+    """A dataset that is published as a binary and as a Python archive."""
 
-    Attributes:
-        name: What --data calls it.
-        title: What people call it.
-        classes: Class names in label order.
-        binary: Files of records: label bytes, then a red, a green and a blue plane.
-        python: Files that are pickled dictionaries.
-        train_images: Images in each training file.
-        test_images: Images in the test file.
-        label_bytes: Label bytes of a record.
-        label_place: Which of them is the class.
-        label_key: Where the dictionaries hold the classes.
-    """
-
-    name: str
+    name: str  # as --data calls it
     title: str
-    classes: tuple[str, ...]
-    binary: Members
-    python: Members
-    train_images: int
+    classes: tuple[str, ...]  # in label order
+    binary: tuple[str, ...]  # training files, then the test file: label bytes, then RGB planes
+    python: tuple[str, ...]  # the same as pickled dictionaries
+    train_images: int  # in each training file
     test_images: int
-    label_bytes: int = 1
-    label_place: int = 0
-    label_key: bytes = b"labels"
+    label_bytes: int = 1  # of a record
+    label_place: int = 0  # the label byte that is the class
+    label_key: bytes = b"labels"  # where the dictionaries hold the classes
 
     @property
     def record_bytes(self) -> int:
-        """Bytes of one image in a binary file, its labels included."""
         return self.label_bytes + PIXEL_BYTES
 
     @property
     def num_train(self) -> int:
-        """Training images in all."""
-        return self.train_images * len(self.binary.train)
+        return self.train_images * (len(self.binary) - 1)
 
     def num_images(self, name: str) -> int:
         """Return how many images the file of that name holds."""
-        return self.test_images if name in (self.binary.test, self.python.test) else (
-            self.train_images
-        )  # fmt: skip
-
-    def member_limit_bytes(self, name: str) -> int:
-        """Return the most bytes that a file may have: pixels, pickled anew by Python 3, double."""
-        return (2 * PIXEL_BYTES + _TEXT_BYTES) * self.num_images(name) + (1 << 16)
+        is_test = name in (self.binary[-1], self.python[-1])
+        return self.test_images if is_test else self.train_images
 
     @property
     def archive_limit_bytes(self) -> int:
         """The most bytes that an archive may unpack to."""
-        return sum(map(self.member_limit_bytes, self.python.all)) + (1 << 20)
+        # Pickled anew by Python 3, pixels take up to twice their bytes.
+        image_bytes = 2 * PIXEL_BYTES + _TEXT_BYTES
+        return image_bytes * (self.num_train + self.test_images) + (1 << 20)
 
 
 CIFAR10 = CifarLayout(
@@ -106,12 +74,12 @@ CIFAR10 = CifarLayout(
     (
         "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
     ),
-    binary=Members(
-        tuple(f"cifar-10-batches-bin/data_batch_{i}.bin" for i in range(1, 6)),
+    binary=(
+        *(f"cifar-10-batches-bin/data_batch_{i}.bin" for i in range(1, 6)),
         "cifar-10-batches-bin/test_batch.bin",
     ),
-    python=Members(
-        tuple(f"cifar-10-batches-py/data_batch_{i}" for i in range(1, 6)),
+    python=(
+        *(f"cifar-10-batches-py/data_batch_{i}" for i in range(1, 6)),
         "cifar-10-batches-py/test_batch",
     ),
     train_images=10_000,
@@ -135,8 +103,8 @@ CIFAR100 = CifarLayout(
         "telephone", "television", "tiger", "tractor", "train", "trout", "tulip", "turtle",
         "wardrobe", "whale", "willow_tree", "wolf", "woman", "worm",
     ),
-    binary=Members(("cifar-100-binary/train.bin",), "cifar-100-binary/test.bin"),
-    python=Members(("cifar-100-python/train",), "cifar-100-python/test"),
+    binary=("cifar-100-binary/train.bin", "cifar-100-binary/test.bin"),
+    python=("cifar-100-python/train", "cifar-100-python/test"),
     train_images=50_000,
     test_images=10_000,
     label_bytes=2,  # the coarse label, one of 20 superclasses, then the fine one
@@ -145,9 +113,8 @@ CIFAR100 = CifarLayout(
 )  # fmt: skip
 
 
-_BLOCK_BYTES = 1 << 18
-_MOST_TUPLES = 100  # of a pickle; a batch has about five
-_MOST_MEMOS = 1_000_000  # of a pickle; a batch has at most some for each image
+_MAX_TUPLES = 100  # of a pickle; a batch has about five
+_MAX_MEMOS = 1_000_000  # of a pickle; a batch has at most some for each image
 
 
 def read_archive(path: Path, layout: CifarLayout = CIFAR10) -> tuple[ImageArrays, ImageArrays]:
@@ -164,22 +131,21 @@ def read_archive(path: Path, layout: CifarLayout = CIFAR10) -> tuple[ImageArrays
         DataError: Not a gzip-compressed tar, or a member is missing, damaged or of another size.
     """
     try:
-        with gzip.open(path) as file:
-            members = _read_members(cast("IO[bytes]", file), layout)
+        members = _read_members(path, layout)
         for files, decode in ((layout.binary, _decode_binary), (layout.python, _decode_python)):
-            if all(name in members for name in files.all):
-                *train, test = [decode(members.pop(name), name, layout) for name in files.all]
+            if all(name in members for name in files):
+                *train, test = [decode(members.pop(name), name, layout) for name in files]
                 return _join(train), test
     except (
         tarfile.TarError, EOFError, zlib.error, OSError, ValueError, RecursionError
     ) as error:  # fmt: skip
         raise _broken(path, layout, str(error) or "it ends too early") from error
-    folders = [files.test.rpartition("/")[0] for files in (layout.binary, layout.python)]
+    folders = [files[-1].rpartition("/")[0] for files in (layout.binary, layout.python)]
     raise _broken(path, layout, f"it has neither all of {folders[0]}/ nor all of {folders[1]}/")
 
 
 class _LayoutError(ValueError):
-    """A member is not what its name promises."""
+    """A member does not hold what its name says."""
 
 
 def _broken(path: Path, layout: CifarLayout, reason: str) -> DataError:
@@ -190,40 +156,22 @@ def _broken(path: Path, layout: CifarLayout, reason: str) -> DataError:
     )
 
 
-class _Bounded:
-    """A stream that ends in an error where a bomb would go on."""
-
-    def __init__(self, file: IO[bytes], limit_bytes: int) -> None:
-        self._file, self._limit_bytes, self.left_bytes = file, limit_bytes, limit_bytes
-
-    def read(self, size: int) -> bytes:
-        """Return up to so many bytes."""
-        content = self._file.read(size)
-        self.left_bytes -= len(content)
-        if self.left_bytes < 0:
-            raise _LayoutError(f"it unpacks to more than {self._limit_bytes:,} bytes")
-        return content
-
-
-def _read_members(file: IO[bytes], layout: CifarLayout) -> dict[str, bytes]:
-    """Read the regular files of the known names, one pass, bounded in size."""
-    wanted, members = {*layout.binary.all, *layout.python.all}, {}
-    stream = _Bounded(file, layout.archive_limit_bytes)
-    # As a stream ("|"), tarfile asks for blocks of one size and never turns back, so that what a
-    # header declares neither allocates memory nor leads it round in a circle.
-    with tarfile.open(fileobj=stream, mode="r|", bufsize=_BLOCK_BYTES) as archive:  # type: ignore[call-overload]
+def _read_members(path: Path, layout: CifarLayout) -> dict[str, bytes]:
+    """Read the regular files of the known names, bounded in size."""
+    wanted, members = {*layout.binary, *layout.python}, {}
+    limit_bytes = layout.archive_limit_bytes
+    with gzip.open(path) as file:
+        content = file.read(limit_bytes + 1)  # to the end, where gzip compares its checksum
+    if len(content) > limit_bytes:
+        raise _LayoutError(f"it unpacks to more than {limit_bytes:,} bytes")
+    # As a stream ("|"), tarfile never goes back: no header can send it round in a circle.
+    with tarfile.open(fileobj=io.BytesIO(content), mode="r|") as archive:
         for member in archive:
-            if member.size > stream.left_bytes + _BLOCK_BYTES:
+            if member.size > len(content):
                 raise _LayoutError(f"{member.name!r} declares {member.size:,} bytes")
-            if member.name not in wanted or not member.isreg() or member.issparse():
-                continue
-            if member.size > layout.member_limit_bytes(member.name):
-                raise _LayoutError(f"{member.name} declares {member.size:,} bytes")
-            content = archive.extractfile(member)
-            if content is not None:
-                members[member.name] = content.read()
-    while stream.read(_BLOCK_BYTES):
-        pass  # gzip compares its checksum at the very end
+            if member.name in wanted and member.isreg() and not member.issparse():
+                file_in_tar = archive.extractfile(member)
+                members[member.name] = file_in_tar.read() if file_in_tar else b""
     return members
 
 
@@ -240,23 +188,22 @@ def _decode_binary(content: bytes, name: str, layout: CifarLayout) -> ImageArray
 
 def _decode_python(content: bytes, name: str, layout: CifarLayout) -> ImageArrays:
     num_images = layout.num_images(name)
+    shape = (num_images, PIXEL_BYTES)
     try:
         _require_modest(content)
-        batch = _InertUnpickler(io.BytesIO(content), encoding="bytes").load()
+        batch = _BatchUnpickler(io.BytesIO(content), encoding="bytes").load()
         pixels, labels = batch[b"data"], batch[layout.label_key]
     except Exception as error:
         # A pickle is a program: a damaged one can fail with any exception there is.
         raise _LayoutError(f"{name} cannot be read: {error}") from error
-    planes = pixels.planes(num_images) if isinstance(pixels, _PickledArray) else None
-    if planes is None:
-        shape = (num_images, PIXEL_BYTES)
+    if not isinstance(pixels, np.ndarray) or pixels.shape != shape:
         raise _LayoutError(f"{name} does not hold uint8 pixels of shape {shape}")
-    whole = isinstance(labels, list) and all(type(label) is int for label in labels)
-    if not whole or len(labels) != num_images:
+    are_ints = isinstance(labels, list) and all(type(label) is int for label in labels)
+    if not are_ints or len(labels) != num_images:
         raise _LayoutError(f"{name} does not hold {num_images} labels")
     if min(labels) < 0 or max(labels) >= len(layout.classes):
         raise _other_labels(name, layout)
-    return _images(planes, np.array(labels, np.int64))
+    return _images(pixels, np.array(labels, np.int64))
 
 
 def _require_modest(content: bytes) -> None:
@@ -269,54 +216,33 @@ def _require_modest(content: bytes) -> None:
     for opcode, argument, _ in pickletools.genops(content):
         num_tuples += "TUPLE" in opcode.name
         memo = int(argument or 0) if "PUT" in opcode.name else 0
-        if num_tuples > _MOST_TUPLES or memo > _MOST_MEMOS:
+        if num_tuples > _MAX_TUPLES or memo > _MAX_MEMOS:
             raise _LayoutError("it is no pickled batch of images")
 
 
-class _PickledArray:
-    """What a pickled array says of itself; none of numpy's code runs on it."""
-
-    state: Any = None
-
-    def __init__(self, *_: object) -> None: ...
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-    def planes(self, num_images: int) -> NDArray[np.uint8] | None:
-        """Return uint8 (`num_images`, 3072), or nothing where the array is another."""
-        if not isinstance(self.state, tuple) or len(self.state) != 5:
-            return None
-        _, shape, kind, is_fortran, content = self.state
-        is_uint8 = isinstance(kind, _PickledType) and kind.code in (b"u1", "u1")
-        is_whole = isinstance(content, bytes) and len(content) == num_images * PIXEL_BYTES
-        if not is_uint8 or not is_whole or shape != (num_images, PIXEL_BYTES) or is_fortran:
-            return None
-        return np.frombuffer(content, np.uint8).reshape(num_images, PIXEL_BYTES)
+def _uint8(code: object, *_: object) -> np.dtype[np.uint8]:
+    if code not in (b"u1", "u1"):
+        raise pickle.UnpicklingError(f"its array is of {code!r}, not of uint8 pixels")
+    return np.dtype(np.uint8)
 
 
-class _PickledType:
-    """A pickled number format; of bytes, nothing but its code matters."""
+# What a batch may ask for, and what it gets: nothing here runs a program or makes an array of
+# objects.
+_ALLOWED = {
+    "numpy.core.multiarray._reconstruct": lambda *_: np.empty(0, np.uint8),
+    "numpy.ndarray": object,  # an argument of _reconstruct
+    "numpy.dtype": _uint8,
+    "_codecs.encode": codecs.encode,  # Python 3 writes bytes this way for Python 2
+}
 
-    def __init__(self, code: object = None, *_: object) -> None:
-        self.code = code
 
-    def __setstate__(self, state: object) -> None: ...
-
-
-class _InertUnpickler(pickle.Unpickler):
-    """Builds plain containers and what stands for numpy's arrays, and nothing else."""
-
+class _BatchUnpickler(pickle.Unpickler):
     def find_class(self, module_name: str, global_name: str, /) -> Any:
-        module_name = module_name.replace("numpy._core", "numpy.core")
-        match module_name, global_name:
-            case ("numpy.core.multiarray", "_reconstruct") | ("numpy", "ndarray"):
-                return _PickledArray
-            case ("numpy", "dtype"):
-                return _PickledType
-            case ("_codecs", "encode"):  # Python 3 writes bytes so, for Python 2 to read
-                return super().find_class(module_name, global_name)
-        raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}")
+        name = f"{module_name}.{global_name}"
+        try:
+            return _ALLOWED[name.replace("numpy._core", "numpy.core")]
+        except KeyError:
+            raise pickle.UnpicklingError(f"it asks for {name}") from None
 
 
 def _other_labels(name: str, layout: CifarLayout) -> _LayoutError:
@@ -329,9 +255,53 @@ def _images(planes: NDArray[np.uint8], labels_N: NDArray[np.int64]) -> ImageArra
 
 
 def _join(parts: list[ImageArrays]) -> ImageArrays:
-    if len(parts) == 1:
-        return parts[0]
     return ImageArrays(
         np.concatenate([part.images_NHWC for part in parts]),
         np.concatenate([part.labels_N for part in parts]),
+    )
+
+
+def read_cifar10_1_images(path: Path, *, num_images: int = CIFAR10_1_SIZE) -> NDArray[np.uint8]:
+    """Read CIFAR-10.1's images, uint8 (`num_images`, 32, 32, 3).
+
+    Raises:
+        DataError: The file does not hold that.
+    """
+    images_NHWC = _map_npy(path, (num_images, IMAGE_SIZE, IMAGE_SIZE, 3))
+    if images_NHWC.dtype != np.uint8:
+        raise _not_cifar10_1(path, f"it holds {images_NHWC.dtype}")
+    return np.array(images_NHWC)
+
+
+def read_cifar10_1_labels(path: Path, *, num_images: int = CIFAR10_1_SIZE) -> NDArray[np.int64]:
+    """Read CIFAR-10.1's labels, int64 (`num_images`,), 0–9.
+
+    Raises:
+        DataError: The file does not hold that.
+    """
+    labels_N = _map_npy(path, (num_images,))
+    if not np.issubdtype(labels_N.dtype, np.integer):
+        raise _not_cifar10_1(path, f"it holds {labels_N.dtype}")
+    if labels_N.min() < 0 or labels_N.max() >= len(CIFAR10.classes):
+        raise _not_cifar10_1(path, f"it has labels outside 0–{len(CIFAR10.classes) - 1}")
+    return labels_N.astype(np.int64)
+
+
+def _map_npy(path: Path, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Map an npy file: nothing is allocated for what its header declares."""
+    try:
+        array = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:
+        # The header is a Python literal: a damaged one can fail in many ways.
+        raise _not_cifar10_1(path, f"it cannot be read: {error}") from error
+    if array.shape != shape:
+        raise _not_cifar10_1(path, f"it has shape {array.shape}, expected {shape}")
+    return array
+
+
+def _not_cifar10_1(path: Path, reason: str) -> DataError:
+    return DataError(
+        f"{path} is not of CIFAR-10.1 ({reason})",
+        hint="fetch it again with: alexnet download --data cifar10.1 --force",
+        code="data_corrupt",
     )

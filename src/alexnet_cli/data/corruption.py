@@ -1,16 +1,16 @@
-"""Test images made worse on purpose, to see how a model holds up off its home ground.
+"""Corrupted test images, to measure how robust a model is.
 
-For evaluation alone: whoever trains on these measures something else. Four of the nineteen kinds of
-CIFAR-10-C, computed here, so that nothing needs to be downloaded and any dataset will do.
+For evaluation alone: a model trained on these has not met something new. Four of the nineteen kinds
+of CIFAR-10-C, computed here, so that nothing needs to be downloaded and any dataset will do.
 
 Source: Hendrycks & Dietterich 2019, "Benchmarking Neural Network Robustness to Common Corruptions
 and Perturbations"; kinds, formulas and strengths are those of the authors'
 `hendrycks/robustness`, ImageNet-C/create_c/make_cifar_c.py. The strengths were chosen for images of
 32 px; on larger ones the same blur and the same JPEG quality do less harm.
 
-Authors: the random state runs on from image to image. Here: the noise is a function of the image's
-place in its dataset, so that the size and order of batches do not matter, and one severity is the
-same noise as another, but stronger.
+Authors: the random state continues from image to image. Here: the noise is a function of the
+image's place in its dataset, so that the size and order of batches do not matter. All severities
+have the same noise, only stronger.
 Authors: results are cut off to whole numbers. Here: rounded, because cutting off also darkens
 every image by half a level.
 
@@ -33,8 +33,6 @@ from alexnet_cli.image import resize_all
 
 
 class CorruptionKind(StrEnum):
-    """What is done to an image; the authors' names are in `_STRENGTHS`."""
-
     NOISE = "noise"
     BLUR = "blur"
     JPEG = "jpeg"
@@ -54,27 +52,19 @@ _NOISE_STREAM = 0xC0221  # keeps this draw apart from others
 
 @dataclass(frozen=True)
 class Corruption:
-    """A kind of corruption and how strong it is.
-
-    Attributes:
-        kind: What is done.
-        severity: 1 (mild) to `NUM_SEVERITIES`.
-    """
-
     kind: CorruptionKind
-    severity: int
+    severity: int  # 1 (mild) to `NUM_SEVERITIES`
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.severity}"
 
     @property
     def strength(self) -> float:
-        """The number that the severity stands for."""
         return _STRENGTHS[self.kind][self.severity - 1]
 
 
 def parse_corruption(text: str) -> Corruption:
-    """Read a corruption as it is written on the command line, `KIND:SEVERITY`.
+    """Parse `KIND:SEVERITY`.
 
     Raises:
         UsageError: There is no such kind or severity.
@@ -100,14 +90,14 @@ def all_corruptions() -> tuple[Corruption, ...]:
 def corrupt(
     images_NHWC: NDArray[np.uint8], corruption: Corruption, places_N: NDArray[np.int64]
 ) -> NDArray[np.uint8]:
-    """Corrupt images; each by itself, whatever others come along.
+    """Corrupt images, each independently of the others.
 
     The same arguments give the same bytes on one machine and with the same libraries: NumPy does
     not promise its random streams across versions, nor Pillow its JPEG encoder.
 
     Args:
-        images_NHWC: uint8, shape (N, H, W, 3).
-        corruption: What to do, and how strongly.
+        images_NHWC: uint8.
+        corruption: Kind and severity.
         places_N: Place of each image in its dataset, 0 or greater; seeds the noise.
 
     Returns:
@@ -164,7 +154,7 @@ def _compress(images_NHWC: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]
 
 
 def _reduce_contrast(images_NHWC: NDArray[np.uint8], share: float) -> NDArray[np.uint8]:
-    """Draw each channel of an image towards its mean."""
+    """Move each channel of an image towards its mean."""
     num_pixels = images_NHWC.shape[1] * images_NHWC.shape[2]
     means_N11C = images_NHWC.sum(axis=(1, 2), dtype=np.int64, keepdims=True) / num_pixels
     return _to_bytes((images_NHWC - means_N11C) * share + means_N11C)
@@ -177,39 +167,30 @@ def _to_bytes(levels: NDArray[np.float32] | NDArray[np.float64]) -> NDArray[np.u
 
 @dataclass(frozen=True)
 class CorruptedImages:
-    """A source of images that come out corrupted.
+    """A source of images that are corrupted as they are loaded.
 
     Images in memory are corrupted as they are stored, and resized afterwards; files, which may be
-    of any size, at the size that is asked for.
-
-    Attributes:
-        source: The images as they are.
-        corruption: What is done to them.
-        places_N: Their places in the dataset, int64, shape (N,).
+    of any size, after they were resized.
     """
 
     source: ImageSource
     corruption: Corruption
-    places_N: NDArray[np.int64]
+    places_N: NDArray[np.int64]  # in the dataset
 
     @property
     def labels_N(self) -> NDArray[np.int64]:  # noqa: N802 - a shape suffix
-        """The class of each image, shape (N,)."""
         return self.source.labels_N
 
     def __len__(self) -> int:
         return len(self.source)
 
     def take(self, indices: NDArray[np.int64]) -> Self:
-        """Return the images at `indices`, in that order."""
         return replace(self, source=self.source.take(indices), places_N=self.places_N[indices])
 
     def identity(self) -> bytes:
-        """Return that of the images as they are, and what is done to them."""
         return self.source.identity() + f"\0{self.corruption}".encode()
 
     def load_images(self, size_px: int) -> NDArray[np.uint8]:
-        """Return all images, corrupted, as squares of that side."""
         if isinstance(self.source, ImageArrays):
             images = corrupt(self.source.images_NHWC, self.corruption, self.places_N)
             return resize_all(images, size_px)
@@ -217,7 +198,6 @@ class CorruptedImages:
 
 
 def corrupted(source: ImageSource, corruption: Corruption | None) -> ImageSource:
-    """Return a dataset whose images come out corrupted, or as it is when nothing is to be done."""
     if corruption is None:
         return source
     return CorruptedImages(source, corruption, np.arange(len(source), dtype=np.int64))

@@ -8,10 +8,19 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from alexnet_cli.data import cifar10_1, folder, shapes
+from alexnet_cli.data import folder, shapes
+from alexnet_cli.data.array_cache import TEST, TRAIN, load_arrays
 from alexnet_cli.data.arrays import ImageArrays, ImageSource, stratified_split
-from alexnet_cli.data.cache import TEST, TRAIN, PublishedFile, find_file, load_arrays
-from alexnet_cli.data.cifar import CIFAR10, CIFAR100, IMAGE_SIZE, CifarLayout, read_archive
+from alexnet_cli.data.cache import PublishedFile, find_file
+from alexnet_cli.data.cifar import (
+    CIFAR10,
+    CIFAR100,
+    IMAGE_SIZE,
+    CifarLayout,
+    read_archive,
+    read_cifar10_1_images,
+    read_cifar10_1_labels,
+)
 from alexnet_cli.errors import UsageError
 from alexnet_cli.manifest import data_name
 
@@ -26,13 +35,8 @@ CIFAR10_ARCHIVE = PublishedFile(
     170_052_171,
     "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
     equivalents=(
-        PublishedFile(
-            "cifar10",
-            "cifar-10-python.tar.gz",
-            f"{_TORONTO}/cifar-10-python.tar.gz",
-            170_498_071,
-            "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
-        ),
+        # cifar-10-python.tar.gz
+        (170_498_071, "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"),
     ),
 )
 CIFAR100_ARCHIVE = PublishedFile(
@@ -42,13 +46,8 @@ CIFAR100_ARCHIVE = PublishedFile(
     168_513_733,
     "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
     equivalents=(
-        PublishedFile(
-            "cifar100",
-            "cifar-100-python.tar.gz",
-            f"{_TORONTO}/cifar-100-python.tar.gz",
-            169_001_437,
-            "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
-        ),
+        # cifar-100-python.tar.gz
+        (169_001_437, "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7"),
     ),
 )
 CIFAR10_1_IMAGES = PublishedFile(
@@ -68,35 +67,22 @@ CIFAR10_1_LABELS = PublishedFile(
 
 
 class Split(StrEnum):
-    """Which part of a dataset."""
-
     TEST = "test"
     VAL = "val"
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset by name.
+    """A dataset: what it holds and how to load it."""
 
-    Attributes:
-        name: What --data calls it.
-        classes: Class names in label order.
-        image_size_px: Side of the stored square images; none where they are of many sizes.
-        load_train: Returns the official training set.
-        load_test: Returns the test set.
-        load_val: Returns the validation set, where it has one apart from the training set.
-        files: What `download` fetches; nothing for shapes and folders.
-        check: Raises DataError where a path does not hold the content of one of `files`.
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    image_size_px: int | None
+    name: str  # as --data calls it
+    classes: tuple[str, ...]  # in label order
+    image_size_px: int | None  # side of the stored square images; none if they differ in size
     load_train: Callable[[], ImageSource]
     load_test: Callable[[], ImageSource]
-    load_val: Callable[[], ImageSource | None] = lambda: None
-    files: tuple[PublishedFile, ...] = ()
-    check: Callable[[PublishedFile, Path], object] = lambda _file, _path: None
+    load_val: Callable[[], ImageSource | None] = lambda: None  # if it has a validation split
+    files: tuple[PublishedFile, ...] = ()  # to download; none for shapes and folders
+    check: Callable[[Path], object] = lambda _path: None  # reads an archive or raises DataError
 
 
 def _cifar(layout: CifarLayout, archive: PublishedFile) -> Dataset:
@@ -107,7 +93,7 @@ def _cifar(layout: CifarLayout, archive: PublishedFile) -> Dataset:
         load_train=lambda: load_arrays(archive, layout, TRAIN),
         load_test=lambda: load_arrays(archive, layout, TEST),
         files=(archive,),
-        check=lambda _file, path: read_archive(path, layout),
+        check=lambda path: read_archive(path, layout),
     )
 
 
@@ -120,16 +106,12 @@ def _refuse_training() -> ImageSource:
     )
 
 
-def _check_cifar10_1(file: PublishedFile, path: Path) -> None:
-    read = cifar10_1.read_images if file == CIFAR10_1_IMAGES else cifar10_1.read_labels
-    read(path)
+def _load_cifar10_1() -> ImageArrays:
+    return ImageArrays(
+        read_cifar10_1_images(find_file(CIFAR10_1_IMAGES)),
+        read_cifar10_1_labels(find_file(CIFAR10_1_LABELS)),
+    )
 
-
-def _draw_shapes(count: int, *, seed: int) -> ImageArrays:
-    return ImageArrays(*shapes.draw_shapes(count, seed=seed))
-
-
-SHAPES_TRAIN_SIZE, SHAPES_TEST_SIZE = 10_000, 2_000
 
 DATASETS = {
     dataset.name: dataset
@@ -141,25 +123,22 @@ DATASETS = {
             CIFAR10.classes,
             IMAGE_SIZE,
             load_train=_refuse_training,
-            load_test=lambda: cifar10_1.read_test(
-                find_file(CIFAR10_1_IMAGES), find_file(CIFAR10_1_LABELS)
-            ),
+            load_test=_load_cifar10_1,
             files=(CIFAR10_1_IMAGES, CIFAR10_1_LABELS),
-            check=_check_cifar10_1,
         ),
         Dataset(
             "shapes",
             shapes.CLASSES,
             shapes.IMAGE_SIZE,
-            load_train=lambda: _draw_shapes(SHAPES_TRAIN_SIZE, seed=1),
-            load_test=lambda: _draw_shapes(SHAPES_TEST_SIZE, seed=2),
+            load_train=lambda: ImageArrays(*shapes.draw_shapes(10_000, seed=1)),
+            load_test=lambda: ImageArrays(*shapes.draw_shapes(2_000, seed=2)),
         ),
     )
 }
 
 
 def find_dataset(name: str) -> Dataset:
-    """Return the dataset of that name, or that a folder holds.
+    """Return the dataset with that name, or the one in that folder.
 
     Raises:
         UsageError: There is none.
@@ -188,7 +167,7 @@ def find_dataset(name: str) -> Dataset:
 def load_training(dataset: Dataset, *, val_size: int, seed: int) -> tuple[ImageSource, ImageSource]:
     """Return the images to train on and the validation images: its own, or some held out.
 
-    The test set is not part of the answer: training cannot touch it.
+    The test set is not returned: training cannot touch it.
     """
     official_train, official_val = dataset.load_train(), dataset.load_val()
     if official_val is not None:

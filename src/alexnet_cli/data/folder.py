@@ -1,10 +1,8 @@
 """Image folders: `PATH/train/CLASS/…`, `PATH/val/…` and `PATH/test/…`, or `PATH/CLASS/…` alone.
 
-Without a `val` folder, validation images are drawn from the training split.
-
 Classes are the folders of the training split in the order of their names, whatever the test split
-holds; names that begin with a dot do not count. Only names are read here, so that a set of any
-size fits; a file is decoded when its image is asked for. Shape letters: N images.
+holds; names that begin with a dot do not count. Only names are read here, so that a set of any size
+fits; a file is decoded when its image is loaded. Shape letters: N images.
 """
 
 import os
@@ -26,31 +24,22 @@ _LAYOUT = "put the images into {0}/train/CLASS/ and {0}/test/CLASS/, or into {0}
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """Image files and their labels.
+    """Image files and their labels."""
 
-    Attributes:
-        root: Folder of the split.
-        names_N: Paths below it, as str objects, shape (N,), sorted by class, then by name.
-        labels_N: int64, shape (N,), 0 … number of classes - 1.
-    """
-
-    root: Path
-    names_N: NDArray[np.object_]
-    labels_N: NDArray[np.int64]
+    root: Path  # of the split
+    names_N: NDArray[np.object_]  # paths below it, as str, sorted by class, then by name
+    labels_N: NDArray[np.int64]  # 0 … number of classes - 1
 
     def __len__(self) -> int:
         return len(self.labels_N)
 
     def take(self, indices: NDArray[np.int64]) -> Self:
-        """Return the files at `indices`, in that order."""
         return replace(self, names_N=self.names_N[indices], labels_N=self.labels_N[indices])
 
     def identity(self) -> bytes:
-        """Return the names of the files."""
         return "\0".join(self.names_N).encode("utf-8", "surrogateescape")
 
     def paths(self) -> list[Path]:
-        """Return the path of each file."""
         return [self.root / name for name in self.names_N]
 
     def load_images(self, size_px: int) -> NDArray[np.uint8]:
@@ -71,30 +60,23 @@ class ImageFolder:
     def require_headers(self) -> None:
         """Refuse a set with files that cannot be opened, before hours are spent on the others.
 
-        Looks at each file's header only: damage behind it shows when the image is decoded.
+        Reads each file's header only: damage after it is found when the image is decoded.
 
         Raises:
             DataError: The message names the first such files and counts them all.
         """
-        refused = [error.message for error in map(self._header_error, self.names_N) if error]
+        refused = []
+        for path in self.paths():
+            try:
+                check_header(path)
+            except DataError as error:
+                refused.append(error.message)
         if refused:
             raise DataError(
                 join_some(refused, separator="; "),
                 hint="repair or delete these files",
                 code="image_unreadable",
             )
-
-    def _header_error(self, name: str) -> DataError | None:
-        try:
-            check_header(self.root / name)
-        except DataError as error:
-            return error
-        return None
-
-
-def has_test(path: Path) -> bool:
-    """Tell whether a dataset's folder has a test split of its own."""
-    return (path / TRAIN).is_dir() and (path / TEST).is_dir()
 
 
 def has_val(path: Path) -> bool:
@@ -103,7 +85,6 @@ def has_val(path: Path) -> bool:
 
 
 def training_root(path: Path) -> Path:
-    """Return where the training split's class folders are."""
     return path / TRAIN if (path / TRAIN).is_dir() else path
 
 
@@ -111,8 +92,8 @@ def list_classes(path: Path) -> tuple[str, ...]:
     """Return the class names of a dataset's folder, in label order.
 
     Raises:
-        DataError: There are fewer than two, one cannot be written into a file as text, or it is
-            unclear which folders are splits.
+        DataError: There are fewer than two, a name is not text, or it is unclear which folders are
+            splits.
     """
     _require_clear_splits(path)
     root = training_root(path)
@@ -128,7 +109,7 @@ def list_classes(path: Path) -> tuple[str, ...]:
 
 
 def _require_clear_splits(path: Path) -> None:
-    """Refuse what looks like a split but would be a class, or be overlooked."""
+    """Refuse a folder that looks like a split but would be a class, or be overlooked."""
     has_train = (path / TRAIN).is_dir()
     for entry in sorted(os.scandir(path), key=lambda entry: entry.name):
         reason = _split_doubt(entry, has_train=has_train)
@@ -169,11 +150,7 @@ def _class_folders(root: Path) -> tuple[str, ...]:
 
 
 def scan_folder(root: Path, classes: tuple[str, ...]) -> ImageFolder:
-    """List the images of a split.
-
-    Args:
-        root: Folder that holds the class folders.
-        classes: Class names in label order.
+    """List the images below the class folders of a split.
 
     Raises:
         DataError: A class folder is empty, or not of these classes.
@@ -204,7 +181,7 @@ def scan_folder(root: Path, classes: tuple[str, ...]) -> ImageFolder:
 
 
 def _image_names(root: Path, name: str) -> Iterator[str]:
-    """Yield the image files below a class folder, as paths below `root`."""
+    """Yield the image files of a class, as paths below `root`."""
     for folder, subfolders, files in os.walk(root / name):
         subfolders[:] = [sub for sub in subfolders if not sub.startswith(".")]
         below = os.path.relpath(folder, root)
@@ -214,12 +191,11 @@ def _image_names(root: Path, name: str) -> Iterator[str]:
 
 
 def load_train(path: Path, classes: tuple[str, ...]) -> ImageFolder:
-    """List the training images of a dataset's folder."""
     return scan_folder(training_root(path), classes)
 
 
 def load_val(path: Path, classes: tuple[str, ...]) -> ImageFolder | None:
-    """List the validation images of a dataset's folder; none where it has no such split.
+    """List the images of `val/`, if there is one.
 
     Raises:
         DataError: The split is empty, or not of these classes.
@@ -228,12 +204,12 @@ def load_val(path: Path, classes: tuple[str, ...]) -> ImageFolder | None:
 
 
 def load_test(path: Path, classes: tuple[str, ...]) -> ImageFolder:
-    """List the test images of a dataset's folder.
+    """List the images of `test/`.
 
     Raises:
-        DataError: It has no test split.
+        DataError: There is no such split, it is empty, or not of these classes.
     """
-    if not has_test(path):
+    if not ((path / TRAIN).is_dir() and (path / TEST).is_dir()):
         raise DataError(
             f"{path} has no test split (train/ and test/)",
             hint="measure on the images held out in training: alexnet evaluate --split val",

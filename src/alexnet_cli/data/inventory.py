@@ -6,24 +6,21 @@ import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
-from alexnet_cli.data.cache import recorded_hash
+from alexnet_cli.data.cache import PublishedFile, recorded_hash
 from alexnet_cli.data.datasets import DATASETS
 from alexnet_cli.files import cache_folder, sha256_of
 from alexnet_cli.manifest import verify_weights_hash
 from alexnet_cli.networks import PRETRAINED
 from alexnet_cli.runs import SAFETENSORS_NAME, pretrained_folder
 
-_KERNELS = "kernels"
-_PART_SUFFIX, _TEMPORARY_PREFIX = ".part", ".alexnet-"
-
 OnBytes = Callable[[int], None]
+"""Called with the number of bytes hashed, after each chunk."""
 
 
 class Kind(StrEnum):
-    """What a file in the cache folder is."""
-
     DATASET = "dataset"
     ARRAYS = "array cache"
     WEIGHTS = "weights"
@@ -32,14 +29,8 @@ class Kind(StrEnum):
     OTHER = "other"
 
 
-HASHED = (Kind.DATASET, Kind.WEIGHTS, Kind.ARRAYS)
-"""What has a recorded hash, and `verify_cache` looks at."""
-
-
 class State(StrEnum):
-    """What is known of a file."""
-
-    COMPLETE = "complete"  # the size is right; the content was not looked at
+    COMPLETE = "complete"  # the size is right; the content was not read
     OK = "ok"  # the content is right
     DAMAGED = "damaged"
     ABSENT = "absent"
@@ -48,23 +39,15 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Entry:
-    """A file in the cache folder, or one that could be there.
-
-    Attributes:
-        kind: What it is.
-        name: What commands call it.
-        path: Where it is, or would be.
-        num_bytes: Its size; 0 when absent.
-        state: What is known of it.
-        repair: The command that brings it back, where there is one.
-    """
+    """A file in the cache folder, or one that could be there."""
 
     kind: Kind
-    name: str
+    name: str  # as commands call it
     path: Path
-    num_bytes: int
+    num_bytes: int  # 0 if absent
     state: State
-    repair: str = ""
+    repair: str = ""  # the command that restores it, if there is one
+    verify: Callable[[OnBytes], bool] | None = None  # compares it with its recorded hash
 
 
 def list_cache() -> list[Entry]:
@@ -74,11 +57,41 @@ def list_cache() -> list[Entry]:
         Datasets and weights, there or not, then everything else by kind and path.
     """
     sizes = _file_sizes(cache_folder())
-    entries = [*_dataset_entries(sizes), *_weights_entries(sizes)]
-    known = {entry.path for entry in entries}
-    others = [_other_entry(path, size) for path, size in sizes.items() if path not in known]
+    entries = []
+    for name, dataset in DATASETS.items():
+        for file in dataset.files:
+            size = sizes.pop(file.path, None)
+            # The size of other content, which the user trusts, is not known.
+            is_complete = size == file.num_bytes or file.hash_path in sizes
+            entry = Entry(
+                Kind.DATASET, name, file.path, size or 0,
+                State.COMPLETE if is_complete else State.DAMAGED,
+                f"{file.command} --force", partial(_is_sound_file, file),
+            )  # fmt: skip
+            entries.append(entry if size is not None else _absent(entry, file.command))
+    for name in PRETRAINED:
+        path, command = (
+            pretrained_folder(name) / SAFETENSORS_NAME,
+            f"alexnet download --weights {name}",
+        )
+        size = sizes.pop(path, None)
+        entry = Entry(
+            Kind.WEIGHTS, name, path, size or 0, State.COMPLETE,
+            f"{command} --force", partial(verify_weights_hash, path),
+        )  # fmt: skip
+        entries.append(entry if size is not None else _absent(entry, command))
+    others = [_other_entry(path, size) for path, size in sizes.items()]
     order = list(Kind)
     return entries + sorted(others, key=lambda entry: (order.index(entry.kind), entry.path))
+
+
+def verify_cache(on_bytes: OnBytes = lambda _: None) -> Iterator[Entry]:
+    """Yield the datasets, weights and array caches, each ok, damaged or absent."""
+    for entry in list_cache():
+        if entry.state is State.ABSENT:
+            yield entry
+        elif entry.verify is not None:
+            yield replace(entry, state=State.OK if entry.verify(on_bytes) else State.DAMAGED)
 
 
 def _file_sizes(folder: Path) -> dict[Path, int]:
@@ -93,70 +106,29 @@ def _file_sizes(folder: Path) -> dict[Path, int]:
     return sizes
 
 
-def _dataset_entries(sizes: dict[Path, int]) -> Iterator[Entry]:
-    for name, dataset in DATASETS.items():
-        for file in dataset.files:
-            size = sizes.get(file.path)
-            if size is None:
-                state = State.ABSENT
-            elif size == file.num_bytes or file.hash_path in sizes:  # or a file of the user's own
-                state = State.COMPLETE
-            else:
-                state = State.DAMAGED
-            repair = file.command + ("" if size is None else " --force")
-            yield Entry(Kind.DATASET, name, file.path, size or 0, state, repair)
-
-
-def _weights_entries(sizes: dict[Path, int]) -> Iterator[Entry]:
-    for name in PRETRAINED:
-        path = pretrained_folder(name) / SAFETENSORS_NAME
-        size = sizes.get(path)
-        state = State.ABSENT if size is None else State.COMPLETE
-        repair = f"alexnet download --weights {name}" + ("" if size is None else " --force")
-        yield Entry(Kind.WEIGHTS, name, path, size or 0, state, repair)
+def _absent(entry: Entry, repair: str) -> Entry:
+    return replace(entry, state=State.ABSENT, repair=repair)
 
 
 def _other_entry(path: Path, num_bytes: int) -> Entry:
     below = path.relative_to(cache_folder())
-    kind, repair = Kind.OTHER, ""
-    if path.suffix == _PART_SUFFIX or any(
-        part.startswith(_TEMPORARY_PREFIX) for part in below.parts
-    ):
-        kind = Kind.UNFINISHED
-    elif path.suffix == ".npy":
-        kind, repair = Kind.ARRAYS, f"rm -- {shlex.quote(str(path))}"  # it is made again
-    elif below.parts[0] == _KERNELS:
-        kind = Kind.KERNEL
-    return Entry(kind, str(below), path, num_bytes, State.UNKNOWN, repair)
+    entry = Entry(Kind.OTHER, str(below), path, num_bytes, State.UNKNOWN)
+    if path.suffix == ".part" or any(part.startswith(".alexnet-") for part in below.parts):
+        return replace(entry, kind=Kind.UNFINISHED)
+    if path.suffix == ".npy":
+        repair = f"rm -- {shlex.quote(str(path))}"  # it is built again
+        return replace(
+            entry, kind=Kind.ARRAYS, repair=repair, verify=partial(_is_sound_array, path)
+        )
+    return replace(entry, kind=Kind.KERNEL) if below.parts[0] == "kernels" else entry
 
 
-def verify_cache(on_bytes: OnBytes = lambda _: None) -> Iterator[Entry]:
-    """Compare with its recorded hash whatever has one.
-
-    Args:
-        on_bytes: Called with the number of bytes after each chunk.
-
-    Yields:
-        Datasets, weights and array caches, each ok, damaged or absent.
-    """
-    published = {file.path: file for dataset in DATASETS.values() for file in dataset.files}
-    for entry in list_cache():
-        if entry.kind not in HASHED:
-            continue
-        if entry.state is State.ABSENT:
-            yield entry
-            continue
-        if entry.kind is Kind.DATASET:
-            is_sound = sha256_of(entry.path, on_bytes) == recorded_hash(published[entry.path])
-        elif entry.kind is Kind.WEIGHTS:
-            is_sound = verify_weights_hash(entry.path, on_bytes)
-        else:
-            is_sound = _is_sound_array(entry.path, on_bytes)
-        yield replace(entry, state=State.OK if is_sound else State.DAMAGED)
+def _is_sound_file(file: PublishedFile, on_bytes: OnBytes) -> bool:
+    return sha256_of(file.path, on_bytes) == recorded_hash(file)
 
 
 def _is_sound_array(path: Path, on_bytes: OnBytes) -> bool:
-    """Tell whether an array has the hash that the JSON beside it names."""
+    """Compare an array with the hash in the JSON file beside it."""
     try:
         recorded = json.loads(path.with_suffix(".json").read_bytes())["sha256"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

@@ -3,7 +3,7 @@
 Order, crops, flips and colours of an epoch are drawn by `EpochDraw` as pure functions of
 (seed, epoch, image), so a resumed run needs no random state.
 
-Shape letters: N images, B batch, S side of a crop, 3 = RGB.
+Shape letters: N images, B batch, S side of a crop, C = 3 (RGB).
 """
 
 import contextlib
@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet_cli.data.arrays import ImageArrays, ImageSource
@@ -22,25 +21,15 @@ from alexnet_cli.data.augment import BatchSettings, EpochDraw, crop_and_flip
 from alexnet_cli.data.prefetch import Indices, fits_in_memory, prefetched
 from alexnet_cli.image import resize_all
 
-_CPU = torch.device("cpu")
-
 
 class Batch(NamedTuple):
-    """A batch, or a part of one, on the device.
+    """A batch, or a part of one, on the device."""
 
-    Attributes:
-        images_BSSC: Crops, uint8, shape (B, S, S, 3).
-        labels_B: Their classes, int64, shape (B,).
-        colours_BC: Colour change of each image on the scale 0–255, float32, shape (B, 3); not
-            applied yet, because bytes would round and clip it.
-    """
-
-    images_BSSC: Tensor
-    labels_B: Tensor
-    colours_BC: Tensor | None
+    images_BSSC: Tensor  # crops, uint8
+    labels_B: Tensor  # int64
+    colours_BC: Tensor | None  # colour changes, float32; not applied: bytes would round and clip
 
     def part(self, which: slice) -> "Batch":
-        """Return some of its images."""
         colours = None if self.colours_BC is None else self.colours_BC[which]
         return Batch(self.images_BSSC[which], self.labels_B[which], colours)
 
@@ -71,9 +60,16 @@ class TrainingBatches(ABC):
     settings, and zero padding may be added first.
     """
 
-    def __init__(self, num_images: int, settings: BatchSettings, *, device: torch.device) -> None:
+    def __init__(
+        self,
+        num_images: int,
+        settings: BatchSettings,
+        *,
+        device: torch.device,
+        draw_device: torch.device,
+    ) -> None:
         self.num_images = num_images
-        self._settings, self._device = settings, device
+        self._settings, self._device, self._draw_device = settings, device, draw_device
 
     @property
     def num_batches(self) -> int:
@@ -114,30 +110,21 @@ class TrainingBatches(ABC):
         chosen = [batch_B[share_of(len(batch_B), rank, world_size)] for batch_B in batches]
         return self._load(chosen, draw, crop_size_px)
 
-    @property
-    @abstractmethod
-    def _draw_device(self) -> torch.device:
-        """The device of the random choices."""
-
     @abstractmethod
     def _load(self, chosen: list[Tensor], draw: EpochDraw, size_px: int) -> Iterator[Batch]:
         """Yield a batch for each tensor of image indices (B,)."""
 
 
 class ResidentBatches(TrainingBatches):
-    """Batches of a set that stays on the device as uint8, resized once; cut there too."""
+    """Batches of a set that stays on the device as uint8, resized once; cropped there too."""
 
     def __init__(
         self, arrays: ImageArrays, settings: BatchSettings, *, device: torch.device
     ) -> None:
-        super().__init__(len(arrays), settings, device=device)
+        super().__init__(len(arrays), settings, device=device, draw_device=device)
         images_NHWC = resize_all(arrays.images_NHWC, settings.image_size_px)
         self._images_NHWC = torch.from_numpy(images_NHWC).to(device)
         self._labels_N = torch.from_numpy(arrays.labels_N).to(device)
-
-    @property
-    def _draw_device(self) -> torch.device:
-        return self._device
 
     def _load(self, chosen: list[Tensor], draw: EpochDraw, size_px: int) -> Iterator[Batch]:
         for chosen_B in chosen:
@@ -150,7 +137,7 @@ class ResidentBatches(TrainingBatches):
 
 
 class StreamingBatches(TrainingBatches):
-    """Batches of a set of any size, made by threads ahead of the network.
+    """Batches of a set of any size, decoded and cropped by threads ahead of the network.
 
     At most `BATCHES_IN_FLIGHT` batches exist at a time. For CUDA they are made in pinned memory,
     and copied while the network works on the one before.
@@ -164,25 +151,25 @@ class StreamingBatches(TrainingBatches):
         device: torch.device,
         num_workers: int = 0,
     ) -> None:
-        super().__init__(len(source), settings, device=device)
+        super().__init__(len(source), settings, device=device, draw_device=torch.device("cpu"))
         self._source, self._num_workers = source, num_workers
-
-    @property
-    def _draw_device(self) -> torch.device:
-        return _CPU  # where the threads cut the crops
 
     def _load(self, chosen: list[Tensor], draw: EpochDraw, size_px: int) -> Iterator[Batch]:
         corners_N2, mirrored_N = draw.corners_N2.numpy(), draw.mirrored_N.numpy()
-        pin = self._device.type == "cuda"
+        settings, pin = self._settings, self._device.type == "cuda"
+        padding = [(0, 0), (settings.pad_px,) * 2, (settings.pad_px,) * 2, (0, 0)]
 
         def allocate(count: int) -> Tensor:
             return torch.empty((count, size_px, size_px, 3), dtype=torch.uint8, pin_memory=pin)
 
         def fill(batch: Tensor, start: int, indices: Indices) -> None:
             crops = batch.numpy()
-            squares = self._source.take(indices).load_images(self._settings.image_size_px)
+            squares = self._source.take(indices).load_images(settings.image_size_px)
+            if settings.pad_px:
+                squares = np.pad(squares, padding)
             for i, (index, square) in enumerate(zip(indices, squares, strict=True), start):
-                crop = self._cut(square, corners_N2[index], size_px)
+                top, left = corners_N2[index]
+                crop = square[top : top + size_px, left : left + size_px]
                 crops[i] = crop[:, ::-1] if mirrored_N[index] else crop
 
         batches = prefetched(
@@ -199,15 +186,6 @@ class StreamingBatches(TrainingBatches):
                     colours_BC = colours_BC.to(self._device)
                 images_BSSC = batch.to(self._device, non_blocking=True)
                 yield Batch(images_BSSC, labels_B.to(self._device), colours_BC)
-
-    def _cut(
-        self, square_SSC: NDArray[np.uint8], corner: NDArray[np.int64], size_px: int
-    ) -> NDArray[np.uint8]:
-        top, left = corner
-        if pad_px := self._settings.pad_px:
-            around = (pad_px, pad_px)
-            square_SSC = np.pad(square_SSC, (around, around, (0, 0)))
-        return square_SSC[top : top + size_px, left : left + size_px]
 
 
 def share_of(num_items: int, index: int, num_shares: int) -> slice:

@@ -1,4 +1,4 @@
-"""Images decoded by threads, ahead of their use; and sets small enough to stay in memory.
+"""Images decoded by threads ahead of their use, and sets small enough to stay in memory.
 
 Threads rather than processes: Pillow decodes and resizes without holding the interpreter lock,
 and threads neither die unnoticed nor copy what they made. Shape letters: N images, B batch, S side.
@@ -32,15 +32,15 @@ def prefetched(
     """Fill a buffer for each batch in threads, a few batches ahead.
 
     Args:
-        batches: Which images make up each batch, int64 (B,).
-        allocate: Returns an empty buffer for so many images.
+        batches: Indices of the images of each batch, int64 (B,).
+        allocate: Returns an empty buffer for that many images.
         fill: Called in threads with a buffer, a place in it, and the images to put there and
-            behind.
-        num_workers: Threads; 0: as many as cores.
+            after it.
+        num_workers: Threads; 0: one per core.
 
     Yields:
-        The filled buffers, in order. What `fill` raises comes out at its batch. The threads end
-        with the iterator, also when it is closed early.
+        The filled buffers, in order. An error of `fill` is raised at its batch. The threads end
+        with the iterator, also if it is closed early.
     """
     pool = ThreadPoolExecutor(num_workers or num_cores(), thread_name_prefix="images")
     waiting: deque[tuple[Buffer, list[Future[None]]]] = deque()
@@ -48,8 +48,8 @@ def prefetched(
         for indices_B in batches:
             buffer = allocate(len(indices_B))
             starts = range(0, len(indices_B), _CHUNK)
-            parts = [pool.submit(fill, buffer, i, indices_B[i : i + _CHUNK]) for i in starts]
-            waiting.append((buffer, parts))
+            fills = [pool.submit(fill, buffer, i, indices_B[i : i + _CHUNK]) for i in starts]
+            waiting.append((buffer, fills))
             if len(waiting) == BATCHES_IN_FLIGHT:
                 yield _finished(*waiting.popleft())
         while waiting:
@@ -58,26 +58,16 @@ def prefetched(
         pool.shutdown(cancel_futures=True)
 
 
-def _finished(buffer: Buffer, parts: list[Future[None]]) -> Buffer:
-    for part in parts:
-        part.result()
+def _finished(buffer: Buffer, fills: list[Future[None]]) -> Buffer:
+    for each in fills:
+        each.result()
     return buffer
 
 
 def iterate_images(
     source: ImageSource, *, size_px: int, batch_size: int, num_workers: int = 0
 ) -> Generator[NDArray[np.uint8], None, None]:
-    """Deal out all images once, in their order, as squares of one size.
-
-    Args:
-        source: The images.
-        size_px: Side S to resize them to.
-        batch_size: Images per batch; the last may be smaller.
-        num_workers: Threads; 0: as many as cores.
-
-    Yields:
-        uint8 (B, S, S, 3).
-    """
+    """Yield all images in their order, in batches of uint8 (B, `size_px`, `size_px`, 3)."""
     starts = range(0, len(source), batch_size)
     if isinstance(source, ImageArrays) and source.images_NHWC.shape[1:3] == (size_px, size_px):
         yield from (source.images_NHWC[i : i + batch_size] for i in starts)  # nothing to make
@@ -96,22 +86,16 @@ def iterate_images(
 
 RESIDENT_BYTES = 2 << 30  # a set whose resized images take no more is kept in memory
 STATISTICS_SAMPLE = 10_000
-_DECODED_AT_ONCE = 64  # images decoded at once
+_DECODED_AT_ONCE = 64
+_SAMPLE_STREAM = 0x5A3B1E  # keeps this draw apart from others made from the same seed
 
 
 def fits_in_memory(num_images: int, size_px: int) -> bool:
-    """Tell whether so many squares of that side take at most `RESIDENT_BYTES`."""
     return num_images * 3 * size_px**2 <= RESIDENT_BYTES
 
 
 def load_if_fits(source: ImageSource, *, size_px: int, num_workers: int) -> ImageSource:
-    """Read a source that fits in memory once and for all; return any other as it is.
-
-    Args:
-        source: The images; what is in memory stays as it is, not resized.
-        size_px: Side to resize them to.
-        num_workers: Threads; 0: as many as cores.
-    """
+    """Decode and resize the files of a source that fits in memory; return any other as it is."""
     if isinstance(source, ImageArrays) or not fits_in_memory(len(source), size_px):
         return source
     squares_NSSC = np.empty((len(source), size_px, size_px, 3), np.uint8)
@@ -128,14 +112,8 @@ def training_statistics(
 ) -> ColourStatistics:
     """Return mean and covariance of the colours of the training set.
 
-    Exact for images in memory. Of a larger set only a seeded sample of `STATISTICS_SAMPLE` images
-    is decoded, after resizing; its error is far below what the network notices.
-
-    Args:
-        source: The training images.
-        size_px: Side they are resized to.
-        seed: Fixes the sample.
-        num_workers: Threads; 0: as many as cores.
+    Exact for images in memory. Of a larger set only a sample of `STATISTICS_SAMPLE` images, fixed
+    by the seed, is decoded and resized; its error is far below what the network notices.
     """
     if isinstance(source, ImageArrays):
         return source.colour_statistics()
@@ -150,6 +128,3 @@ def training_statistics(
             num_workers=num_workers,
         )
     )
-
-
-_SAMPLE_STREAM = 0x5A3B1E  # keeps this draw apart from others made from the same seed

@@ -1,13 +1,12 @@
 """A dataset that needs no download: ten shapes in colour, 32 × 32, drawn from a seed.
 
 Every image shows one shape of random size, place, rotation and colour on a random two-colour
-gradient, under mild noise. The colours are drawn without a look at the class, so a network has to
-learn the outline. It serves first runs, tests and machines without network; it says nothing about
-how well a network does on photographs.
+gradient, under mild noise. The colours do not depend on the class, so a network has to learn the
+outline. For first runs, tests and machines without network; it says nothing about photographs.
 
 Each outline is a signed distance: negative inside, zero on the edge, positive outside, in units of
-the shape's radius; some are exact only near the edge, where alone it matters. All fit the unit
-circle, so a shape stays inside the image however it is turned.
+the shape's radius; some are exact only near the edge, where it matters. All fit the unit circle, so
+a shape stays inside the image however it is rotated.
 
 Legend: N images, H rows, W columns, C colour channels (red, green, blue).
 """
@@ -151,13 +150,7 @@ def draw_shapes(num_images: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[
     """Draw a balanced, shuffled dataset of shapes.
 
     The same arguments give the same bytes on one machine and NumPy version; NumPy does not promise
-    its random streams across versions. A longer set does not begin with a shorter one of the same
-    seed, and sets of different seeds are independent: train and test want two seeds, not two
-    lengths.
-
-    Args:
-        num_images: Number of images N, at least 1; not checked.
-        seed: Source of all randomness, 0 or greater; not checked.
+    its random streams across versions. Sets of different seeds are independent.
 
     Returns:
         The images, (N, 32, 32, 3) uint8, RGB, and their labels, (N,) int64, indices into CLASSES.
@@ -176,7 +169,7 @@ def draw_shapes(num_images: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[
 
 
 def _draw(outline: Distance, num_images: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Draw images of one class: (N, 32, 32, 3) uint8, RGB."""
+    """Draw images of one class."""
     coverage_NHW1 = _cover(outline, num_images, rng)[..., None]
     colours_N2C = rng.uniform(0, 255, (num_images, 2, 3)).astype(np.float32)
     background_NHWC = _blend(colours_N2C, num_images, rng)
@@ -223,7 +216,7 @@ def _blend(colours_N2C: Floats, num_images: int, rng: np.random.Generator) -> Fl
 
 
 def _choose_foreground(colours_N2C: Floats, rng: np.random.Generator) -> Floats:
-    """Choose, for each image, a colour that stands out from its whole gradient: (N, 3)."""
+    """Choose for each image a colour that stands out from its gradient: (N, 3)."""
     num_images = len(colours_N2C)
     candidates_NKC = rng.uniform(0, 255, (num_images, _COLOUR_CANDIDATES, 3)).astype(np.float32)
     # The gradient's colours form a segment in RGB space: measure to its nearest point.
@@ -240,5 +233,5 @@ def _choose_foreground(colours_N2C: Floats, rng: np.random.Generator) -> Floats:
 
 
 def _per_image(values: NDArray[np.float64]) -> Floats:
-    """Turn one number for each image, (N,), into float32 that broadcasts over its pixels."""
+    """Reshape one number per image to broadcast over its pixels."""
     return values.astype(np.float32)[:, None, None]

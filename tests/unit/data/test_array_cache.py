@@ -3,13 +3,20 @@ import json
 import multiprocessing
 import os
 import resource
-import subprocess
 
 import numpy as np
 import pytest
 
+from alexnet_cli.data.array_cache import (
+    RECORD,
+    SCHEMA,
+    TEST,
+    TRAIN,
+    array_path,
+    load_arrays,
+    record_path,
+)
 from alexnet_cli.data.arrays import colour_sums
-from alexnet_cli.data.cache import RECORD, SCHEMA, TEST, TRAIN, array_path, load_arrays, record_path
 from alexnet_cli.data.cifar import read_archive
 from alexnet_cli.errors import DataError
 from alexnet_cli.files import atomic_write, cache_folder
@@ -173,23 +180,6 @@ def test_arrays_that_cannot_be_kept_are_used_from_memory(archive, expected):
             assert kept() == set()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
-@pytest.mark.parametrize("options", ["size=120k", "ro"])
-def test_a_full_or_read_only_disk_does_not_stop_training(archive, expected, options, tmp_path):
-    command = ["mount", "-t", "tmpfs", "tmpfs", str(cache_folder())]
-    contents = {path: path.read_bytes() for path in cache_folder().iterdir()}
-    if os.geteuid() or subprocess.run([*command, "-o", "size=120k"], check=False).returncode:
-        pytest.skip("tmpfs may not be mounted here")
-    try:
-        for path, content in contents.items():
-            path.write_bytes(content)
-        remount = ["mount", "-o", f"remount,{options}", str(cache_folder())]
-        subprocess.run(remount, check=True)
-        assert_same(load_arrays(archive, TINY_10, TRAIN), expected[TRAIN])
-        assert not any(name.startswith(".") for name in kept())
-    finally:
-        subprocess.run(["umount", str(cache_folder())], check=True)
 
 
 def _load_often(archive, sha256):

@@ -4,10 +4,9 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFont
+from PIL import Image
 from scipy.ndimage import find_objects
 
-from alexnet_cli.data import contact_sheet
 from alexnet_cli.data.contact_sheet import choose_images, draw_sheet, images_per_class
 
 
@@ -94,23 +93,12 @@ def test_a_sheet_is_a_function_of_its_arguments():
     assert first != draw_sheet(*arguments, title="u")
 
 
-def test_names_that_no_font_has_are_numbered(monkeypatch):
-    monkeypatch.setattr(contact_sheet, "_SYSTEM_FONTS", ())
-    contact_sheet._fonts.cache_clear()
-    classes = ("ant", "élan", "e\u0301lan", "猫", "a" * 300)
-    sheet = draw_sheet(plain(5), np.arange(5), classes, title="猫 " * 100)
-    contact_sheet._fonts.cache_clear()
-    assert sheet.numbered == {1: "élan", 2: "e\u0301lan", 3: "猫"}
+def test_names_that_no_font_has_are_numbered():
+    unknown = "\U000f0000"  # of the private use area
+    classes = ("ant", "élan", "e\u0301lan", "собака", unknown, "a" * 300)
+    sheet = draw_sheet(plain(6), np.arange(6), classes, title=f"{unknown} " * 100)
+    assert sheet.numbered == {4: unknown}
     assert decoded(sheet).shape[1] < 600
-
-
-def test_a_font_of_the_system_helps():
-    try:
-        ImageFont.truetype("DejaVuSans.ttf", 16)
-    except OSError:
-        pytest.skip("no DejaVu font here")
-    classes = ("ant", "élan", "e\u0301lan", "собака")
-    assert draw_sheet(plain(4), np.arange(4), classes, title="t").numbered == {}
 
 
 def test_the_draw_takes_each_class_in_turn():

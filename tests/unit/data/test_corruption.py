@@ -1,4 +1,4 @@
-"""Corruptions against plain loops, and each image by itself."""
+"""Corruptions compared with plain loops, each image independent of the others."""
 
 import hashlib
 import math
@@ -108,7 +108,7 @@ def test_bytes_that_no_library_version_changes():
 
 
 @pytest.mark.parametrize("corruption", all_corruptions(), ids=str)
-def test_each_image_by_itself_and_stronger_is_further(corruption):
+def test_images_are_independent_and_a_higher_severity_changes_more(corruption):
     images = draw(7, 32, 32)
     before = images.copy()
     whole = corrupt(images, corruption, places(images))
@@ -153,17 +153,15 @@ def test_files_are_corrupted_at_the_size_asked_for(photos):
     assert source.identity() != folder.identity()
 
 
-def test_nothing_to_do_is_the_source_itself():
+def test_without_a_corruption_the_source_is_returned():
     arrays = ImageArrays(draw(2), np.zeros(2, np.int64))
     assert corrupted(arrays, None) is arrays
 
 
-def test_names():
-    assert parse_corruption("jpeg:3") == Corruption(CorruptionKind.JPEG, 3)
-    assert [str(corruption) for corruption in all_corruptions()][:6] == [
-        "noise:1", "noise:2", "noise:3", "noise:4", "noise:5", "blur:1",
-    ]  # fmt: skip
-    assert [parse_corruption(str(each)) for each in all_corruptions()] == list(all_corruptions())
+def test_a_corruption_is_parsed_from_its_name():
+    names = [f"{kind}:{n}" for kind in ("noise", "blur", "jpeg", "contrast") for n in range(1, 6)]
+    assert [str(corruption) for corruption in all_corruptions()] == names
+    assert [parse_corruption(name) for name in names] == list(all_corruptions())
 
 
 @pytest.mark.parametrize(

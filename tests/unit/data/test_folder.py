@@ -41,7 +41,7 @@ def test_hidden_and_other_files_do_not_count_and_deeper_ones_do(photos):
     assert found[-1] == "ant/more/000.PNG"
 
 
-def test_squares_are_those_that_predict_sees(photos):
+def test_images_are_decoded_as_predict_does(photos):
     train = load_train(photos, CLASSES)
     some = train.take(np.array([3, 0, 20]))
     expected = [
@@ -114,7 +114,7 @@ def test_files_without_a_header_are_all_refused_at_once(photos):
         train.require_headers()
 
 
-def test_damage_behind_the_header_shows_at_decoding_with_the_name(photos):
+def test_damage_after_the_header_is_refused_at_decoding_by_name(photos):
     path = photos / "train" / "bee" / "011.JPEG"
     path.write_bytes(path.read_bytes()[:-900])
     train = load_train(photos, CLASSES)
@@ -124,20 +124,20 @@ def test_damage_behind_the_header_shows_at_decoding_with_the_name(photos):
     assert str(path) in caught.value.hint
 
 
-def test_a_class_name_that_is_no_text_is_refused(photos):
+def test_a_class_name_that_is_not_text_is_refused(photos):
     (photos / "train" / "a\nb").mkdir()
     with pytest.raises(DataError, match="printable"):
         list_classes(photos)
 
 
-def test_odd_metadata_makes_no_noise(photos):
+def test_odd_metadata_makes_no_warning(photos):
     palette = Image.new("P", (6, 6))
     palette.putpalette([0, 0, 0] * 3)
     palette.save(photos / "train" / "ant" / "000.png", transparency=bytes([255, 128, 0]))
     load_train(photos, CLASSES).load_images(4)  # a warning is an error in these tests
 
 
-@pytest.mark.parametrize("name", ["Train", "val", "VALID", "validation", "Test"])
+@pytest.mark.parametrize("name", ["Train", "val", "VALID", "Test"])
 def test_a_class_called_like_a_split_is_refused(photos, name):
     root = photos / "train"
     (root / "ant").rename(root / name)
@@ -147,7 +147,7 @@ def test_a_class_called_like_a_split_is_refused(photos, name):
     assert list_classes(photos) == (*sorted((name, "bee")), "élan")  # below train/ it is a class
 
 
-@pytest.mark.parametrize("name", ["Val", "valid", "validation", "Test"])
+@pytest.mark.parametrize("name", ["Val", "validation", "Test"])
 def test_a_split_of_another_spelling_is_refused(photos, name):
     (photos / name).mkdir()
     with pytest.raises(DataError, match=f"{name} is called like a split, but it is no") as caught:
@@ -166,7 +166,7 @@ def test_a_file_called_like_a_split_is_refused(photos, name):
 
 
 @pytest.mark.parametrize("target", [".", "..", "../.."])
-def test_a_class_folder_that_leads_to_where_it_lies_is_refused(photos, target):
+def test_a_class_folder_that_links_to_its_parent_is_refused(photos, target):
     (photos / "train" / "cow").symlink_to(target)
     with pytest.raises(DataError, match="train/cow is a link to"):
         list_classes(photos)

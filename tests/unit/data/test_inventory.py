@@ -1,11 +1,10 @@
-"""What is in the cache folder, on real files."""
+"""The cache folder's contents, on real files."""
 
 import hashlib
 import json
 import shutil
 
 import numpy as np
-import pytest
 
 from alexnet_cli.data.datasets import CIFAR10_ARCHIVE
 from alexnet_cli.data.inventory import Kind, State, list_cache, verify_cache
@@ -21,7 +20,7 @@ def write(name, content=b"content"):
 
 
 def take_archive(content=b"images"):
-    """Put in the cache folder what a user vouched for."""
+    """Put an archive that a user trusts into the cache folder."""
     CIFAR10_ARCHIVE.hash_path.parent.mkdir(parents=True, exist_ok=True)
     CIFAR10_ARCHIVE.hash_path.write_text(hashlib.sha256(content).hexdigest() + "\n")
     CIFAR10_ARCHIVE.path.write_bytes(content)
@@ -87,13 +86,10 @@ def test_listing_looks_at_the_size_alone():
     assert states(list_cache())[CIFAR10_ARCHIVE.name] is State.COMPLETE
 
 
-@pytest.mark.parametrize("place", [0, 3, 5])
-def test_a_changed_byte_of_a_dataset_is_damage(place):
+def test_a_changed_byte_of_a_dataset_is_damage():
     take_archive()
     assert verified()[CIFAR10_ARCHIVE.name] is State.OK
-    content = bytearray(CIFAR10_ARCHIVE.path.read_bytes())
-    content[place] ^= 1
-    CIFAR10_ARCHIVE.path.write_bytes(content)
+    CIFAR10_ARCHIVE.path.write_bytes(b"imagez")
     assert verified()[CIFAR10_ARCHIVE.name] is State.DAMAGED
     (entry,) = [entry for entry in verify_cache() if entry.path == CIFAR10_ARCHIVE.path]
     assert entry.repair == "alexnet download --data cifar10 --force"

@@ -1,3 +1,5 @@
+"""Batches, resident and streamed: the same, bit for bit, and nothing but crops of the images."""
+
 import threading
 from dataclasses import replace
 
@@ -11,8 +13,10 @@ from alexnet_cli.data.folder import load_train
 from alexnet_cli.data.loader import ResidentBatches, StreamingBatches, make_batches
 from alexnet_cli.data.prefetch import RESIDENT_BYTES
 from alexnet_cli.errors import DataError
+from alexnet_cli.image import resize_all
 
 CPU = torch.device("cpu")
+NUM_IMAGES = 23
 SETTINGS = BatchSettings(
     image_size_px=12,
     batch_size=5,
@@ -28,9 +32,16 @@ def folder(photos):
     return load_train(photos, ("ant", "bee", "élan"))
 
 
-def resident(folder, **changes):
+@pytest.fixture
+def arrays():
+    """Images whose label is their number, and whose pixels are all different and not 0."""
+    images = np.random.default_rng(0).integers(1, 256, (NUM_IMAGES, 8, 8, 3), np.uint8)
+    return ImageArrays(images, np.arange(NUM_IMAGES))
+
+
+def resident_of(source, **changes):
     settings = replace(SETTINGS, **changes)
-    arrays = ImageArrays(folder.load_images(settings.image_size_px), folder.labels_N)
+    arrays = ImageArrays(source.load_images(settings.image_size_px), source.labels_N)
     return ResidentBatches(arrays, settings, device=CPU)
 
 
@@ -45,9 +56,45 @@ def assert_same(first, second):
     for one, other in zip(first, second, strict=True):
         assert one[0].dtype == torch.uint8
         assert one[0].is_contiguous()
-        assert torch.equal(one[0], other[0])
-        assert torch.equal(one[1], other[1])
-        assert torch.equal(one[2], other[2])
+        assert all(torch.equal(*pair) for pair in zip(one, other, strict=True))
+
+
+def joined(batches):
+    """Images of an epoch, by label."""
+    batches = list(batches)
+    labels = torch.cat([batch.labels_B for batch in batches])
+    return torch.cat([batch.images_BSSC for batch in batches])[labels.argsort()].numpy()
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 23, 100])
+def test_each_image_comes_once_per_epoch(arrays, batch_size):
+    batches = resident_of(arrays, batch_size=batch_size)
+    assert batches.num_images == NUM_IMAGES
+    labels = [batch.labels_B.tolist() for batch in batches.epoch(0, crop_size_px=6)]
+    assert sorted(label for each in labels for label in each) == list(range(NUM_IMAGES))
+    sizes = [len(each) for each in labels]
+    assert len(sizes) == batches.num_batches
+    assert sizes[:-1] == [batch_size] * (len(sizes) - 1)
+
+
+def test_images_stay_with_their_labels_and_are_not_changed(arrays):
+    batches = resident_of(arrays, pad_px=0, flip=False)
+    found = joined(batches.epoch(0, crop_size_px=12))
+    np.testing.assert_array_equal(found, resize_all(arrays.images_NHWC, 12))
+
+
+def test_crops_are_of_the_padded_image_and_its_mirror_image(arrays):
+    crops = joined(resident_of(arrays, image_size_px=8, pad_px=2).epoch(0, crop_size_px=10))
+    padded = np.pad(arrays.images_NHWC, [(0, 0), (2, 2), (2, 2), (0, 0)])
+    for crop, image in zip(crops, padded, strict=True):
+        cuts = [image[top : top + 10, left : left + 10] for top in range(3) for left in range(3)]
+        cuts += [cut[:, ::-1] for cut in cuts]
+        assert sum(np.array_equal(crop, cut) for cut in cuts) == 1
+
+
+def test_the_crops_of_an_image_do_not_depend_on_the_batch_size(arrays):
+    five, seven = (resident_of(arrays, batch_size=size).epoch(0, crop_size_px=6) for size in (5, 7))
+    np.testing.assert_array_equal(joined(five), joined(seven))
 
 
 def image_threads():
@@ -57,7 +104,7 @@ def image_threads():
 @pytest.mark.parametrize("num_workers", [0, 1, 2, 5])
 def test_batches_are_those_of_the_images_in_memory(folder, num_workers):
     streaming = streaming_of(folder, num_workers=num_workers)
-    expected = resident(folder)
+    expected = resident_of(folder)
     assert streaming.num_images == expected.num_images == 27
     assert streaming.num_batches == expected.num_batches == 6
     for epoch in (0, 1):
@@ -68,21 +115,20 @@ def test_batches_are_those_of_the_images_in_memory(folder, num_workers):
 @pytest.mark.parametrize("changes", [{"pad_px": 0}, {"flip": False}, {"batch_size": 40}], ids=str)
 def test_batches_are_those_whatever_the_settings(folder, changes):
     streaming = streaming_of(folder, **changes)
-    expected = resident(folder, **changes)
+    expected = resident_of(folder, **changes)
     assert_same(streaming.epoch(4, crop_size_px=12), expected.epoch(4, crop_size_px=12))
 
 
 @pytest.mark.parametrize("first_batch", [1, 5, 6])
-def test_a_resumed_epoch_is_the_rest_of_the_whole(folder, first_batch):
-    streaming = streaming_of(folder)
-    whole = list(streaming.epoch(2, crop_size_px=8))
-    rest = streaming.epoch(2, crop_size_px=8, first_batch=first_batch)
-    assert_same(rest, whole[first_batch:])
+@pytest.mark.parametrize("make", [resident_of, streaming_of])
+def test_a_resumed_epoch_is_the_rest_of_the_entire_one(folder, make, first_batch):
+    batches = make(folder)
+    entire = list(batches.epoch(2, crop_size_px=8))
+    rest = batches.epoch(2, crop_size_px=8, first_batch=first_batch)
+    assert_same(rest, entire[first_batch:])
 
 
-def test_arrays_are_resized_as_they_are_dealt_out():
-    random = np.random.default_rng(0)
-    arrays = ImageArrays(random.integers(0, 256, (23, 8, 8, 3), np.uint8), np.arange(23))
+def test_streamed_arrays_are_resized(arrays):
     streaming = streaming_of(arrays)
     expected = ResidentBatches(arrays, SETTINGS, device=CPU)
     assert_same(streaming.epoch(0, crop_size_px=9), expected.epoch(0, crop_size_px=9))

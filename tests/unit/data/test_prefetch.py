@@ -6,12 +6,22 @@ import pytest
 
 from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.data.folder import load_train
-from alexnet_cli.data.prefetch import BATCHES_IN_FLIGHT, iterate_images, prefetched
+from alexnet_cli.data.prefetch import (
+    BATCHES_IN_FLIGHT,
+    RESIDENT_BYTES,
+    fits_in_memory,
+    iterate_images,
+    load_if_fits,
+    prefetched,
+    training_statistics,
+)
 from alexnet_cli.devices import num_cores
+
+CLASSES = ("ant", "bee", "élan")
 
 
 class Work:
-    """A real, if simple, work: squares numbers, keeps count of what is begun."""
+    """Squares numbers and counts its buffers and threads."""
 
     def __init__(self, *, fails_at=None):
         self.fails_at, self.num_buffers, self.threads = fails_at, 0, set()
@@ -51,19 +61,12 @@ def test_no_more_buffers_than_the_bound_are_ahead():
     assert work.num_buffers == len(BATCHES)
 
 
-def test_the_bound_holds_for_a_user_who_is_slow():
-    work = Work()
-    results = work.run(BATCHES)
-    next(results)
-    time.sleep(0.1)
-    assert work.num_buffers == BATCHES_IN_FLIGHT
-    results.close()
-
-
 def test_closing_early_ends_the_threads():
     work = Work()
     results = work.run(BATCHES)
     next(results)
+    time.sleep(0.1)
+    assert work.num_buffers == BATCHES_IN_FLIGHT  # however slow the user is
     assert any(thread.is_alive() for thread in work.threads)
     results.close()
     assert not any(thread.is_alive() for thread in work.threads)
@@ -85,7 +88,7 @@ def test_nothing_gives_nothing():
 
 @pytest.mark.parametrize("batch_size", [1, 20, 100])
 def test_all_images_come_in_order(photos, batch_size):
-    folder = load_train(photos, ("ant", "bee", "élan"))
+    folder = load_train(photos, CLASSES)
     batches = list(iterate_images(folder, size_px=10, batch_size=batch_size))
     assert max(len(batch) for batch in batches) <= batch_size
     np.testing.assert_array_equal(np.concatenate(batches), folder.load_images(10))
@@ -98,3 +101,32 @@ def test_arrays_of_the_right_size_are_not_copied(size_px):
     batches = list(iterate_images(arrays, size_px=size_px, batch_size=20))
     np.testing.assert_array_equal(np.concatenate(batches), arrays.load_images(size_px))
     assert all(np.shares_memory(batch, images) == (size_px == 6) for batch in batches)
+
+
+def test_a_small_folder_is_read_into_memory(photos):
+    folder = load_train(photos, CLASSES)
+    arrays = load_if_fits(folder, size_px=11, num_workers=2)
+    assert isinstance(arrays, ImageArrays)
+    np.testing.assert_array_equal(arrays.images_NHWC, folder.load_images(11))
+    np.testing.assert_array_equal(arrays.labels_N, folder.labels_N)
+
+
+def test_a_large_folder_stays_where_it_is(photos):
+    folder = load_train(photos, CLASSES)
+    many = folder.take(np.zeros(RESIDENT_BYTES // (3 * 256**2) + 1, np.int64))
+    assert load_if_fits(many, size_px=256, num_workers=1) is many
+    assert not fits_in_memory(len(many), 256)
+    assert fits_in_memory(len(many) - 1, 256)
+
+
+def test_what_is_in_memory_is_not_resized(photos):
+    arrays = ImageArrays(np.zeros((2, 4, 4, 3), np.uint8), np.zeros(2, np.int64))
+    assert load_if_fits(arrays, size_px=8, num_workers=1) is arrays
+
+
+def test_statistics_of_a_folder_smaller_than_the_sample_are_exact(photos):
+    folder = load_train(photos, CLASSES)
+    found = training_statistics(folder, size_px=10, seed=3, num_workers=2)
+    expected = ImageArrays(folder.load_images(10), folder.labels_N).colour_statistics()
+    np.testing.assert_array_equal(found.mean_C, expected.mean_C)
+    np.testing.assert_array_equal(found.covariance_CC, expected.covariance_CC)

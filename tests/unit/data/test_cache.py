@@ -2,16 +2,22 @@ import hashlib
 
 import pytest
 
-from alexnet_cli.data.cache import PublishedFile, find_file, is_cached, take_by_hand, take_file
+from alexnet_cli.data.cache import (
+    PublishedFile,
+    adopt_local_copy,
+    find_file,
+    import_file,
+    is_cached,
+)
 from alexnet_cli.errors import AlexnetError, DataError
 
 CONTENT = bytes(range(256)) * 400
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 ARCHIVE = PublishedFile("cifar10", "a.tar.gz", "https://example.org/a", len(CONTENT), SHA256)
-TWIN = PublishedFile("cifar10", "b.tar.gz", "https://example.org/b", len(CONTENT), SHA256)
 OTHER = PublishedFile(
-    "cifar10", "a.tar.gz", "https://example.org/a", len(CONTENT) + 1, "0" * 64, equivalents=(TWIN,)
-)
+    "cifar10", "a.tar.gz", "https://example.org/a", len(CONTENT) + 1, "0" * 64,
+    equivalents=((len(CONTENT), SHA256),),
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -24,7 +30,7 @@ def mine(isolated):
 @pytest.fixture
 def take(progress):
     def take(archive, source, *, sha256=None, check=lambda _path: None):
-        take_file(archive, source, sha256=sha256, check=check, progress=progress)
+        import_file(archive, source, sha256=sha256, check=check, progress=progress)
 
     return take
 
@@ -43,7 +49,7 @@ def test_an_official_file_or_an_equivalent_is_known_by_its_hash_and_copied(
     assert progress.closed
 
 
-def test_another_file_is_refused_with_the_command_that_vouches_for_it(take, mine, kept):
+def test_another_file_is_refused_with_the_command_that_trusts_it(take, mine, kept):
     archive = PublishedFile("cifar100", "a.tar.gz", "", len(CONTENT) + 1, "0" * 64)
     with pytest.raises(DataError) as caught:
         take(archive, mine, check=lambda _: pytest.fail("opened before the hash was checked"))
@@ -86,7 +92,7 @@ def test_a_failed_check_changes_nothing(take, mine, kept, is_there):
     if is_there:
         take(ARCHIVE, mine)
     names = kept()
-    content = b"vouched for, but no archive"
+    content = b"trusted, but no archive"
     mine.write_bytes(content)
 
     def check(path):
@@ -100,7 +106,7 @@ def test_a_failed_check_changes_nothing(take, mine, kept, is_there):
 
 @pytest.mark.parametrize("archive", [ARCHIVE, OTHER], ids=["published", "equivalent"])
 @pytest.mark.parametrize("damage", [CONTENT[:-1], b"", b"\1" + CONTENT[1:]], ids=len)
-def test_a_damaged_copy_is_found_out(take, mine, archive, damage):
+def test_a_damaged_copy_is_refused(take, mine, archive, damage):
     take(archive, mine)
     archive.path.write_bytes(damage)
     assert not is_cached(archive)
@@ -119,13 +125,10 @@ def test_no_archive_is_an_error_with_folder_and_command(tmp_path):
     assert caught.value.hint == "fetch it with: alexnet download --data cifar10"
 
 
-# A file that the user put there by hand.
-
-
 @pytest.mark.parametrize("archive", [ARCHIVE, OTHER], ids=["itself", "equivalent"])
 @pytest.mark.parametrize("folder", [".", "../cache"])
 @pytest.mark.parametrize("name", ["b.tar.gz", "a (1).tar.gz", "download"])
-def test_a_file_put_there_by_hand_is_found_by_its_hash(isolated, kept, archive, folder, name):
+def test_a_local_copy_is_found_by_its_hash(isolated, kept, archive, folder, name):
     path = isolated / folder / name
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(CONTENT)
@@ -135,24 +138,24 @@ def test_a_file_put_there_by_hand_is_found_by_its_hash(isolated, kept, archive, 
     assert archive.name in kept()
 
 
-def test_a_file_of_the_right_size_and_another_content_is_not_taken(isolated, kept):
+def test_a_file_of_the_right_size_and_another_content_is_not_adopted(isolated, kept):
     (isolated / "a.tar.gz").write_bytes(CONTENT[::-1])
     (isolated / "folder").mkdir()
     (isolated / "dangling").symlink_to("nowhere")
-    assert take_by_hand(ARCHIVE) is None
+    assert adopt_local_copy(ARCHIVE) is None
     assert kept() == []
 
 
-def test_a_damaged_copy_gives_way_to_one_put_there_by_hand(isolated, mine):
+def test_a_damaged_copy_is_replaced_by_a_local_one(isolated, mine):
     ARCHIVE.path.parent.mkdir()
     ARCHIVE.path.write_bytes(b"damaged")
-    assert take_by_hand(ARCHIVE).samefile(mine)
+    assert adopt_local_copy(ARCHIVE).samefile(mine)
     assert is_cached(ARCHIVE)
 
 
-def test_a_cache_folder_that_is_a_file_is_an_error_in_words(isolated, mine, monkeypatch):
+def test_a_cache_folder_that_is_a_file_is_refused(isolated, mine, monkeypatch):
     (isolated / "file").touch()
     monkeypatch.setenv("ALEXNET_HOME", str(isolated / "file"))
     with pytest.raises(AlexnetError) as caught:
-        take_by_hand(ARCHIVE)
+        adopt_local_copy(ARCHIVE)
     assert caught.value.code == "not_writable"

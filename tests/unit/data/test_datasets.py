@@ -123,29 +123,26 @@ def test_cifar10_1_can_be_measured_on_but_not_trained_on():
         assert "alexnet train --data cifar10," in caught.value.hint
 
 
-def test_each_published_file_is_checked_for_what_it_should_hold(tmp_path, synthetic_archive):
-    images = tmp_path / "images.npy"
-    images.write_bytes(npy(np.zeros((2_000, 32, 32, 3), np.uint8)))
-    labels = tmp_path / "labels.npy"
-    labels.write_bytes(npy(np.zeros(2_000, np.int64)))
-    right = {
-        CIFAR10_1_IMAGES: images,
-        CIFAR10_1_LABELS: labels,
-        CIFAR10_ARCHIVE: synthetic_archive,
-    }
+def test_an_archive_is_checked_for_its_content(tmp_path, synthetic_archive):
+    cifar10, cifar100 = find_dataset("cifar10"), find_dataset("cifar100")
+    cifar10.check(synthetic_archive)
+    with pytest.raises(DataError, match=re.escape(str(synthetic_archive))) as caught:
+        cifar100.check(synthetic_archive)
+    assert "--data cifar100 --force" in caught.value.hint
+
+
+def test_published_files_have_an_address_a_size_and_hashes():
     files = [(dataset, file) for dataset in DATASETS.values() for file in dataset.files]
     assert len(files) == 4
     for dataset, file in files:
-        for path in (images, labels, synthetic_archive):
-            if right.get(file) == path:
-                dataset.check(file, path)
-            else:
-                with pytest.raises(DataError, match=re.escape(str(path))) as caught:
-                    dataset.check(file, path)
-                assert f"--data {dataset.name} --force" in caught.value.hint
+        assert file.dataset == dataset.name
+        assert file.url.startswith("https://")
+        assert file.url.endswith(f"/{file.name}")
+        assert file.num_bytes > 0
+        assert all(len(bytes.fromhex(sha256)) == 32 for sha256 in file.accepted_hashes)
 
 
-def test_shapes_are_drawn_anew_for_test_and_for_training():
+def test_test_shapes_are_not_training_shapes():
     dataset = find_dataset("shapes")
     train, test = dataset.load_train(), dataset.load_test()
     assert (len(train), len(test)) == (10_000, 2_000)
