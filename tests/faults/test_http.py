@@ -330,16 +330,6 @@ def test_a_file_of_unknown_size_is_right_or_refused_too(
         assert not file.path.exists()
 
 
-def test_mirrors_are_asked_in_order_until_one_is_right(servers: Servers, dead_url: str) -> None:
-    base = servers.plain.url
-    mirrors = (dead_url, f"{base}/truncated", f"{base}/wrong-bytes", f"{base}/right")
-    file = file_at(servers, "html", "a.bin")
-    fetch(file, mirrors=mirrors)
-    assert file.path.read_bytes() == CONTENT
-    asked = [request.path.split("/")[1] for request in servers.ledger.requests["a.bin"]]
-    assert list(dict.fromkeys(asked)) == ["truncated", "wrong-bytes", "right"]
-
-
 def test_when_no_mirror_is_right_each_is_named_with_its_reason(
     servers: Servers, dead_url: str
 ) -> None:

@@ -19,9 +19,8 @@ class BatchSettings:
     pad_px: int  # zero padding before the crop
     flip: bool  # mirror half of the crops
     seed: int
-    colour_axes: tuple[
-        tuple[float, ...], ...
-    ] = ()  # of the noise: RGB rows, each as long as its std
+    # Directions RGB of the colour noise, each as long as its standard deviation; empty: no noise.
+    colour_axes: tuple[tuple[float, ...], ...] = ()
 
 
 class EpochDraw:
@@ -30,8 +29,8 @@ class EpochDraw:
     Paper §4.1: to each pixel of an image [p1, p2, p3][α1 λ1, α2 λ2, α3 λ3]ᵀ is added, p the
     principal components of the colours of the training set, λ their variances, α ~ N(0, 0.1)
     drawn anew whenever the image is used. Here: √λ in place of λ, because the original's data
-    provider calls what it multiplies with standard deviations; λ itself, in the thousands on
-    the scale 0–255, would drown the image.
+    provider calls these factors standard deviations; λ itself, in the thousands on the scale
+    0–255, would drown the image.
     """
 
     def __init__(
@@ -70,7 +69,7 @@ def crop_and_flip(
     Args:
         images_BHWC: Images, any dtype.
         corners_B2: int64, top and left of each crop.
-        mirrored_B: bool, which crops to mirror left to right.
+        mirrored_B: bool, crops to mirror left to right.
         size_px: Side S of the crops.
 
     Returns:

@@ -63,13 +63,9 @@ def download(
             return Transfer()
         part = PartialDownload(wanted.part_path)
         fetcher = Fetcher(
-            part,
-            num_bytes=wanted.num_bytes,
-            retry=options.retry,
-            progress=progress,
-            notify=notify,
+            part, wanted.num_bytes, retry=options.retry, progress=progress, notify=notify
         )
-        _fetch_from_any(wanted, urls, fetcher, part, notify)
+        _fetch_from_any(wanted, urls, fetcher)
         if options.sha256:
             try:
                 options.check(part.path)
@@ -86,36 +82,30 @@ def _on_mirror(mirror: str, file: PublishedFile) -> str:
     return mirror if mirror.endswith(f"/{file.name}") else f"{mirror.rstrip('/')}/{file.name}"
 
 
-def _fetch_from_any(
-    file: PublishedFile,
-    urls: list[str],
-    fetcher: Fetcher,
-    part: PartialDownload,
-    notify: Callable[[str], None],
-) -> None:
+def _fetch_from_any(file: PublishedFile, urls: list[str], fetcher: Fetcher) -> None:
     """Try one address after the other until the partial download has the right hash."""
     reasons: list[str] = []
     for url in urls:
-        address, have = without_password(url), part.num_bytes
-        notify(f"fetching {address}" + (f", from byte {have:,} on" if have else ""))
+        address, have = without_password(url), fetcher.part.num_bytes
+        fetcher.notify(f"fetching {address}" + (f", from byte {have:,} on" if have else ""))
         _require_space(file, have)
         try:
-            _fetch(url, file.sha256, fetcher, part)
+            _fetch(url, file.sha256, fetcher)
         except TransferError as error:
             reasons.append(f"{address}: {error}")
             if len(reasons) < len(urls):
-                notify(f"{reasons[-1]}; trying the next server")
+                fetcher.notify(f"{reasons[-1]}; trying the next server")
         else:
             return
     raise _failed(file, reasons)
 
 
-def _fetch(url: str, sha256: str, fetcher: Fetcher, part: PartialDownload) -> None:
+def _fetch(url: str, sha256: str, fetcher: Fetcher) -> None:
     for _ in range(2):
         fetcher.fetch(url)
-        if sha256_of(part.path) == sha256:
+        if sha256_of(fetcher.part.path) == sha256:
             return
-        part.remove()
+        fetcher.part.remove()
         if not fetcher.is_joined:  # from one response: the next would be no better
             break
     raise TransferError("what arrived is not the published file: sha256 differs")

@@ -96,27 +96,19 @@ class PartialDownload:
 
 
 class Fetcher:
-    """Downloads a file, or the missing rest of it, into a partial download.
-
-    Args:
-        part: The partial download; its bytes are kept if the server allows it.
-        num_bytes: The size of the file, if known.
-        retry: Timeouts and retries.
-        progress: Progress bar.
-        notify: Called with the reason of each retry.
-    """
+    """Downloads a file, or the missing rest of it."""
 
     def __init__(
         self,
-        part: PartialDownload,
+        part: PartialDownload,  # its bytes are kept if the server allows it
+        num_bytes: int | None,  # of the file, if known
         *,
-        num_bytes: int | None,
         retry: RetryPolicy,
         progress: ByteProgress,
-        notify: Callable[[str], None],
+        notify: Callable[[str], None],  # called with the reason of each retry
     ) -> None:
-        self._part, self._num_bytes, self._retry = part, num_bytes, retry
-        self._progress, self._notify = progress, notify
+        self.part, self._num_bytes, self._retry = part, num_bytes, retry
+        self._progress, self.notify = progress, notify
         self.transfer = Transfer()
         self.is_joined = False  # from several responses, which may be of different versions
 
@@ -127,19 +119,19 @@ class Fetcher:
             TransferError: The server did not send it, or sent something else.
             AlexnetError: The partial download cannot be written.
         """
-        if self._num_bytes and self._part.num_bytes > self._num_bytes:
-            self._part.remove()
-        if self._num_bytes and self._part.num_bytes == self._num_bytes:
+        if self._num_bytes and self.part.num_bytes > self._num_bytes:
+            self.part.remove()
+        if self._num_bytes and self.part.num_bytes == self._num_bytes:
             self._start_at(self._num_bytes)
             return
-        failures, farthest = 0, self._part.num_bytes
+        failures, farthest = 0, self.part.num_bytes
         with _Session() as session:
             while True:
                 try:
                     self._attempt(session, url)
                 except TransferError as error:
                     # Not what was received: that may be the same bytes again and again.
-                    gained = self._part.num_bytes - farthest
+                    gained = self.part.num_bytes - farthest
                     farthest += max(gained, 0)
                     failures = 1 if gained >= _PROGRESS_BYTES else failures + 1
                     self._wait_or_raise(error, failures)
@@ -155,15 +147,15 @@ class Fetcher:
             seconds *= random.uniform(0.5, 1.5)  # noqa: S311 - so that many do not return at once
         if seconds > self._retry.longest_wait_seconds:
             raise error
-        self._notify(f"{error}; trying again in {seconds:.0f} s")
+        self.notify(f"{error}; trying again in {seconds:.0f} s")
         time.sleep(seconds)
 
     def _attempt(self, session: requests.Session, url: str) -> None:
         """Make one request and receive its response."""
-        address, offset, headers = without_password(url), self._part.num_bytes, {}
+        address, offset, headers = without_password(url), self.part.num_bytes, {}
         if offset:
             headers["Range"] = f"bytes={offset}-"
-            if (version := self._part.version(address)) is not None:
+            if (version := self.part.version(address)) is not None:
                 headers["If-Range"] = version
         timeouts = (self._retry.connect_seconds, self._retry.read_seconds)
         try:
@@ -172,7 +164,7 @@ class Fetcher:
                     self._start_at(offset)
                     return  # nothing is missing; the hash decides whether that is true
                 if not self._continues(response, offset):
-                    self._part.restart(address, _version_of(response))
+                    self.part.restart(address, _version_of(response))
                     offset = 0
                 length = response.headers.get("Content-Length", "")
                 if re.fullmatch(_NUMBER, length):
@@ -194,7 +186,7 @@ class Fetcher:
             found = re.fullmatch(_CONTENT_RANGE, headers.get("Content-Range", ""))
             if found and int(found[1]) == offset and (not size or found[2] in ("*", str(size))):
                 return True
-            self._part.remove()  # its ranges cannot be used; the whole file may be right
+            self.part.remove()  # its ranges cannot be used; the whole file may be right
             raise TransferError("the server sent another range than it was asked", temporary=True)
         length = headers.get("Content-Length", "")
         if size and re.fullmatch(_NUMBER, length) and int(length) != size:
@@ -212,21 +204,21 @@ class Fetcher:
         """Append the body to the partial download, which has some bytes already."""
         limit = self._num_bytes or _MAX_BYTES
         try:
-            with self._part.path.open("ab") as file:
+            with self.part.path.open("ab") as file:
                 for chunk in self._chunks(response):
                     have += len(chunk)
                     self.transfer.fetched_bytes += len(chunk)
                     if have > limit:
-                        self._part.remove()
+                        self.part.remove()
                         raise TransferError(f"the server sends more than {limit:,} bytes")
                     file.write(chunk)
                     file.flush()
                     self._progress.update(len(chunk))
         except OSError as error:  # not of the network: urllib3's errors are none
-            raise writing_error(self._part.path, error) from error
+            raise writing_error(self.part.path, error) from error
         finally:
-            if not self._part.num_bytes:
-                self._part.remove()
+            if not self.part.num_bytes:
+                self.part.remove()
         if not (have or self._num_bytes):
             raise TransferError("the server sent an empty file")
         if self._num_bytes and have < self._num_bytes:

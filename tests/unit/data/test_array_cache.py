@@ -48,7 +48,7 @@ ALL = {"cifar10-train.npy", "cifar10-train.json", "cifar10-test.npy", "cifar10-t
 
 
 @pytest.mark.parametrize("split", [TRAIN, TEST])
-def test_arrays_are_those_of_the_archive_also_when_it_is_gone(archive, expected, split):
+def test_arrays_are_those_of_the_archive_even_without_it(archive, expected, split):
     assert_same(load_arrays(archive, TINY_10, split), expected[split])
     assert kept() == ALL
     archive.path.unlink()
@@ -89,32 +89,21 @@ def test_pytorch_takes_the_arrays_and_the_file_stays_as_it_is(archive):
     assert array_path(TINY_10, TEST).read_bytes() == before
 
 
-def change(place):
-    def damage(path):
-        content = bytearray(path.read_bytes())
-        content[place] ^= 1
-        path.write_bytes(content)
-
-    return damage
+def change(path, place=20):
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
 
 
-def cut(path):
-    path.write_bytes(path.read_bytes()[:-1])
-
-
-DAMAGES = {
-    "first bit": change(0),
-    "header": change(20),
-    "pixel": change(-100),
-    "label": change(-1),
-    "cut": cut,
+DAMAGES = {  # others are in tests/faults/test_data_mutants.py
+    "header": change,
+    "pixel": lambda path: change(path, -100),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-1]),
     "longer": lambda path: path.write_bytes(path.read_bytes() + b"\0"),
     "empty": lambda path: path.write_bytes(b""),
     "gone": lambda path: path.unlink(),
     "folder": lambda path: (path.unlink(), path.mkdir()),
-    "random": lambda path: path.write_bytes(os.urandom(5_000)),
     "brackets": lambda path: path.write_bytes(b"[" * 4_000),
-    "number": lambda path: path.write_bytes(b"1"),
     "list": lambda path: path.write_bytes(b"[]"),
     "object": lambda path: path.write_bytes(b"{}"),
 }
@@ -122,7 +111,7 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 @pytest.mark.parametrize("path_of", [array_path, record_path])
-def test_what_is_damaged_is_made_anew_or_refused_but_never_used(archive, expected, path_of, damage):
+def test_damaged_arrays_are_rebuilt_or_refused_but_never_used(archive, expected, path_of, damage):
     load_arrays(archive, TINY_10, TRAIN)
     damage(path_of(TINY_10, TRAIN))
     assert_same(load_arrays(archive, TINY_10, TRAIN), expected[TRAIN])
@@ -156,9 +145,9 @@ def test_another_archive_brings_its_own_arrays(archive):
 
 def test_a_damaged_archive_is_refused_where_its_arrays_are_not_whole(archive, expected):
     load_arrays(archive, TINY_10, TRAIN)
-    change(100)(archive.path)
+    change(archive.path)
     assert_same(load_arrays(archive, TINY_10, TRAIN), expected[TRAIN])
-    cut(array_path(TINY_10, TRAIN))
+    change(array_path(TINY_10, TRAIN))
     with pytest.raises(DataError, match="is damaged"):
         load_arrays(archive, TINY_10, TRAIN)
 

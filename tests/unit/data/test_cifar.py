@@ -231,34 +231,6 @@ def test_a_pickle_cannot_run_a_program(tmp_path, function, protocol):
     assert canary.exists()
 
 
-@pytest.fixture(scope="module")
-def noisy_archive(tmp_path_factory):
-    """A layout that is read to its end, of incompressible bytes so that every cut hits content."""
-    content = np.random.default_rng(0).bytes(10_000)
-    path = tmp_path_factory.mktemp("noisy") / "entire.tar.gz"
-    return write_tar(path, dict.fromkeys(BINARY, content))
-
-
-@pytest.mark.parametrize("share", [0, 0.0001, 0.01, 0.5, 0.99])
-def test_a_truncated_archive_is_refused(tmp_path, noisy_archive, share):
-    entire = noisy_archive.read_bytes()
-    refused(noisy_archive, "has 10000 bytes")  # complete, it fails only for its small members
-    path = tmp_path / "cut.tar.gz"
-    path.write_bytes(entire[: int(len(entire) * share)])
-    with pytest.raises(DataError) as caught:
-        read_archive(path, TINY_10)
-    assert "bytes, expected" not in caught.value.message
-
-
-@pytest.mark.parametrize("place", [3, 1_000, 30_000])
-def test_a_damaged_archive_is_refused(tmp_path, noisy_archive, place):
-    content = bytearray(noisy_archive.read_bytes())
-    content[place : place + 40] = b"\xff" * 40
-    path = tmp_path / "damaged.tar.gz"
-    path.write_bytes(content)
-    refused(path)
-
-
 def test_a_file_that_is_not_an_archive_is_refused(tmp_path):
     path = tmp_path / "a.tar.gz"
     for content in (b"", b"<html>Not found</html>", b"PK\x03\x04"):
@@ -273,51 +245,27 @@ def test_a_file_that_is_not_an_archive_is_refused(tmp_path):
     refused(path)
 
 
-def special(name, kind, target=""):
-    info = tarfile.TarInfo(name)
-    info.type, info.linkname = kind, target
-    return info
-
-
-def write_members(path, members):
-    """Write members, given as bytes or as a TarInfo without content."""
-    with tarfile.open(path, "w:gz") as archive:
-        for name, content in members.items():
-            if isinstance(content, tarfile.TarInfo):
-                archive.addfile(content)
-                continue
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return path
-
-
-def test_hostile_members_write_nothing_and_read_nothing_outside(tmp_path, isolated):
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE]
+)
+def test_hostile_members_write_nothing_and_read_nothing_outside(tmp_path, isolated, kind):
     secret = tmp_path / "secret"
     secret.write_bytes(RECORDS)  # would be a valid batch
-    members = dict.fromkeys(BINARY, RECORDS) | {
-        "../../escaped": b"x",
-        str(tmp_path / "absolute"): b"x",
-        "cifar-10-batches-bin/../../climbed": b"x",
-        BINARY[0]: special(BINARY[0], tarfile.SYMTYPE, str(secret)),
-        "hard": special("cifar-10-batches-bin/hard", tarfile.LNKTYPE, "/etc/passwd"),
-    }
-    path = write_members(tmp_path / "a.tar.gz", members)
+    path = tmp_path / "a.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for name in (*BINARY[1:], "../../escaped", str(tmp_path / "absolute"), "a/../../climbed"):
+            info = tarfile.TarInfo(name)
+            info.size = len(RECORDS)
+            archive.addfile(info, io.BytesIO(RECORDS))
+        link = tarfile.TarInfo(BINARY[0])
+        link.type, link.linkname = kind, str(secret)
+        archive.addfile(link)
     before = sorted(tmp_path.rglob("*"))
     refused(path, "neither all of")  # the link was not followed
     assert sorted(tmp_path.rglob("*")) == before
     assert not (tmp_path.parent / "climbed").exists()
     assert not (tmp_path.parent / "escaped").exists()
     assert list(isolated.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    "kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, tarfile.LNKTYPE]
-)
-def test_devices_and_links_are_not_read(tmp_path, kind):
-    name, target = BINARY[-1], BINARY[0]
-    members = dict.fromkeys(BINARY, RECORDS) | {name: special(name, kind, target)}
-    refused(write_members(tmp_path / "a.tar.gz", members), "neither all of")
 
 
 def test_a_member_that_declares_more_than_it_may_is_refused_before_it_is_read(tmp_path):

@@ -145,14 +145,6 @@ def test_a_failed_download_is_named_and_leaves_what_was_there(fetch, kept, archi
     assert not is_cached(archive)
 
 
-def test_a_refused_connection_is_named_and_leaves_nothing(fetch, kept, archive_at, refused_url):
-    archive = archive_at("", url=refused_url)
-    with pytest.raises(DownloadError, match="no connection to the server") as caught:
-        fetch(archive)
-    assert refused_url in caught.value.message
-    assert kept() == []
-
-
 def test_a_stalled_transfer_ends_and_is_kept(fetch, archive_at):
     archive = archive_at("/drip")
     with pytest.raises(DownloadError, match="the transfer stalled"):
