@@ -119,7 +119,7 @@ def import_file(
     """Copy a file that the user names into the cache folder.
 
     Args:
-        file: The published file that it stands for.
+        file: The published file that it replaces.
         source: The user's file; never changed.
         sha256: The hash the user trusts; by default one of the official files'.
         check: Reads content that is not official, or raises DataError.

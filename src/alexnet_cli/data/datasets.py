@@ -177,14 +177,7 @@ def load_training(dataset: Dataset, *, val_size: int, seed: int) -> tuple[ImageS
 
 
 def load_split(dataset: Dataset, split: Split, *, val_size: int, seed: int) -> ImageSource:
-    """Return the images to evaluate on.
-
-    Args:
-        dataset: The dataset.
-        split: Test, or the validation images that a run with this `val_size` and `seed` held out.
-        val_size: As in the run's configuration; ignored for the test set.
-        seed: As in the run's configuration; ignored for the test set.
-    """
+    """Return the test images, or those that a run with this `val_size` and `seed` held out."""
     if split is Split.TEST:
         return dataset.load_test()
     return load_training(dataset, val_size=val_size, seed=seed)[1]

@@ -40,11 +40,7 @@ def download(
 ) -> Transfer:
     """Download a file into the cache folder and check its hash.
 
-    Args:
-        file: The file.
-        options: Options.
-        progress: Progress bar.
-        notify: Called with a message for each address, retry and failure.
+    `notify` is called with a message for each address, retry and failure.
 
     Raises:
         DownloadError: No network, an HTTP error, a broken connection or other bytes than published.

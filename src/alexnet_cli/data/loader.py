@@ -40,13 +40,8 @@ def make_batches(
     """Return the batches of a training set: resident on the device if it fits, else streamed.
 
     A set in memory that would be too large once it is resized (CIFAR-10 for `alexnet`) is streamed
-    too.
-
-    Args:
-        source: The images and labels.
-        settings: Sizes, augmentation and seed.
-        device: Where the batches go.
-        num_workers: Threads that decode images; 0: one per core. The batches do not depend on it.
+    too. The batches do not depend on `num_workers`, the threads that decode images (0: one per
+    core).
     """
     if isinstance(source, ImageArrays) and fits_in_memory(len(source), settings.image_size_px):
         return ResidentBatches(source, settings, device=device)

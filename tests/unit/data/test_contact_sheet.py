@@ -10,15 +10,11 @@ from scipy.ndimage import find_objects
 from alexnet_cli.data.contact_sheet import choose_images, draw_sheet, images_per_class
 
 
-def colours(count):
-    """Colours that are all different, and different from the sheet's own."""
-    return [(255, index % 256, 7 + index // 256) for index in range(count)]
-
-
 def plain(count, side=8):
-    images = np.empty((count, side, side, 3), np.uint8)
-    images[:] = np.array(colours(count), np.uint8)[:, None, None, :]
-    return images
+    """Images of one colour each, all different, and different from the sheet's own."""
+    numbers = np.arange(count)
+    colours = np.stack([np.full(count, 255), numbers % 256, numbers // 256], axis=1)
+    return np.broadcast_to(colours[:, None, None], (count, side, side, 3)).astype(np.uint8)
 
 
 def decoded(sheet):
@@ -27,28 +23,15 @@ def decoded(sheet):
         return np.asarray(image)
 
 
-def boxes_of(pixels, colours):
-    """Return top, left, height, width of each colour, which must fill its rectangle."""
-    numbers = {code_of(np.array(colour)): number for number, colour in enumerate(colours, 1)}
-    codes, places = np.unique(code_of(pixels), return_inverse=True)
-    marked = np.array([numbers.get(code, 0) for code in codes.tolist()])[places]
-    counts = np.bincount(marked.ravel(), minlength=len(colours) + 1)[1:]
+def boxes_of(sheet, count):
+    """Return top, left, height, width of each image, which must fill its rectangle."""
+    red, green, blue = np.moveaxis(decoded(sheet).astype(int), -1, 0)
+    numbers = np.where(red == 255, 1 + green + 256 * blue, 0)
     boxes = []
-    for colour, found, count in zip(
-        colours, find_objects(marked, len(colours)), counts, strict=True
-    ):
-        assert found is not None, f"{colour} is not on the sheet"
-        rows, columns = found
-        height, width = rows.stop - rows.start, columns.stop - columns.start
-        assert count == height * width
-        boxes.append((rows.start, columns.start, height, width))
+    for number, place in enumerate(find_objects(numbers, count), start=1):
+        assert (numbers[place] == number).all()
+        boxes.append((place[0].start, place[1].start, *numbers[place].shape))
     return boxes
-
-
-def code_of(colour):
-    """Return one number for the three of a colour, or of each pixel."""
-    found = colour.astype(np.int64) @ np.array([65_536, 256, 1])
-    return found if found.ndim else int(found)
 
 
 @pytest.mark.parametrize(
@@ -57,15 +40,14 @@ def code_of(colour):
 )
 def test_images_are_enlarged_by_whole_numbers_or_reduced(side, drawn):
     sheet = draw_sheet(plain(1, side), np.array([0]), ("a",), title="t")
-    assert boxes_of(decoded(sheet), colours(1))[0][2:] == (drawn, drawn)
+    assert boxes_of(sheet, 1)[0][2:] == (drawn, drawn)
 
 
 @pytest.mark.parametrize(("num_classes", "count"), [(1, 1), (1, 37), (3, 10), (20, 4)])
 def test_a_class_has_its_row(num_classes, count):
     labels = np.repeat(np.arange(num_classes), count)
     classes = tuple(f"class {label}" for label in range(num_classes))
-    pixels = decoded(draw_sheet(plain(len(labels)), labels, classes, title="t"))
-    boxes = boxes_of(pixels, colours(len(labels)))
+    boxes = boxes_of(draw_sheet(plain(len(labels)), labels, classes, title="t"), len(labels))
     assert len(set(boxes)) == len(boxes)
     for label in range(num_classes):
         tops = [top for (top, *_), own in zip(boxes, labels, strict=True) if own == label]
@@ -78,8 +60,8 @@ def test_a_class_has_its_row(num_classes, count):
 def test_many_classes_become_a_grid(num_classes):
     labels = np.arange(num_classes)
     classes = tuple(f"a rather long name of class {label}" for label in range(num_classes))
-    pixels = decoded(draw_sheet(plain(num_classes), labels, classes, title="t"))
-    boxes = boxes_of(pixels, colours(num_classes))
+    sheet = draw_sheet(plain(num_classes), labels, classes, title="t")
+    pixels, boxes = decoded(sheet), boxes_of(sheet, num_classes)
     assert boxes == sorted(boxes)
     for top, left, height, width in boxes:  # each has ink below it, and none beside
         assert (pixels[top + height : top + height + 20, left : left + width] < 100).any()
