@@ -27,7 +27,6 @@ from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.errors import DataError
 
 IMAGE_SIZE = 32
-CIFAR10_1_SIZE = 2_000
 PIXEL_BYTES = 3 * IMAGE_SIZE * IMAGE_SIZE
 _TEXT_BYTES = 100  # of a pickle, for each image: its label and its file name
 
@@ -196,7 +195,8 @@ def _decode_python(content: bytes, name: str, layout: CifarLayout) -> ImageArray
     except Exception as error:
         # A pickle is a program: a damaged one can fail with any exception there is.
         raise _LayoutError(f"{name} cannot be read: {error}") from error
-    if not isinstance(pixels, np.ndarray) or pixels.shape != shape:
+    is_uint8 = isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8
+    if not is_uint8 or pixels.shape != shape:
         raise _LayoutError(f"{name} does not hold uint8 pixels of shape {shape}")
     are_ints = isinstance(labels, list) and all(type(label) is int for label in labels)
     if not are_ints or len(labels) != num_images:
@@ -259,6 +259,9 @@ def _join(parts: list[ImageArrays]) -> ImageArrays:
         np.concatenate([part.images_NHWC for part in parts]),
         np.concatenate([part.labels_N for part in parts]),
     )
+
+
+CIFAR10_1_SIZE = 2_000
 
 
 def read_cifar10_1_images(path: Path, *, num_images: int = CIFAR10_1_SIZE) -> NDArray[np.uint8]:

@@ -84,10 +84,8 @@ def draw_sheet(
         left = int(max(font.getlength(text) for text, font in fitted)) + 2 * _GAP_PX
         step_x = step_y = side + _GAP_PX
     columns, rows = (1 + max(numbers) for numbers in zip(*cells, strict=True))
-    width, head = (
-        max(_MIN_WIDTH_PX, left + columns * step_x - _GAP_PX),
-        _TITLE_SIZE + 2 * _MARGIN_PX,
-    )
+    width = max(_MIN_WIDTH_PX, left + columns * step_x - _GAP_PX)
+    head = _TITLE_SIZE + 2 * _MARGIN_PX
     size = (width + 2 * _MARGIN_PX, head + rows * step_y - _GAP_PX + _MARGIN_PX)
     sheet = Image.new("RGB", size, _PAGE)
     draw = ImageDraw.Draw(sheet)

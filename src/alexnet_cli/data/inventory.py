@@ -70,10 +70,8 @@ def list_cache() -> list[Entry]:
             )  # fmt: skip
             entries.append(entry if size is not None else _absent(entry, file.command))
     for name in PRETRAINED:
-        path, command = (
-            pretrained_folder(name) / SAFETENSORS_NAME,
-            f"alexnet download --weights {name}",
-        )
+        path = pretrained_folder(name) / SAFETENSORS_NAME
+        command = f"alexnet download --weights {name}"
         size = sizes.pop(path, None)
         entry = Entry(
             Kind.WEIGHTS, name, path, size or 0, State.COMPLETE,
