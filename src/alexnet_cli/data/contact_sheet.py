@@ -8,11 +8,10 @@ import functools
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import distribution
 from io import BytesIO
-from pathlib import Path
 from typing import TypeAlias
 
-import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -23,10 +22,12 @@ _GAP_PX, _MARGIN_PX, _MAX_NAME_PX, _MIN_WIDTH_PX = 6, 16, 200, 540
 _NAME_SIZE, _LABEL_SIZE, _TITLE_SIZE = 15, 12, 17
 _PAGE, _INK = (242, 242, 242), (20, 20, 20)
 _MISSING = "\U0010ffff"  # a character that no font has a glyph for
+_DEJAVU = "matplotlib/mpl-data/fonts/ttf/DejaVuSans.ttf"
 _SYSTEM_FONTS = ("NotoSansCJK-Regular.ttc", "Arial Unicode.ttf", "arial.ttf")
 _SAMPLE_STREAM = 0x5EE7  # keeps this draw apart from others made from the same seed
 
-Text: TypeAlias = tuple[str, ImageFont.FreeTypeFont]
+Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
+Text: TypeAlias = tuple[str, Font]
 
 
 @dataclass(frozen=True)
@@ -129,16 +130,16 @@ def _enlarge(image_SSC: NDArray[np.uint8]) -> Image.Image:
 
 
 @functools.cache
-def _fonts(size: int) -> tuple[ImageFont.FreeTypeFont, ...]:
-    """Return the font that matplotlib brings along, and others of the system."""
-    fonts = [ImageFont.truetype(Path(mpl.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size)]
-    for name in _SYSTEM_FONTS:
+def _fonts(size: int) -> tuple[Font, ...]:
+    """Return the font in matplotlib, which is not imported for it, and others of the system."""
+    fonts: list[Font] = []
+    for path in (distribution("matplotlib").locate_file(_DEJAVU), *_SYSTEM_FONTS):
         with contextlib.suppress(OSError):  # not installed
-            fonts.append(ImageFont.truetype(name, size))
-    return tuple(fonts)
+            fonts.append(ImageFont.truetype(str(path), size))
+    return (*fonts, ImageFont.load_default(size))
 
 
-def _find_font(text: str, size: int = _NAME_SIZE) -> ImageFont.FreeTypeFont | None:
+def _find_font(text: str, size: int = _NAME_SIZE) -> Font | None:
     """Return a font with all letters of a text."""
     letters = set(unicodedata.normalize("NFC", text)) - {" "}
     for font in _fonts(size):
