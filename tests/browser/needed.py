@@ -8,17 +8,18 @@ from pathlib import Path
 import pytest
 
 CHROMIUM = shutil.which("chromium")
+PHONE, DESKTOP = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
 
 
-def browser_marks(npm_path: Path, words: str) -> list[pytest.MarkDecorator]:
+def browser_marks(npm_path: Path, npm_reason: str) -> list[pytest.MarkDecorator]:
     """Return the marks of a module, which skip it where something is missing.
 
     Args:
         npm_path: What npm installs.
-        words: How to say that it is not there.
+        npm_reason: Why the tests are skipped without it.
 
     Raises:
-        RuntimeError: Something is missing, and ALEXNET_TEST_BROWSER says that it must not.
+        RuntimeError: Something is missing, and ALEXNET_TEST_BROWSER requires it.
     """
     reason = None
     if CHROMIUM is None:
@@ -26,7 +27,7 @@ def browser_marks(npm_path: Path, words: str) -> list[pytest.MarkDecorator]:
     elif importlib.util.find_spec("playwright") is None:
         reason = "no Playwright: pip install -e '.[browser]'"
     elif not npm_path.exists():
-        reason = words
+        reason = npm_reason
     if reason and os.environ.get("ALEXNET_TEST_BROWSER") == "required":
         raise RuntimeError(reason)
     return [pytest.mark.browser, pytest.mark.skipif(reason is not None, reason=str(reason))]

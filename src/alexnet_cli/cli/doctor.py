@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from alexnet_cli.cli.options import Json, Quiet
-from alexnet_cli.config.sources import known_variables
 from alexnet_cli.console import note, print_json, printable, stdout_console
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def command(
     from alexnet_cli.doctor.diagnose import examine
 
     begin = time.perf_counter()
-    diagnosis = examine(known_variables())
+    diagnosis = examine()
     trials: list[Trial] | None = None
     if deep:
         note("running a small network on each device ...", quiet=quiet)
@@ -60,7 +59,7 @@ def command(
 
 
 def _run_trials(diagnosis: "Diagnosis") -> "tuple[list[Trial], list[Finding]]":
-    from alexnet_cli.doctor.installation import torch_import_findings
+    from alexnet_cli.doctor.diagnose import torch_import_findings
 
     found = torch_import_findings()
     if found:
@@ -175,8 +174,8 @@ def _print_findings(diagnosis: "Diagnosis") -> None:
     console = stdout_console()
     styles = {"broken": "bold red", "note": "bold"}
     for finding in diagnosis.findings:
-        words = Text(printable(f": {finding.subject}: {finding.cause}"))
-        console.print(Text(finding.level.value, style=styles[finding.level]) + words)
+        text = Text(printable(f": {finding.subject}: {finding.cause}"))
+        console.print(Text(finding.level.value, style=styles[finding.level]) + text)
         if finding.fix:
             console.print(Text(f"  fix: {printable(finding.fix)}"), soft_wrap=True)
     console.print(_summary(diagnosis.findings, diagnosis.num_broken))

@@ -11,7 +11,7 @@ from alexnet_cli.cli.options import Device, Json, Quiet
 from alexnet_cli.console import note, print_json, stderr_console
 
 if TYPE_CHECKING:
-    from alexnet_cli.report.page import Progress
+    from alexnet_cli.report.examine import Progress
 
 EXAMPLES = (
     "alexnet report",
@@ -53,9 +53,10 @@ def command(
     and training images as their nearest neighbours; the test set is not used.
     """
     from alexnet_cli.errors import UsageError
+    from alexnet_cli.files import atomic_write
     from alexnet_cli.paper.result import read_result
-    from alexnet_cli.report.examine import read_run
-    from alexnet_cli.report.page import MAX_RUNS, examine_run, write_page, write_plots
+    from alexnet_cli.report.examine import examine_run, read_run
+    from alexnet_cli.report.page import MAX_RUNS, render, write_plots
     from alexnet_cli.runs import newest_run
     from alexnet_cli.training.device import describe_device, resolve_device
 
@@ -77,12 +78,11 @@ def command(
         note(f"reporting {record.best.folder} with {describe_device(torch_device)}", quiet=quiet)
     with _progress_bars(quiet=quiet) as on_progress:
         examined = [
-            examine_run(record, number, device=torch_device, on_progress=on_progress)
-            for number, record in enumerate(records)
+            examine_run(record, device=torch_device, on_progress=on_progress) for record in records
         ]
     is_single = len(records) == 1 and not experiments
     path = output or (records[0].run.report if is_single else _SEVERAL)
-    write_page(examined, path, experiments)
+    atomic_write(path, render(examined, experiments))
     plots: tuple[Path, ...] = ()
     if output is None and is_single:
         plots = write_plots(records[0], examined[0].examination, examined[0].filters_FSS3)

@@ -10,32 +10,29 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from alexnet_cli.devices import BF16_CAPABILITY, BF16_CPU_FLAGS, cpu_flags, read_cpuinfo
+from alexnet_cli.devices import (
+    BF16_CAPABILITY,
+    BF16_CPU_FLAGS,
+    cpu_flags,
+    num_cores,
+    read_cpuinfo,
+)
 from alexnet_cli.inference.gpu_check import Gpu, Problem
 
 
 class Level(StrEnum):
-    """Severity of a finding."""
-
-    BROKEN = "broken"
+    BROKEN = "broken"  # it should work and does not
     NOTE = "note"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A problem, or something to know.
-
-    Attributes:
-        level: `BROKEN` for what should work and does not.
-        subject: The component.
-        cause: The finding.
-        fix: A command, or else an action; None if nothing has to be done.
-    """
+    """A problem, or something to know."""
 
     level: Level
-    subject: str
+    subject: str  # the component
     cause: str
-    fix: str | None = None
+    fix: str | None = None  # a command, or else an action; None if nothing has to be done
 
 
 def broken(subject: str, problem: Problem) -> Finding:
@@ -60,19 +57,10 @@ of an AMD EPYC Zen 4, as it is and limited to AVX2 (`benchmarks/results/train_st
 
 @dataclass(frozen=True)
 class Cpu:
-    """The processor.
-
-    Attributes:
-        model: Its name.
-        num_processors: Logical processors this process may use.
-        num_threads: Value of OMP_NUM_THREADS, None if it is not set.
-        instructions: Its instruction sets, of `REPORTED_CPU_FLAGS`.
-    """
-
     model: str
-    num_processors: int
-    num_threads: int | None
-    instructions: tuple[str, ...]
+    num_processors: int  # logical processors this process may use
+    num_threads: int | None  # OMP_NUM_THREADS, None if it is not set
+    instructions: tuple[str, ...]  # of `REPORTED_CPU_FLAGS`
 
 
 @dataclass(frozen=True)
@@ -85,8 +73,6 @@ class Default:
 
 @dataclass(frozen=True)
 class Cache:
-    """The cache folder."""
-
     folder: Path
     is_writable: bool
     free_bytes: int
@@ -94,37 +80,25 @@ class Cache:
 
 
 def read_cpu(environment: Mapping[str, str]) -> Cpu:
-    """Describe the processor."""
-    facts = read_cpuinfo()
-    flags = cpu_flags(facts)
-    model = facts.get("model name") or platform.processor() or platform.machine()
-    asked = environment.get("OMP_NUM_THREADS", "").partition(",")[0]
-    may_use = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    cpuinfo = read_cpuinfo()
+    flags = cpu_flags(cpuinfo)
+    threads = environment.get("OMP_NUM_THREADS", "").partition(",")[0]
     return Cpu(
-        model,
-        len(may_use) if may_use else os.cpu_count() or 1,
-        int(asked) if asked.isdecimal() else None,
+        cpuinfo.get("model name") or platform.processor() or platform.machine(),
+        num_cores(),
+        int(threads) if threads.isdecimal() else None,
         tuple(flag for flag in REPORTED_CPU_FLAGS if flag in flags),
     )
 
 
 def choose_precision(cpu: Cpu, gpu: Gpu | None) -> Default:
-    """Return the precision of `--precision auto` in training.
-
-    Args:
-        cpu: The processor.
-        gpu: The GPU that training uses, if any.
-    """
+    """Return the precision of `--precision auto` in training, on a GPU if it uses one."""
     if gpu is not None:
-        major, minor = gpu.capability
-        is_fast = gpu.capability >= BF16_CAPABILITY
-        name = f"{gpu.name}, compute capability {major}.{minor}"
+        name = "{}, compute capability {}.{}".format(gpu.name, *gpu.capability)
+        if gpu.capability >= BF16_CAPABILITY:
+            return Default("bf16", f"{name}, multiplies it faster than float32")
         bound = "{}.{}".format(*BF16_CAPABILITY)
-        return (
-            Default("bf16", f"{name}, multiplies it faster than float32")
-            if is_fast
-            else Default("fp32", f"{name}, is below {bound}, where fast bfloat16 begins")
-        )
+        return Default("fp32", f"{name}, is below {bound}, where fast bfloat16 begins")
     fast = [flag for flag in BF16_CPU_FLAGS if flag in cpu.instructions]
     if fast:
         return Default("bf16", f"{fast[-1]} multiplies it faster than float32")
@@ -151,13 +125,7 @@ def find_compiler() -> str | None:
 def compiler_findings(
     compiler: str | None, environment: Mapping[str, str], *, trains_on_gpu: bool
 ) -> list[Finding]:
-    """Return what is slow on the CPU, or impossible on CUDA, without a C compiler.
-
-    Args:
-        compiler: The compiler for the CPU's kernel, if there is one.
-        environment: Of the process.
-        trains_on_gpu: Whether training uses a GPU.
-    """
+    """Return what is slow on the CPU, or impossible on CUDA, without a C compiler."""
     fix = "xcode-select --install" if sys.platform == "darwin" else "sudo apt-get install gcc"
     if trains_on_gpu:
         # Triton takes these, and has no other way; the LRN does not fall back when it fails.
@@ -175,7 +143,6 @@ def compiler_findings(
 
 
 def thread_findings(cpu: Cpu) -> list[Finding]:
-    """Return whether a variable keeps PyTorch from using all processors."""
     if cpu.num_threads is None or cpu.num_threads >= cpu.num_processors:
         return []
     cause = f"OMP_NUM_THREADS={cpu.num_threads} is fewer than the {cpu.num_processors} processors"
@@ -183,7 +150,7 @@ def thread_findings(cpu: Cpu) -> list[Finding]:
 
 
 def has_nvidia_hardware(devices: Path = _PCI_DEVICES) -> bool:
-    """Return whether Linux sees an NVIDIA GPU, with or without a driver for it."""
+    """Return True if Linux sees an NVIDIA GPU, with or without a driver for it."""
     for device in devices.glob("*"):
         try:
             vendor, kind = ((device / name).read_text().strip() for name in ("vendor", "class"))
@@ -205,7 +172,6 @@ def read_cache(folder: Path) -> Cache:
 
 
 def cache_findings(cache: Cache) -> list[Finding]:
-    """Return the problems of the cache folder."""
     if not cache.is_writable:
         cause = f"the cache folder {cache.folder} cannot be written to"
         return [Finding(Level.BROKEN, "cache", cause, "export ALEXNET_HOME=$HOME/alexnet-cache")]

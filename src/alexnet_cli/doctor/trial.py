@@ -44,34 +44,19 @@ _FIXES = {
 
 @dataclass(frozen=True)
 class Trial:
-    """One runtime on one device.
+    """One runtime on one device."""
 
-    Attributes:
-        runtime: PyTorch or ONNX Runtime.
-        device: As on the command line.
-        seconds: Time to the first output, with the start of the device.
-        batch_seconds: Time of a second batch of 32 small images.
-        max_difference: Largest difference of a logit from float64 on the CPU.
-        detail: The LRN kernel, or the provider.
-        error: Why it failed, or None.
-    """
-
-    runtime: str
-    device: str
-    seconds: float
-    batch_seconds: float | None = None
-    max_difference: float | None = None
-    detail: str = ""
-    error: str | None = None
+    runtime: str  # PyTorch or ONNX Runtime
+    device: str  # as on the command line
+    seconds: float  # to the first output, with the start of the device
+    batch_seconds: float | None = None  # of a second batch of 32 small images
+    max_difference: float | None = None  # of a logit from float64 on the CPU
+    detail: str = ""  # the LRN kernel, or the provider
+    error: str | None = None  # why it failed
 
 
 def run_trials(torch_devices: list[str], onnxruntime_devices: list[str]) -> Iterator[Trial]:
-    """Run a small AlexNet forward and backward, export it, and run the export.
-
-    Args:
-        torch_devices: For PyTorch.
-        onnxruntime_devices: For ONNX Runtime.
-    """
+    """Run a small AlexNet forward and backward, export it, and run the export."""
     spec = NetworkSpec(Network.ALEXNET_CIFAR, _NUM_CLASSES, _CROP_PX)
     scaling = InputSpec(_CROP_PX, _CROP_PX, scale=(0.02,) * 3, shift=(-2.0,) * 3)
     provenance = Provenance("shapes", 0, 1, 1, 0.0, "0" * 64, {})

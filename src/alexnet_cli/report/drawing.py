@@ -16,12 +16,12 @@ from markupsafe import Markup
 from matplotlib import font_manager, ft2font
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 PAPER, INK, FAINT = "#fefefe", "#1b1b1b", "#8c8c8d"
 # Okabe, Ito 2008, "Color Universal Design": distinct with any kind of colour vision.
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (8, 3)))
-MARKERS = ("o", "s", "^", "D", "v", "P")
 _ROLES = {
     PAPER: "var(--paper)",
     INK: "currentColor",
@@ -41,15 +41,14 @@ def style() -> Iterator[None]:
     settings: dict[Any, Any] = {
         "text.parse_math": False,  # class names may have dollar signs
         "svg.fonttype": "none",
-        "svg.hashsalt": "alexnet",  # the same ids each time
         "axes.edgecolor": FAINT, "axes.labelcolor": INK, "axes.titlecolor": INK,
         "axes.spines.top": False, "axes.spines.right": False,
         "axes.facecolor": PAPER, "figure.facecolor": PAPER, "legend.facecolor": PAPER,
         "grid.color": FAINT, "grid.alpha": 0.3, "text.color": INK,
         "xtick.color": INK, "ytick.color": INK, "axes.axisbelow": True,
-        "axes.titlesize": 10, "axes.labelsize": 9, "xtick.labelsize": 8, "ytick.labelsize": 8,
-        "legend.fontsize": 8, "font.size": 9, "lines.linewidth": 1.6, "lines.markersize": 4,
-        "legend.frameon": False, "savefig.dpi": 150,
+        "axes.titlelocation": "left", "axes.titlesize": 10, "axes.labelsize": 9,
+        "xtick.labelsize": 8, "ytick.labelsize": 8, "legend.fontsize": 8, "font.size": 9,
+        "lines.linewidth": 1.6, "lines.markersize": 4, "legend.frameon": False, "savefig.dpi": 150,
     }  # fmt: skip
     with mpl.rc_context():
         mpl.rcdefaults()
@@ -63,6 +62,16 @@ def draw(panel: Panel, *, width: float = 4.2, height: float = 2.7) -> tuple[Figu
     return figure, panel(figure.subplots())
 
 
+def label_epochs(axes: Axes, title: str, *, percent: bool = False) -> None:
+    """Give a plot by epoch its title, axes and grid."""
+    axes.set_title(title)
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.grid(visible=True)
+    if percent:
+        axes.yaxis.set_major_formatter("{x:.0%}")
+
+
 def save_png(figure: Figure) -> bytes:
     """Return a figure as the content of a PNG file."""
     file = io.BytesIO()
@@ -73,25 +82,28 @@ def save_png(figure: Figure) -> bytes:
 def to_svg(figure: Figure, description: str, *, name: str) -> Markup:
     """Return a figure as an SVG element for an HTML page.
 
-    The page's Content-Security-Policy forbids inline CSS, so that CSS becomes attributes. Ids get a
-    prefix that makes them unique in the page.
+    The page's Content-Security-Policy forbids inline CSS, so that CSS becomes attributes.
 
     Args:
         figure: The figure.
         description: Text for readers who do not see the figure.
-        name: Unique name in the page.
+        name: Unique name in the page; all ids derive from it.
     """
     file = io.StringIO()
-    no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    figure.savefig(file, format="svg", metadata=no_metadata)
+    with mpl.rc_context({"svg.hashsalt": name}):
+        no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(file, format="svg", metadata=no_metadata)
     root = ET.fromstring(file.getvalue())  # noqa: S314 - matplotlib wrote it
-    for parent in list(root.iter()):
-        for child in list(parent):
-            if child.tag in (f"{{{_SVG}}}style", f"{{{_SVG}}}metadata"):
-                parent.remove(child)
     used_ids = set(re.findall(r'(?:url\(|href=")#([\w.-]+)', file.getvalue()))
-    for element in root.iter():
-        _adapt(element, name=name, used_ids=used_ids)
+    for element in list(root.iter()):
+        for child in list(element):
+            if child.tag in (f"{{{_SVG}}}style", f"{{{_SVG}}}metadata"):
+                element.remove(child)
+        _style_to_attributes(element)
+        if element.get("id") not in used_ids:  # such as axes_1, the same in each figure
+            element.attrib.pop("id", None)
+        if link := element.attrib.pop(f"{{{_XLINK}}}href", None):
+            element.set("href", link)
     for key in ("width", "height", "version"):
         root.attrib.pop(key, None)
     root.attrib.update({"role": "img", "aria-label": description, "stroke-linejoin": "round"})
@@ -99,23 +111,12 @@ def to_svg(figure: Figure, description: str, *, name: str) -> Markup:
     return Markup(ET.tostring(root, encoding="unicode"))  # noqa: S704 - escaped by ElementTree
 
 
-def _adapt(element: ET.Element, *, name: str, used_ids: set[str]) -> None:
-    """Replace CSS and colours, and prefix ids and references to them."""
+def _style_to_attributes(element: ET.Element) -> None:
     for rule in element.attrib.pop("style", "").split(";"):
-        key, _, value = rule.partition(":")
-        if key.strip() == "font-family":
-            value = "sans-serif"
+        key, _, value = (part.strip() for part in rule.partition(":"))
         if value:
-            element.set(key.strip(), _ROLES.get(value.strip(), value.strip()))
-    old_id = element.attrib.pop("id", None)
-    if old_id in used_ids:
-        element.set("id", f"{name}-{old_id}")
-    link = element.attrib.pop(f"{{{_XLINK}}}href", None)
-    if link is not None:
-        element.set("href", f"#{name}-{link[1:]}" if link.startswith("#") else link)
-    clip = element.get("clip-path")
-    if clip is not None:
-        element.set("clip-path", clip.replace("url(#", f"url(#{name}-"))
+            own_font = key == "font-family"
+            element.set(key, "sans-serif" if own_font else _ROLES.get(value, value))
 
 
 def plot_labels(names: tuple[str, ...]) -> list[str]:

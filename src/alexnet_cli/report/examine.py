@@ -1,31 +1,30 @@
 """A run as its folder records it, and its network on validation and training images.
 
-The test set is never used.
-
-Shape letters: N images, B batch, Q queries, M neighbours, F units of a layer, K classes.
+The test set is never used. Shape letters: N images, B batch, Q queries, M neighbours, F units of a
+layer or filters, S side, K classes.
 """
 
 import contextlib
+import copy
 import json
 import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from alexnet_cli.data.arrays import ImageSource
+from alexnet_cli.data.arrays import ImageSource, split_fingerprint
+from alexnet_cli.data.datasets import DATASETS, find_dataset, load_training
 from alexnet_cli.data.prefetch import iterate_images
-from alexnet_cli.errors import CheckpointError, TrainingError, UsageError
+from alexnet_cli.errors import CheckpointError, DataError, TrainingError, UsageError
 from alexnet_cli.evaluation.measure import Evaluation, predict_probabilities, summarise
 from alexnet_cli.image import crop_centre
 from alexnet_cli.manifest import Manifest
-from alexnet_cli.models.layers import PixelNetwork, torch_logits
-from alexnet_cli.report.plots import Confusion
+from alexnet_cli.models.layers import PixelNetwork, first_filters, torch_logits
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.checkpoint import STATE_FILE, Checkpoint, EpochRow
 from alexnet_cli.training.open_model import load_network
@@ -33,43 +32,34 @@ from alexnet_cli.training.saving import best_checkpoint, newest_checkpoint
 
 NUM_QUERIES, NUM_NEIGHBOURS = 5, 6
 DRAW_SEED = 2012  # of every draw: no image is picked by hand
-_MAX_SEARCHED, _MAX_SEARCHED_LARGE = 10_000, 2_000  # training images
-_BATCH_SIZE, _BATCH_SIZE_LARGE = 500, 100
-_LARGE_CROP_PX = 64  # larger crops count as large
+_LARGE_CROP_PX = 64  # larger crops take smaller batches and a shorter search
 
 OnBatch = Callable[[int], None]
 """Called with the number of images after each batch."""
 
+Progress = Callable[[str, int, int], None]
+"""Called with a task, its number of images, and the number of images just done."""
+
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run with at least one epoch.
-
-    Attributes:
-        run: The run folder.
-        best: The checkpoint with the best validation top-1.
-        history: The completed epochs, at least one.
-        environment: Command, versions and hardware; empty if the file is missing.
-    """
+    """A run with at least one epoch."""
 
     run: RunFolder
-    best: Checkpoint
-    history: tuple[EpochRow, ...]
-    environment: dict[str, Any]
+    best: Checkpoint  # the checkpoint with the best validation top-1
+    history: tuple[EpochRow, ...]  # the completed epochs
+    command: str  # "" if it was not recorded
 
     @property
     def name(self) -> str:
-        """Name of the run folder."""
         return self.run.path.absolute().name
 
     @property
     def manifest(self) -> Manifest:
-        """Description of the network."""
         return self.best.manifest
 
     @property
     def seconds(self) -> float:
-        """Time of training and validation."""
         return sum(row.train_seconds + row.val_seconds for row in self.history)
 
 
@@ -102,55 +92,84 @@ def read_run(path: Path, *, warn: Callable[[str], None] = lambda _: None) -> Run
     if not history:
         raise CheckpointError(
             f"the run {path} has not completed an epoch yet",
-            hint=f"resume it with: alexnet train --resume {shlex.quote(str(path))}",
+            hint=f"resume it with: {run.resume_command}",
             code="no_epoch",
         )
     best = best_checkpoint(run.checkpoints, warn=warn)
-    return RunRecord(run, best, history, _read_environment(run.environment))
+    return RunRecord(run, best, history, _read_command(run.environment))
 
 
-def _read_environment(path: Path) -> dict[str, Any]:
+def _read_command(path: Path) -> str:
     if not path.is_file():
-        return {}
+        return ""
+    reason = "it is not an object whose command is a list of strings"
     try:
         document = json.loads(path.read_bytes())
-        command = document.get("command", []) if isinstance(document, dict) else None
-        if not isinstance(command, list) or not all(isinstance(word, str) for word in command):
-            raise TypeError("it is not an object whose command is a list of strings")  # noqa: TRY301
-    except (ValueError, TypeError, RecursionError) as error:
-        raise CheckpointError(
-            f"{path} is damaged ({error})",
-            hint=f"the report does not need it: rm {shlex.quote(str(path))}",
-            code="run_damaged",
+    except (ValueError, RecursionError) as error:
+        document, reason = None, str(error)
+    match document:
+        case {"command": [*command]} if all(isinstance(each, str) for each in command):
+            return shlex.join(command)
+        case {**entries} if "command" not in entries:
+            return ""
+    raise CheckpointError(
+        f"{path} is damaged ({reason})",
+        hint=f"the report does not need it: rm {shlex.quote(str(path))}",
+        code="run_damaged",
+    )
+
+
+def load_images_of(record: RunRecord) -> tuple[ImageSource, ImageSource]:
+    """Return the training and validation images of a run.
+
+    Raises:
+        DataError: They are gone, or have changed since the training.
+    """
+    origin = record.manifest.provenance
+    if origin.data not in DATASETS and not Path(origin.data).is_dir():
+        raise DataError(
+            f"the images of the run {record.run.path} are gone: there is no folder {origin.data}",
+            hint="restore the folder, or train on the images where they are now: alexnet train "
+            "--data FOLDER",
+            code="images_gone",
+        )
+    try:
+        dataset = find_dataset(origin.data)
+        train, val = load_training(dataset, val_size=origin.val_size, seed=origin.seed)
+    except (DataError, UsageError) as error:
+        raise DataError(
+            f"the images of the run {record.run.path}: {error.message}",
+            hint=error.hint,
+            code=error.code,
         ) from error
-    return dict(document)
+    has_changed = origin.images and split_fingerprint(train, val) != origin.images
+    if dataset.classes != record.manifest.classes or has_changed:
+        raise DataError(
+            f"the images of {dataset.name} have changed since the run {record.run.path} was "
+            "trained: some of its validation images may have been training images",
+            hint="restore the folder, or train again: alexnet train",
+            code="images_differ",
+        )
+    return train, val
 
 
 @dataclass(frozen=True)
 class Examination:
-    """A network's answers on the validation images.
-
-    Attributes:
-        labels_N: True classes.
-        probabilities_NK: Probability of each class, for the centre crop, in float32 arithmetic.
-        summary: Metrics of these answers.
-    """
+    """A network's answers on the validation images."""
 
     labels_N: NDArray[np.int64]
-    probabilities_NK: NDArray[np.float64]
+    probabilities_NK: NDArray[np.float64]  # of the centre crop, in float32 arithmetic
     summary: Evaluation
 
     @property
     def predictions_N(self) -> NDArray[np.int64]:  # noqa: N802 - a shape suffix
-        """The most probable class of each image."""
         predictions: NDArray[np.int64] = self.probabilities_NK.argmax(axis=1)
         return predictions
 
     @property
-    def confusion(self) -> Confusion:
-        """Counts by true and predicted class."""
-        classes = tuple(row.name for row in self.summary.classes)
-        return Confusion(classes, np.array(self.summary.confusion, np.int64))
+    def counts_KK(self) -> NDArray[np.int64]:  # noqa: N802 - a shape suffix
+        """Images by true class (rows) and predicted class (columns)."""
+        return np.array(self.summary.confusion, np.int64)
 
 
 def rebuild(checkpoint: Checkpoint, *, device: torch.device) -> PixelNetwork:
@@ -191,11 +210,11 @@ def examine(
 
 
 def draw_indices(num_images: int, count: int, *, stream: int) -> NDArray[np.int64]:
-    """Draw images at random, with the fixed seed `DRAW_SEED`.
+    """Draw `count` images at random, or all if there are fewer, with the seed `DRAW_SEED`.
 
     Args:
         num_images: Number of images to draw from.
-        count: Number of images to draw; all of them if there are fewer.
+        count: Number of images to draw.
         stream: A number for each independent draw.
     """
     generator = np.random.default_rng([DRAW_SEED, stream])
@@ -205,21 +224,13 @@ def draw_indices(num_images: int, count: int, *, stream: int) -> NDArray[np.int6
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Training images that are nearest to validation images in the last hidden layer.
+    """Training images that are nearest to validation images in the last hidden layer."""
 
-    Attributes:
-        queries_Q: Validation images.
-        nearest_QM: Training images, the nearest first.
-        distances_QM: Euclidean distances.
-        num_searched: Training images compared.
-        num_units: Units F of the layer.
-    """
-
-    queries_Q: NDArray[np.int64]
-    nearest_QM: NDArray[np.int64]
-    distances_QM: NDArray[np.float64]
-    num_searched: int
-    num_units: int
+    queries_Q: NDArray[np.int64]  # validation images
+    nearest_QM: NDArray[np.int64]  # training images, the nearest first
+    distances_QM: NDArray[np.float64]  # Euclidean
+    num_searched: int  # training images compared
+    num_units: int  # units F of the layer
 
 
 def find_neighbours(
@@ -238,60 +249,76 @@ def find_neighbours(
     Here: validation images as queries, because the test set is for `evaluate` alone; and of many
     training images only some are searched, because a report should not take as long as an epoch.
     """
-    queries = draw_indices(len(val), NUM_QUERIES, stream=1)
-    searched = np.sort(draw_indices(len(train), num_searched(manifest, len(train)), stream=2))
-    with _last_hidden(network, manifest, device) as features_of:
-        queries_QF = np.concatenate(list(features_of(val.take(queries))))
-        distances = []
-        for features_BF in features_of(train.take(searched)):
-            rows = [np.linalg.norm(features_BF - query_F, axis=1) for query_F in queries_QF]
-            distances.append(np.stack(rows))
-            on_batch(len(features_BF))
-    distances_QN = np.concatenate(distances, axis=1)
-    order_QM = np.argsort(distances_QN, axis=1, kind="stable")[:, :NUM_NEIGHBOURS]
-    return Neighbours(
-        queries,
-        searched[order_QM],
-        np.take_along_axis(distances_QN, order_QM, axis=1),
-        len(searched),
-        queries_QF.shape[1],
-    )
-
-
-@contextlib.contextmanager
-def _last_hidden(
-    network: PixelNetwork, manifest: Manifest, device: torch.device
-) -> Iterator[Callable[[ImageSource], Iterator[NDArray[np.float64]]]]:
-    """Provide a function that yields the last hidden layer's output, batch by batch (B, F)."""
-    last = [each for each in network.modules() if isinstance(each, nn.Linear)][-1]
-    inputs: list[Tensor] = []
-    handle = last.register_forward_pre_hook(lambda _module, args: inputs.append(args[0]))
-    logits = torch_logits(network, device=device, dtype=torch.float32)
     spec = manifest.input
+    hidden = torch_logits(_without_last_layer(network), device=device, dtype=torch.float32)
 
-    def features_of(source: ImageSource) -> Iterator[NDArray[np.float64]]:
+    def features(source: ImageSource) -> Iterator[NDArray[np.float64]]:
+        """Yield the last hidden layer's output, batch by batch (B, F)."""
         batches = iterate_images(
             source, size_px=spec.image_size_px, batch_size=_batch_size(manifest)
         )
         with contextlib.closing(batches):
             for squares_BHWC in batches:
-                logits(np.ascontiguousarray(crop_centre(squares_BHWC, spec.crop_size_px)))
-                yield inputs.pop().double().cpu().numpy()
+                crops_BSS3 = np.ascontiguousarray(crop_centre(squares_BHWC, spec.crop_size_px))
+                yield hidden(crops_BSS3).astype(np.float64)
 
-    try:
-        yield features_of
-    finally:
-        handle.remove()
+    queries_Q = draw_indices(len(val), NUM_QUERIES, stream=1)
+    searched = np.sort(draw_indices(len(train), _num_searched(manifest, len(train)), stream=2))
+    queries_QF = np.concatenate(list(features(val.take(queries_Q))))
+    distances = []
+    for features_BF in features(train.take(searched)):
+        rows = [np.linalg.norm(features_BF - query_F, axis=1) for query_F in queries_QF]
+        distances.append(np.stack(rows))
+        on_batch(len(features_BF))
+    distances_QN = np.concatenate(distances, axis=1)
+    order_QM = np.argsort(distances_QN, axis=1, kind="stable")[:, :NUM_NEIGHBOURS]
+    distances_QM = np.take_along_axis(distances_QN, order_QM, axis=1)
+    num_units = queries_QF.shape[1]
+    return Neighbours(queries_Q, searched[order_QM], distances_QM, len(searched), num_units)
 
 
-def num_searched(manifest: Manifest, num_training: int) -> int:
-    """Return the number of training images that `find_neighbours` compares."""
-    return min(num_training, _MAX_SEARCHED_LARGE if _is_large(manifest) else _MAX_SEARCHED)
+def _without_last_layer(network: PixelNetwork) -> PixelNetwork:
+    """Return a copy of a network whose output is that of its last hidden layer."""
+    layers = [name for name, each in network.named_modules() if isinstance(each, nn.Linear)]
+    headless = copy.deepcopy(network)
+    headless.set_submodule(layers[-1], nn.Identity())
+    return headless
 
 
 def _batch_size(manifest: Manifest) -> int:
-    return _BATCH_SIZE_LARGE if _is_large(manifest) else _BATCH_SIZE
+    return 100 if manifest.input.crop_size_px > _LARGE_CROP_PX else 500
 
 
-def _is_large(manifest: Manifest) -> bool:
-    return manifest.input.crop_size_px > _LARGE_CROP_PX
+def _num_searched(manifest: Manifest, num_training: int) -> int:
+    return min(num_training, 2_000 if manifest.input.crop_size_px > _LARGE_CROP_PX else 10_000)
+
+
+@dataclass(frozen=True)
+class ExaminedRun:
+    """A run with its images and the answers of its network."""
+
+    record: RunRecord
+    train: ImageSource
+    val: ImageSource
+    examination: Examination
+    neighbours: Neighbours
+    filters_FSS3: NDArray[np.float32]  # of the first layer
+
+
+def examine_run(
+    record: RunRecord, *, device: torch.device, on_progress: Progress = lambda *_: None
+) -> ExaminedRun:
+    """Run the best network of a run on its validation images, and on training images."""
+    manifest = record.manifest
+    train, val = load_images_of(record)
+    network = rebuild(record.best, device=device)
+    examination = examine(
+        network, manifest, val, device=device,
+        on_batch=lambda count: on_progress(f"validation images of {record.name}", len(val), count),
+    )  # fmt: skip
+    total = _num_searched(manifest, len(train))
+    neighbours = find_neighbours(
+        network, manifest, val, train, device=device,
+        on_batch=lambda count: on_progress(f"training images of {record.name}", total, count),
+    )  # fmt: skip
+    return ExaminedRun(record, train, val, examination, neighbours, first_filters(network))

@@ -1,11 +1,9 @@
 """An experiment of the paper in the page: the plot, the claims and the runs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
-from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from alexnet_cli.paper.experiments import (
     TRAIN_ERROR,
@@ -19,51 +17,39 @@ from alexnet_cli.paper.experiments import (
 from alexnet_cli.paper.result import LOG_COLUMNS, FinishedRun, Result
 from alexnet_cli.paper.tables import claim_table, describe_protocol, run_table
 from alexnet_cli.paper.verdict import mean_interval
-from alexnet_cli.report.drawing import DASHES, FAINT, INK, SERIES, Panel, draw, style, to_svg
+from alexnet_cli.report.drawing import (
+    DASHES,
+    FAINT,
+    INK,
+    SERIES,
+    Panel,
+    draw,
+    label_epochs,
+    style,
+    to_svg,
+)
 
 
-@dataclass(frozen=True)
-class ExperimentView:
-    """The content of an experiment's section.
-
-    Attributes:
-        key: Unique id in the page.
-        has_tests: True if the test set was used.
-        protocol: Statistics, data, learning rates and hardware, on a line.
-        headings: Headings of the table of claims.
-        claims: Its rows.
-        run_headings: Headings of the table of runs.
-        runs: Its rows.
-    """
-
-    key: str
-    experiment: Experiment
-    has_tests: bool
-    command: str
-    protocol: str
-    figure: Markup
-    headings: tuple[str, ...]
-    claims: list[tuple[str, ...]]
-    run_headings: tuple[str, ...]
-    runs: list[tuple[str, ...]]
-
-
-def view_experiment(result: Result, number: int) -> ExperimentView:
-    """Collect the content of a result; `number` counts the experiments of the page from 0."""
+def view_experiment(result: Result, number: int) -> dict[str, Any]:
+    """Return the content of a result's section; `number` counts the sections of the page from 0."""
     experiment, key = find_experiment(result.experiment), f"experiment-{number}"
     with style():
         panel = experiment_panel(experiment, result)
         figure = to_svg(*draw(panel, width=6.4, height=3.4), name=key)
-    return ExperimentView(
-        key,
-        experiment,
-        any(quantity.measure.num_views for quantity in experiment.quantities),
-        result.command,
-        describe_protocol(experiment, result),
-        figure,
-        *claim_table(experiment, result),
-        *run_table(experiment, result),
-    )
+    claim_headings, claims = claim_table(experiment, result)
+    run_headings, runs = run_table(experiment, result)
+    return {
+        "key": key,
+        "experiment": experiment,
+        "has_tests": any(quantity.measure.num_views for quantity in experiment.quantities),
+        "protocol": describe_protocol(experiment, result),
+        "figure": figure,
+        "claim_headings": claim_headings,
+        "claims": claims,
+        "run_headings": run_headings,
+        "runs": runs,
+        "command": result.command,
+    }
 
 
 def experiment_panel(experiment: Experiment, result: Result) -> Panel:
@@ -89,12 +75,8 @@ def _training_errors(axes: Axes, experiment: Experiment, runs: Sequence[Finished
         outcome = f"reaches it after {epochs} epochs" if epochs else "has not reached it"
         texts.append(f"{arm} {outcome}")
     axes.axhline(TRAIN_ERROR, color=FAINT, linewidth=0.8)
-    axes.set_title("training error, a line for each seed", loc="left")
-    axes.set_xlabel("epoch")
     axes.set_ylim(0, None)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    axes.grid(visible=True)
+    label_epochs(axes, "training error, a line for each seed", percent=True)
     if runs:
         axes.legend()
     return f"training error by epoch, 25 % marked: {'; '.join(texts)}"
@@ -120,8 +102,8 @@ def _test_errors(axes: Axes, experiment: Experiment, result: Result) -> str:
     axes.plot([], [], "D", color=SERIES[1], label="published")
     axes.set_yticks(range(len(quantities)), [_name(each) for each in quantities], color=INK)
     axes.set_ylim(len(quantities) - 0.5, -0.75)
-    axes.set_title("test error", loc="left")
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
+    axes.set_title("test error")
+    axes.xaxis.set_major_formatter("{x:.1%}")
     axes.grid(visible=True, axis="x")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return f"test errors: {'; '.join(texts)}"

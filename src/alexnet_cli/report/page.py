@@ -6,8 +6,11 @@ name has nothing to inject code into; the Content-Security-Policy forbids script
 
 import base64
 import hashlib
-from collections.abc import Callable, Sequence
+import shlex
+import string
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,80 +27,41 @@ from alexnet_cli.report.drawing import save_png, style
 from alexnet_cli.report.examine import (
     DRAW_SEED,
     Examination,
+    ExaminedRun,
     RunRecord,
     examine,
-    find_neighbours,
-    num_searched,
     read_run,
     rebuild,
 )
-from alexnet_cli.report.experiment import ExperimentView, view_experiment
-from alexnet_cli.report.images import Sizes, load_images_of
+from alexnet_cli.report.experiment import view_experiment
 from alexnet_cli.report.plots import confusion_figure, filters_figure, metrics_figure
-from alexnet_cli.report.views import (
-    ExaminedRun,
-    RunComparison,
-    RunView,
-    compare_runs,
-    draw_figures,
-    view_run,
-)
+from alexnet_cli.report.views import Sizes, compare_runs, draw_figures, view_run
 from alexnet_cli.runs import RunFolder
+from alexnet_cli.training.reporting import duration
 
 MAX_BYTES = 5_000_000
 MAX_RUNS = 6
 _SIZES = ((96, 48, 700), (48, 24, 350))
 """Sides of pictures and number of pictures in cells; with the second, six runs on noise fit."""
 
-Progress = Callable[[str, int, int], None]
-"""Called with a task, its number of images, and the number of images just done."""
 
-
-def examine_run(
-    record: RunRecord, number: int, *, device: torch.device, on_progress: Progress = lambda *_: None
-) -> ExaminedRun:
-    """Run the best network of a run on its validation images, and on training images.
-
-    Args:
-        record: The run.
-        number: Index among the runs of the page, from 0.
-        device: Device of the network.
-        on_progress: Called after each batch.
-    """
-    train, val = load_images_of(record)
-    network = rebuild(record.best, device=device)
-    answers = examine(
-        network, record.manifest, val, device=device,
-        on_batch=lambda count: on_progress(f"validation images of {record.name}", len(val), count),
-    )  # fmt: skip
-    total = num_searched(record.manifest, len(train))
-    neighbours = find_neighbours(
-        network, record.manifest, val, train, device=device,
-        on_batch=lambda count: on_progress(f"training images of {record.name}", total, count),
-    )  # fmt: skip
-    label = chr(ord("A") + number)
-    filters = first_filters(network)
-    return ExaminedRun(f"run-{label}", label, record, train, val, answers, neighbours, filters)
-
-
-def write_page(runs: Sequence[ExaminedRun], path: Path, results: Sequence[Result] = ()) -> None:
-    """Write the page of runs and of results of experiments."""
-    experiments = [view_experiment(result, number) for number, result in enumerate(results)]
-    atomic_write(path, render(runs, experiments))
-
-
-def render(runs: Sequence[ExaminedRun], experiments: Sequence[ExperimentView] = ()) -> bytes:
-    """Return the page of runs, at most `MAX_RUNS`, and of experiments.
+def render(runs: Sequence[ExaminedRun], results: Sequence[Result] = ()) -> bytes:
+    """Return the page of runs, at most `MAX_RUNS`, and of results of experiments.
 
     Raises:
         AlexnetError: It would exceed `MAX_BYTES`, even with the smallest pictures.
     """
-    comparison = compare_runs(runs) if len(runs) > 1 else None
-    figures = [draw_figures(run) for run in runs]
+    labelled = dict(zip(string.ascii_uppercase, runs, strict=False))
+    figures = {label: draw_figures(run, label) for label, run in labelled.items()}
+    context = {
+        "experiments": [view_experiment(result, number) for number, result in enumerate(results)],
+        "comparison": compare_runs(labelled) if len(runs) > 1 else None,
+        "seed": DRAW_SEED,
+    }
     for large_px, small_px, max_in_cells in _SIZES:
         sizes = Sizes(large_px, small_px, max_in_cells // max(1, len(runs)))
-        views = [view_run(run, own, sizes) for run, own in zip(runs, figures, strict=True)]
-        content = _fill(views, comparison, experiments)
+        views = [view_run(run, label, figures[label], sizes) for label, run in labelled.items()]
+        content = _fill_template({**context, "runs": views, "sizes": sizes})
         if len(content) <= MAX_BYTES:
             return content
     raise AlexnetError(
@@ -107,10 +71,7 @@ def render(runs: Sequence[ExaminedRun], experiments: Sequence[ExperimentView] = 
     )
 
 
-def _fill(
-    views: list[RunView], comparison: RunComparison | None, experiments: Sequence[ExperimentView]
-) -> bytes:
-    """Fill the template."""
+def _fill_template(context: dict[str, Any]) -> bytes:
     environment = Environment(
         loader=PackageLoader("alexnet_cli.report"),
         autoescape=True,
@@ -118,16 +79,19 @@ def _fill(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters.update(
+        duration=duration,
+        percent=lambda share, digits=1: f"{share:.{digits}%}",
+        quote=lambda path: shlex.quote(str(path)),
+        thousands="{:,}".format,
+    )
     css = environment.get_template("report.css").render()
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
     page = environment.get_template("page.html.j2").render(
+        context,
         css=Markup(css),  # noqa: S704 - a file of this package
         policy=f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; "
         "base-uri 'none'; form-action 'none'",
-        comparison=comparison,
-        experiments=experiments,
-        runs=views,
-        seed=DRAW_SEED,
     )
     return page.encode("utf-8", "backslashreplace")
 
@@ -136,11 +100,11 @@ def write_plots(
     record: RunRecord, examination: Examination, filters_FSS3: NDArray[np.float32]
 ) -> tuple[Path, ...]:
     """Write `metrics.png`, `confusion.png` and `filters.png` into the run folder."""
-    run = record.run
+    run, classes = record.run, record.manifest.classes
     with style():
         figures = {
             run.metrics_plot: metrics_figure(record.history),
-            run.confusion_plot: confusion_figure(examination.confusion),
+            run.confusion_plot: confusion_figure(classes, examination.counts_KK),
             run.filters_plot: filters_figure(filters_FSS3)[0],
         }
         for path, figure in figures.items():

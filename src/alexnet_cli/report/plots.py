@@ -3,15 +3,14 @@
 Shape letters: K classes, F filters, S side, 3 = RGB.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from alexnet_cli.evaluation.metrics import Calibration, ClassMetrics
@@ -20,11 +19,11 @@ from alexnet_cli.report.drawing import (
     DASHES,
     FAINT,
     INK,
-    MARKERS,
     PAPER,
     SERIES,
     Panel,
     draw,
+    label_epochs,
     plot_labels,
 )
 from alexnet_cli.training.checkpoint import EpochRow
@@ -36,8 +35,11 @@ _NUM_SHADES = 11
 _MAX_MARKERS = 25  # with more epochs, not each gets a marker
 _FILTER_COLUMNS = 16  # as in the paper's figure 3
 _BLUES = LinearSegmentedColormap.from_list("blues", [PAPER, SERIES[5], SERIES[0], "#00304d"])
-_TRAIN: dict[str, Any] = {"color": SERIES[1], "linestyle": "--", "marker": "s"}
-_VALIDATION: dict[str, Any] = {"color": SERIES[0], "linestyle": "-", "marker": "o"}
+_LOOKS: list[dict[str, Any]] = [
+    {"color": colour, "linestyle": dash, "marker": marker}
+    for colour, dash, marker in zip(SERIES, DASHES, "os^DvP", strict=True)
+]
+_VALIDATION, _TRAINING = _LOOKS[:2]
 
 History: TypeAlias = Sequence[EpochRow]
 
@@ -57,143 +59,122 @@ def metrics_figure(history: History) -> Figure:
 
 
 def curve_panels(history: History) -> dict[str, Panel]:
-    """Return the curves of a run by name: loss, top1, lr, speed."""
+    """Return the curves of a run by name."""
     return {
-        "loss": lambda axes: _two_curves(axes, history, "loss", "loss (nats)"),
-        "top1": lambda axes: _two_curves(axes, history, "top1", "top-1"),
-        "lr": lambda axes: _one_curve(axes, history, "learning_rate", "learning rate"),
-        "speed": lambda axes: _one_curve(axes, history, "images_per_second", "images/s"),
+        "loss": lambda axes: _plot_metric(axes, history, "loss", "loss (nats)"),
+        "top1": lambda axes: _plot_metric(axes, history, "top1", "top-1"),
+        "lr": lambda axes: _plot_single(axes, history, "learning_rate", "learning rate"),
+        "speed": lambda axes: _plot_single(axes, history, "images_per_second", "images/s"),
     }
 
 
-def _two_curves(axes: Axes, history: History, key: str, title: str) -> str:
-    """Draw a metric of training and validation, and mark the best epoch."""
-    epochs, best = [row.epoch for row in history], best_epoch(history)
-    ends = []
-    for prefix, name, look in (("train", "training", _TRAIN), ("val", "validation", _VALIDATION)):
-        values = [float(getattr(row, f"{prefix}_{key}")) for row in history]
-        axes.plot(epochs, values, markevery=_marker_step(epochs), label=name, **look)
-        first, last = _format(values[0], key), _format(values[-1], key)
-        ends.append(f"{name} {first} in the first epoch and {last} in the last")
-    value = float(getattr(best, f"val_{key}"))
-    axes.axvline(best.epoch, color=FAINT, linewidth=0.8)
-    axes.plot([best.epoch], [value], marker="*", markersize=12, color=INK, linestyle="none",
-              label=f"best, epoch {best.epoch}: {_format(value, key)}")  # fmt: skip
-    axes.legend(loc="best")
-    _finish(axes, title, percent=key == "top1")
-    return (f"{title} of {len(epochs)} epochs: {'; '.join(ends)}; {_format(value, key)} in the "
-            f"best epoch, {best.epoch}")  # fmt: skip
-
-
-def _one_curve(axes: Axes, history: History, key: str, title: str) -> str:
-    epochs = [row.epoch for row in history]
-    values = [float(getattr(row, key)) for row in history]
-    look = {**_VALIDATION, "drawstyle": "steps-mid" if key == "learning_rate" else "default"}
-    axes.plot(epochs, values, markevery=_marker_step(epochs), **look)
-    low, high = min(values), max(values)
-    if key == "learning_rate" and 0 < low < high / 20:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _place: f"{value:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-    else:
-        axes.set_ylim(0, high * 1.1)
-    axes.axvline(best_epoch(history).epoch, color=FAINT, linewidth=0.8)
-    _finish(axes, title, percent=False)
-    return f"{title} of {len(epochs)} epochs: between {low:.4g} and {high:.4g}"
-
-
 def comparison_panels(histories: Mapping[str, History]) -> dict[str, Panel]:
-    """Return curves of several runs, given by label, in one plot each: top1, loss, train_loss."""
+    """Return plots with the curves of several runs, given by label."""
     return {
-        "top1": _comparison(histories, lambda row: row.val_top1, "validation top-1", "top1"),
-        "loss": _comparison(histories, lambda row: row.val_loss, "validation loss (nats)", "loss"),
-        "train_loss": _comparison(
-            histories, lambda row: row.train_loss, "training loss (nats)", "loss"
+        "top1": lambda axes: _plot_runs(axes, histories, "val_top1", "validation top-1"),
+        "loss": lambda axes: _plot_runs(axes, histories, "val_loss", "validation loss (nats)"),
+        "train_loss": lambda axes: _plot_runs(
+            axes, histories, "train_loss", "training loss (nats)"
         ),
     }
 
 
-def _comparison(
-    histories: Mapping[str, History], value_of: Callable[[EpochRow], float], title: str, key: str
-) -> Panel:
-    def panel(axes: Axes) -> str:
-        ends = []
-        runs = zip(histories.items(), SERIES, DASHES, MARKERS, strict=False)
-        for (label, history), colour, dash, marker in runs:
-            epochs, values = [row.epoch for row in history], [value_of(row) for row in history]
-            axes.plot(epochs, values, color=colour, linestyle=dash, marker=marker, label=label,
-                      markevery=_marker_step(epochs))  # fmt: skip
-            axes.annotate(label, (epochs[-1], values[-1]), (5, 0), textcoords="offset points",
-                          va="center", color=colour, fontweight="bold")  # fmt: skip
-            ends.append(f"run {label} ends at {_format(values[-1], key)} in epoch {epochs[-1]}")
-        axes.legend(title="run")
-        _finish(axes, title, percent=key == "top1")
-        return f"{title}: {'; '.join(ends)}"
-
-    return panel
+def _plot_metric(axes: Axes, history: History, key: str, title: str) -> str:
+    """Plot a metric of training and validation, with a star at the best epoch."""
+    best = best_epoch(history)
+    value = getattr(best, f"val_{key}")
+    label = f"best, epoch {best.epoch}: {_format(value, key)}"
+    texts = [
+        _plot_line(axes, history, f"train_{key}", "training", _TRAINING),
+        _plot_line(axes, history, f"val_{key}", "validation", _VALIDATION),
+        label,
+    ]
+    axes.axvline(best.epoch, color=FAINT, linewidth=0.8)
+    axes.plot([best.epoch], [value], "*", markersize=12, color=INK, label=label)
+    axes.legend(loc="best")
+    label_epochs(axes, title, percent=key == "top1")
+    return f"{title}: {'; '.join(texts)}"
 
 
-def _marker_step(epochs: list[int]) -> int:
-    return -(-len(epochs) // _MAX_MARKERS)
+def _plot_single(axes: Axes, history: History, column: str, title: str) -> str:
+    is_rate, values = column == "learning_rate", [getattr(row, column) for row in history]
+    look = {**_VALIDATION, "drawstyle": "steps-mid" if is_rate else "default"}
+    text = _plot_line(axes, history, column, title, look)
+    if is_rate and 0 < min(values) < max(values) / 20:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("")
+    else:
+        axes.set_ylim(0, 1.1 * max(values))
+    axes.axvline(best_epoch(history).epoch, color=FAINT, linewidth=0.8)
+    label_epochs(axes, title)
+    return text
 
 
-def _format(value: float, key: str) -> str:
-    return f"{value:.1%}" if key == "top1" else f"{value:.3f}"
+def _plot_runs(axes: Axes, histories: Mapping[str, History], column: str, title: str) -> str:
+    """Plot a metric of several runs, each labelled at its end."""
+    texts = []
+    for (label, history), look in zip(histories.items(), _LOOKS, strict=False):
+        texts.append(_plot_line(axes, history, column, f"run {label}", look))
+        end = (history[-1].epoch, getattr(history[-1], column))
+        axes.annotate(label, end, (5, 0), textcoords="offset points", va="center",
+                      color=look["color"], fontweight="bold")  # fmt: skip
+    axes.legend()
+    label_epochs(axes, title, percent=column == "val_top1")
+    return f"{title}: {'; '.join(texts)}"
 
 
-def _finish(axes: Axes, title: str, *, percent: bool) -> None:
-    axes.set_title(title, loc="left")
-    axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.margins(x=0.06)
-    axes.grid(visible=True)
-    if percent:
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+def _plot_line(axes: Axes, history: History, column: str, label: str, look: dict[str, Any]) -> str:
+    """Plot a column by epoch, and return its first and last value as text."""
+    epochs = [row.epoch for row in history]
+    values = [getattr(row, column) for row in history]
+    axes.plot(epochs, values, label=label, markevery=-(-len(epochs) // _MAX_MARKERS), **look)
+    first, last = _format(values[0], column), _format(values[-1], column)
+    return f"{label} {first} in epoch {epochs[0]}, {last} in epoch {epochs[-1]}"
 
 
-@dataclass(frozen=True)
-class Confusion:
-    """Counts by true class (rows) and predicted class (columns), int64, shape (K, K)."""
-
-    classes: tuple[str, ...]
-    counts_KK: NDArray[np.int64]
-
-    @property
-    def shades_KK(self) -> NDArray[np.int64]:  # noqa: N802 - a shape suffix
-        """Darkness of each cell, 0–10: the square root of its share of the row.
-
-        Mistakes are few compared with right answers: without the root they would all look white.
-        """
-        totals_K1 = np.maximum(self.counts_KK.sum(axis=1, keepdims=True), 1)
-        roots_KK = np.sqrt(self.counts_KK / totals_K1)
-        shades_KK: NDArray[np.int64] = np.ceil(roots_KK * (_NUM_SHADES - 1)).astype(np.int64)
-        return shades_KK
-
-    def most_confused(self) -> list[tuple[int, int]]:
-        """Return pairs of a true class and a wrong prediction, the most frequent first."""
-        wrong_KK = self.counts_KK.copy()
-        np.fill_diagonal(wrong_KK, 0)
-        order = np.argsort(-wrong_KK, axis=None, kind="stable")[:_MAX_PAIRS]
-        pairs = zip(*np.unravel_index(order, wrong_KK.shape), strict=True)
-        return [(int(true), int(found)) for true, found in pairs if wrong_KK[true, found]]
+def _format(value: float, column: str) -> str:
+    return f"{value:.1%}" if "top1" in column else f"{value:.4g}"
 
 
-def confusion_figure(confusion: Confusion) -> Figure:
+def shades(counts_KK: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the darkness of each cell, 0–10: the square root of its share of the row.
+
+    Mistakes are few compared with right answers: without the root they would all look white.
+    """
+    totals_K1 = np.maximum(counts_KK.sum(axis=1, keepdims=True), 1)
+    shades_KK: NDArray[np.int64] = np.ceil(np.sqrt(counts_KK / totals_K1) * (_NUM_SHADES - 1))
+    return shades_KK.astype(np.int64)
+
+
+def largest_cells(counts_KK: NDArray[np.int64], count: int | None = None) -> list[tuple[int, int]]:
+    """Return pairs of a true and a predicted class, the most frequent first."""
+    order = np.argsort(-counts_KK, axis=None, kind="stable")[:count]
+    return [divmod(place, len(counts_KK)) for place in order.tolist()]
+
+
+def most_confused(counts_KK: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Return pairs of a true class and a wrong prediction, the most frequent first."""
+    wrong_KK = counts_KK * (1 - np.eye(len(counts_KK), dtype=np.int64))
+    return [pair for pair in largest_cells(wrong_KK, _MAX_PAIRS) if wrong_KK[pair]]
+
+
+def confusion_figure(classes: tuple[str, ...], counts_KK: NDArray[np.int64]) -> Figure:
     """Return the confusion matrix, or for many classes the pairs most often confused."""
-    if len(confusion.classes) > MAX_CLASSES:
-        return draw(lambda axes: _pairs(axes, confusion), width=6.4, height=6)[0]
-    side = 2.6 + 0.42 * len(confusion.classes)
-    return draw(lambda axes: _matrix(axes, confusion), width=side, height=side)[0]
+    has_matrix, side = len(classes) <= MAX_CLASSES, 2.6 + 0.42 * len(classes)
+    figure = Figure(figsize=(side, side) if has_matrix else (6.4, 6), layout="constrained")
+    plot = _plot_matrix if has_matrix else _plot_pairs
+    plot(figure.subplots(), plot_labels(classes), counts_KK)
+    return figure
 
 
-def _matrix(axes: Axes, confusion: Confusion) -> str:
-    counts_KK, shades_KK = confusion.counts_KK, confusion.shades_KK
+def _plot_matrix(axes: Axes, names: list[str], counts_KK: NDArray[np.int64]) -> None:
+    shades_KK = shades(counts_KK)
     axes.imshow(shades_KK, cmap=_BLUES, vmin=0, vmax=_NUM_SHADES - 1)
     for true, predicted in zip(*np.nonzero(counts_KK), strict=True):
         ink = PAPER if shades_KK[true, predicted] > 5 else INK
         axes.text(predicted, true, f"{counts_KK[true, predicted]:,}", color=ink, fontsize=9,
                   ha="center", va="center")  # fmt: skip
-    names = plot_labels(confusion.classes)
     axes.set_xticks(range(len(names)), names, rotation=90)
     axes.set_yticks(range(len(names)), names)
     axes.tick_params(length=0)
@@ -201,23 +182,19 @@ def _matrix(axes: Axes, confusion: Confusion) -> str:
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     accuracy = counts_KK.trace() / max(1, counts_KK.sum())
-    axes.set_title(f"validation images: {accuracy:.1%} right", loc="left")
-    return f"Confusion matrix of {len(names)} classes"
+    axes.set_title(f"validation images: {accuracy:.1%} right")
 
 
-def _pairs(axes: Axes, confusion: Confusion) -> str:
-    pairs = confusion.most_confused()[:_MAX_PAIRS_DRAWN]
-    names = plot_labels(confusion.classes)
-    bars = axes.barh(range(len(pairs)), [confusion.counts_KK[pair] for pair in pairs],
-                     color=SERIES[0])  # fmt: skip
+def _plot_pairs(axes: Axes, names: list[str], counts_KK: NDArray[np.int64]) -> None:
+    pairs = most_confused(counts_KK)[:_MAX_PAIRS_DRAWN]
+    bars = axes.barh(range(len(pairs)), [counts_KK[pair] for pair in pairs], color=SERIES[0])
     axes.bar_label(bars, padding=2, fontsize=7)
     labels = [f"{names[true]} → {names[predicted]}" for true, predicted in pairs]
     axes.set_yticks(range(len(pairs)), labels)
     axes.invert_yaxis()
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("validation images")
-    axes.set_title("most frequent confusions: true class → predicted class", loc="left")
-    return f"The {len(pairs)} pairs of classes most often confused"
+    axes.set_title("most frequent confusions: true class → predicted class")
 
 
 def class_figure(rows: tuple[ClassMetrics, ...]) -> tuple[Figure, str]:
@@ -236,7 +213,7 @@ def class_figure(rows: tuple[ClassMetrics, ...]) -> tuple[Figure, str]:
         axes.set_yticks(places, plot_labels(tuple(row.name for row in shown)))
         axes.set_ylim(len(shown) - 0.5, -0.5)
         axes.set_xlim(0, 1)
-        axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.xaxis.set_major_formatter("{x:.0%}")
         axes.grid(visible=True, axis="x")
         axes.figure.legend(loc="outside upper center", ncols=3)
         best, worst = shown[0], shown[-1]
@@ -271,10 +248,10 @@ def calibration_figure(calibration: Calibration) -> tuple[Figure, str]:
         axes.set_ylabel("accuracy")
         axes.grid(visible=True, color=FAINT)
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+            axis.set_major_formatter("{x:.0%}")
         axes.legend(loc="upper left")
         title = f"expected calibration error {calibration.expected_error:.1%}"
-        axes.set_title(title, loc="left")
+        axes.set_title(title)
         return f"Reliability diagram: {title}"
 
     return draw(panel, height=3.6)
@@ -293,7 +270,7 @@ def filters_figure(filters_FSS3: NDArray[np.float32]) -> tuple[Figure, str]:
     def panel(axes: Axes) -> str:
         axes.imshow(picture, interpolation="nearest")
         axes.set_axis_off()
-        axes.set_title(f"{count} filters, {side}×{side}×3", loc="left")
+        axes.set_title(f"{count} filters, {side}×{side}×3")
         rows = -(-count // columns)
         return (f"The {count} filters of the first layer, {side} by {side} pixels each, in {rows} "
                 f"rows of {columns}")  # fmt: skip

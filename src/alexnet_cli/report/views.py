@@ -1,27 +1,26 @@
-"""The content of the page: texts, numbers and pictures of runs, ready for the templates."""
+"""The content of the page: what the templates need of runs, and their images as pictures.
 
+Shape letters: N images, S side, 3 = RGB, K classes.
+"""
+
+import base64
+import io
 import itertools
-import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
+from PIL import Image
 
 from alexnet_cli.data.arrays import ImageSource
-from alexnet_cli.evaluation.metrics import ClassMetrics
-from alexnet_cli.models.describe import LayerRow, layer_table
+from alexnet_cli.data.folder import ImageFolder
+from alexnet_cli.data.prefetch import iterate_images
+from alexnet_cli.manifest import Manifest
+from alexnet_cli.models.describe import layer_table
 from alexnet_cli.report.drawing import draw, shorten, style, to_svg
-from alexnet_cli.report.examine import Examination, Neighbours, RunRecord, draw_indices
-from alexnet_cli.report.images import (
-    Picture,
-    Sizes,
-    choose_for_cells,
-    make_pictures,
-    most_confident,
-)
+from alexnet_cli.report.examine import Examination, ExaminedRun, draw_indices
 from alexnet_cli.report.plots import (
     MAX_CLASSES,
     best_epoch,
@@ -30,37 +29,33 @@ from alexnet_cli.report.plots import (
     comparison_panels,
     curve_panels,
     filters_figure,
+    largest_cells,
+    most_confused,
+    shades,
 )
-from alexnet_cli.training.reporting import duration
 
-_NUM_EXAMPLES, _NUM_MISTAKES = 8, 24
-_NUM_BARS = 5
-_MAX_NAME_LENGTH = 40  # of a class
+MAX_PER_CELL = 12
+_NUM_EXAMPLES, _NUM_MISTAKES, _NUM_BARS = 8, 24, 5
+_MAX_CLASS_LENGTH, _MAX_FILE_LENGTH = 40, 60  # of names
 _MAX_CLASS_ROWS = 200  # of the table of classes
+_QUALITY = 85
+_BATCH_SIZE = 64
 
 
-@dataclass(frozen=True)
-class ExaminedRun:
-    """A run with its images and the answers of its network.
+class Sizes(NamedTuple):
+    """Sizes of pictures, and their number, which bound the size of a page."""
 
-    Attributes:
-        key: Unique id in the page, a letter and a number.
-        label: A letter for plots of several runs.
-    """
+    large_px: int  # maximal side of most pictures
+    small_px: int  # maximal side of pictures behind cells of the confusion matrix
+    max_in_cells: int  # maximal number of pictures behind cells, of one run
 
-    key: str
-    label: str
-    record: RunRecord
-    train: ImageSource
-    val: ImageSource
-    examination: Examination
-    neighbours: Neighbours
-    filters_FSS3: NDArray[np.float32]
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Class names, shortened for the page."""
-        return tuple(shorten(name, _MAX_NAME_LENGTH) for name in self.record.manifest.classes)
+class Picture(NamedTuple):
+    """An image in the page."""
+
+    uri: str  # its pixels, as a data URI
+    name: str  # its file, or its number in the validation or training set
+    truth: str  # its class
 
 
 class Answer(NamedTuple):
@@ -69,98 +64,20 @@ class Answer(NamedTuple):
     image: Picture
     top: list[tuple[str, float]]
 
-    @property
-    def is_right(self) -> bool:
-        """True if the most probable class is the true one."""
-        return self.top[0][0] == self.image.truth
-
 
 class Cell(NamedTuple):
-    """The images of one class that were predicted as one class.
+    """The images of one class that were predicted as one class."""
 
-    Attributes:
-        key: Id of the popover with images; "" if there is none.
-        share: Share of the images of the true class.
-        answers: Some of the images.
-    """
-
-    key: str
+    key: str  # id of the popover with images; "" if there is none
     true: str
     predicted: str
     num_images: int
-    share: float
+    share: float  # of the images of the true class
     shade: int
-    answers: list[Answer]
+    answers: list[Answer]  # some of the images
 
 
-@dataclass(frozen=True)
-class RunView:
-    """The content of a run's section.
-
-    Attributes:
-        figures: SVG by name, of `draw_figures`.
-        matrix: The confusion matrix; empty if there are too many classes.
-        pairs: The pairs most often confused, if there are too many classes for a matrix.
-    """
-
-    examined: ExaminedRun
-    sizes: Sizes
-    facts: list[tuple[str, str]]
-    figures: dict[str, Markup]
-    matrix: list[list[Cell]]
-    pairs: list[Cell]
-    mistakes: list[Answer]
-    num_wrong: int
-    class_rows: tuple[ClassMetrics, ...]
-    examples: list[Answer]
-    neighbours: list[tuple[Picture, list[tuple[Picture, float]]]]
-    layers: tuple[LayerRow, ...]
-    commands: list[str]
-
-    @property
-    def record(self) -> RunRecord:
-        """The run."""
-        return self.examined.record
-
-    @property
-    def popovers(self) -> list[Cell]:
-        """The cells with images."""
-        return [cell for cell in (*itertools.chain(*self.matrix), *self.pairs) if cell.key]
-
-
-def view_run(examined: ExaminedRun, figures: dict[str, Markup], sizes: Sizes) -> RunView:
-    """Choose the images of a run, and collect its content.
-
-    Args:
-        examined: The run.
-        figures: Figures of `draw_figures`.
-        sizes: Sizes of the pictures.
-    """
-    examination, classes = examined.examination, examined.classes
-    wrong = np.flatnonzero(examination.predictions_N != examined.val.labels_N)
-    mistakes = most_confident(examination, wrong, _NUM_MISTAKES)
-    examples = draw_indices(len(examined.val), _NUM_EXAMPLES, stream=0)
-    cells = _cells(examined, sizes)
-    is_small = len(classes) <= MAX_CLASSES
-    labels = range(len(classes))
-    return RunView(
-        examined,
-        sizes,
-        facts=headline(examined),
-        figures=figures,
-        matrix=[[cells[true, found] for found in labels] for true in labels] if is_small else [],
-        pairs=[] if is_small else list(cells.values()),
-        mistakes=_answers(examined, mistakes, sizes.large_px),
-        num_wrong=len(wrong),
-        class_rows=examination.summary.classes[:_MAX_CLASS_ROWS],
-        examples=_answers(examined, examples, sizes.large_px),
-        neighbours=_neighbours(examined, sizes.large_px),
-        layers=layer_table(examined.record.manifest.network),
-        commands=commands(examined.record),
-    )
-
-
-def draw_figures(examined: ExaminedRun) -> dict[str, Markup]:
+def draw_figures(examined: ExaminedRun, label: str) -> dict[str, Markup]:
     """Return the figures of a run by name."""
     summary = examined.examination.summary
     with style():
@@ -171,156 +88,184 @@ def draw_figures(examined: ExaminedRun) -> dict[str, Markup]:
             "filters": filters_figure(examined.filters_FSS3),
         }
         return {
-            name: to_svg(*figure, name=f"{examined.key}-{name}") for name, figure in figures.items()
+            name: to_svg(*figure, name=f"run-{label}-{name}") for name, figure in figures.items()
         }
 
 
-def _cells(examined: ExaminedRun, sizes: Sizes) -> dict[tuple[int, int], Cell]:
+def view_run(
+    examined: ExaminedRun, label: str, figures: dict[str, Markup], sizes: Sizes
+) -> dict[str, Any]:
+    """Return the content of a run's section.
+
+    Args:
+        examined: The run.
+        label: A letter, unique in the page.
+        figures: Figures of `draw_figures`.
+        sizes: Sizes of the pictures.
+    """
+    record, examination = examined.record, examined.examination
+    classes = _shorten_classes(record.manifest)
+    wrong = np.flatnonzero(examination.predictions_N != examination.labels_N)
+    mistakes = most_confident(examination, wrong, _NUM_MISTAKES)
+    examples = draw_indices(len(examined.val), _NUM_EXAMPLES, stream=0)
+    cells = _view_cells(examined, label, sizes)
+    has_matrix, labels = len(classes) <= MAX_CLASSES, range(len(classes))
+    return {
+        "label": label,
+        "record": record,
+        "examined": examined,
+        "summary": examination.summary,
+        "best": best_epoch(record.history),
+        "classes": classes,
+        "class_rows": examination.summary.classes[:_MAX_CLASS_ROWS],
+        "layers": layer_table(record.manifest.network),
+        "figures": figures,
+        "matrix": has_matrix and [[cells[true, found] for found in labels] for true in labels],
+        "pairs": not has_matrix and list(cells.values()),
+        "popovers": [cell for cell in cells.values() if cell.key],
+        "mistakes": _view_answers(examined, mistakes, sizes.large_px),
+        "num_wrong": len(wrong),
+        "examples": _view_answers(examined, examples, sizes.large_px),
+        "neighbours": _view_neighbours(examined, sizes.large_px),
+    }
+
+
+def _shorten_classes(manifest: Manifest) -> tuple[str, ...]:
+    return tuple(shorten(name, _MAX_CLASS_LENGTH) for name in manifest.classes)
+
+
+def _view_cells(examined: ExaminedRun, label: str, sizes: Sizes) -> dict[tuple[int, int], Cell]:
     """Return the cells of the confusion matrix by true and predicted class, the largest first.
 
     For many classes: only the pairs most often confused.
     """
-    classes, confusion = examined.classes, examined.examination.confusion
-    counts_KK, shades_KK = confusion.counts_KK, confusion.shades_KK
-    totals_K = np.maximum(counts_KK.sum(axis=1), 1)
-    if len(classes) > MAX_CLASSES:
-        pairs = confusion.most_confused()
-    else:
-        order = np.argsort(-counts_KK, axis=None, kind="stable")
-        places = zip(*np.unravel_index(order, counts_KK.shape), strict=True)
-        pairs = [(int(true), int(predicted)) for true, predicted in places]
+    classes, counts_KK = _shorten_classes(examined.record.manifest), examined.examination.counts_KK
+    shades_KK, totals_K = shades(counts_KK), np.maximum(counts_KK.sum(axis=1), 1)
+    pairs = (largest_cells if len(classes) <= MAX_CLASSES else most_confused)(counts_KK)
     chosen = choose_for_cells(examined.examination, pairs, max_images=sizes.max_in_cells)
     indices_N = np.concatenate([np.empty(0, np.int64), *chosen.values()])
-    answers = iter(_answers(examined, indices_N, sizes.small_px))
+    answers = iter(_view_answers(examined, indices_N, sizes.small_px))
     cells = {}
     for true, predicted in pairs:
-        count = int(counts_KK[true, predicted])
         own = list(itertools.islice(answers, len(chosen.get((true, predicted), ()))))
         cells[true, predicted] = Cell(
-            key=f"{examined.key}-{true}-{predicted}" if own else "",
+            key=f"run-{label}-{true}-{predicted}" if own else "",
             true=classes[true],
             predicted=classes[predicted],
-            num_images=count,
-            share=float(count / totals_K[true]),
+            num_images=int(counts_KK[true, predicted]),
+            share=float(counts_KK[true, predicted] / totals_K[true]),
             shade=int(shades_KK[true, predicted]),
             answers=own,
         )
     return cells
 
 
-def _answers(examined: ExaminedRun, indices_N: NDArray[np.int64], max_px: int) -> list[Answer]:
-    pictures = _pictures(examined, examined.val, indices_N, max_px)
+def choose_for_cells(
+    examination: Examination, cells: Sequence[tuple[int, int]], *, max_images: int
+) -> dict[tuple[int, int], NDArray[np.int64]]:
+    """Choose the most confident images for cells of the confusion matrix.
+
+    Args:
+        examination: Answers of the network.
+        cells: True and predicted class. If there are more cells than images, the last get none.
+        max_images: Number of images in all; each cell gets at most the same number.
+    """
+    labels_N, predictions_N = examination.labels_N, examination.predictions_N
+    members = {
+        (true, predicted): np.flatnonzero((labels_N == true) & (predictions_N == predicted))
+        for true, predicted in cells[:max_images]
+    }
+    per_cell = 1
+    while per_cell < MAX_PER_CELL:
+        if sum(min(len(each), per_cell + 1) for each in members.values()) > max_images:
+            break
+        per_cell += 1
+    return {cell: most_confident(examination, each, per_cell) for cell, each in members.items()}
+
+
+def most_confident(
+    examination: Examination, indices_N: NDArray[np.int64], count: int
+) -> NDArray[np.int64]:
+    """Return the images whose predictions are most probable, in this order."""
+    confidence_N = examination.probabilities_NK[indices_N].max(axis=1)
+    chosen: NDArray[np.int64] = indices_N[np.argsort(-confidence_N, kind="stable")[:count]]
+    return chosen
+
+
+def _view_answers(examined: ExaminedRun, indices_N: NDArray[np.int64], max_px: int) -> list[Answer]:
+    manifest = examined.record.manifest
+    classes = _shorten_classes(manifest)
+    pictures = make_pictures(examined.val, indices_N, manifest, max_px)
     probabilities_NK = examined.examination.probabilities_NK[indices_N]
     best_N5 = np.argsort(-probabilities_NK, axis=1, kind="stable")[:, :_NUM_BARS]
     return [
-        Answer(picture, [(examined.classes[k], float(row_K[k])) for k in best])
+        Answer(picture, [(classes[k], float(row_K[k])) for k in best])
         for picture, row_K, best in zip(pictures, probabilities_NK, best_N5.tolist(), strict=True)
     ]
 
 
-def _neighbours(
+def _view_neighbours(
     examined: ExaminedRun, max_px: int
 ) -> list[tuple[Picture, list[tuple[Picture, float]]]]:
-    found = examined.neighbours
-    queries = _pictures(examined, examined.val, found.queries_Q, max_px)
-    nearest = iter(_pictures(examined, examined.train, found.nearest_QM.ravel(), max_px))
+    found, manifest = examined.neighbours, examined.record.manifest
+    queries = make_pictures(examined.val, found.queries_Q, manifest, max_px)
+    nearest = iter(make_pictures(examined.train, found.nearest_QM.ravel(), manifest, max_px))
     return [
         (query, [(next(nearest), distance) for distance in row])
         for query, row in zip(queries, found.distances_QM.tolist(), strict=True)
     ]
 
 
-def _pictures(
-    examined: ExaminedRun, source: ImageSource, indices_N: NDArray[np.int64], max_px: int
+def make_pictures(
+    source: ImageSource, indices_N: NDArray[np.int64], manifest: Manifest, max_px: int
 ) -> list[Picture]:
-    size_px = examined.record.manifest.input.image_size_px
-    return make_pictures(
-        source, indices_N, classes=examined.classes, size_px=size_px, max_px=max_px
-    )  # fmt: skip
-
-
-def commands(record: RunRecord) -> list[str]:
-    """Return the commands that train, evaluate and report a run again."""
-    path = str(record.run.path)
-    original = record.environment.get("command")
+    """Return images as pictures, with sides of at most `max_px`."""
+    chosen, classes = source.take(indices_N), _shorten_classes(manifest)
+    size_px = manifest.input.image_size_px
+    batches = iterate_images(chosen, size_px=size_px, batch_size=_BATCH_SIZE)
+    squares = itertools.chain.from_iterable(batches)
     return [
-        *([shlex.join(original)] if original else []),
-        shlex.join(["alexnet", "train", "--config", str(record.run.config)]),
-        shlex.join(["alexnet", "evaluate", path, "--split", "val"]),
-        shlex.join(["alexnet", "report", path]),
+        Picture(_data_uri(square_SS3, max_px), name, classes[label])
+        for square_SS3, name, label in zip(
+            squares, _names(chosen, indices_N), chosen.labels_N.tolist(), strict=True
+        )
     ]
 
 
-def headline(examined: ExaminedRun) -> list[tuple[str, str]]:
-    """Return the key facts of a run as names and values."""
-    record, summary = examined.record, examined.examination.summary
-    history, best = record.history, best_epoch(record.history)
-    low, high = summary.top1_interval
-    num_done, num_planned = len(history), int(record.best.config["epochs"])
-    environment = record.best.environment
-    precision = environment.get("precision", "precision not recorded")
-    num_parameters = sum(row.num_parameters for row in layer_table(record.manifest.network))
-    return [
-        ("best validation top-1",
-         f"{summary.top1:.2%} (95 %: {low:.2%} to {high:.2%}) of {summary.num_images:,} images"),
-        ("network", f"{record.manifest.network.name}, {num_parameters:,} parameters"),
-        ("data", f"{record.manifest.provenance.data}: {len(examined.train):,} training images, "
-                 f"{len(examined.classes):,} classes"),
-        ("epochs", f"{num_done}" if num_done >= num_planned else
-                   f"{num_done} of {num_planned}: not finished"),
-        ("best epoch", f"{best.epoch}, {best.val_top1:.2%} during training ({precision})"),
-        ("time", duration(record.seconds)),
-        ("speed", f"{history[-1].images_per_second:,.0f} images/s in the last epoch"),
-        ("hardware", environment.get("device", "not recorded")),
-    ]  # fmt: skip
+def _data_uri(square_SS3: NDArray[np.uint8], max_px: int) -> str:
+    image = Image.fromarray(square_SS3)
+    image.thumbnail((max_px, max_px), Image.Resampling.LANCZOS, reducing_gap=None)
+    file = io.BytesIO()
+    image.save(file, "WEBP", quality=_QUALITY, method=4)  # half the size of JPEG at 32 px
+    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-@dataclass(frozen=True)
-class RunComparison:
-    """The content of the section about several runs.
-
-    Attributes:
-        rows: Name and values of each run in the table of results.
-        curves: Figures.
-        settings: Name and values of each setting that differs.
-        environment: The same for hardware, versions and images.
-        have_same_images: True if all runs were validated on the same images.
-    """
-
-    rows: list[tuple[ExaminedRun, list[str]]]
-    curves: list[Markup]
-    settings: list[tuple[str, list[str]]]
-    environment: list[tuple[str, list[str]]]
-    have_same_images: bool
+def _names(source: ImageSource, indices_N: NDArray[np.int64]) -> Iterator[str]:
+    if not isinstance(source, ImageFolder):
+        yield from (f"image {index}" for index in indices_N.tolist())
+        return
+    for name in source.names_N:  # a file name may have bytes that are not UTF-8
+        text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        yield shorten(text, _MAX_FILE_LENGTH)
 
 
-def compare_runs(runs: Sequence[ExaminedRun]) -> RunComparison:
-    """Compare the results, curves and settings of runs."""
-    histories = {run.label: run.record.history for run in runs}
+def compare_runs(runs: Mapping[str, ExaminedRun]) -> dict[str, Any]:
+    """Return the content of the section about several runs, given by label."""
+    records = {label: run.record for label, run in runs.items()}
+    panels = comparison_panels({label: record.history for label, record in records.items()})
     with style():
-        panels = comparison_panels(histories).items()
-        curves = [to_svg(*draw(panel), name=f"all-{name}") for name, panel in panels]
-    origins = [run.record.manifest.provenance for run in runs]
-    return RunComparison(
-        [(run, _results(run)) for run in runs],
-        curves,
-        _differing([run.record.best.config for run in runs]),
-        _differing([run.record.best.environment for run in runs]),
-        len({(origin.data, origin.images) for origin in origins}) == 1,
-    )
-
-
-def _results(run: ExaminedRun) -> list[str]:
-    summary, history = run.examination.summary, run.record.history
-    low, high = summary.top1_interval
-    return [
-        run.record.manifest.network.name,
-        run.record.manifest.provenance.data,
-        f"{summary.top1:.2%} ({low:.2%} to {high:.2%})",
-        f"{best_epoch(history).epoch} of {len(history)}",
-        duration(run.record.seconds),
-        f"{history[-1].images_per_second:,.0f}",
-    ]
+        curves = [to_svg(*draw(panel), name=f"all-{name}") for name, panel in panels.items()]
+    origins = [record.manifest.provenance for record in records.values()]
+    return {
+        "curves": curves,
+        "differences": {
+            "Settings that differ": _differing([each.best.config for each in records.values()]),
+            "Hardware, versions and images that differ": _differing(
+                [each.best.environment for each in records.values()]
+            ),
+        },
+        "have_same_images": len({(origin.data, origin.images) for origin in origins}) == 1,
+    }
 
 
 def _differing(documents: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:

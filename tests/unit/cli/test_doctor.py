@@ -11,7 +11,7 @@ def test_the_report_names_what_is_wrong_and_fits(alexnet, columns):
     assert result.returncode == 1
     assert "broken: environment: nothing reads ALEXNET_EPOCH" in result.stdout
     assert "  fix: unset ALEXNET_EPOCH\n" in result.stdout
-    lines = [line for line in result.stdout.splitlines() if not line.startswith("  repair:")]
+    lines = [line for line in result.stdout.splitlines() if not line.startswith("  fix:")]
     assert max(map(len, lines)) <= int(columns)
     assert lines == [line.rstrip() for line in lines]
     assert "took" in result.stderr
@@ -35,7 +35,7 @@ def test_deep_runs_a_network(alexnet):
     assert all(t["error"] is None for t in document["trials"])
 
 
-def test_a_home_that_is_none_is_told_not_raised(alexnet):
+def test_an_unusable_home_is_a_finding(alexnet):
     result = alexnet("doctor", env={"ALEXNET_HOME": "~nobody_at_all/x"})
     assert result.returncode == 1
     assert "broken: cache: ALEXNET_HOME names an unknown user" in result.stdout

@@ -13,7 +13,7 @@ def test_a_network_runs_on_the_cpu_through_both_runtimes():
     assert [f for f in trial_findings(trials) if f.level is Level.BROKEN] == []
 
 
-def test_a_device_that_is_not_there_is_a_failed_trial_not_a_crash():
+def test_a_missing_device_is_a_failed_trial():
     trials = list(run_trials(["cuda:99"], ["cuda:99"]))
     assert all(t.error is not None and "cuda:99" in t.error for t in trials)
     found = trial_findings(trials)
@@ -21,7 +21,7 @@ def test_a_device_that_is_not_there_is_a_failed_trial_not_a_crash():
     assert all(f.level is Level.BROKEN and "pip install" in f.fix for f in found)
 
 
-def test_other_answers_are_broken_and_a_slow_kernel_is_a_note():
+def test_wrong_logits_are_broken_and_a_slow_kernel_is_a_note():
     good = Trial("PyTorch", "cpu", 1, 1, 1e-6, "LRN: convolution (no C compiler)")
     wrong, not_a_number = (Trial("PyTorch", "cpu", 1, 1, d) for d in (0.1, math.nan))
     assert [f.level for f in trial_findings([good, wrong, not_a_number])] == [

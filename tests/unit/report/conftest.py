@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from alexnet_cli.report.examine import read_run
-from alexnet_cli.report.page import examine_run
+from alexnet_cli.report.examine import examine_run, read_run
 from tests import made_runs
 
 
@@ -31,4 +30,4 @@ def small_run(make_images, make_run):
 
 @pytest.fixture(scope="session")
 def examined(small_run):
-    return examine_run(read_run(small_run), 0, device=torch.device("cpu"))
+    return examine_run(read_run(small_run), device=torch.device("cpu"))

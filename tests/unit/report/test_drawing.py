@@ -15,13 +15,17 @@ def panel(axes):
     return "a line & an <image>"
 
 
-def drawn():
+def drawn(name="one"):
     with style():
         figure, description = draw(panel)
-        return save_png(figure), to_svg(figure, description, name="one")
+        return save_png(figure), str(to_svg(figure, description, name=name))
 
 
-def test_the_svg_needs_no_style_and_no_script():
+def ids_of(svg):
+    return re.findall(r' id="([^"]+)"', svg)
+
+
+def test_the_svg_has_no_style_and_no_script():
     root = ET.fromstring(drawn()[1])  # noqa: S314 - our own
     tags = {element.tag.rpartition("}")[2] for element in root.iter()}
     assert tags.isdisjoint({"style", "script", "metadata"})
@@ -31,24 +35,22 @@ def test_the_svg_needs_no_style_and_no_script():
     assert {'<script>&"', "$x^{$"} <= texts
 
 
-def test_ids_are_the_page_s_own_and_all_lead_somewhere():
-    svg = str(drawn()[1])
-    ids = re.findall(r' id="([^"]+)"', svg)
-    assert ids
-    assert len(ids) == len(set(ids))
-    assert all(each.startswith("one-") for each in ids)
-    used = re.findall(r'url\(#([^)]+)\)|href="#([^"]+)"', svg)
-    assert {a or b for a, b in used} == set(ids)
+def test_ids_are_unique_in_a_page_and_all_are_used():
+    one, two = drawn("one")[1], drawn("two")[1]
+    ids = [*ids_of(one), *ids_of(two)]
+    assert len(ids) == len(set(ids)) > 0
+    used = re.findall(r'url\(#([^)]+)\)|href="#([^"]+)"', one)
+    assert {a or b for a, b in used} == set(ids_of(one))
 
 
 def test_colours_follow_the_page():
-    svg = str(drawn()[1])
+    svg = drawn()[1]
     assert "var(--series-1)" in svg
     assert "currentColor" in svg
     assert re.findall(r'(?:fill|stroke)="#\w+"', svg) == []
 
 
-def test_the_same_each_time_whatever_the_user_s_settings(monkeypatch):
+def test_figures_do_not_depend_on_the_user_s_settings(monkeypatch):
     first = drawn()
     monkeypatch.setitem(mpl.rcParams, "font.size", 30)
     assert drawn() == first
@@ -58,14 +60,13 @@ def test_the_same_each_time_whatever_the_user_s_settings(monkeypatch):
     ("name", "label"),
     [("cat", "cat"), ("bär", "bär"), ("犬", "class 0"), ("a" * 40, "a" * 12 + "…" + "a" * 11)],
 )
-def test_labels(name, label):
+def test_labels_are_short_and_in_letters_of_the_font(name, label):
     assert plot_labels((name,)) == [label]
 
 
 @pytest.mark.parametrize("length", [1, 2, 9, 10, 11, 60])
-def test_shorten(length):
+def test_a_shortened_text_keeps_its_ends(length):
     text = "".join(chr(97 + place % 26) for place in range(length))
     short = shorten(text, 10)
     assert len(short) == min(length, 10)
-    assert short[0] == text[0]
-    assert short[-1] == text[-1]
+    assert (short[0], short[-1]) == (text[0], text[-1])

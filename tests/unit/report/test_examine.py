@@ -6,13 +6,20 @@ import pytest
 import torch
 
 from alexnet_cli.data.arrays import ImageArrays
-from alexnet_cli.errors import CheckpointError, TrainingError, UsageError
+from alexnet_cli.errors import CheckpointError, DataError, TrainingError, UsageError
 from alexnet_cli.evaluation.metrics import softmax
 from alexnet_cli.manifest import InputSpec, Manifest, Provenance
 from alexnet_cli.models.build import build_network
 from alexnet_cli.models.layers import PixelNetwork
 from alexnet_cli.networks import Network, NetworkSpec
-from alexnet_cli.report.examine import draw_indices, examine, find_neighbours, read_run, rebuild
+from alexnet_cli.report.examine import (
+    draw_indices,
+    examine,
+    find_neighbours,
+    load_images_of,
+    read_run,
+    rebuild,
+)
 
 CPU = torch.device("cpu")
 
@@ -75,8 +82,8 @@ def test_probabilities_are_the_network_s_own(examined):
     found = examined.examination
     np.testing.assert_allclose(found.probabilities_NK, expected, rtol=0, atol=1e-6)
     assert found.summary.num_images == 20
-    assert found.confusion.counts_KK.sum() == 20
-    assert found.confusion.counts_KK.trace() == round(20 * found.summary.top1)
+    assert found.counts_KK.sum() == 20
+    assert found.counts_KK.trace() == round(20 * found.summary.top1)
 
 
 def test_outputs_that_are_not_finite_are_an_error(small_run, examined):
@@ -103,11 +110,17 @@ def test_a_run_has_its_best_checkpoint_and_all_epochs(run):
     record = read_run(run)
     assert record.best.folder.name == "step-2"  # 37.5 % against 25 % and 30 %
     assert [row.epoch for row in record.history] == [1, 2, 3]
-    assert record.environment == {"command": ["alexnet", "train"]}
+    assert record.command == "alexnet train"
     assert record.seconds == pytest.approx(4.9)
     assert record.name == "run"
+
+
+@pytest.mark.parametrize("content", [None, b"{}"], ids=["no file", "no command"])
+def test_a_command_that_was_not_recorded_is_empty(run, content):
     (run / "environment.json").unlink()
-    assert read_run(run).environment == {}
+    if content:
+        (run / "environment.json").write_bytes(content)
+    assert read_run(run).command == ""
 
 
 def test_a_damaged_best_checkpoint_is_skipped_with_a_warning(run):
@@ -152,3 +165,37 @@ def test_damaged_checkpoints_alone(run):
         state.write_text(json.dumps({}))
     with pytest.raises(CheckpointError, match="no usable checkpoint"):
         read_run(run)
+
+
+@pytest.fixture
+def record_and_folder(make_images, make_run):
+    folder = make_images(("a", "b"), per_class=16)
+    return read_run(make_run(folder)), folder
+
+
+def test_the_run_s_own_images_are_found_again(record_and_folder):
+    train, val = load_images_of(record_and_folder[0])
+    assert (len(train), len(val)) == (12, 20)
+
+
+def test_a_missing_folder_is_named(record_and_folder):
+    record, folder = record_and_folder
+    shutil.rmtree(folder)
+    with pytest.raises(DataError, match=f"the images of the run .* no folder {folder}") as raised:
+        load_images_of(record)
+    assert raised.value.code == "images_gone"
+
+
+def test_changed_images_are_refused(record_and_folder):
+    record, folder = record_and_folder
+    (folder / "a" / "0.png").rename(folder / "b" / "new.png")
+    with pytest.raises(DataError, match="have changed") as raised:
+        load_images_of(record)
+    assert raised.value.code == "images_differ"
+
+
+def test_a_missing_class_folder_is_an_error(record_and_folder):
+    record, folder = record_and_folder
+    shutil.rmtree(folder / "b")
+    with pytest.raises(DataError, match="the images of the run"):
+        load_images_of(record)

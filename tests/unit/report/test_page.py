@@ -10,8 +10,8 @@ import torch
 
 from alexnet_cli.errors import AlexnetError
 from alexnet_cli.report import page
-from alexnet_cli.report.examine import read_run
-from alexnet_cli.report.page import MAX_BYTES, MAX_RUNS, examine_run, render
+from alexnet_cli.report.examine import examine_run, read_run
+from alexnet_cli.report.page import MAX_BYTES, MAX_RUNS, render
 
 CPU = torch.device("cpu")
 _VOID = {"meta", "img", "link", "br", "input"}
@@ -44,6 +44,10 @@ class Page(HTMLParser):
     def of(self, tag):
         return [attributes for name, attributes in self.elements if name == tag]
 
+    @property
+    def text(self):
+        return " ".join("".join(self.texts).split())
+
     def values(self, key):
         return [attributes[key] for _, attributes in self.elements if key in attributes]
 
@@ -63,7 +67,7 @@ def noisy(make_images, make_run):
     """A run whose pictures are as large as pictures can be, and as many."""
     folder = make_images([f"{'n' * 60}{number:02}" for number in range(30)], per_class=32, side=96)
     run = make_run(folder, val_size=900, image_size=96)
-    return examine_run(read_run(run), 0, device=CPU)
+    return examine_run(read_run(run), device=CPU)
 
 
 def test_hostile_names_are_text(parsed):
@@ -107,22 +111,38 @@ def test_pictures_and_figures_have_descriptions(parsed):
 
 
 def test_the_headline_has_the_result_and_its_interval(parsed, examined):
-    text = " ".join("".join(parsed.texts).split())
     summary = examined.examination.summary
     low, high = summary.top1_interval
-    assert f"{summary.top1:.2%} (95 %: {low:.2%} to {high:.2%}) of 20 images" in text
-    assert "The test set was not used" in text
-    assert "2, 37.50% during training (float32)" in text
-    assert f"alexnet train --config {examined.record.run.config}" in text
+    for fact in (
+        f"{summary.top1:.2%} (95 %: {low:.2%} to {high:.2%}) of 20 images",
+        "network cuda-convnet-80sec, 83,748 parameters",
+        ": 44 training images, 4 classes",
+        "epochs 3 best epoch 2, 37.50% during training (float32)",
+        "time 0:05 speed 1,100 images/s in the last epoch",
+        "The test set was not used",
+    ):
+        assert fact in parsed.text.replace("</dt>", " ")
+
+
+def test_commands_are_those_of_the_run(examined):
+    run = examined.record.run
+    record = dataclasses.replace(examined.record, command="alexnet train 'a b'")
+    texts = Page(render([dataclasses.replace(examined, record=record)])).texts
+    commands = [text for text in texts if text.startswith("alexnet ")]
+    assert commands[-4:] == [
+        "alexnet train 'a b'",
+        f"alexnet train --config {run.config}",
+        f"alexnet evaluate {run.path} --split val",
+        f"alexnet report {run.path}",
+    ]
 
 
 def test_runs_side_by_side(examined, make_run, make_images):
     other = make_run(make_images(("x", "y"), per_class=16), name="two", learning_rate=0.5)
-    second = examine_run(read_run(other), 1, device=CPU)
+    second = examine_run(read_run(other), device=CPU)
     together = Page(render([examined, second]))
-    text = " ".join("".join(together.texts).split())
-    assert "Different validation images" in text
-    assert "Comparison of 2 runs" in text
+    assert "Different validation images" in together.text
+    assert "Comparison of 2 runs" in together.text
     words = [each for each in together.texts if each.strip()]
     place = words.index("learning_rate")
     assert words[place + 1 : place + 3] == ["0.01", "0.5"]
@@ -136,18 +156,17 @@ def test_any_number_of_classes_stays_small(make_images, make_run, num_classes, p
     names = [f"{'long name ' * 20}{number:03}" for number in range(num_classes)]
     folder = make_images(names, per_class=per_class)
     run = make_run(folder, val_size=num_classes * per_class - num_classes)
-    content = render([examine_run(read_run(run), 0, device=CPU)])
+    content = render([examine_run(read_run(run), device=CPU)])
     assert len(content) < MAX_BYTES
-    text = " ".join("".join(Page(content).texts).split())
-    assert ("A table of 150 classes would be too large" in text) == (num_classes == 150)
+    is_large = "A table of 150 classes would be too large" in Page(content).text
+    assert is_large == (num_classes == 150)
 
 
 @pytest.mark.parametrize("num_runs", [2, pytest.param(MAX_RUNS, marks=pytest.mark.slow)])
 def test_a_page_of_noise_stays_small(noisy, num_runs):
-    runs = [dataclasses.replace(noisy, key=f"run-{n}", label=str(n)) for n in range(num_runs)]
-    content = render(runs)
+    content = render([noisy] * num_runs)
     assert 330_000 * num_runs < len(content) < MAX_BYTES
-    text = " ".join("".join(Page(content).texts).split())
+    text = Page(content).text
     assert ("Pictures are at most 48 px wide" in text) == (num_runs == MAX_RUNS)
     assert "Settings that differ: none." in text
     assert "Different validation images" not in text
@@ -162,5 +181,5 @@ def test_a_page_that_is_too_large_is_an_error(examined, monkeypatch):
 def test_a_network_without_mistakes(examined):
     perfect = np.eye(4)[examined.val.labels_N]
     flawless = dataclasses.replace(examined.examination, probabilities_NK=perfect)
-    text = "".join(Page(render([dataclasses.replace(examined, examination=flawless)])).texts)
-    assert "all validation images are classified correctly" in text
+    page = Page(render([dataclasses.replace(examined, examination=flawless)]))
+    assert "all validation images are classified correctly" in page.text
