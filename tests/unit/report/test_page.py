@@ -115,13 +115,13 @@ def test_the_headline_has_the_result_and_its_interval(parsed, examined):
     low, high = summary.top1_interval
     for fact in (
         f"{summary.top1:.2%} (95 %: {low:.2%} to {high:.2%}) of 20 images",
-        "network cuda-convnet-80sec, 83,748 parameters",
+        "networkcuda-convnet-80sec, 83,748 parameters",
         ": 44 training images, 4 classes",
-        "epochs 3 best epoch 2, 37.50% during training (float32)",
-        "time 0:05 speed 1,100 images/s in the last epoch",
+        "epochs3 best epoch2, 37.50% during training (float32)",
+        "time0:05 speed1,100 images/s in the last epoch",
         "The test set was not used",
     ):
-        assert fact in parsed.text.replace("</dt>", " ")
+        assert fact in parsed.text
 
 
 def test_commands_are_those_of_the_run(examined):
@@ -129,7 +129,7 @@ def test_commands_are_those_of_the_run(examined):
     record = dataclasses.replace(examined.record, command="alexnet train 'a b'")
     texts = Page(render([dataclasses.replace(examined, record=record)])).texts
     commands = [text for text in texts if text.startswith("alexnet ")]
-    assert commands[-4:] == [
+    assert commands[-5:-1] == [  # the last is in the footer
         "alexnet train 'a b'",
         f"alexnet train --config {run.config}",
         f"alexnet evaluate {run.path} --split val",
