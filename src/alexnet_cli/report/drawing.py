@@ -62,6 +62,13 @@ def draw(panel: Panel, *, width: float = 4.2, height: float = 2.7) -> tuple[Figu
     return figure, panel(figure.subplots())
 
 
+def draw_curves(panel: Panel) -> tuple[Figure, str]:
+    """Return a figure of curves; its margins are those of the others, so that their axes align."""
+    figure = Figure(figsize=(4.2, 2.7))
+    figure.subplots_adjust(left=0.14, right=0.97, bottom=0.17, top=0.9)
+    return figure, panel(figure.subplots())
+
+
 def label_epochs(axes: Axes, title: str, *, percent: bool = False) -> None:
     """Give a plot by epoch its title, axes and grid."""
     axes.set_title(title)

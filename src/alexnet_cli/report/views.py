@@ -19,7 +19,7 @@ from alexnet_cli.data.folder import ImageFolder
 from alexnet_cli.data.prefetch import iterate_images
 from alexnet_cli.manifest import Manifest
 from alexnet_cli.models.describe import layer_table
-from alexnet_cli.report.drawing import draw, shorten, style, to_svg
+from alexnet_cli.report.drawing import draw_curves, shorten, style, to_svg
 from alexnet_cli.report.examine import Examination, ExaminedRun, draw_indices
 from alexnet_cli.report.plots import (
     MAX_CLASSES,
@@ -79,10 +79,10 @@ class Cell(NamedTuple):
 
 def draw_figures(examined: ExaminedRun, label: str) -> dict[str, Markup]:
     """Return the figures of a run by name."""
-    summary = examined.examination.summary
+    summary, curves = examined.examination.summary, curve_panels(examined.record.history)
     with style():
         figures = {
-            **{name: draw(panel) for name, panel in curve_panels(examined.record.history).items()},
+            **{name: draw_curves(panel) for name, panel in curves.items()},
             "classes": class_figure(summary.classes),
             "calibration": calibration_figure(summary.calibration),
             "filters": filters_figure(examined.filters_FSS3),
@@ -254,7 +254,7 @@ def compare_runs(runs: Mapping[str, ExaminedRun]) -> dict[str, Any]:
     records = {label: run.record for label, run in runs.items()}
     panels = comparison_panels({label: record.history for label, record in records.items()})
     with style():
-        curves = [to_svg(*draw(panel), name=f"all-{name}") for name, panel in panels.items()]
+        curves = [to_svg(*draw_curves(panel), name=f"all-{name}") for name, panel in panels.items()]
     origins = [record.manifest.provenance for record in records.values()]
     return {
         "curves": curves,
