@@ -9,8 +9,7 @@ import tempfile
 from pathlib import Path
 
 from alexnet_cli.config.schema import TrainConfig
-from alexnet_cli.runs import RunFolder
-from alexnet_cli.training.saving import SaveInterval
+from alexnet_cli.runs import SAVE_MINUTES, RunFolder
 from benchmarks import alexnet_side, images
 from benchmarks.metrics import Comparison, Goal
 from benchmarks.settings import Settings
@@ -30,7 +29,7 @@ def measure(settings: Settings) -> list[Comparison]:
             repeats=settings.repeats,
             device=settings.device,
         )
-    percent = 60 * SaveInterval().minutes / 100
+    percent = 60 * SAVE_MINUTES / 100
     pairs = zip(seconds["with"], seconds["without"], strict=True)
     lost = [with_save - without for with_save, without in pairs]
     what = f"lost by a save among {settings.save_updates} updates, {config.model}"

@@ -17,7 +17,7 @@ from statistics import median
 import numpy as np
 
 from alexnet_cli.runs import RunFolder
-from alexnet_cli.training.saving import newest_checkpoint
+from alexnet_cli.training.checkpoint import newest_checkpoint
 from benchmarks.machine import new_result, write_result
 
 _TRAIN = ("--data", "shapes", "--image-size", "16", "--val-size", "8000", "--epochs", "100000",

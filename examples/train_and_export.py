@@ -15,10 +15,9 @@ from alexnet_cli.export.settings import ExportSettings
 from alexnet_cli.export.write import export_model
 from alexnet_cli.inference.session import load_model
 from alexnet_cli.models.build import build_network
-from alexnet_cli.training.checkpoint import EpochRow
+from alexnet_cli.training.checkpoint import EpochRow, best_checkpoint
 from alexnet_cli.training.reporting import Reporter
 from alexnet_cli.training.run import prepare_run, train
-from alexnet_cli.training.saving import best_checkpoint
 from alexnet_cli.training.setup import RuntimeOptions
 
 

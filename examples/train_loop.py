@@ -21,7 +21,7 @@ from alexnet_cli.models.build import build_network
 from alexnet_cli.models.layers import PixelNetwork, torch_logits
 from alexnet_cli.training.device import resolve_device, resolve_precision
 from alexnet_cli.training.optimizer import build_optimizer, set_learning_rate
-from alexnet_cli.training.schedule import count_drops, learning_rate
+from alexnet_cli.training.schedule import learning_rate
 from alexnet_cli.training.setup import batch_settings, describe_model, resolve_sizes
 
 config = TrainConfig(**read_config(Path(sys.argv[1]))) if len(sys.argv) > 1 else demo_config()
@@ -34,8 +34,7 @@ size_px, crop_px = resolve_sizes(config, stored_px=dataset.image_size_px)
 colours = training_statistics(train, size_px=size_px, seed=config.seed, num_workers=0)
 manifest = describe_model(config, dataset, colours)
 axes = colours.noise_axes(config.colour_noise) if config.colour_noise else ()
-settings = batch_settings(config, image_size_px=size_px, colour_axes=axes)
-batches = make_batches(train, settings, device=device)
+batches = make_batches(train, batch_settings(config, size_px, axes), device=device)
 
 network = build_network(manifest.network, seed=config.seed, init=config.init)
 network = network.to(device).to(memory_format=torch.channels_last)
@@ -46,9 +45,8 @@ step, val_top1 = 0, []
 for epoch in range(config.epochs):
     model.train()
     for images, labels, noise in batches.epoch(epoch, crop_size_px=crop_px):
-        num_drops = count_drops(val_top1, patience=config.patience, max_drops=config.max_drops)
         lr = learning_rate(
-            config, step=step, steps_per_epoch=batches.num_batches, num_drops=num_drops
+            config, step=step, steps_per_epoch=batches.num_batches, val_top1=val_top1
         )
         set_learning_rate(optimizer, lr)
         torch.manual_seed((config.seed << 32) + step)  # of the dropout

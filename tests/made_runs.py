@@ -16,8 +16,8 @@ from alexnet_cli.manifest import InputSpec, Manifest, Provenance
 from alexnet_cli.models.build import build_network
 from alexnet_cli.networks import Network, NetworkSpec
 from alexnet_cli.training.checkpoint import (
+    Checkpoint,
     EpochRow,
-    Snapshot,
     TrainState,
     to_safetensors,
     write_checkpoint,
@@ -91,10 +91,9 @@ def make_run(
         state = TrainState(step=number, epoch=number, best_step=best, history=history[:number])
         document = config.model_dump(mode="json")
         environment = {"device": "cpu (1 threads)", "precision": "float32"}
-        write_checkpoint(
-            run / "checkpoints",
-            Snapshot(state, document, environment, manifest, (), weights, weights),
-        )
+        folder = run / "checkpoints" / f"step-{number}"
+        checkpoint = Checkpoint(folder, state, document, environment, manifest, ())
+        write_checkpoint(checkpoint, model=weights, optimizer=weights)
     (run / "config.toml").write_text(f"\ndata = {json.dumps(dataset.name)}\n")
     (run / "environment.json").write_text(json.dumps({"command": ["alexnet", "train"]}))
     return run

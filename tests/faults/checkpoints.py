@@ -7,7 +7,13 @@ import torch
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.manifest import InputSpec, Manifest, Provenance
 from alexnet_cli.networks import Network, NetworkSpec
-from alexnet_cli.training.checkpoint import Snapshot, TrainState, to_safetensors, write_checkpoint
+from alexnet_cli.training.checkpoint import (
+    Checkpoint,
+    TrainState,
+    prune_checkpoints,
+    to_safetensors,
+    write_checkpoint,
+)
 
 _CONFIG = TrainConfig(data="shapes").model_dump(mode="json")
 _MANIFEST = Manifest(
@@ -18,25 +24,26 @@ _MANIFEST = Manifest(
 )
 
 
-def snapshot(step: int, *, epoch: int = 1) -> Snapshot:
-    """Return one whose tensors say which step they are of."""
-    content = to_safetensors({"weight": torch.full((1_000,), float(step))})
-    return Snapshot(
-        state=TrainState(step, epoch, 1, best_step=step),
-        config=_CONFIG,
-        environment={"device": "cpu"},
-        manifest=_MANIFEST,
-        colour_axes=(),
-        model=content,
-        optimizer=content,
-    )
-
-
-def save_steps(folder: Path, *steps: int) -> Path:
-    """Save some, and return their folder."""
+def save_steps(folder: Path, *steps: int, epoch: int = 1) -> Path:
+    """Save steps whose tensors hold their number, and return their folder."""
     for step in steps:
-        write_checkpoint(folder, snapshot(step))
+        checkpoint = Checkpoint(
+            folder=folder / f"step-{step}",
+            state=TrainState(step, epoch, 1, best_step=step),
+            config=_CONFIG,
+            environment={"device": "cpu"},
+            manifest=_MANIFEST,
+            colour_axes=(),
+        )
+        content = to_safetensors({"weight": torch.full((1_000,), float(step))})
+        write_checkpoint(checkpoint, model=content, optimizer=content)
     return folder
+
+
+def save_and_prune(folder: Path, step: int, *, epoch: int = 1) -> None:
+    """Save a step as training does."""
+    save_steps(folder, step, epoch=epoch)
+    prune_checkpoints(folder / f"step-{step}")
 
 
 def files_of(folder: Path) -> list[str]:

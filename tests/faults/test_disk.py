@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from alexnet_cli.training.checkpoint import read_checkpoint
-from alexnet_cli.training.saving import newest_checkpoint, saved_steps
+from alexnet_cli.training.checkpoint import newest_checkpoint, read_checkpoint, saved_steps
 from tests.conftest import Run
 from tests.faults.checkpoints import files_of
 

@@ -9,8 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from alexnet_cli.training.checkpoint import MODEL_FILE, OPTIMIZER_FILE
-from alexnet_cli.training.saving import newest_checkpoint, saved_steps
+from alexnet_cli.training.checkpoint import (
+    MODEL_FILE,
+    OPTIMIZER_FILE,
+    newest_checkpoint,
+    saved_steps,
+)
 from alexnet_cli.training.verification import KilledRun
 from tests.conftest import Run
 from tests.faults.conftest import IS_LONG, wait_until

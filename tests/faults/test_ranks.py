@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from alexnet_cli.training.saving import newest_checkpoint
+from alexnet_cli.training.checkpoint import newest_checkpoint
 from tests.conftest import TINY, Run
 from tests.faults.conftest import IS_LONG, wait_until
 

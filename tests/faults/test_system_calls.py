@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from alexnet_cli.errors import AlexnetError
-from alexnet_cli.training.checkpoint import MODEL_FILE, Snapshot, write_checkpoint
-from alexnet_cli.training.saving import newest_checkpoint, prune_checkpoints
-from tests.faults.checkpoints import files_of, save_steps, snapshot
+from alexnet_cli.training.checkpoint import MODEL_FILE, newest_checkpoint
+from tests.faults.checkpoints import files_of, save_and_prune, save_steps
 from tests.faults.conftest import wait_until
 
 pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
@@ -22,20 +21,15 @@ _CALLS = ("write", "fsync", "rename", "unlink", "unlinkat", "rmdir", "mkdir", "o
 _NEVER = 10_000
 
 
-def save(folder: Path, what: Snapshot) -> None:
-    """Save as training does."""
-    prune_checkpoints(write_checkpoint(folder, what), best_step=what.state.best_step)
-
-
-def save_with(options: list[str], folder: Path, what: Snapshot) -> tuple[int, str]:
-    """Save in a process under strace; return its status, and what strace saw."""
+def save_with(options: list[str], folder: Path, step: int, *, epoch: int = 1) -> tuple[int, str]:
+    """Save a step in a process under strace; return its status, and what strace saw."""
     ready, go = os.pipe()
     child = os.fork()
     if child == 0:
         status = 4
         try:
             os.read(ready, 1)  # until strace is attached
-            save(folder, what)
+            save_and_prune(folder, step, epoch=epoch)
             status = _SAVED
         except (AlexnetError, OSError):  # both end the command with one line
             status = _FAILED
@@ -66,7 +60,7 @@ def faults_of(
         folder = tmp_path / f"{number}" / "checkpoints"
         save_steps(folder, *before)
         options = ["-e", f"inject={call}:{fault}:when={number}"]
-        status, seen = save_with(options, folder, snapshot(3, epoch=epoch))
+        status, seen = save_with(options, folder, 3, epoch=epoch)
         if "(INJECTED)" not in seen and "killed by SIGKILL" not in seen:
             assert status == _SAVED
             return found
@@ -84,7 +78,7 @@ def resumes_whole(folder: Path) -> int:
 def saved_undisturbed(tmp_path: Path) -> list[str]:
     """Return the files that a save leaves."""
     folder = save_steps(tmp_path / "undisturbed", 1, 2)
-    save(folder, snapshot(3))
+    save_and_prune(folder, 3)
     return files_of(folder)
 
 
@@ -99,7 +93,7 @@ def test_killed_at_each_call_it_resumes_from_old_or_new(
     for status, folder in places:
         assert status < 0
         assert resumes_whole(folder) in (2, 3)
-        save(folder, snapshot(3))  # as a resumed run does
+        save_and_prune(folder, 3)  # as a resumed run does
         assert resumes_whole(folder) == 3
         assert files_of(folder) == expected  # nothing is left of the killed attempt
 
@@ -132,7 +126,7 @@ def test_killed_while_the_only_one_is_saved_again_it_stays_whole(call: str, tmp_
 def test_each_file_is_on_the_disk_before_it_gets_its_name(tmp_path: Path) -> None:
     folder = save_steps(tmp_path / "checkpoints", 1)
     options = ["-y", "-e", "trace=fsync,rename"]
-    status, seen = save_with(options, folder, snapshot(2))
+    status, seen = save_with(options, folder, 2)
     assert status == _SAVED
     flushed, named = set(), []
     for line in seen.splitlines():

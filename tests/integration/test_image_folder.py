@@ -18,12 +18,11 @@ from alexnet_cli.data.datasets import find_dataset, load_training
 from alexnet_cli.data.folder import ImageFolder
 from alexnet_cli.errors import DataError, Interrupted
 from alexnet_cli.runs import RunFolder
-from alexnet_cli.training.checkpoint import MODEL_FILE
+from alexnet_cli.training.checkpoint import MODEL_FILE, newest_checkpoint
 from alexnet_cli.training.loop import Trainer
 from alexnet_cli.training.ranks import StopRequest
 from alexnet_cli.training.reporting import Reporter
 from alexnet_cli.training.run import prepare_run
-from alexnet_cli.training.saving import newest_checkpoint
 from alexnet_cli.training.setup import RuntimeOptions, TrainingRun
 from tests.conftest import Run
 

@@ -226,13 +226,12 @@ def _augmented(
     """Return images, labels and a caption."""
     from alexnet_cli.training.preview import augmented_images
 
-    augmented = augmented_images(config, dataset, labels=labels, count=count, epoch=epoch - 1)
-    side_px = augmented.images_NSSC.shape[1]
-    caption = (
-        f"{augmented.num_training:,} images, {side_px}-px crops of epoch {epoch}, "
-        f"seed {config.seed}"
+    images_NSSC, labels_N, num_training = augmented_images(
+        config, dataset, labels=labels, count=count, epoch=epoch - 1
     )
-    return augmented.images_NSSC, augmented.labels_N, caption
+    side_px = images_NSSC.shape[1]
+    caption = f"{num_training:,} images, {side_px}-px crops of epoch {epoch}, seed {config.seed}"
+    return images_NSSC, labels_N, caption
 
 
 def _as_they_are(

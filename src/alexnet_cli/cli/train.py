@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from alexnet_cli.training.checkpoint import Checkpoint
     from alexnet_cli.training.ranks import Ranks
     from alexnet_cli.training.setup import TrainingRun
-    from alexnet_cli.training.tracking import TrackerName
 
 EXAMPLES = (
     "alexnet train",
@@ -129,7 +128,6 @@ def command(
     _launch(processes, device=device, max_restarts=max_restarts)
     from alexnet_cli.training.ranks import ReportedByOtherRankError, process_group
     from alexnet_cli.training.run import prepare_run, resume_run
-    from alexnet_cli.training.saving import SaveInterval
     from alexnet_cli.training.setup import RuntimeOptions
 
     def open_run() -> "tuple[TrainingRun, Checkpoint | None]":
@@ -141,8 +139,9 @@ def command(
 
     try:
         with process_group() as ranks:
-            interval = SaveInterval(save_minutes, save_steps)
-            options = RuntimeOptions(device, workers, interval, deterministic, ranks)
+            options = RuntimeOptions(
+                device, workers, save_minutes, save_steps, deterministic, ranks
+            )
             run, checkpoint = ranks.run_on_all_ranks(open_run)
             _train(run, checkpoint, trackers=chosen if ranks.is_first else [], quiet=quiet)
         if ranks.is_first:
@@ -151,15 +150,14 @@ def command(
         raise typer.Exit(error.exit_code) from error
 
 
-def _requested_trackers(flags: dict[str, bool]) -> "list[TrackerName]":
+def _requested_trackers(flags: dict[str, bool]) -> list[str]:
     """Return the trackers whose flag is set, or raise an error if one is not installed."""
-    if not any(flags.values()):
-        return []
-    from alexnet_cli.training.tracking import TrackerName, require_package
+    names = [name for name, is_on in flags.items() if is_on]
+    if names:
+        from alexnet_cli.training.tracking import require_package
 
-    names = [TrackerName(name) for name, is_on in flags.items() if is_on]
-    for name in names:
-        require_package(name)
+        for name in names:
+            require_package(name)
     return names
 
 
@@ -192,7 +190,7 @@ def _train(
     run: "TrainingRun",
     checkpoint: "Checkpoint | None",
     *,
-    trackers: "list[TrackerName]",
+    trackers: list[str],
     quiet: bool,
 ) -> None:
     """Train and report progress; only rank 0 reports."""

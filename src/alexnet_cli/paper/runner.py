@@ -26,9 +26,8 @@ from alexnet_cli.paper.plan import PlannedRun
 from alexnet_cli.paper.result import FinishedRun, LogRow, RunProvenance, Score
 from alexnet_cli.paper.tables import describe_run
 from alexnet_cli.runs import RunFolder
-from alexnet_cli.training.checkpoint import EpochRow
+from alexnet_cli.training.checkpoint import EpochRow, newest_checkpoint
 from alexnet_cli.training.run_files import commit
-from alexnet_cli.training.saving import newest_checkpoint
 
 POLL_SECONDS = 0.5
 _CHANCE_ERROR = 0.9  # of ten classes, before the first update

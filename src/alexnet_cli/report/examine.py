@@ -26,9 +26,14 @@ from alexnet_cli.image import crop_centre
 from alexnet_cli.manifest import Manifest
 from alexnet_cli.models.layers import PixelNetwork, first_filters, torch_logits
 from alexnet_cli.runs import RunFolder
-from alexnet_cli.training.checkpoint import STATE_FILE, Checkpoint, EpochRow
+from alexnet_cli.training.checkpoint import (
+    STATE_FILE,
+    Checkpoint,
+    EpochRow,
+    best_checkpoint,
+    newest_checkpoint,
+)
 from alexnet_cli.training.open_model import load_network
-from alexnet_cli.training.saving import best_checkpoint, newest_checkpoint
 
 NUM_QUERIES, NUM_NEIGHBOURS = 5, 6
 DRAW_SEED = 2012  # of every draw: no image is picked by hand

@@ -1,8 +1,7 @@
-"""The checkpoint format: two safetensors files and a `state.json` that commits them.
+"""Checkpoints: folders `step-N` of two safetensors files and a `state.json` that commits them.
 
-A folder `step-N/` holds `model.safetensors`, `optimizer.safetensors` and, written last,
-`state.json` with the SHA-256 of both. A folder without a valid `state.json` does not count. No
-pickle anywhere.
+`state.json` is written last, with the SHA-256 of both files; a folder without a valid one does not
+count. No pickle anywhere.
 """
 
 import dataclasses
@@ -10,9 +9,12 @@ import hashlib
 import json
 import shlex
 import shutil
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import safetensors.torch
 from safetensors import SafetensorError
@@ -21,11 +23,13 @@ from torch import Tensor, nn
 from alexnet_cli.errors import AlexnetError, CheckpointError, ModelFileError
 from alexnet_cli.files import atomic_write, remove_partial_writes, sha256_of
 from alexnet_cli.manifest import Manifest, manifest_from_json
+from alexnet_cli.runs import RunFolder
 
 SCHEMA_VERSION = 3
 MODEL_FILE, OPTIMIZER_FILE, STATE_FILE = "model.safetensors", "optimizer.safetensors", "state.json"
 
 ColourAxes = tuple[tuple[float, ...], ...]
+Warn = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -46,75 +50,36 @@ class EpochRow:
 
 @dataclass(frozen=True)
 class TrainState:
-    """The progress of a run; with the tensors and the configuration, all that resuming needs.
+    """The progress of a run; with the tensors and the configuration, all that resuming needs."""
 
-    Attributes:
-        step: Updates made.
-        epoch: Epochs completed.
-        batch: Batches of the current epoch already used.
-        loss_sum: Sum of the losses of the images of those batches.
-        num_right: Images of those batches classified right.
-        train_seconds: Time spent on those batches.
-        best_step: Step of the checkpoint with the best validation top-1; 0 before the first.
-        history: The completed epochs.
-        wait_seconds: Time in `train_seconds` spent waiting for data.
-    """
-
-    step: int = 0
-    epoch: int = 0
-    batch: int = 0
-    loss_sum: float = 0.0
-    num_right: int = 0
-    train_seconds: float = 0.0
-    best_step: int = 0
-    history: tuple[EpochRow, ...] = ()
-    wait_seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """A checkpoint before it is written: a copy, so that training can continue.
-
-    Attributes:
-        state: Progress of the run.
-        config: The run's settings, as plain data.
-        environment: What bit-identity depends on besides the settings.
-        manifest: Description of the model.
-        colour_axes: Directions of the colour noise, scaled by its standard deviation.
-        model: Content of `model.safetensors`: what is evaluated and exported.
-        optimizer: Content of `optimizer.safetensors`: what else an update needs.
-    """
-
-    state: TrainState
-    config: dict[str, Any]
-    environment: dict[str, str]
-    manifest: Manifest
-    colour_axes: ColourAxes
-    model: bytes
-    optimizer: bytes
+    step: int = 0  # updates made
+    epoch: int = 0  # epochs completed
+    batch: int = 0  # batches of the current epoch already used
+    loss_sum: float = 0.0  # of the images of those batches
+    num_right: int = 0  # images of those batches classified right
+    train_seconds: float = 0.0  # spent on those batches
+    best_step: int = 0  # of the checkpoint with the best validation top-1; 0 before the first
+    history: tuple[EpochRow, ...] = ()  # of the completed epochs
+    wait_seconds: float = 0.0  # of train_seconds, spent waiting for data
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A committed checkpoint whose hashes were verified."""
+    """The content of a `state.json`, and the way to the tensors beside it."""
 
-    folder: Path
+    folder: Path  # checkpoints/step-N
     state: TrainState
-    config: dict[str, Any]
-    environment: dict[str, str]
+    config: dict[str, Any]  # the run's settings, as plain data
+    environment: dict[str, str]  # what bit-identity depends on besides the settings
     manifest: Manifest
-    colour_axes: ColourAxes
+    colour_axes: ColourAxes  # directions of the colour noise, scaled by its standard deviation
 
     def load_model(self, network: nn.Module) -> None:
-        """Copy the weights into a network of the same layout.
-
-        Raises:
-            CheckpointError: Names or shapes differ.
-        """
+        """Copy the weights into a network, as `load_into`."""
         self.load_into(network, self.read_tensors(MODEL_FILE))
 
     def load_into(self, network: nn.Module, tensors: dict[str, Tensor]) -> None:
-        """Copy tensors of this checkpoint into a network of the same layout.
+        """Copy tensors of this checkpoint into a network.
 
         Raises:
             CheckpointError: Names or shapes differ.
@@ -129,7 +94,7 @@ class Checkpoint:
             ) from error
 
     def read_tensors(self, name: str) -> dict[str, Tensor]:
-        """Read one of the two tensor files.
+        """Read `MODEL_FILE` (what is evaluated and exported) or `OPTIMIZER_FILE` (the rest).
 
         Raises:
             CheckpointError: Not a safetensors file.
@@ -145,8 +110,8 @@ def to_safetensors(tensors: dict[str, Tensor]) -> bytes:
     return safetensors.torch.save({k: t.cpu().contiguous() for k, t in tensors.items()})
 
 
-def write_checkpoint(checkpoints: Path, snapshot: Snapshot) -> Path:
-    """Write `checkpoints/step-N` and return it.
+def write_checkpoint(checkpoint: Checkpoint, *, model: bytes, optimizer: bytes) -> None:
+    """Write the folder of a checkpoint with these tensor files.
 
     If the step was saved before, as when validation was interrupted, the weights are the same, and
     that checkpoint stays valid until the new `state.json` replaces its own.
@@ -154,16 +119,15 @@ def write_checkpoint(checkpoints: Path, snapshot: Snapshot) -> Path:
     Raises:
         AlexnetError: The disk is full or the folder cannot be written to; nothing stray is left.
     """
-    folder = checkpoints / f"step-{snapshot.state.step}"
-    contents = {MODEL_FILE: snapshot.model, OPTIMIZER_FILE: snapshot.optimizer}
+    folder, contents = checkpoint.folder, {MODEL_FILE: model, OPTIMIZER_FILE: optimizer}
     document = {
         "schema": SCHEMA_VERSION,
         "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()},
-        "state": dataclasses.asdict(snapshot.state),
-        "config": snapshot.config,
-        "environment": snapshot.environment,
-        "colour_axes": snapshot.colour_axes,
-        "manifest": json.loads(snapshot.manifest.to_json()),
+        "state": dataclasses.asdict(checkpoint.state),
+        "config": checkpoint.config,
+        "environment": checkpoint.environment,
+        "colour_axes": checkpoint.colour_axes,
+        "manifest": json.loads(checkpoint.manifest.to_json()),
     }
     document["checksum"] = _checksum(document)
     contents[STATE_FILE] = _to_json(document)
@@ -173,15 +137,13 @@ def write_checkpoint(checkpoints: Path, snapshot: Snapshot) -> Path:
             atomic_write(folder / name, data)
     except AlexnetError:
         if not (folder / STATE_FILE).exists():
-            remove_checkpoint(folder)
+            _remove(folder)
         raise
-    return folder
 
 
-def remove_checkpoint(folder: Path) -> None:
-    """Delete a checkpoint; without `state.json`, what a crash leaves of it does not count."""
+def _remove(folder: Path) -> None:
     if folder.is_dir():
-        (folder / STATE_FILE).unlink(missing_ok=True)
+        (folder / STATE_FILE).unlink(missing_ok=True)  # first: what a crash leaves does not count
         shutil.rmtree(folder)
 
 
@@ -190,13 +152,12 @@ def _to_json(document: dict[str, Any]) -> bytes:
 
 
 def _checksum(document: dict[str, Any]) -> str:
-    """Return the hash of a `state.json` without its checksum."""
     rest = {key: value for key, value in document.items() if key != "checksum"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
-    """Read a checkpoint and verify its files.
+    """Read a checkpoint and verify the hashes of its files.
 
     Raises:
         CheckpointError: It is missing, incomplete or damaged.
@@ -246,3 +207,133 @@ def _damaged(path: Path, reason: str) -> CheckpointError:
         hint="resume from an older one: alexnet train --resume "
         f"{shlex.quote(str(path.absolute().parents[2]))}",
     )
+
+
+def saved_steps(checkpoints: Path) -> list[int]:
+    """Return the steps of a run's checkpoints, valid or not, the newest first."""
+    names = (path.name.removeprefix("step-") for path in checkpoints.glob("step-*"))
+    return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
+
+
+def newest_checkpoint(checkpoints: Path, *, warn: Warn = lambda _: None) -> Checkpoint:
+    """Return the newest valid checkpoint in a run's `checkpoints` folder.
+
+    Args:
+        checkpoints: The folder.
+        warn: Called with a message for each newer one that is damaged.
+
+    Raises:
+        CheckpointError: There is none; the message names the damage of the newest.
+    """
+    reasons = []
+    for step in saved_steps(checkpoints):
+        try:
+            return read_checkpoint(checkpoints / f"step-{step}")
+        except CheckpointError as error:
+            warn(error.message)
+            reasons.append(error.message)
+    cause = f": {reasons[0]}" if reasons else ""
+    raise CheckpointError(
+        f"no usable checkpoint in {checkpoints}{cause}",
+        hint="train one with: alexnet train",
+        code="checkpoint_missing",
+    )
+
+
+def best_checkpoint(checkpoints: Path, *, warn: Warn = lambda _: None) -> Checkpoint:
+    """Return the checkpoint with the best validation top-1, as the newest one records it.
+
+    Before the end of the first epoch, and where the best is missing or damaged, return the newest.
+
+    Raises:
+        CheckpointError: There is no usable checkpoint.
+    """
+    newest = newest_checkpoint(checkpoints, warn=warn)
+    if newest.state.best_step in (0, newest.state.step):
+        return newest
+    try:
+        return read_checkpoint(checkpoints / f"step-{newest.state.best_step}")
+    except CheckpointError as error:
+        warn(f"{error.message}; using the newest checkpoint, {newest.folder}")
+        return newest
+
+
+def chosen_checkpoint(path: Path, *, warn: Warn = lambda _: None) -> Checkpoint:
+    """Return the checkpoint in a `step-N` folder, or the best one of a run folder.
+
+    Raises:
+        CheckpointError: There is no usable checkpoint.
+    """
+    if (path / STATE_FILE).is_file():
+        return read_checkpoint(path)
+    return best_checkpoint(RunFolder(path).checkpoints, warn=warn)
+
+
+def prune_checkpoints(saved: Path) -> None:
+    """Keep the checkpoint just saved, the valid one before it and the best; delete the others.
+
+    Nothing is deleted before the saved one was read back. Later steps than its own are damaged: the
+    run was resumed from before them.
+    """
+    state, steps = read_checkpoint(saved).state, saved_steps(saved.parent)
+    earlier = (step for step in steps if step < state.step and _is_valid(saved.parent, step))
+    keep = {state.step, state.best_step, next(earlier, state.step)}
+    for step in steps:
+        if step not in keep:
+            _remove(saved.parent / f"step-{step}")
+
+
+def _is_valid(checkpoints: Path, step: int) -> bool:
+    try:
+        read_checkpoint(checkpoints / f"step-{step}")
+    except CheckpointError:
+        return False
+    return True
+
+
+class AsyncCheckpointer:
+    """Writes checkpoints in a thread, one at a time. On exit, the last one is on the disk.
+
+    Args:
+        minutes: Between two checkpoints inside an epoch; 0: off.
+        steps: Updates between two; 0: off.
+    """
+
+    def __init__(self, minutes: float, steps: int) -> None:
+        self._minutes, self._steps = minutes, steps
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._pending: Future[None] | None = None
+        self.restart_timer(0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
+        self._thread.shutdown()
+        if exc_type is None:
+            self.wait()
+
+    def restart_timer(self, step: int) -> None:
+        self._step, self._begin = step, time.monotonic()
+
+    def is_due(self, step: int) -> bool:
+        """Return whether it is time for the next checkpoint."""
+        by_time = self._minutes and time.monotonic() - self._begin >= 60 * self._minutes
+        return bool(by_time or (self._steps and step - self._step >= self._steps))
+
+    def save(self, checkpoint: Checkpoint, *, model: bytes, optimizer: bytes) -> None:
+        """Start to write a checkpoint, or raise the error of the one before it."""
+
+        def write() -> None:
+            write_checkpoint(checkpoint, model=model, optimizer=optimizer)
+            prune_checkpoints(checkpoint.folder)
+
+        self.wait()
+        self.restart_timer(checkpoint.state.step)
+        self._pending = self._thread.submit(write)
+
+    def wait(self) -> None:
+        """Wait until everything is on the disk, or raise the error of the write."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()

@@ -4,7 +4,6 @@ Shape letters: B batch, K classes.
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -20,99 +19,52 @@ CHECK_STEPS = (200, 1_000)
 image, which cannot recover; later for one that may only be slow."""
 
 _MIN_IMAGES, _MAX_IMAGES = 2, 64  # of the batch that is examined
-
 _FLAT = 0.003  # spread of a logit over images; He's start has some hundredths
 _LEARNED, _WORSE = 0.001, 0.02  # fractions of ln(classes) below and above it
 _MOSTLY_DEAD = 0.9
 
-
-@dataclass(frozen=True)
-class LayerHealth:
-    """State of a layer for the images of one batch.
-
-    Attributes:
-        name: Name of its weights in the network.
-        gradient_norm: Norm of the gradient of its weights.
-        dead_fraction: Fraction of its ReLUs that are 0 for every image; None: it has no ReLU.
-    """
-
-    name: str
-    gradient_norm: float
-    dead_fraction: float | None
-
-
-@dataclass(frozen=True)
-class DeadStart:
-    """Diagnosis of a training that does not start.
-
-    Attributes:
-        num_updates: Updates made so far.
-        loss: Loss of one batch, in nats.
-        chance: ln(classes), the loss of guessing.
-        logit_spread: Standard deviation of a logit over the images, mean over classes.
-        layers: The layers from input to output.
-        suggestion: Options that help.
-    """
-
-    num_updates: int
-    loss: float
-    chance: float
-    logit_spread: float
-    layers: tuple[LayerHealth, ...]
-    suggestion: str
-
-    @property
-    def is_hopeless(self) -> bool:
-        """Whether all images get the same output."""
-        return self.logit_spread < _FLAT
-
-    def describe(self) -> str:
-        """Return the warning, one line for each layer, and the hint."""
-        lines = [
-            f"warning: no progress after {self.num_updates} updates: the loss, {self.loss:.3f}, "
-            f"equals chance level, ln(classes) = {self.chance:.3f}; a logit varies by "
-            f"{self.logit_spread:.1e} over the images"
-        ]
-        for layer in self.layers:
-            dead = "" if layer.dead_fraction is None else f"  dead ReLUs {layer.dead_fraction:4.0%}"
-            lines.append(f"  {layer.name:<14} gradient {layer.gradient_norm:8.1e}{dead}")
-        return "\n".join([*lines, f"hint: start again with {self.suggestion}"])
+Layers = dict[str, tuple[float | None, float | None]]
+"""By layer, from input to output: the norm of the gradient of its weights (None: frozen), and the
+fraction of its ReLUs that are 0 for every image (None: it has no ReLU)."""
 
 
 class DeadStartDetector:
     """Collects the losses of the first updates, on their device, and checks them twice."""
 
     def __init__(self, num_classes: int) -> None:
-        self._chance, self._losses, self._num_updates = math.log(num_classes), list[Tensor](), 0
+        self.num_updates = 0  # of this process
+        self._chance, self._losses = math.log(num_classes), list[Tensor]()
         self._check_steps = list(CHECK_STEPS)
 
-    def add(self, loss: Tensor) -> None:
-        """Add the mean loss of this rank's subset of a batch."""
-        if self._check_steps:
-            self._losses.append(loss.detach())
-
-    def check(self, model: PixelNetwork, batch: Batch, config: TrainConfig) -> DeadStart | None:
-        """Count an update and, when a check is due, return the diagnosis of a dead start.
+    def check(
+        self, model: PixelNetwork, batch: Batch, loss_sum: Tensor, config: TrainConfig
+    ) -> str:
+        """Count an update and, when a check is due, return the warning of a dead start, or "".
 
         Args:
             model: The model in training.
-            batch: Images for the diagnosis.
+            batch: This rank's subset of the batch.
+            loss_sum: Sum of its losses.
             config: The run's settings.
         """
-        self._num_updates += 1
-        too_few = len(batch.labels_B) < _MIN_IMAGES or not self._losses
-        if not self._check_steps or self._num_updates < self._check_steps[0] or too_few:
-            return None
-        found = None
-        if self.is_at_chance():
-            found = diagnose(model, batch, config, num_updates=self._num_updates)
-            if not found.is_hopeless and len(self._check_steps) > 1:  # it may only be slow
+        self.num_updates += 1
+        if not self._check_steps:
+            return ""
+        if num_images := len(batch.labels_B):
+            self._losses.append(loss_sum / num_images)
+        if self.num_updates < self._check_steps[0] or num_images < _MIN_IMAGES:
+            return ""
+        warning = ""
+        if self._is_at_chance():
+            loss, spread, layers = examine(model, batch, config)
+            if spread >= _FLAT and len(self._check_steps) > 1:  # it may only be slow
                 self._check_steps, self._losses = self._check_steps[1:], []
-                return None
+                return ""
+            warning = self._describe(loss, spread, layers, config)
         self._check_steps, self._losses = [], []
-        return found
+        return warning
 
-    def is_at_chance(self) -> bool:
+    def _is_at_chance(self) -> bool:
         """Return whether the later half of the losses is at chance level.
 
         A network that has begun to learn is below it, however little; noisy labels are above.
@@ -120,17 +72,27 @@ class DeadStartDetector:
         late = torch.stack(self._losses[len(self._losses) // 2 :])
         return -_LEARNED < float(late.mean()) / self._chance - 1 < _WORSE
 
+    def _describe(self, loss: float, spread: float, layers: Layers, config: TrainConfig) -> str:
+        """Return the warning, one line for each layer that is trained, and the hint."""
+        lines = [
+            f"warning: no progress after {self.num_updates} updates: the loss, {loss:.3f}, "
+            f"equals chance level, ln(classes) = {self._chance:.3f}; a logit varies by "
+            f"{spread:.1e} over the images"
+        ]
+        for name, (gradient_norm, dead_fraction) in layers.items():
+            dead = "" if dead_fraction is None else f"  dead ReLUs {dead_fraction:4.0%}"
+            if gradient_norm is not None:
+                lines.append(f"  {name:<14} gradient {gradient_norm:8.1e}{dead}")
+        most_dead = max((dead or 0.0 for _, dead in layers.values()), default=0.0)
+        return "\n".join([*lines, f"hint: start again with {_suggest(config, most_dead)}"])
 
-def diagnose(
-    model: PixelNetwork, batch: Batch, config: TrainConfig, *, num_updates: int
-) -> DeadStart:
+
+def examine(model: PixelNetwork, batch: Batch, config: TrainConfig) -> tuple[float, float, Layers]:
     """Examine one forward and backward pass; the model is unchanged afterwards.
 
-    Args:
-        model: The model in training.
-        batch: Images to examine it with.
-        config: The run's settings, for the suggestion.
-        num_updates: Updates made so far.
+    Returns:
+        The loss in nats; the standard deviation of a logit over the images, mean over classes; the
+        layers.
     """
     modes = {module: module.training for module in model.modules()}
     most = min(_MAX_IMAGES, config.micro_batch_size or _MAX_IMAGES)
@@ -139,39 +101,30 @@ def diagnose(
     dead: list[float] = []
 
     def count_dead(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-        per_unit = (
-            output.detach().flatten(2).amax(dim=(0, 2)) if output.ndim > 2 else output.amax(0)
-        )
+        output = output.detach()
+        per_unit = output.flatten(2).amax(dim=(0, 2)) if output.ndim > 2 else output.amax(0)
         dead.append(float((per_unit <= 0).float().mean()))
 
     relus = [module for module in model.modules() if isinstance(module, nn.ReLU)]
     handles = [relu.register_forward_hook(count_dead) for relu in relus]
-    layers = {
-        name: layer
-        for name, layer in model.network.named_modules()
-        if layer in weight_layers(model.network)
-    }
-    weights = [layer.weight for layer in layers.values() if layer.weight.requires_grad]
     logits_BK = model(batch.images_BSSC)
     loss = F.cross_entropy(logits_BK, batch.labels_B)
-    gradients = dict(zip(map(id, weights), torch.autograd.grad(loss, weights), strict=True))
     for handle in handles:
         handle.remove()
     for module, was_training in modes.items():
         module.training = was_training
+
+    layers = weight_layers(model.network)
+    trained = [layer for layer in layers if layer.weight.requires_grad]
+    gradients = torch.autograd.grad(loss, [layer.weight for layer in trained])
+    norms = {id(t): float(g.norm()) for t, g in zip(trained, gradients, strict=True)}
     fractions = [*dead, *[None] * (len(layers) - len(dead))]
-    return DeadStart(
-        num_updates=num_updates,
-        loss=float(loss.detach()),
-        chance=math.log(logits_BK.shape[1]),
-        logit_spread=float(logits_BK.detach().std(dim=0).mean()),
-        layers=tuple(
-            LayerHealth(name, float(gradients[id(layer.weight)].norm()), fraction)
-            for (name, layer), fraction in zip(layers.items(), fractions, strict=True)
-            if id(layer.weight) in gradients
-        ),
-        suggestion=_suggest(config, max(dead, default=0.0)),
-    )
+    names = {id(module): name for name, module in model.network.named_modules()}
+    found: Layers = {
+        names[id(layer)]: (norms.get(id(layer)), fraction)
+        for layer, fraction in zip(layers, fractions, strict=True)
+    }
+    return float(loss.detach()), float(logits_BK.detach().std(dim=0).mean()), found
 
 
 def _suggest(config: TrainConfig, dead_fraction: float) -> str:

@@ -1,4 +1,4 @@
-"""The device, number format and memory of a training run."""
+"""The device, number format and memory of a process that runs PyTorch."""
 
 import ctypes
 import os
@@ -46,11 +46,9 @@ def resolve_device(name: str) -> torch.device:
     if kind == "cpu":
         return torch.device("cpu")
     if not torch.cuda.is_available():
-        reason = (
-            "PyTorch found no usable NVIDIA GPU or driver"
-            if torch.version.cuda
-            else "this PyTorch is a CPU build"
-        )
+        reason = "this PyTorch is a CPU build"
+        if torch.version.cuda:
+            reason = "PyTorch found no usable NVIDIA GPU or driver"
         raise DeviceError(
             f"--device {name} is not usable: {reason}",
             hint="use --device cpu; to see the problem and its fix: alexnet doctor",
@@ -90,7 +88,7 @@ def multiplies_bf16_fast(device: torch.device) -> bool:
 def use_deterministic_kernels(device: torch.device) -> None:
     """Use kernels that give the same bytes each time on CUDA, though slower; the CPU has no others.
 
-    To be called before the first matrix product on the GPU: cuBLAS reads its setting then.
+    Call this before the first matrix product on the GPU: cuBLAS reads its setting then.
     """
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -106,15 +104,11 @@ def describe_device(device: torch.device) -> str:
 
 
 def keep_freed_memory() -> bool:
-    """Keep freed memory in the process, so that the next update finds it mapped and warm.
+    """Keep freed memory in the process; return whether the allocator accepts that (glibc's does).
 
     glibc returns freed blocks of more than 32 MiB to the kernel at once. An update frees and
-    allocates the same activations again, and each time the kernel clears their pages. This setting
-    holds for the entire process. One arena, because the backward pass runs in a thread whose own
-    arena could not hold such blocks.
-
-    Returns:
-        Whether the allocator accepted it; only glibc's does.
+    allocates the same activations again, and each time the kernel clears their pages. One arena,
+    because the backward pass runs in a thread whose own arena could not hold such blocks.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:

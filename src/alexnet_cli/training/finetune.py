@@ -15,34 +15,32 @@ from alexnet_cli.manifest import Manifest
 from alexnet_cli.models.build import build_network, weight_layers
 from alexnet_cli.networks import OPTIONS, PRETRAINED, network_spec, option_flag
 from alexnet_cli.runs import pretrained_model
-from alexnet_cli.training.checkpoint import MODEL_FILE
-from alexnet_cli.training.saving import chosen_checkpoint
+from alexnet_cli.training.checkpoint import MODEL_FILE, chosen_checkpoint
 
 _COUNT = "num_batches_tracked"  # of batch normalisation; inference does not use it
-FINE_TUNING_RATE = 0.001  # a tenth of the paper's: learned weights should move, not be lost
+FINE_TUNING_LR = 0.001  # a tenth of the paper's: learned weights should move, not be lost
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """Trained weights.
+    """Trained weights with the description of their model."""
 
-    Attributes:
-        name: The value of `--from`.
-        manifest: Description of the model.
-        tensors: The weights by name.
-    """
-
-    name: str
+    name: str  # the value of --from
     manifest: Manifest
     tensors: dict[str, Tensor]
 
-    def require_same_options(self, config: TrainConfig) -> None:
+    def require_same_network(self, config: TrainConfig) -> None:
         """Refuse a configuration whose network would compute something else with these weights.
 
         Raises:
-            UsageError: An option of the network is not as it was in their training.
+            UsageError: The network is another one, or has other options.
         """
         own = self.manifest.network
+        if own.name is not config.model:
+            raise UsageError(
+                f"the weights {self.name} are of {own.name}, not of {config.model}",
+                hint=f"train --model {own.name}",
+            )
         asked = network_spec(
             own.name, num_classes=1, crop_size_px=1, options=config.network_options
         )
@@ -81,25 +79,16 @@ class Pretrained:
         return network
 
     def left_out(self, network: nn.Module, *, classes: tuple[str, ...]) -> set[str]:
-        """Return the names of the weights that are not copied into a network.
-
-        Args:
-            network: The network, or its outline without memory.
-            classes: Names of its outputs.
+        """Return the names of the weights that are not copied into a network, or its outline.
 
         Raises:
             UsageError: More differs than the last layer for other classes.
         """
-        wanted = network.state_dict()
-        names = {id(module): name for name, module in network.named_modules()}
-        head = names[id(weight_layers(network)[-1])]
-        differing = {
-            name
-            for name in wanted.keys() | self.tensors.keys()
-            if name not in wanted
-            or name not in self.tensors
-            or wanted[name].shape != self.tensors[name].shape
-        }
+        wanted = {name: value.shape for name, value in network.state_dict().items()}
+        own = {name: value.shape for name, value in self.tensors.items()}
+        differing = {n for n in wanted.keys() | own.keys() if wanted.get(n) != own.get(n)}
+        last_layer = weight_layers(network)[-1]
+        head = next(name for name, module in network.named_modules() if module is last_layer)
         counts = {name for name in differing if name.endswith(_COUNT)}
         heads = {f"{head}.weight", f"{head}.bias"}
         if others := differing - counts - heads:
@@ -111,10 +100,7 @@ class Pretrained:
 
 
 def open_pretrained(name: str) -> Pretrained:
-    """Read trained weights.
-
-    Args:
-        name: One of `PRETRAINED`, a run or checkpoint folder, or an exported `.safetensors` file.
+    """Read trained weights: `PRETRAINED`, a run or checkpoint folder, or a `.safetensors` export.
 
     Raises:
         AlexnetError: They do not exist or are damaged.
@@ -137,9 +123,6 @@ def settings_of(name: str) -> dict[str, Any]:
     These are their network with its options and sizes, and a smaller learning rate. The input
     scaling comes with the weights.
 
-    Args:
-        name: As in `open_pretrained`.
-
     Raises:
         AlexnetError: They do not exist or are damaged.
     """
@@ -151,7 +134,7 @@ def settings_of(name: str) -> dict[str, Any]:
         **{key: getattr(network, key) for key in OPTIONS},
         "image_size": image.image_size_px,
         "crop_size": image.crop_size_px,
-        "learning_rate": FINE_TUNING_RATE,
+        "learning_rate": FINE_TUNING_LR,
         "init": Init.HE,
         "input_scaling": InputScaling.STANDARD,
     }

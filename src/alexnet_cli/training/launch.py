@@ -26,12 +26,8 @@ def launch_processes(
 ) -> int | None:
     """Run `alexnet` on several processes, unless this is one of them, and wait for them.
 
-    Args:
-        arguments: The command line.
-        num_processes: Processes to start.
-        device: `auto`, `cpu` or `cuda`; a process takes one GPU, or at least one CPU core.
-        max_restarts: Restarts of all processes after one has failed; they resume from the newest
-            checkpoint.
+    A process takes one GPU, or at least one CPU core. After one has failed, all are restarted, at
+    most `max_restarts` times, and resume from the newest checkpoint.
 
     Returns:
         The exit code: 0, or that of the process that failed first and has reported why. None: this

@@ -1,7 +1,6 @@
-"""The training loop.
+"""The training loop: an epoch, its updates (`Trainer._update`), the log, validation, saving.
 
-One update is `Trainer._update`. Around it, in the order of the file: the epoch, the log,
-validation, saving. Shape letters: B batch, S side of a crop, K classes.
+Shape letters: B batch, S side of a crop, K classes.
 """
 
 import math
@@ -23,45 +22,35 @@ from alexnet_cli.models.build import build_network
 from alexnet_cli.models.layers import PixelNetwork, torch_logits
 from alexnet_cli.training import run_files
 from alexnet_cli.training.checkpoint import (
+    AsyncCheckpointer,
     Checkpoint,
     EpochRow,
-    Snapshot,
     TrainState,
+    saved_steps,
     to_safetensors,
 )
 from alexnet_cli.training.dead_start import DeadStartDetector
 from alexnet_cli.training.device import keep_freed_memory
-from alexnet_cli.training.optimizer import build_optimizer, set_learning_rate
-from alexnet_cli.training.reporting import Reporter, TimedIterator
-from alexnet_cli.training.saving import (
-    AsyncCheckpointer,
-    CheckpointTimer,
+from alexnet_cli.training.optimizer import (
     all_finite,
-    load_checkpoint,
+    build_optimizer,
+    load_tensors,
     optimizer_tensors,
-    saved_steps,
+    set_learning_rate,
 )
-from alexnet_cli.training.schedule import count_drops, crop_size_px, learning_rate
+from alexnet_cli.training.reporting import Reporter, TimedIterator
+from alexnet_cli.training.schedule import crop_size_px, learning_rate
 from alexnet_cli.training.setup import TrainingRun, batch_settings
 
 VAL_BATCH_SIZE = 500  # on each rank
-LOG_EVERY = 20
-"""Updates between two logs. The losses stay on the device until then: reading one means waiting."""
+LOG_EVERY = 20  # updates; the losses stay on the device until then, since reading one means waiting
 
 
 class Trainer:
     """Trains one network.
 
-    Args:
-        run: What to train.
-        reporters: Notified of each step and epoch.
-
-    Attributes:
-        network: The network that is trained.
-        model: The network behind its input scaling.
-        eval_model: The model that is validated, saved and exported: `model`, or with `--ema-decay`
-            the one with the averaged weights.
-        state: How far training is.
+    `model` is the network behind its input scaling. `eval_model`, which is validated, saved and
+    exported, is the same, or with `--ema-decay` the one with the averaged weights.
     """
 
     def __init__(self, run: TrainingRun, reporters: Sequence[Reporter] = ()) -> None:
@@ -82,16 +71,21 @@ class Trainer:
             average = get_ema_multi_avg_fn(config.ema_decay)  # type: ignore[no-untyped-call]
             self._ema = AveragedModel(self.network, multi_avg_fn=average, use_buffers=True)
             self.eval_model = PixelNetwork(self._ema.module, spec).to(run.device)
-        settings = batch_settings(
-            config, image_size_px=spec.image_size_px, colour_axes=run.colour_axes
-        )
         self.batches = make_batches(
-            run.train, settings, device=run.device, num_workers=run.options.num_workers
+            run.train,
+            batch_settings(config, spec.image_size_px, run.colour_axes),
+            device=run.device,
+            num_workers=run.options.num_workers,
         )
         self._dead_start = DeadStartDetector(len(run.manifest.classes))
-        self._checkpointer = AsyncCheckpointer(run.folder.checkpoints)
-        self._timer = CheckpointTimer(run.options.save_interval)
-        self._has_stepped = False
+        self._checkpointer = AsyncCheckpointer(run.options.save_minutes, run.options.save_steps)
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Continue from a checkpoint of the same configuration."""
+        self.state = state = checkpoint.state
+        # The momentum holds the learning rate of the last update: after an epoch, of that epoch.
+        lr = self._learning_rate(state.step - 1) if state.batch else state.history[-1].learning_rate
+        load_tensors(checkpoint, self.network, self.optimizer, self._ema, learning_rate=lr)
 
     def train(self) -> tuple[EpochRow, ...]:
         """Train to the last epoch and return the row of every epoch.
@@ -101,7 +95,7 @@ class Trainer:
             TrainingError: The loss is no longer finite.
             AlexnetError: A checkpoint cannot be written.
         """
-        self._timer.restart(self.state.step)
+        self._checkpointer.restart_timer(self.state.step)
         self._ddp_model = self.run.ranks.wrap_ddp(self.model)
         for reporter in self.reporters:
             reporter.on_start(self.eval_model, self.state.history)
@@ -116,10 +110,10 @@ class Trainer:
 
     def _train_epoch(self) -> None:
         """Make the remaining updates of the current epoch."""
+        ranks = self.run.ranks
         self._switch_to_train_mode()
-        begin, before = time.perf_counter(), self.state
         # This rank's sums over the epoch stay on the device; rank 0 has those of a resumed epoch.
-        so_far = before if self.run.ranks.is_first else TrainState()
+        so_far = self.state if ranks.is_first else TrainState()
         loss_sum = torch.tensor(so_far.loss_sum, dtype=torch.float64, device=self.run.device)
         num_right = torch.tensor(so_far.num_right, dtype=torch.int64, device=self.run.device)
         batches = TimedIterator(self._epoch_batches())
@@ -127,26 +121,21 @@ class Trainer:
             batch_loss_sum, batch_num_right = self._update(batch)
             loss_sum += batch_loss_sum
             num_right += batch_num_right
-            self._check_start(batch, batch_loss_sum, begin)
             self.state = replace(self.state, step=self.state.step + 1, batch=self.state.batch + 1)
-            for reporter in self.reporters:
-                reporter.on_step(self.state.epoch + 1, self._images_done, self.batches.num_images)
+            self._report_step(batch, batch_loss_sum, batches.seconds)
             is_last = self.state.batch == self.batches.num_batches
-            stop_signal, is_save_due = self.run.ranks.sync_stop_and_save(
-                self.run.stop, save=not is_last and self._timer.is_due(self.state.step)
+            stop_signal, is_save_due = ranks.sync_stop_and_save(
+                self.run.stop, save=not is_last and self._checkpointer.is_due(self.state.step)
             )
             if is_last or is_save_due or stop_signal or self.state.step % LOG_EVERY == 0:
-                self._log(loss_sum, num_right, before, begin, batches.wait_seconds)
+                self._log(loss_sum, num_right, batches)
             if stop_signal:
                 self._interrupt(stop_signal)
             if is_save_due:
                 self._save()
 
     def _update(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Make one update.
-
-        Args:
-            batch: This rank's subset of the batch.
+        """Make one update with this rank's subset of a batch.
 
         Returns:
             On the device, for this rank: the sum of the losses, float64, and the number of images
@@ -192,26 +181,19 @@ class Trainer:
         return logits_BK, F.cross_entropy(logits_BK, labels_B, label_smoothing=smoothing)
 
     def _learning_rate(self, step: int) -> float:
-        config = self.run.config
-        num_drops = count_drops(
-            [row.val_top1 for row in self.state.history],
-            patience=config.patience,
-            max_drops=config.max_drops,
-        )
         return learning_rate(
-            config, step=step, steps_per_epoch=self.batches.num_batches, num_drops=num_drops
+            self.run.config,
+            step=step,
+            steps_per_epoch=self.batches.num_batches,
+            val_top1=[row.val_top1 for row in self.state.history],
         )
 
     def _epoch_batches(self) -> Iterator[Batch]:
-        """Yield the remaining batches of the current epoch."""
-        size_px = crop_size_px(
-            self.run.config,
-            final_px=self.run.manifest.input.crop_size_px,
-            epoch=self.state.epoch,
-        )
-        return self.batches.epoch(
+        """Yield this rank's subset of the remaining batches of the current epoch."""
+        final_px = self.run.manifest.input.crop_size_px
+        yield from self.batches.epoch(
             self.state.epoch,
-            crop_size_px=size_px,
+            crop_size_px=crop_size_px(self.run.config, final_px=final_px, epoch=self.state.epoch),
             first_batch=self.state.batch,
             rank=self.run.ranks.rank,
             world_size=self.run.ranks.world_size,
@@ -227,44 +209,28 @@ class Trainer:
         if self.run.config.freeze is Freeze.FEATURES:  # their batch statistics stay, too
             self.network.get_submodule("features").eval()
 
-    def _check_start(self, batch: Batch, loss_sum: Tensor, begin: float) -> None:
-        """Report the time of the first update, and once whether training has not started."""
-        if num_images := len(batch.labels_B):
-            self._dead_start.add(loss_sum / num_images)
-        found = self._dead_start.check(self.model, batch, self.run.config)
+    def _report_step(self, batch: Batch, loss_sum: Tensor, seconds: float) -> None:
+        warning = self._dead_start.check(self.model, batch, loss_sum, self.run.config)
         for reporter in self.reporters:
-            if found is not None and self.run.ranks.is_first:
-                reporter.warn(found.describe())
-            if not self._has_stepped:
-                reporter.log(f"first update after {time.perf_counter() - begin:.1f} s")
-        self._has_stepped = True
+            if warning and self.run.ranks.is_first:
+                reporter.warn(warning)
+            if self._dead_start.num_updates == 1:
+                reporter.log(f"first update after {seconds:.1f} s")
+            reporter.on_step(self.state.epoch + 1, self._images_done, self.batches.num_images)
 
-    def _log(
-        self,
-        loss_sum: Tensor,
-        num_right: Tensor,
-        before: TrainState,
-        begin: float,
-        wait_seconds: float,
-    ) -> None:
-        """Fetch the sums from the device and report their means.
-
-        Args:
-            loss_sum: This rank's sum over the current epoch.
-            num_right: This rank's count over the current epoch.
-            before: The state when this process began with the epoch.
-            begin: When that was, by `time.perf_counter`.
-            wait_seconds: Time since then that was spent waiting for data.
-        """
+    def _log(self, loss_sum: Tensor, num_right: Tensor, batches: TimedIterator[Batch]) -> None:
+        """Fetch this rank's sums over the epoch from the device and report the means."""
         total = float(self.run.ranks.total(loss_sum))  # waits for the device: so does the time
-        self._require_finite(total)
+        if not math.isfinite(total):
+            self._stop_diverged("loss is")
         self.state = replace(
             self.state,
             loss_sum=total,
             num_right=int(self.run.ranks.total(num_right)),
-            train_seconds=before.train_seconds + time.perf_counter() - begin,
-            wait_seconds=before.wait_seconds + wait_seconds,
+            train_seconds=self.state.train_seconds + batches.seconds,
+            wait_seconds=self.state.wait_seconds + batches.wait_seconds,
         )
+        batches.restart()
         for reporter in self.reporters:
             reporter.on_log(
                 loss=total / self._images_done,
@@ -276,7 +242,8 @@ class Trainer:
         """Validate, record the epoch, save."""
         begin = time.perf_counter()
         validation = self._validate()
-        self._require_finite(validation.loss)  # the last update may have done the damage
+        if not math.isfinite(validation.loss):  # the last update may have done the damage
+            self._stop_diverged("loss is")
         state, num_images = self.state, self.batches.num_images
         row = EpochRow(
             epoch=state.epoch + 1,
@@ -304,59 +271,51 @@ class Trainer:
             reporter.on_epoch(row, is_best=is_best)
 
     def _validate(self) -> Evaluation:
+        run, classes = self.run, self.run.manifest.classes
+
         def stop_between_batches(_: int) -> None:
-            stop_signal, _save = ranks.sync_stop_and_save(self.run.stop, save=False)
+            stop_signal, _save = run.ranks.sync_stop_and_save(run.stop, save=False)
             if stop_signal:
                 self._interrupt(stop_signal)
 
-        ranks, classes = self.run.ranks, self.run.manifest.classes
-        model = torch_logits(self.eval_model, device=self.run.device, dtype=self.run.dtype)
-        batch_size = min(VAL_BATCH_SIZE, self.run.config.micro_batch_size or VAL_BATCH_SIZE)
+        model = torch_logits(self.eval_model, device=run.device, dtype=run.dtype)
+        batch_size = min(VAL_BATCH_SIZE, run.config.micro_batch_size or VAL_BATCH_SIZE)
         probabilities_NK = predict_probabilities(
-            ranks.shard_logits(model, num_classes=len(classes)),
-            self.run.val,
-            self.run.manifest,
-            num_workers=self.run.options.num_workers,
-            batch_size=batch_size * ranks.world_size,
+            run.ranks.shard_logits(model, num_classes=len(classes)),
+            run.val,
+            run.manifest,
+            num_workers=run.options.num_workers,
+            batch_size=batch_size * run.ranks.world_size,
             on_batch=stop_between_batches,
         )
-        return summarise(probabilities_NK, self.run.val.labels_N, classes=classes)
+        return summarise(probabilities_NK, run.val.labels_N, classes=classes)
 
     def _save(self) -> None:
         """Save a checkpoint in the background; refuse numbers that are not finite."""
         if not all_finite(self.network, self.optimizer):
             self._stop_diverged("weights are")
-        self._timer.restart(self.state.step)
         if not self.run.ranks.is_first:
             return
-        history = self.state.history
+        run, state = self.run, self.state
         provenance = replace(
-            self.run.manifest.provenance,
-            epoch=self.state.epoch,
-            val_top1=history[-1].val_top1 if history else 0.0,
+            run.manifest.provenance,
+            epoch=state.epoch,
+            val_top1=state.history[-1].val_top1 if state.history else 0.0,
         )
+        checkpoint = Checkpoint(
+            folder=run.folder.checkpoints / f"step-{state.step}",
+            state=state,
+            config=run.config.model_dump(mode="json"),
+            environment=run.environment,
+            manifest=replace(run.manifest, provenance=provenance),
+            colour_axes=run.colour_axes,
+        )
+        others = optimizer_tensors(self.network, self.optimizer, has_ema=self._ema is not None)
         self._checkpointer.save(
-            Snapshot(
-                state=self.state,
-                config=self.run.config.model_dump(mode="json"),
-                environment=self.run.environment,
-                manifest=replace(self.run.manifest, provenance=provenance),
-                colour_axes=self.run.colour_axes,
-                model=to_safetensors(self.eval_model.network.state_dict()),
-                optimizer=to_safetensors(
-                    optimizer_tensors(self.network, self.optimizer, has_ema=self._ema is not None)
-                ),
-            )
+            checkpoint,
+            model=to_safetensors(self.eval_model.network.state_dict()),
+            optimizer=to_safetensors(others),
         )
-
-    def resume(self, checkpoint: Checkpoint) -> None:
-        """Continue from a checkpoint of the same configuration."""
-        self.state = state = checkpoint.state
-        # The momentum holds the learning rate of the last update: after an epoch, of that epoch.
-        last = (
-            self._learning_rate(state.step - 1) if state.batch else state.history[-1].learning_rate
-        )
-        load_checkpoint(checkpoint, self.network, self.optimizer, self._ema, learning_rate=last)
 
     def _interrupt(self, signal_number: int) -> NoReturn:
         self._save()
@@ -368,10 +327,6 @@ class Trainer:
             signal_number=signal_number,
             hint=f"resume with: {self.run.folder.resume_command}",
         )
-
-    def _require_finite(self, loss: float) -> None:
-        if not math.isfinite(loss):
-            self._stop_diverged("loss is")
 
     def _stop_diverged(self, subject: str) -> NoReturn:
         if self.run.ranks.is_first:
@@ -389,12 +344,7 @@ class Trainer:
 
 
 def split_batch(batch: Batch, micro_batch_size: int) -> list[Batch]:
-    """Split a batch into micro-batches of almost equal size.
-
-    Args:
-        batch: The batch.
-        micro_batch_size: Most images in one; 0: no limit.
-    """
+    """Split a batch into micro-batches of almost equal size, at most `micro_batch_size`; 0: one."""
     num_images = len(batch.labels_B)
     num_parts = max(1, -(-num_images // (micro_batch_size or max(1, num_images))))
     return [batch.part(share_of(num_images, index, num_parts)) for index in range(num_parts)]

@@ -32,7 +32,7 @@ def find_checkpoint(path: Path | None, *, data: str | None = None) -> "Checkpoin
     Raises:
         CheckpointError: There is none there.
     """
-    from alexnet_cli.training.saving import chosen_checkpoint
+    from alexnet_cli.training.checkpoint import chosen_checkpoint
 
     folder = path or newest_run(data=data).path
     if not folder.is_dir():

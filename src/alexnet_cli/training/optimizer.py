@@ -1,4 +1,4 @@
-"""The optimizer: SGD as in the paper, and orthogonalised steps for convolutions as an option."""
+"""The optimizer: SGD as in the paper, Muon for convolutions as an option, and their saved state."""
 
 import functools
 from collections.abc import Callable
@@ -6,19 +6,22 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from alexnet_cli.config.schema import MomentumKind, TrainConfig
 from alexnet_cli.models.build import weight_layers
+from alexnet_cli.training.checkpoint import MODEL_FILE, OPTIMIZER_FILE, Checkpoint
 from alexnet_cli.training.device import multiplies_bf16_fast
 
 _MOMENTUM_BUFFER, _LR_FACTOR = "momentum_buffer", "lr_factor"
+_MOMENTUM, _TRAINED = "momentum.", "trained."  # prefixes in `optimizer.safetensors`
 _NUM_ITERATIONS = 5
 
 
 def build_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.SGD:
-    """Return the optimizer of a configuration for the weights that are not frozen.
+    """Return the optimizer of the weights that are not frozen.
 
-    `set_learning_rate` belongs before each update.
+    Call `set_learning_rate` before each update.
     """
     settings: dict[str, Any] = {
         "lr": config.learning_rate,
@@ -59,8 +62,8 @@ def set_learning_rate(optimizer: torch.optim.SGD, learning_rate: float) -> None:
     """Set the learning rate of the next update.
 
     Paper §5: the momentum holds the learning rate (v ← 0.9 v - ε·(g + 0.0005 w)). PyTorch
-    multiplies by it at the update instead. Here: without Nesterov, the momentum is scaled by old
-    rate over new, because this makes the two equal.
+    multiplies by it at the update instead. Here: without Nesterov, the momentum is scaled by the
+    old learning rate over the new one, because this makes the two equal.
     """
     for group in optimizer.param_groups:
         old, new = group["lr"], learning_rate * group[_LR_FACTOR]
@@ -72,38 +75,6 @@ def set_learning_rate(optimizer: torch.optim.SGD, learning_rate: float) -> None:
         if buffers and not group["nesterov"] and new not in (0.0, old):
             torch._foreach_mul_(buffers, old / new)
         group["lr"] = new
-
-
-def momentum_buffers(optimizer: torch.optim.SGD, network: nn.Module) -> dict[str, Tensor]:
-    """Return the momentum of each weight that has been updated, by the weight's name."""
-    return {
-        name: optimizer.state[parameter][_MOMENTUM_BUFFER]
-        for name, parameter in network.named_parameters()
-        if _MOMENTUM_BUFFER in optimizer.state[parameter]
-    }
-
-
-def load_momentum(
-    optimizer: torch.optim.SGD,
-    network: nn.Module,
-    momentum: dict[str, Tensor],
-    *,
-    learning_rate: float,
-) -> None:
-    """Load the momentum of a checkpoint.
-
-    Args:
-        optimizer: Of the network.
-        network: The network whose weights it updates.
-        momentum: Of `momentum_buffers`.
-        learning_rate: That of the last update, which the momentum holds.
-    """
-    for name, value in momentum.items():
-        parameter = network.get_parameter(name)
-        buffer = torch.empty_like(parameter)  # keeps the channels-last layout
-        optimizer.state[parameter][_MOMENTUM_BUFFER] = buffer.copy_(value)
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate * group[_LR_FACTOR]
 
 
 class OrthogonalSGD(torch.optim.SGD):
@@ -121,7 +92,7 @@ class OrthogonalSGD(torch.optim.SGD):
     Args:
         network: All its convolutions but the first take orthogonalised steps.
         groups: All its weights, the first convolution's in the first group.
-        step_size: Step as a fraction of the bank's norm, at the initial learning rate.
+        step_size: As a fraction of the bank's norm, at the initial learning rate.
         settings: Of `torch.optim.SGD`.
     """
 
@@ -164,10 +135,7 @@ def orthogonalised(matrix_MN: Tensor) -> Tensor:
     """Return a matrix with the same singular vectors and singular values of about 1 (0.7–1.2).
 
     Five Newton–Schulz iterations of a quintic: in bfloat16 where the device multiplies it faster
-    than float32, unless the matrix is float64.
-
-    Args:
-        matrix_MN: Any matrix; zeros stay zeros.
+    than float32, unless the matrix is float64. Zeros stay zeros.
     """
     is_tall = matrix_MN.shape[0] > matrix_MN.shape[1]
     x = matrix_MN.T if is_tall else matrix_MN
@@ -183,3 +151,70 @@ def orthogonalised(matrix_MN: Tensor) -> Tensor:
 @functools.cache  # reading /proc/cpuinfo takes milliseconds on a large machine
 def _fast_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if multiplies_bf16_fast(device) else torch.float32
+
+
+def _momentum(network: nn.Module, optimizer: torch.optim.SGD) -> dict[str, Tensor]:
+    """Return the momentum of each weight that has been updated, by the weight's name."""
+    return {
+        name: optimizer.state[parameter][_MOMENTUM_BUFFER]
+        for name, parameter in network.named_parameters()
+        if _MOMENTUM_BUFFER in optimizer.state[parameter]
+    }
+
+
+def all_finite(network: nn.Module, optimizer: torch.optim.SGD) -> bool:
+    """Return whether weights and momentum hold finite numbers only; waits for the device."""
+    tensors = [*network.state_dict().values(), *_momentum(network, optimizer).values()]
+    return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
+
+
+def optimizer_tensors(
+    network: nn.Module, optimizer: torch.optim.SGD, *, has_ema: bool
+) -> dict[str, Tensor]:
+    """Return the content of `optimizer.safetensors`: the momentum, and with an EMA the weights.
+
+    `model.safetensors` then holds the averaged weights.
+    """
+    momentum = _momentum(network, optimizer)
+    tensors = {f"{_MOMENTUM}{name}": value for name, value in momentum.items()}
+    if has_ema:
+        tensors |= {f"{_TRAINED}{name}": value for name, value in network.state_dict().items()}
+    return tensors
+
+
+def load_tensors(
+    checkpoint: Checkpoint,
+    network: nn.Module,
+    optimizer: torch.optim.SGD,
+    ema: AveragedModel | None,
+    *,
+    learning_rate: float,
+) -> None:
+    """Load weights, their running average and the momentum from a checkpoint.
+
+    Args:
+        checkpoint: Of the same network.
+        network: The network that is trained.
+        optimizer: Its optimizer.
+        ema: The running average of its weights, if there is one.
+        learning_rate: That of the last update, which the momentum holds.
+
+    Raises:
+        CheckpointError: Names or shapes differ.
+    """
+    model, others = checkpoint.read_tensors(MODEL_FILE), checkpoint.read_tensors(OPTIMIZER_FILE)
+    trained = _without_prefix(others, _TRAINED)
+    checkpoint.load_into(network, trained or model)
+    if ema is not None and trained:
+        checkpoint.load_into(ema.module, model)
+        ema.n_averaged.fill_(1)  # any number but 0: the average has begun
+    for name, value in _without_prefix(others, _MOMENTUM).items():
+        parameter = network.get_parameter(name)
+        buffer = torch.empty_like(parameter)  # keeps the channels-last layout
+        optimizer.state[parameter][_MOMENTUM_BUFFER] = buffer.copy_(value)
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate * group[_LR_FACTOR]
+
+
+def _without_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}

@@ -4,7 +4,6 @@ Shape letters: N images, B batch, S side of a crop, 3 = RGB.
 """
 
 from collections import Counter
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,24 +20,9 @@ from alexnet_cli.training.setup import batch_settings, resolve_sizes
 _CPU = torch.device("cpu")
 
 
-@dataclass(frozen=True)
-class AugmentedImages:
-    """Training images as the network sees them.
-
-    Attributes:
-        images_NSSC: uint8, shape (N, S, S, 3).
-        labels_N: Their classes, shape (N,), in the order of the classes asked for.
-        num_training: Images in the training set.
-    """
-
-    images_NSSC: NDArray[np.uint8]
-    labels_N: NDArray[np.int64]
-    num_training: int
-
-
 def augmented_images(
     config: TrainConfig, dataset: Dataset, *, labels: list[int], count: int, epoch: int
-) -> AugmentedImages:
+) -> tuple[NDArray[np.uint8], NDArray[np.int64], int]:
     """Return the first training images of some classes in an epoch, made by training's own code.
 
     Args:
@@ -47,6 +31,10 @@ def augmented_images(
         labels: The classes to show.
         count: Most images of each.
         epoch: Counted from 0.
+
+    Returns:
+        The images, uint8 (N, S, S, 3); their classes (N,), in the order of `labels`; the number of
+        images in the training set.
 
     Raises:
         UsageError: The sizes do not fit each other.
@@ -59,23 +47,21 @@ def augmented_images(
     if config.colour_noise:
         colours = training_statistics(train, size_px=size_px, seed=config.seed, num_workers=0)
         axes = colours.noise_axes(config.colour_noise)
-    settings = batch_settings(config, image_size_px=size_px, colour_axes=axes)
     side_px = crop_size_px(config, final_px=final_px, epoch=epoch)
     present = Counter(train.labels_N.tolist())
-    missing = {label: min(count, present[label]) for label in labels}
+    wanted = {label: min(count, present[label]) for label in labels}
     found: dict[int, list[NDArray[np.uint8]]] = {label: [] for label in labels}
-    batches = make_batches(train, settings, device=_CPU)
+    batches = make_batches(train, batch_settings(config, size_px, axes), device=_CPU)
     for batch in batches.epoch(epoch, crop_size_px=side_px):
         for label, image in zip(batch.labels_B.tolist(), _with_colours(batch), strict=True):
-            if missing.get(label, 0):
-                missing[label] -= 1
+            if label in found and len(found[label]) < wanted[label]:
                 found[label].append(image)
-        if not any(missing.values()):
+        if all(len(found[label]) == wanted[label] for label in labels):
             break
-    labels_N = [label for label in labels for _ in found[label]]
+    labels_N = np.array([label for label in labels for _ in found[label]], np.int64)
     images = [image for label in labels for image in found[label]]
     images_NSSC = np.stack(images) if images else np.empty((0, side_px, side_px, 3), np.uint8)
-    return AugmentedImages(images_NSSC, np.array(labels_N, np.int64), len(train))
+    return images_NSSC, labels_N, len(train)
 
 
 def _with_colours(batch: Batch) -> NDArray[np.uint8]:

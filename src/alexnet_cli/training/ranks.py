@@ -2,12 +2,11 @@
 
 `torchrun`, or `--processes`, starts the ranks and describes them in the environment. Weights and
 random choices are equal on all ranks; each rank takes a subset of every batch, and the gradients
-are averaged. Text is exchanged as bytes in tensors, not as pickles.
+are averaged. Only tensors are exchanged, no pickles.
 """
 
 import contextlib
 import gc
-import json
 import os
 import signal
 import time
@@ -31,7 +30,6 @@ from alexnet_cli.evaluation.measure import Logits
 
 TIMEOUT_SECONDS = 120
 _LAUNCHER = os.getppid()
-_TEXT_BYTES = 16_384
 _REPORTING_SECONDS = 2.0
 _ODD_64_BITS = 0x9E3779B97F4A7C15  # from the golden ratio: its multiples differ in all bits
 _STOP_SIGNALS = [
@@ -71,7 +69,7 @@ class StopRequest:
             signal.signal(number, handler)
 
     def request(self, number: int, _frame: FrameType | None = None) -> None:
-        """Request a stop because of a signal, to this or another rank."""
+        """Handle a signal to this or another rank."""
         self.signal_number = number
         self._set_handlers(signal.SIG_IGN if self._once else signal.SIG_DFL)
 
@@ -92,26 +90,18 @@ class ReportedByOtherRankError(AlexnetError):
 
 @dataclass(frozen=True)
 class Ranks:
-    """The processes of a run, seen from one of them; by default a single process.
+    """The processes of a run, seen from one of them; by default a single process."""
 
-    Attributes:
-        rank: Number of this process. Rank 0 writes and reports.
-        world_size: Number of processes.
-        local_rank: Number of this process on its machine, and of its GPU.
-    """
-
-    rank: int = 0
+    rank: int = 0  # rank 0 writes and reports
     world_size: int = 1
-    local_rank: int = 0
+    local_rank: int = 0  # number of this process on its machine, and of its GPU
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes and reports."""
         return self.rank == 0
 
     @property
     def is_alone(self) -> bool:
-        """Whether there is no other process."""
         return self.world_size == 1
 
     @property
@@ -153,12 +143,7 @@ class Ranks:
     def no_sync(
         self, ddp_model: nn.Module, *, unless: bool
     ) -> contextlib.AbstractContextManager[None]:
-        """Return a context in which backward passes do not exchange gradients.
-
-        Args:
-            ddp_model: Of `wrap_ddp`.
-            unless: Exchange them all the same.
-        """
+        """Return a context in which backward passes exchange no gradients, `unless` asked to."""
         if unless or not isinstance(ddp_model, DistributedDataParallel):
             return contextlib.nullcontext()
         return ddp_model.no_sync()
@@ -173,12 +158,9 @@ class Ranks:
     def sync_stop_and_save(self, stop: StopRequest, *, save: bool) -> tuple[int | None, bool]:
         """Return the signal that stops all ranks here, and whether all of them save.
 
-        The signal may have come to any of them. The end of a rank's launcher counts as SIGTERM,
-        because nobody would be left to end the rank. All ranks must call this at the same step.
-
-        Args:
-            stop: Signals of this rank.
-            save: Whether a checkpoint is due; rank 0 decides.
+        The signal may have come to any of them; rank 0 decides whether a save is due. The end of a
+        rank's launcher counts as SIGTERM, because nobody would be left to end the rank. All ranks
+        must call this at the same step.
         """
         if self.is_alone:
             return stop.signal_number, save
@@ -193,17 +175,21 @@ class Ranks:
         # would stop here alone and the others would wait for it.
         return number or None, bool(saves)
 
+    def all_gather(self, own: int) -> list[int]:
+        """Return the number of each rank, by rank; waits for all of them."""
+        numbers = torch.zeros(self.world_size, dtype=torch.int64)
+        numbers[self.rank] = own
+        gathered: list[int] = self.total(numbers).tolist()
+        return gathered
+
     def wait(self) -> None:
         """Wait until all ranks have come here."""
-        if not self.is_alone:
-            dist.all_reduce(torch.zeros(()))
+        self.all_gather(0)
 
     def shard_logits(self, model: Logits, *, num_classes: int) -> Logits:
         """Return a model that computes a subset of each batch on each rank, and returns all of it.
 
-        Args:
-            model: The same on all ranks, as are the batches it will be called with.
-            num_classes: Its outputs K.
+        The model and its batches must be the same on all ranks; K is `num_classes`.
         """
         if self.is_alone:
             return model
@@ -230,24 +216,13 @@ class Ranks:
             result = action()
         except AlexnetError as error:
             failure = error
-        codes = [int(c) for c in self.all_gather_text(str(failure.exit_code if failure else 0))]
+        codes = self.all_gather(failure.exit_code if failure else 0)
         first = next((rank for rank, code in enumerate(codes) if code), None)
         if failure is not None and first == self.rank:
             raise failure
         if first is not None:
             raise ReportedByOtherRankError(codes[first]) from failure
         return result
-
-    def all_gather_text(self, own: str) -> list[str]:
-        """Return the text of each rank, by rank."""
-        if self.is_alone:
-            return [own]
-        content = json.dumps(own).encode()
-        page = torch.zeros(_TEXT_BYTES, dtype=torch.uint8)
-        page[: len(content)] = torch.frombuffer(bytearray(content), dtype=torch.uint8)
-        pages = [torch.empty_like(page) for _ in range(self.world_size)]
-        dist.all_gather(pages, page)
-        return [json.loads(each.numpy().tobytes().rstrip(b"\0")) for each in pages]
 
 
 def ranks_from_env() -> Ranks:

@@ -30,15 +30,10 @@ class Reporter:
     """Receives the events of a training run; this one ignores them."""
 
     def on_start(self, model: nn.Module, history: tuple[EpochRow, ...]) -> None:
-        """Handle the start of this process, before its first update.
-
-        Args:
-            model: The model that is validated, for uint8 images (N, S, S, 3); training changes it.
-            history: The epochs done before, in a resumed run.
-        """
+        """Handle the start of this process: the eval model, and the epochs of a resumed run."""
 
     def on_step(self, epoch: int, images_done: int, images_total: int) -> None:
-        """Handle an update; counts are of the current epoch."""
+        """Handle an update; the counts are of the current epoch."""
 
     def on_log(self, *, loss: float, top1: float, learning_rate: float) -> None:
         """Handle the means over the current epoch so far, every few updates."""
@@ -85,18 +80,15 @@ class TrainingDisplay(Reporter):
             self._live.stop()
 
     def on_start(self, model: nn.Module, history: tuple[EpochRow, ...]) -> None:  # noqa: ARG002
-        """Continue the curve of a resumed run."""
-        self._history = history
+        self._history = history  # continues the curve of a resumed run
 
     def on_step(self, epoch: int, images_done: int, images_total: int) -> None:
-        """Move the bar."""
         if epoch != self._epoch:
             self._epoch, self._begin, self._first = epoch, time.perf_counter(), images_done
             self._means = ()
         self._done, self._total = images_done, images_total
 
     def on_log(self, *, loss: float, top1: float, learning_rate: float) -> None:
-        """Show the means so far; the first time, print an estimate of the run's duration."""
         self._means = (f"loss {loss:.3f}", f"acc {top1:.1%}")
         self._lr = f"lr {learning_rate:.2g}"
         speed = self._images_per_second()
@@ -107,7 +99,6 @@ class TrainingDisplay(Reporter):
         self.log(f"about {speed:,.0f} images/s: {epoch} an epoch, {rest} to the end")
 
     def on_epoch(self, row: EpochRow, *, is_best: bool) -> None:
-        """Print the epoch's line."""
         self._history = (*self._history, row)
         width, share = len(str(self._num_epochs)), row.data_wait_share
         wait = f"  waiting for data {share:.0%}" if share >= _MIN_WAIT_SHARE else ""
@@ -120,16 +111,13 @@ class TrainingDisplay(Reporter):
         )
 
     def log(self, text: str) -> None:
-        """Print a note unless quiet."""
         if not self._quiet:
             self.warn(text)
 
     def warn(self, text: str) -> None:
-        """Print a warning."""
         self._console.print(text, soft_wrap=True, markup=False)
 
     def _render(self) -> "RenderableType":
-        """Return the two live lines: the epoch's bar, and the figures."""
         if not self._total:
             return Text("starting")
         speed = self._images_per_second()
@@ -143,7 +131,7 @@ class TrainingDisplay(Reporter):
         return Group(bar, Text(self._figures(speed), no_wrap=True, overflow="ellipsis"))
 
     def _counts(self, width: int, speed: float) -> str:
-        """Return the text behind the bar: as much as leaves room for it."""
+        """Return the text behind the bar: as much as leaves room for the bar."""
         share = f"{self._done / self._total:.0%}"
         images = f"{speed:,.0f} images/s" if speed else ""
         counts = f"{self._done:,}/{self._total:,}"
@@ -154,7 +142,7 @@ class TrainingDisplay(Reporter):
         return share
 
     def _figures(self, speed: float) -> str:
-        """Return the second line, the most important figures first; what does not fit is cut."""
+        """Return the most important figures first; what does not fit is cut."""
         parts = [*([f"{duration(self._seconds_left(speed))} left"] if speed else []), *self._means]
         if self._history:
             last, best = self._history[-1].val_top1, max(row.val_top1 for row in self._history)
@@ -166,7 +154,6 @@ class TrainingDisplay(Reporter):
         return _SEPARATOR.join(parts)
 
     def _curve(self, width: int) -> str:
-        """Return the validation accuracy as a small curve with a space, or nothing."""
         if width < _MIN_CURVE_WIDTH or self._console.options.ascii_only:
             return ""
         accuracies = [row.val_top1 for row in self._history]
@@ -177,7 +164,6 @@ class TrainingDisplay(Reporter):
         return (self._done - self._first) / seconds if seconds > 0 else 0.0
 
     def _seconds_left(self, speed: float) -> float:
-        """Return the time that the rest of the run will take at this epoch's speed."""
         later_epochs = self._num_epochs - self._epoch
         num_images = self._total - self._done + later_epochs * self._total
         validation = self._history[-1].val_seconds if self._history else 0.0
@@ -199,14 +185,21 @@ def duration(seconds: float) -> str:
 
 
 class TimedIterator(Generic[Item]):
-    """An iterator that measures the time spent waiting for its items.
+    """Iterates, and measures the time since the last restart and how much of it was waiting.
 
     On CUDA this is the time of the host: queued work of the device does not count.
     """
 
     def __init__(self, items: Iterable[Item]) -> None:
         self._items = iter(items)
-        self.wait_seconds = 0.0
+        self.restart()
+
+    def restart(self) -> None:
+        self._begin, self.wait_seconds = time.perf_counter(), 0.0
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._begin
 
     def __iter__(self) -> Self:
         return self

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from alexnet_cli.config.schema import Schedule, TrainConfig, flag_metadata
+from alexnet_cli.config.schema import Schedule, TrainConfig, flag_metadata, flag_of
 from alexnet_cli.errors import UsageError
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.ranks import Ranks
@@ -17,15 +17,10 @@ from alexnet_cli.training.ranks import Ranks
 def merge_resume_settings(
     own: TrainConfig, requested: dict[str, Any], *, allow_drift: bool
 ) -> TrainConfig:
-    """Return a run's settings with the requested changes.
+    """Return a run's settings with the changes that the user requested, by name of the field.
 
     More epochs are not drift if they change nothing in the epochs before: the result is that of a
-    run that had them from the start.
-
-    Args:
-        own: The run's settings.
-        requested: Settings that the user gave, by name.
-        allow_drift: Accept changes that make the result differ from an uninterrupted run's.
+    run that had them from the start. `allow_drift` accepts changes that make the result differ.
 
     Raises:
         UsageError: The result would differ, or another network or other data would be needed.
@@ -38,9 +33,10 @@ def merge_resume_settings(
         f"{name} is {_shown(before[name])}, not {_shown(value)}" for name, value in changes.items()
     )
     if fixed := sorted(name for name in changes if not flag_metadata(name).can_change):
+        flags = ", ".join(map(flag_of, fixed))
         raise UsageError(
             f"the run cannot be resumed with other settings: {differences}",
-            hint=f"leave {_flags(fixed)} out, or start a new run without --resume",
+            hint=f"leave {flags} out, or start a new run without --resume",
             code="config_differs",
         )
     try:
@@ -52,9 +48,10 @@ def merge_resume_settings(
         ) from error
     if allow_drift or (changes.keys() == {"epochs"} and _only_extends(own, changed.epochs)):
         return changed
+    flags = ", ".join(map(flag_of, sorted(changes)))
     raise UsageError(
         f"the run was started with other settings: {differences}",
-        hint=f"leave {_flags(sorted(changes))} out, or accept another result: --allow-drift",
+        hint=f"leave {flags} out, or accept another result: --allow-drift",
         code="config_differs",
     )
 
@@ -68,20 +65,10 @@ def _shown(value: object) -> str:
     return repr(value) if value == "" else str(value)
 
 
-def _flags(names: list[str]) -> str:
-    return ", ".join(f"--{name.replace('_', '-')}" for name in names)
-
-
 def require_same_environment(
     before: dict[str, str], now: dict[str, str], *, allow_drift: bool, warn: Callable[[str], None]
 ) -> None:
-    """Compare what bit-identity depends on besides the settings.
-
-    Args:
-        before: Environment of the checkpoint.
-        now: Environment of this process.
-        allow_drift: Warn instead of an error.
-        warn: Called with the warning.
+    """Compare the environment of a checkpoint with that of this process; with drift only warn.
 
     Raises:
         UsageError: They differ.
@@ -107,12 +94,7 @@ def launch_record(ranks: Ranks) -> dict[str, str]:
 
 
 def find_restarted_run(ranks: Ranks, parent: Path) -> RunFolder | None:
-    """Return the run that these processes started before the launcher restarted them.
-
-    Args:
-        ranks: The processes.
-        parent: Folder of the run folders.
-    """
+    """Return the run in `parent` that was started before the launcher restarted these processes."""
     if ranks.is_alone or os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
         return None
     record = launch_record(ranks)
@@ -121,6 +103,5 @@ def find_restarted_run(ranks: Ranks, parent: Path) -> RunFolder | None:
         for path in parent.glob("*/environment.json")
         if record.items() <= json.loads(path.read_text()).items()
     ]
-    if not started:
-        return None
-    return RunFolder(max(started, key=lambda path: path.stat().st_mtime_ns).parent)
+    newest = max(started, key=lambda path: path.stat().st_mtime_ns, default=None)
+    return RunFolder(newest.parent) if newest else None

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,13 @@ from alexnet_cli.data.folder import ImageFolder
 from alexnet_cli.data.prefetch import load_if_fits, training_statistics
 from alexnet_cli.errors import CheckpointError, TrainingError
 from alexnet_cli.files import lock_folder
-from alexnet_cli.manifest import Manifest
 from alexnet_cli.runs import RunFolder, create_run
 from alexnet_cli.training import run_files
 from alexnet_cli.training.checkpoint import (
     STATE_FILE,
     Checkpoint,
-    ColourAxes,
     EpochRow,
+    newest_checkpoint,
     read_checkpoint,
 )
 from alexnet_cli.training.device import (
@@ -41,7 +40,6 @@ from alexnet_cli.training.resume import (
     merge_resume_settings,
     require_same_environment,
 )
-from alexnet_cli.training.saving import newest_checkpoint
 from alexnet_cli.training.setup import (
     RuntimeOptions,
     TrainingRun,
@@ -66,25 +64,31 @@ def prepare_run(
         parent: Folder in which it is created.
     """
     ranks, num_workers = options.ranks, options.num_workers
-    device = resolve_device(ranks.device_name(options.device))
-    dtype = resolve_precision(config.precision, device)
-    plan = plan_training(config, num_ranks=ranks.world_size)
-    images = _load_images(config, plan.dataset, num_workers=num_workers, check_files=True)
-    require_fit(config, plan.network, num_images=len(images.train))
-    colours = training_statistics(
-        images.train, size_px=plan.image_size_px, seed=config.seed, num_workers=num_workers
-    )
-    pretrained = plan.pretrained
-    manifest = describe_model(
-        config, plan.dataset, colours, pretrained=pretrained.manifest if pretrained else None
-    )
+    device, dtype = _resolve_hardware(config, options)
+    dataset, network, pretrained = plan_training(config, num_ranks=ranks.world_size)
+    size_px, _ = resolve_sizes(config, stored_px=dataset.image_size_px)
+    train, val, images = _load_images(config, dataset, size_px, num_workers, check_files=True)
+    require_fit(config, network, num_images=len(train))
+    colours = training_statistics(train, size_px=size_px, seed=config.seed, num_workers=num_workers)
+    origin = pretrained.manifest if pretrained else None
+    manifest = describe_model(config, dataset, colours, images=images, pretrained=origin)
     name = name or f"{config.model}-{Path(config.data).name}"
     folder = RunFolder(parent / name)
     if ranks.is_first:
         folder = find_restarted_run(ranks, parent) or create_run(name, parent=parent)
-    axes = colours.noise_axes(config.colour_noise) if config.colour_noise else ()
-    run = _assemble(config, manifest, images, folder, options, device, dtype, axes)
-    run = replace(run, pretrained=pretrained)
+    run = TrainingRun(
+        config,
+        manifest,
+        train,
+        val,
+        folder,
+        device,
+        dtype,
+        colour_axes=colours.noise_axes(config.colour_noise) if config.colour_noise else (),
+        pretrained=pretrained,
+        options=options,
+        stop=StopRequest(once=not ranks.is_alone),
+    )
     if ranks.is_first:
         run_files.write_config(folder, config)
         run_files.write_environment(folder, {**run.environment, **launch_record(ranks)})
@@ -117,13 +121,23 @@ def resume_run(
     config = merge_resume_settings(own, requested, allow_drift=allow_drift)
     manifest = checkpoint.manifest
     require_undivided_batches(config, manifest.network, num_ranks=options.ranks.world_size)
-    device = resolve_device(options.ranks.device_name(options.device))
-    dtype = resolve_precision(config.precision, device)
-    images = _load_images(
-        config, find_dataset(config.data), num_workers=options.num_workers, check_files=False
+    device, dtype = _resolve_hardware(config, options)
+    train, val, images = _load_images(
+        config, find_dataset(config.data), manifest.input.image_size_px, options.num_workers
     )
-    axes = checkpoint.colour_axes
-    run = _assemble(config, manifest, images, folder, options, device, dtype, axes)
+    provenance = replace(manifest.provenance, config_sha256=config.sha256(), images=images)
+    run = TrainingRun(
+        config,
+        replace(manifest, provenance=provenance),
+        train,
+        val,
+        folder,
+        device,
+        dtype,
+        colour_axes=checkpoint.colour_axes,
+        options=options,
+        stop=StopRequest(once=not options.ranks.is_alone),
+    )
     require_same_environment(
         checkpoint.environment, run.environment, allow_drift=allow_drift, warn=warn
     )
@@ -132,27 +146,28 @@ def resume_run(
     return run, checkpoint
 
 
-@dataclass(frozen=True)
-class _Images:
-    """The images of a run, and the fingerprint of their split."""
-
-    train: ImageSource
-    val: ImageSource
-    fingerprint: str
+def _resolve_hardware(
+    config: TrainConfig, options: RuntimeOptions
+) -> tuple[torch.device, torch.dtype]:
+    device = resolve_device(options.ranks.device_name(options.device))
+    if options.deterministic:
+        use_deterministic_kernels(device)
+    return device, resolve_precision(config.precision, device)
 
 
 def _load_images(
-    config: TrainConfig, dataset: Dataset, *, num_workers: int, check_files: bool
-) -> _Images:
-    """Return training and validation images, resized and in memory where they fit.
+    config: TrainConfig,
+    dataset: Dataset,
+    size_px: int,
+    num_workers: int,
+    *,
+    check_files: bool = False,
+) -> tuple[ImageSource, ImageSource, str]:
+    """Return training and validation images, and the fingerprint of their split.
 
-    Args:
-        config: The run's configuration.
-        dataset: The dataset it names.
-        num_workers: Threads; 0: one per core.
-        check_files: Open all files of a folder first, so that none fails later.
+    Where they fit, they are in memory, resized. With `check_files`, all files of a folder are
+    opened first, so that none fails later.
     """
-    size_px, _ = resolve_sizes(config, stored_px=dataset.image_size_px)
     sources = load_training(dataset, val_size=config.val_size, seed=config.seed)
     for source in sources:
         if check_files and isinstance(source, ImageFolder):
@@ -160,36 +175,7 @@ def _load_images(
     train, val = (
         load_if_fits(source, size_px=size_px, num_workers=num_workers) for source in sources
     )
-    return _Images(train, val, split_fingerprint(*sources))  # of the files, before they are resized
-
-
-def _assemble(  # noqa: PLR0913, PLR0917 - what prepared and resumed runs have in common
-    config: TrainConfig,
-    manifest: Manifest,
-    images: _Images,
-    folder: RunFolder,
-    options: RuntimeOptions,
-    device: torch.device,
-    dtype: torch.dtype,
-    colour_axes: ColourAxes,
-) -> TrainingRun:
-    provenance = replace(
-        manifest.provenance, config_sha256=config.sha256(), images=images.fingerprint
-    )
-    if options.deterministic:
-        use_deterministic_kernels(device)
-    return TrainingRun(
-        config,
-        replace(manifest, provenance=provenance),
-        images.train,
-        images.val,
-        folder,
-        device,
-        dtype,
-        colour_axes,
-        options=options,
-        stop=StopRequest(once=not options.ranks.is_alone),
-    )
+    return train, val, split_fingerprint(*sources)  # of the files, before they are resized
 
 
 def _find_checkpoint(path: Path, *, warn: Callable[[str], None]) -> tuple[RunFolder, Checkpoint]:
@@ -232,7 +218,7 @@ def train(
                 run_files.remove_partial_files(run.folder)
             trainer = Trainer(run, reporters)
             if checkpoint is not None:
-                step = str(checkpoint.state.step)
+                step = checkpoint.state.step
                 run.ranks.run_on_all_ranks(lambda: _require_same_step(run, step))
                 trainer.resume(checkpoint)
             history = trainer.train()
@@ -264,8 +250,8 @@ def _lock(run: TrainingRun) -> AbstractContextManager[object]:
     return lock_folder(run.folder.path, busy=busy)
 
 
-def _require_same_step(run: TrainingRun, step: str) -> None:
-    if len(set(run.ranks.all_gather_text(step))) > 1:
+def _require_same_step(run: TrainingRun, step: int) -> None:
+    if len(set(run.ranks.all_gather(step))) > 1:
         raise CheckpointError(
             f"the machines see different checkpoints in {run.folder.path}",
             hint="keep the run folder on a disk that all of them share",

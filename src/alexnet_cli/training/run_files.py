@@ -54,10 +54,7 @@ def write_environment(run: RunFolder, hardware: dict[str, str]) -> None:
 
 
 def commit() -> str:
-    """Return the commit of the checkout that this program runs from, or "".
-
-    The suffix `-changed` marks changed sources.
-    """
+    """Return the commit of this program's checkout, or ""; `-changed` marks changed sources."""
     if not _git("ls-files", "--", __file__):  # installed, in whatever repository
         return ""
     head, package = _git("rev-parse", "HEAD"), str(Path(__file__).resolve().parents[1])
@@ -90,7 +87,6 @@ def write_metrics(run: RunFolder, history: Sequence[EpochRow]) -> None:
 
 
 def result_of(run: RunFolder, history: Sequence[EpochRow]) -> dict[str, object]:
-    """Return the result of a run as plain data."""
     best = max(history, key=lambda row: row.val_top1)
     return {
         "run": str(run.path),
@@ -116,7 +112,6 @@ Repeat the run with `alexnet train --config {run.config}`."""
 
 
 def read_run_result(run: RunFolder) -> dict[str, object]:
-    """Return the content of `metrics.json`."""
     result: dict[str, object] = json.loads(run.metrics_json.read_text())
     return result
 

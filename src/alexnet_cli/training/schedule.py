@@ -1,25 +1,28 @@
-"""The learning rate as a pure function of the configuration and what validation has shown."""
+"""The learning rate and the crop size as functions of the configuration and the progress."""
 
 from collections.abc import Sequence
 
 from alexnet_cli.config.schema import Schedule, TrainConfig
 
-DROP_FACTOR = 0.1
-_INVERSE_TIME_STEPS, _INVERSE_TIME_RATE = 100_000, 0.95
+_DROP_FACTOR = 0.1
+_INVERSE_TIME_STEPS, _INVERSE_TIME_DECAY = 100_000, 0.95
+_EARLY_SHARE = 2 / 3  # of the epochs, with `early_crop_size`
 
 
-def learning_rate(config: TrainConfig, *, step: int, steps_per_epoch: int, num_drops: int) -> float:
-    """Return the rate of the next update.
+def learning_rate(
+    config: TrainConfig, *, step: int, steps_per_epoch: int, val_top1: Sequence[float]
+) -> float:
+    """Return the learning rate of the next update.
 
-    The inverse-time schedule is that of the TensorFlow program this project began with: the rate
-    divided by 1 + 0.95 · ⌊step / 100,000⌋. In a warm-up, the rate is the share of its updates that
-    this one completes: the first one moves, the last one has the whole rate.
+    The inverse-time schedule is that of the TensorFlow program this project began with: divided by
+    1 + 0.95 · ⌊step / 100,000⌋. The warm-up is linear: its first update already moves the weights,
+    its last one has the full learning rate.
 
     Args:
-        config: Schedule and initial rate.
+        config: The schedule and the initial learning rate.
         step: Updates already made.
-        steps_per_epoch: Updates of an epoch.
-        num_drops: Divisions by ten that the plateau schedule has decided on.
+        steps_per_epoch: Updates per epoch.
+        val_top1: Validation accuracy of every epoch so far, for the plateau schedule.
     """
     num_steps = config.epochs * steps_per_epoch
     warmup_steps = min(config.warmup_epochs, config.epochs) * steps_per_epoch
@@ -28,46 +31,33 @@ def learning_rate(config: TrainConfig, *, step: int, steps_per_epoch: int, num_d
     if config.schedule is Schedule.LINEAR:
         return config.learning_rate * (num_steps - step) / (num_steps - warmup_steps)
     if config.schedule is Schedule.INVERSE_TIME:
-        return config.learning_rate / (1 + _INVERSE_TIME_RATE * (step // _INVERSE_TIME_STEPS))
+        return config.learning_rate / (1 + _INVERSE_TIME_DECAY * (step // _INVERSE_TIME_STEPS))
+    num_drops = 0  # of a constant learning rate
     if config.schedule is Schedule.STAGES:
         num_drops = sum(step // steps_per_epoch >= epoch for epoch in config.stages)
-    elif config.schedule is Schedule.CONSTANT:
-        num_drops = 0
-    return config.learning_rate * DROP_FACTOR**num_drops
+    elif config.schedule is Schedule.PLATEAU:
+        num_drops = count_drops(val_top1, patience=config.patience, max_drops=config.max_drops)
+    return config.learning_rate * _DROP_FACTOR**num_drops
 
 
-EARLY_SHARE = 2 / 3
-
-
-def crop_size_px(config: TrainConfig, *, final_px: int, epoch: int) -> int:
-    """Return the side of an epoch's crops.
-
-    Args:
-        config: Its `early_crop_size`, 0 for none, and number of epochs.
-        final_px: Side of the crops that the network is evaluated on.
-        epoch: Counted from 0.
-    """
-    is_early = epoch < EARLY_SHARE * config.epochs
-    return config.early_crop_size or final_px if is_early else final_px
-
-
-def count_drops(val_top1_by_epoch: Sequence[float], *, patience: int, max_drops: int) -> int:
-    """Count the divisions by ten so far.
+def count_drops(val_top1: Sequence[float], *, patience: int, max_drops: int) -> int:
+    """Count the drops of the plateau schedule so far.
 
     Paper §5: "divide the learning rate by 10 when the validation error rate stopped improving
     with the current learning rate", three times, by hand. Here: when `patience` epochs have
-    passed since the best validation accuracy or the last division.
-
-    Args:
-        val_top1_by_epoch: Validation accuracy of every epoch so far.
-        patience: Epochs to wait for a better one.
-        max_drops: Stop dividing after this many.
+    passed since the best validation accuracy or the last drop, at most `max_drops` times.
     """
     drops, waited, best = 0, 0, -1.0
-    for top1 in val_top1_by_epoch:
+    for top1 in val_top1:
         waited += 1
         if top1 > best:
             best, waited = top1, 0
         if waited >= patience and drops < max_drops:
             drops, waited = drops + 1, 0
     return drops
+
+
+def crop_size_px(config: TrainConfig, *, final_px: int, epoch: int) -> int:
+    """Return the side of an epoch's crops; `epoch` counts from 0, `final_px` is for evaluation."""
+    is_early = epoch < _EARLY_SHARE * config.epochs
+    return config.early_crop_size or final_px if is_early else final_px

@@ -1,4 +1,4 @@
-"""A training run before its first update: the input of the loop, and the checks that it fits.
+"""The input of the training loop, and the checks of the settings before a run is created.
 
 `plan_training` checks everything that needs no images; `--dry-run` stops there.
 """
@@ -18,53 +18,31 @@ from alexnet_cli.manifest import InputSpec, Manifest, Provenance
 from alexnet_cli.models.build import num_parameters, outline_network, published_init
 from alexnet_cli.models.lrn import kernel_name
 from alexnet_cli.networks import NetworkSpec, network_spec
-from alexnet_cli.runs import RunFolder
+from alexnet_cli.runs import SAVE_MINUTES, RunFolder
 from alexnet_cli.training.checkpoint import ColourAxes
 from alexnet_cli.training.device import describe_device
 from alexnet_cli.training.finetune import Pretrained, open_pretrained
 from alexnet_cli.training.ranks import Ranks, StopRequest
 from alexnet_cli.training.run_files import library_versions
-from alexnet_cli.training.saving import SaveInterval
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 @dataclass(frozen=True)
 class RuntimeOptions:
-    """Options of a process; apart from the device, the result does not depend on them.
+    """Options of a process; apart from the device, the result does not depend on them."""
 
-    Attributes:
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        num_workers: Threads that decode images; 0: one per core.
-        save_interval: Time between checkpoints inside an epoch.
-        deterministic: Use kernels that give the same bytes each time on CUDA too.
-        ranks: The processes of the run.
-    """
-
-    device: str = "auto"
-    num_workers: int = 0
-    save_interval: SaveInterval = field(default_factory=SaveInterval)
-    deterministic: bool = False
+    device: str = "auto"  # or cpu, cuda, cuda:N
+    num_workers: int = 0  # threads that decode images; 0: one per core
+    save_minutes: float = SAVE_MINUTES  # between checkpoints inside an epoch; 0: off
+    save_steps: int = 0  # updates between checkpoints inside an epoch; 0: off
+    deterministic: bool = False  # use kernels that give the same bytes each time on CUDA too
     ranks: Ranks = field(default_factory=Ranks)
 
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """The input of the training loop.
-
-    Attributes:
-        config: The settings.
-        manifest: Description of the model.
-        train: The images to train on.
-        val: The images to validate on.
-        folder: The run folder.
-        device: The device of the model.
-        dtype: Number format of the forward and backward pass.
-        colour_axes: Directions of the colour noise, scaled by its standard deviation; may be empty.
-        pretrained: Weights to start from.
-        options: Runtime options.
-        stop: Signals that ask the run to stop.
-    """
+    """The input of the training loop."""
 
     config: TrainConfig
     manifest: Manifest
@@ -72,15 +50,14 @@ class TrainingRun:
     val: ImageSource
     folder: RunFolder
     device: torch.device
-    dtype: torch.dtype
-    colour_axes: ColourAxes = ()
+    dtype: torch.dtype  # of the forward and backward pass
+    colour_axes: ColourAxes = ()  # of the colour noise, scaled by its standard deviation
     pretrained: Pretrained | None = None
     options: RuntimeOptions = field(default_factory=RuntimeOptions)
     stop: StopRequest = field(default_factory=StopRequest)
 
     @property
     def ranks(self) -> Ranks:
-        """The processes of the run."""
         return self.options.ranks
 
     @property
@@ -111,69 +88,42 @@ class TrainingRun:
         )
 
 
-@dataclass(frozen=True)
-class Plan:
-    """A checked configuration.
-
-    Attributes:
-        dataset: Source of the images; it need not be downloaded yet.
-        image_size_px: Side that images are resized to.
-        network: The network, for the crops of the later epochs.
-        pretrained: Weights to start from.
-    """
-
-    dataset: Dataset
-    image_size_px: int
-    network: NetworkSpec
-    pretrained: Pretrained | None
-
-
-def plan_training(config: TrainConfig, *, num_ranks: int = 1) -> Plan:
+def plan_training(
+    config: TrainConfig, *, num_ranks: int = 1
+) -> tuple[Dataset, NetworkSpec, Pretrained | None]:
     """Check a configuration as far as possible without images and devices.
 
     Not covered is what depends on the number of images: `--val-size`, and a last batch with a
     single image.
 
-    Args:
-        config: The run's configuration.
-        num_ranks: Processes that share each batch.
+    Returns:
+        The dataset, which need not be downloaded yet; the network, for the crops of the later
+        epochs; the weights to start from.
 
     Raises:
         AlexnetError: The dataset, folder or weights do not exist, or sizes, network and weights do
             not fit each other.
     """
-    pretrained = _open_weights(config)
+    pretrained = open_pretrained(config.from_weights) if config.from_weights else None
+    if pretrained is not None:
+        pretrained.require_same_network(config)
     dataset = find_dataset(config.data)
-    image_size_px, network = plan_network(config, dataset)
+    network = plan_network(config, dataset)
     require_fit(config, network)
     if pretrained is not None:
         pretrained.left_out(outline_network(network), classes=dataset.classes)
     require_undivided_batches(config, network, num_ranks=num_ranks)
-    return Plan(dataset, image_size_px, network, pretrained)
+    return dataset, network, pretrained
 
 
-def _open_weights(config: TrainConfig) -> Pretrained | None:
-    if not config.from_weights:
-        return None
-    pretrained = open_pretrained(config.from_weights)
-    own = pretrained.manifest.network.name
-    if own is not config.model:
-        raise UsageError(
-            f"the weights {config.from_weights} are of {own}, not of {config.model}",
-            hint=f"train --model {own}",
-        )
-    pretrained.require_same_options(config)
-    return pretrained
-
-
-def plan_network(config: TrainConfig, dataset: Dataset) -> tuple[int, NetworkSpec]:
-    """Return the side that images are resized to, in pixels, and the network for their crops.
+def plan_network(config: TrainConfig, dataset: Dataset) -> NetworkSpec:
+    """Return the network for the crops and classes of a dataset.
 
     Raises:
         UsageError: The sizes do not fit each other, or the network lacks an option.
     """
-    image_size_px, crop_size_px = resolve_sizes(config, stored_px=dataset.image_size_px)
-    return image_size_px, network_spec(
+    _, crop_size_px = resolve_sizes(config, stored_px=dataset.image_size_px)
+    return network_spec(
         config.model,
         num_classes=len(dataset.classes),
         crop_size_px=crop_size_px,
@@ -229,9 +179,8 @@ def require_fit(
         )
     if config.init is not Init.HE:
         published_init(config.model, config.init)
-    outline = outline_network(network).eval()
     early_px = config.early_crop_size
-    if early_px > network.crop_size_px or not _takes(outline, early_px or network.crop_size_px):
+    if early_px > network.crop_size_px or not _takes(network, early_px or network.crop_size_px):
         raise UsageError(
             f"{config.model} for {network.crop_size_px}-px crops does not take "
             f"{early_px}-px crops in its early epochs",
@@ -239,9 +188,8 @@ def require_fit(
         )
     if num_images is None:
         return
-    smallest = num_images % config.batch_size or config.batch_size
-    has_norm = any(isinstance(module, nn.BatchNorm2d) for module in outline.modules())
-    if has_norm and min(smallest, num_images) == 1:
+    smallest = min(num_images, num_images % config.batch_size or config.batch_size)
+    if smallest == 1 and has_batch_norm(network):
         raise UsageError(
             f"batches of {config.batch_size} leave a batch of one image of {num_images:,}; "
             "batch normalisation needs two",
@@ -249,21 +197,17 @@ def require_fit(
         )
 
 
-def _takes(outline: nn.Module, crop_size_px: int) -> bool:
+def _takes(network: NetworkSpec, crop_size_px: int) -> bool:
     try:
-        outline(torch.empty(1, 3, crop_size_px, crop_size_px, device="meta"))
+        crop = torch.empty(1, 3, crop_size_px, crop_size_px, device="meta")
+        outline_network(network).eval()(crop)
     except RuntimeError:
         return False
     return True
 
 
 def require_undivided_batches(config: TrainConfig, network: NetworkSpec, *, num_ranks: int) -> None:
-    """Refuse to split batches for a network with batch normalisation.
-
-    Args:
-        config: The run's configuration.
-        network: The network it trains.
-        num_ranks: Processes that share each batch.
+    """Refuse to split the batches of a network with batch normalisation.
 
     Raises:
         UsageError: The statistics, and so the result, would depend on how batches are split.
@@ -286,6 +230,7 @@ def describe_model(
     dataset: Dataset,
     colours: ColourStatistics,
     *,
+    images: str = "",
     pretrained: Manifest | None = None,
 ) -> Manifest:
     """Describe the model that a run will train.
@@ -294,13 +239,15 @@ def describe_model(
         config: The run's configuration.
         dataset: The dataset it names.
         colours: Statistics of the training images, for the input scaling.
+        images: Fingerprint of the split.
         pretrained: Description of the weights to start from, whose input scaling is kept.
 
     Raises:
         UsageError: The sizes do not fit each other, the network or the images, or the network
             lacks an option.
     """
-    image_size_px, network = plan_network(config, dataset)
+    network = plan_network(config, dataset)
+    image_size_px, _ = resolve_sizes(config, stored_px=dataset.image_size_px)
     scale, shift = _input_scaling(config, colours)
     if pretrained is not None:
         scale, shift = pretrained.input.scale, pretrained.input.shift
@@ -318,6 +265,7 @@ def describe_model(
             versions=library_versions(),
             init=config.from_weights or config.init,
             momentum_kind=config.momentum_kind,
+            images=images,
         ),
     )
 
@@ -339,15 +287,8 @@ def _input_scaling(
 
 
 def batch_settings(
-    config: TrainConfig, *, image_size_px: int, colour_axes: ColourAxes
+    config: TrainConfig, image_size_px: int, colour_axes: ColourAxes
 ) -> BatchSettings:
-    """Return the batch settings of a configuration.
-
-    Args:
-        config: The run's configuration.
-        image_size_px: Side that images are resized to, of `resolve_sizes`.
-        colour_axes: Directions of the colour noise, scaled by its standard deviation.
-    """
     return BatchSettings(
         image_size_px=image_size_px,
         batch_size=config.batch_size,

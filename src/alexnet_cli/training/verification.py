@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
@@ -21,9 +21,15 @@ import tomli_w
 
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.errors import TrainingError
+from alexnet_cli.files import sha256_of
 from alexnet_cli.runs import RunFolder
-from alexnet_cli.training.checkpoint import MODEL_FILE, OPTIMIZER_FILE
-from alexnet_cli.training.saving import best_checkpoint, newest_checkpoint, saved_steps
+from alexnet_cli.training.checkpoint import (
+    MODEL_FILE,
+    OPTIMIZER_FILE,
+    best_checkpoint,
+    newest_checkpoint,
+    saved_steps,
+)
 
 SHORT: dict[str, Any] = {
     "data": "shapes", "image_size": 12, "crop_size": 8, "val_size": 8_000, "epochs": 3,
@@ -31,25 +37,17 @@ SHORT: dict[str, Any] = {
 }  # fmt: skip
 """Settings of a run of some seconds that uses everything a resume has to restore."""
 
-_FIRST_UPDATE = "first update"
 _TIMES = ("train_seconds", "val_seconds", "images_per_second", "data_wait_share")
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One process of the run that is killed.
+    """One process of the run that is killed."""
 
-    Attributes:
-        seconds: How long it lived.
-        killed: Whether it was killed; the last one ends by itself.
-        saved_step: Step of the newest checkpoint after it; 0: none.
-        exit_seconds: From the signal to its end.
-    """
-
-    seconds: float
-    killed: bool
-    saved_step: int
-    exit_seconds: float
+    seconds: float  # that it lived
+    killed: bool  # the last one ends by itself
+    saved_step: int  # of the newest checkpoint after it; 0: none
+    exit_seconds: float  # from the signal to its end
 
 
 @dataclass(frozen=True)
@@ -62,16 +60,15 @@ class FileComparison:
 
     @property
     def is_same(self) -> bool:
-        """Whether they agree, byte for byte."""
         return self.whole == self.killed
 
 
 class KilledRun:
-    """A short training, run twice in a folder: uninterrupted, and killed.
+    """A short training, run twice in an empty folder: uninterrupted, and killed.
 
     Args:
-        settings: Of the run, by name of their field; `SHORT` fills in the rest.
-        folder: Where both run folders go; it must be empty.
+        settings: By name of their field; `SHORT` fills in the rest.
+        folder: Where both run folders go.
         arguments: More of the command line, for both.
     """
 
@@ -99,10 +96,7 @@ class KilledRun:
     ) -> Iterator[Attempt]:
         """Train with a signal to each of the first processes, and resume each time.
 
-        Args:
-            num_kills: Most signals; fewer if the run ends before.
-            seed: Seed of the moments.
-            by: The signal; the default cannot be handled by the process.
+        There are at most `num_kills` signals, fewer if the run ends before; `seed` fixes when.
         """
         generator = np.random.default_rng(seed)
         for number in range(num_kills + 1):
@@ -137,7 +131,7 @@ class KilledRun:
             begin = ["--resume", str(run.path)]
         else:  # nothing was saved: move what there is away and start again
             if run.path.exists():
-                run.path.rename(_unused(run.path))
+                run.path.rename(f"{run.path}-without-checkpoint-{time.time_ns()}")
             begin = ["--config", str(self._config), "--name", name, "--output", str(self._folder)]
         return subprocess.Popen(  # noqa: S603 - this program itself
             [sys.executable, "-m", "alexnet_cli", "train", "--no-plots", *begin, *self._arguments],
@@ -152,7 +146,7 @@ class KilledRun:
     def compare(self) -> list[FileComparison]:
         """Compare the results of both runs: weights, optimizer state, metrics."""
         whole, killed = _results(self._run("whole")), _results(self._run("killed"))
-        return [FileComparison(name, whole[name], killed.get(name, "missing")) for name in whole]
+        return [FileComparison(name, whole[name], killed[name]) for name in whole]
 
 
 def _until_first_update(process: "subprocess.Popen[str]") -> str:
@@ -160,7 +154,7 @@ def _until_first_update(process: "subprocess.Popen[str]") -> str:
     lines = []
     for line in cast("IO[str]", process.stderr):
         lines.append(line)
-        if line.startswith(_FIRST_UPDATE):
+        if line.startswith("first update"):
             break
     return "".join(lines)
 
@@ -172,21 +166,13 @@ def _require_success(status: int, stderr: str) -> None:
         raise TrainingError(f"the training failed: {' '.join(last)}", hint=hint)
 
 
-def _unused(path: Path) -> Path:
-    number = 1
-    while (free := path.with_name(f"{path.name}-{number}-without-checkpoint")).exists():
-        number += 1
-    return free
-
-
 def _results(run: RunFolder) -> dict[str, str]:
     newest, best = newest_checkpoint(run.checkpoints), best_checkpoint(run.checkpoints)
     with run.metrics_csv.open(newline="") as file:
         rows = [{k: v for k, v in row.items() if k not in _TIMES} for row in csv.DictReader(file)]
-    contents: dict[str, Callable[[], bytes]] = {
-        "last weights": (newest.folder / MODEL_FILE).read_bytes,
-        "optimiser state": (newest.folder / OPTIMIZER_FILE).read_bytes,
-        "best weights": (best.folder / MODEL_FILE).read_bytes,
-        "figures of all epochs": lambda: repr(rows).encode(),
+    return {
+        "last weights": sha256_of(newest.folder / MODEL_FILE),
+        "optimiser state": sha256_of(newest.folder / OPTIMIZER_FILE),
+        "best weights": sha256_of(best.folder / MODEL_FILE),
+        "figures of all epochs": hashlib.sha256(repr(rows).encode()).hexdigest(),
     }
-    return {name: hashlib.sha256(read()).hexdigest() for name, read in contents.items()}

@@ -30,19 +30,11 @@ def test_an_exported_file_has_all_that_is_needed(exported, weights):
     assert (settings["image_size"], settings["crop_size"]) == (12, 8)
 
 
-def test_a_head_for_other_classes_is_drawn_anew(exported, weights):
-    spec = dataclasses.replace(exported.manifest.network, num_classes=3)
+@pytest.mark.parametrize("classes", ["abc", "abcde"], ids=["fewer", "as many"])
+def test_the_last_layer_is_drawn_anew_for_other_classes(exported, weights, classes):
+    spec = dataclasses.replace(exported.manifest.network, num_classes=len(classes))
     network, fresh = build_network(spec, seed=7), build_network(spec, seed=7)
-    weights.copy_into(network, classes=CLASSES)
-    for name, value in network.state_dict().items():
-        source = fresh if name.startswith("classifier.7") else exported.core
-        assert torch.equal(source.state_dict()[name], value), name
-
-
-def test_a_head_for_as_many_other_classes_is_drawn_anew(exported, weights):
-    network = build_network(exported.manifest.network, seed=7)
-    fresh = build_network(exported.manifest.network, seed=7)
-    weights.copy_into(network, classes=("a", "b", "c", "d", "e"))
+    weights.copy_into(network, classes=tuple(classes))
     for name, value in network.state_dict().items():
         source = fresh if name.startswith("classifier.7") else exported.core
         assert torch.equal(source.state_dict()[name], value), name
@@ -58,8 +50,9 @@ def test_another_network_is_refused_before_anything_is_copied(exported, weights,
 
 
 @pytest.mark.parametrize(
-    ("switch", "flag", "hint"),
+    ("settings", "text", "hint"),
     [
+        ({"model": "alexnet-owt"}, "are of alexnet-cifar, not of alexnet-owt", "--model"),
         ({"activation": "tanh"}, "activation relu, not with --activation tanh", "--activation"),
         ({"lrn": False}, "--lrn, not with --no-lrn", "--lrn"),
         ({"pool": "plain"}, "--pool overlapping, not with --pool plain", "--pool"),
@@ -67,12 +60,12 @@ def test_another_network_is_refused_before_anything_is_copied(exported, weights,
     ],
     ids=str,
 )
-def test_another_switch_is_refused_by_name(weights, switch, flag, hint):
-    weights.require_same_options(TrainConfig(lrn=True, groups=2))
-    weights.require_same_options(TrainConfig())  # the network's own
-    with pytest.raises(UsageError, match=flag) as caught:
-        weights.require_same_options(TrainConfig(**switch))
-    assert f"leave {hint} out" in caught.value.hint
+def test_another_network_or_option_is_refused_by_name(weights, settings, text, hint):
+    weights.require_same_network(TrainConfig(lrn=True, groups=2))
+    weights.require_same_network(TrainConfig())  # the network's own
+    with pytest.raises(UsageError, match=text) as caught:
+        weights.require_same_network(TrainConfig(**settings))
+    assert hint in caught.value.hint
 
 
 def test_a_run_is_refused_when_its_weights_would_compute_something_else(exported, isolated):
@@ -85,43 +78,43 @@ def test_a_run_is_refused_when_its_weights_would_compute_something_else(exported
     assert list(isolated.iterdir()) == []
 
 
-def test_one_checkpoint_of_a_run_can_be_named(save, folder):
-    for step in (1, 2):
-        save(step, best_step=1)
-    first, second = (open_pretrained(str(folder / f"step-{step}")).tensors for step in (1, 2))
+def test_one_checkpoint_of_a_run_can_be_named(save):
+    folders = [save(step, best_step=1) for step in (1, 2)]
+    first, second = (open_pretrained(str(folder)).tensors for folder in folders)
     assert not torch.equal(first["weight"], second["weight"])
-    best = open_pretrained(str(folder.parent)).tensors
+    best = open_pretrained(str(folders[0].parents[1])).tensors
     assert torch.equal(best["weight"], first["weight"])
-    assert settings_of(str(folder / "step-2"))["crop_size"] == 8
+    assert settings_of(str(folders[1]))["crop_size"] == 8
 
 
-def test_a_damaged_run_says_what_is_wrong_with_it(save, folder, damage):
-    damage(save(7) / "model.safetensors", -1)
+def test_the_damage_of_a_run_is_named(save, damage):
+    folder = save(7)
+    damage(folder / "model.safetensors", -1)
     with pytest.raises(CheckpointError, match=r"step-7/model\.safetensors is damaged"):
-        settings_of(str(folder.parent))
+        settings_of(str(folder.parents[1]))
 
 
-def test_weights_that_are_not_all_there_rebuild_no_network(weights):
+def test_incomplete_weights_rebuild_no_network(weights):
     rest = {name: value for name, value in weights.tensors.items() if "classifier.7" not in name}
     with pytest.raises(ModelFileError, match=r"classifier\.7\.bias differs"):
         dataclasses.replace(weights, tensors=rest).rebuild()
 
 
-def test_an_onnx_file_leads_to_the_weights_beside_it(exported):
+def test_the_hint_for_an_onnx_file_names_the_weights_next_to_it(exported):
     with pytest.raises(UsageError, match=r"model\.onnx cannot be trained further") as caught:
         settings_of(str(exported.whole / "model.onnx"))
     assert caught.value.hint.endswith(str(exported.whole / "model.safetensors"))
 
 
 @pytest.mark.parametrize("name", ["nowhere", "nowhere.safetensors", "file.onnx"])
-def test_what_is_not_there_is_refused(isolated, name):
+def test_a_missing_file_is_refused(isolated, name):
     (isolated / "file.onnx").write_bytes(b"")
     with pytest.raises(UsageError, match=name) as caught:
         open_pretrained(name)
     assert "owt" in caught.value.hint
 
 
-def test_weights_not_downloaded_yet_say_how():
+def test_weights_that_are_not_downloaded_are_refused_with_the_command():
     with pytest.raises(AlexnetError, match="not in") as caught:
         open_pretrained("owt")
     assert caught.value.hint == "download them with: alexnet download --weights owt"

@@ -1,29 +1,16 @@
-import dataclasses
 import signal
 from collections.abc import Iterator
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alexnet_cli.config.schema import Precision, TrainConfig
-from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.data.augment import BatchSettings
-from alexnet_cli.data.loader import Batch, ResidentBatches, share_of
+from alexnet_cli.data.loader import ResidentBatches, share_of
 from alexnet_cli.errors import UsageError
-from alexnet_cli.networks import Network, NetworkSpec
-from alexnet_cli.runs import RunFolder
-from alexnet_cli.training.loop import Trainer, split_batch
 from alexnet_cli.training.ranks import Ranks, StopRequest, ranks_from_env
-from alexnet_cli.training.setup import TrainingRun, require_undivided_batches
-
-
-def draw(num_images, *, seed=0):
-    generator = np.random.default_rng(seed)
-    images = generator.integers(0, 256, (num_images, 12, 12, 3)).astype(np.uint8)
-    return ImageArrays(images, generator.integers(0, 4, num_images))
+from tests.unit.training.conftest import draw
 
 
 @given(num_items=st.integers(0, 1000), num_parts=st.integers(1, 64))
@@ -34,8 +21,8 @@ def test_shares_cover_everything_once_and_are_even(num_items, num_parts):
     assert max(sizes) - min(sizes) <= 1
 
 
-@given(num_images=st.integers(1, 40), batch_size=st.integers(1, 17), num_parts=st.integers(1, 5))
-def test_the_ranks_batches_put_together_are_the_whole_batches(num_images, batch_size, num_parts):
+@given(num_images=st.integers(1, 40), batch_size=st.integers(1, 17), num_ranks=st.integers(1, 5))
+def test_the_subsets_of_the_ranks_make_up_the_batches(num_images, batch_size, num_ranks):
     settings = BatchSettings(
         image_size_px=12,
         batch_size=batch_size,
@@ -44,52 +31,16 @@ def test_the_ranks_batches_put_together_are_the_whole_batches(num_images, batch_
         seed=3,
         colour_axes=((1.0, 0.0, 2.0),),
     )
-    batches = ResidentBatches(draw(num_images), settings, device=torch.device("cpu"))
+    batches = ResidentBatches(draw(num_images, seed=0), settings, device=torch.device("cpu"))
     whole = list(batches.epoch(2, crop_size_px=8))
-    parts = [
-        list(batches.epoch(2, crop_size_px=8, rank=part, world_size=num_parts))
-        for part in range(num_parts)
+    subsets = [
+        list(batches.epoch(2, crop_size_px=8, rank=rank, world_size=num_ranks))
+        for rank in range(num_ranks)
     ]
-    assert {len(each) for each in parts} == {len(whole)}
+    assert {len(each) for each in subsets} == {len(whole)}
     for index, batch in enumerate(whole):
         for field, wanted in enumerate(batch):
-            assert torch.equal(torch.cat([each[index][field] for each in parts]), wanted)
-
-
-@given(num_images=st.integers(0, 300), at_most=st.integers(0, 50))
-def test_micro_batches_cover_a_share_and_are_small_enough(num_images, at_most):
-    labels = torch.arange(num_images)
-    micro_batches = split_batch(Batch(labels, labels, None), at_most)
-    assert torch.equal(torch.cat([each.labels_B for each in micro_batches]), labels)
-    assert micro_batches, "a rank without images still takes part"
-    if at_most:
-        assert max(len(each.labels_B) for each in micro_batches) <= at_most
-
-
-def test_accumulated_gradients_are_the_whole_batches(tmp_path, manifest):
-    weights = {}
-    for size in (0, 3, 16):
-        run = RunFolder(tmp_path / str(size))
-        run.path.mkdir()
-        config = TrainConfig(
-            data="shapes", epochs=2, batch_size=16, micro_batch_size=size, label_smoothing=0.1,
-            dropout=0.0, val_size=20, precision=Precision.FP32,
-        )  # fmt: skip
-        without_dropout = dataclasses.replace(
-            manifest, network=dataclasses.replace(manifest.network, dropout=0.0)
-        )
-        job = TrainingRun(
-            config, without_dropout, draw(44), draw(20, seed=1), run,
-            torch.device("cpu"), torch.float32, draw(44).colour_statistics().noise_axes(0.1),
-        )  # fmt: skip
-        trainer = Trainer(job)
-        trainer.model.double()
-        history = trainer.train()
-        weights[size] = torch.cat([p.detach().flatten() for p in trainer.network.parameters()])
-        assert history[-1].train_loss > 0
-    assert torch.equal(weights[0], weights[16])
-    assert (weights[0] - weights[3]).abs().max() <= 1e-12
-    assert not torch.equal(weights[0], weights[3]), "the small batches were not used"
+            assert torch.equal(torch.cat([each[index][field] for each in subsets]), wanted)
 
 
 def test_dropout_differs_between_ranks_and_not_from_a_single_process():
@@ -113,7 +64,7 @@ def test_a_rank_takes_its_own_gpu():
         Ranks(5, 8, 1).device_name("cuda:0")
 
 
-def test_torchruns_environment_names_the_rank(monkeypatch):
+def test_the_environment_of_torchrun_names_the_rank(monkeypatch):
     assert ranks_from_env() == Ranks()
     monkeypatch.setenv("WORLD_SIZE", "8")  # some schedulers set this alone
     assert ranks_from_env() == Ranks()
@@ -122,24 +73,13 @@ def test_torchruns_environment_names_the_rank(monkeypatch):
     assert ranks_from_env() == Ranks(5, 8, 1)
 
 
-@pytest.mark.parametrize(("num_ranks", "micro_batch_size"), [(2, 0), (1, 4)])
-def test_batch_normalisation_is_not_divided(num_ranks, micro_batch_size):
-    config = TrainConfig(model=Network.ALEXNET_CIFAR_BN, micro_batch_size=micro_batch_size)
-    network = NetworkSpec(Network.ALEXNET_CIFAR_BN, num_classes=4, crop_size_px=8)
-    with pytest.raises(UsageError, match="entire batches") as caught:
-        require_undivided_batches(config, network, num_ranks=num_ranks)
-    assert "alexnet-cifar" in caught.value.hint
-    whole = config.model_copy(update={"micro_batch_size": 0})
-    require_undivided_batches(whole, network, num_ranks=1)
-
-
 @pytest.fixture
 def same_handlers_after() -> Iterator[None]:
-    handlers = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT,
-                                                          signal.SIGHUP)}  # fmt: skip
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    handlers = {number: signal.getsignal(number) for number in numbers}
     yield
-    for each, handler in handlers.items():
-        signal.signal(each, handler)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.usefixtures("same_handlers_after")
@@ -152,7 +92,7 @@ def test_a_rank_ignores_further_signals():
 
 
 @pytest.mark.usefixtures("same_handlers_after")
-def test_a_rank_that_fails_ignores_signals_until_it_has_said_why():
+def test_a_rank_that_fails_ignores_signals_until_it_has_reported_why():
     with pytest.raises(RuntimeError), StopRequest(once=True):
         raise RuntimeError
     signal.raise_signal(signal.SIGTERM)  # would end the test otherwise

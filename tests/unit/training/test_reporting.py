@@ -1,12 +1,13 @@
 import io
 import math
+import time
 
 import pytest
 from rich.console import Console
 
-from alexnet_cli.training import reporting as training_display
+from alexnet_cli.training import reporting
 from alexnet_cli.training.checkpoint import EpochRow
-from alexnet_cli.training.reporting import TrainingDisplay, duration, sparkline
+from alexnet_cli.training.reporting import TimedIterator, TrainingDisplay, duration, sparkline
 
 
 def rows(count):
@@ -30,7 +31,7 @@ def shown(monkeypatch, *, width, encoding="utf-8", done=11):
     """Return the lines that a terminal shows in the middle of an epoch."""
     stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     console = Console(file=stream, force_terminal=True, width=width, color_system=None)
-    monkeypatch.setattr(training_display, "stderr_console", lambda: console)
+    monkeypatch.setattr(reporting, "stderr_console", lambda: console)
     display = TrainingDisplay(90, quiet=False)
     display.on_start(None, rows(done))
     display.on_step(done + 1, 128, 45_000)
@@ -69,8 +70,8 @@ def test_before_the_first_validation_there_is_no_curve(monkeypatch):
 
 def test_the_first_lines_say_how_long_it_will_take(monkeypatch):
     stream, now = io.StringIO(), [0.0]
-    monkeypatch.setattr(training_display, "stderr_console", lambda: Console(file=stream))
-    monkeypatch.setattr(training_display.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(reporting, "stderr_console", lambda: Console(file=stream))
+    monkeypatch.setattr(reporting.time, "perf_counter", lambda: now[0])
     display = TrainingDisplay(90, quiet=False)
     for step in range(1, 61):
         display.on_step(1, 128 * step, 45_000)
@@ -94,3 +95,18 @@ def test_sparkline(values, line):
 )
 def test_duration(seconds, words):
     assert duration(seconds) == words
+
+
+def test_the_time_between_items_is_measured():
+    def slow():
+        for item in "ab":
+            time.sleep(0.02)
+            yield item
+
+    begin = time.perf_counter()
+    items = TimedIterator(slow())
+    assert list(items) == ["a", "b"]
+    assert 0.04 <= items.wait_seconds <= items.seconds <= time.perf_counter() - begin
+    items.restart()
+    assert items.wait_seconds == 0.0
+    assert items.seconds < time.perf_counter() - begin - 0.04

@@ -7,13 +7,13 @@ from alexnet_cli.training.resume import merge_resume_settings, require_same_envi
 OWN = TrainConfig(data="shapes", epochs=5)
 
 
-def go_on(requested, *, own=OWN, allow_drift=False):
+def merge(requested, *, own=OWN, allow_drift=False):
     return merge_resume_settings(own, requested, allow_drift=allow_drift)
 
 
 def test_the_same_settings_are_no_change():
-    assert go_on({}) == OWN
-    assert go_on({"epochs": 5, "data": "shapes"}) == OWN
+    assert merge({}) == OWN
+    assert merge({"epochs": 5, "data": "shapes"}) == OWN
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ def test_the_same_settings_are_no_change():
     ids=["plateau", "stages"],
 )
 def test_epochs_may_grow(own):
-    assert go_on({"epochs": 9}, own=own) == own.model_copy(update={"epochs": 9})
+    assert merge({"epochs": 9}, own=own) == own.model_copy(update={"epochs": 9})
 
 
 @pytest.mark.parametrize(
@@ -38,14 +38,14 @@ def test_epochs_may_grow(own):
 def test_epochs_that_change_what_was_done_are_drift(own, epochs):
     own = OWN.model_copy(update=own)
     with pytest.raises(UsageError, match=f"epochs is 5, not {epochs}") as caught:
-        go_on({"epochs": epochs}, own=own)
+        merge({"epochs": epochs}, own=own)
     assert "--allow-drift" in caught.value.hint
-    assert go_on({"epochs": epochs}, own=own, allow_drift=True).epochs == epochs
+    assert merge({"epochs": epochs}, own=own, allow_drift=True).epochs == epochs
 
 
 def test_all_differences_are_listed():
     with pytest.raises(UsageError) as caught:
-        go_on({"learning_rate": 0.5, "epochs": 9, "momentum": 0.9, "schedule": Schedule.CONSTANT})
+        merge({"learning_rate": 0.5, "epochs": 9, "momentum": 0.9, "schedule": Schedule.CONSTANT})
     assert caught.value.code == "config_differs"
     assert "learning_rate is 0.01, not 0.5" in caught.value.message
     assert "epochs is 5, not 9" in caught.value.message
@@ -58,28 +58,28 @@ def test_all_differences_are_listed():
     ("name", "value"),
     [("batch_size", 64), ("seed", 7), ("data", "cifar10"), ("dropout", 0.1), ("val_size", 9)],
 )
-def test_what_the_run_is_made_of_never_changes(name, value):
+def test_network_data_and_seed_never_change(name, value):
     with pytest.raises(UsageError, match="cannot be resumed") as caught:
-        go_on({name: value}, allow_drift=True)
+        merge({name: value}, allow_drift=True)
     assert f"leave --{name.replace('_', '-')} out" in caught.value.hint
 
 
-def test_settings_that_do_not_go_together_are_refused():
+def test_settings_that_contradict_each_other_are_refused():
     with pytest.raises(UsageError, match="need each other"):
-        go_on({"schedule": Schedule.STAGES}, allow_drift=True)
+        merge({"schedule": Schedule.STAGES}, allow_drift=True)
 
 
-def test_another_environment_is_refused_or_told():
+def test_another_environment_is_refused_or_a_warning():
     before, now = {"device": "cpu (1 threads)", "ranks": "2"}, {"device": "cpu (2 threads)"}
-    told = []
+    warnings = []
     with pytest.raises(UsageError) as caught:
-        require_same_environment(before, now, allow_drift=False, warn=told.append)
+        require_same_environment(before, now, allow_drift=False, warn=warnings.append)
     assert caught.value.code == "environment_differs"
     assert "device was cpu (1 threads), is cpu (2 threads)" in caught.value.message
     assert "ranks was 2, is none" in caught.value.message
-    assert told == []
-    require_same_environment(before, now, allow_drift=True, warn=told.append)
-    assert len(told) == 1
-    assert "not be bit-identical" in told[0]
-    require_same_environment(now, dict(now), allow_drift=False, warn=told.append)
-    assert len(told) == 1
+    assert warnings == []
+    require_same_environment(before, now, allow_drift=True, warn=warnings.append)
+    assert len(warnings) == 1
+    assert "not be bit-identical" in warnings[0]
+    require_same_environment(now, dict(now), allow_drift=False, warn=warnings.append)
+    assert len(warnings) == 1

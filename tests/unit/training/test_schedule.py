@@ -6,29 +6,29 @@ from alexnet_cli.training.schedule import count_drops, crop_size_px, learning_ra
 STEPS = 1_000  # updates of an epoch
 
 
-def rate_at(config, progress, *, num_drops=0):
-    step = round(progress * config.epochs * STEPS)
-    return learning_rate(config, step=step, steps_per_epoch=STEPS, num_drops=num_drops)
+def rate_at(step, *, steps_per_epoch=STEPS, val_top1=(), **settings):
+    config = TrainConfig(**settings)
+    return learning_rate(config, step=step, steps_per_epoch=steps_per_epoch, val_top1=val_top1)
 
 
 @pytest.mark.parametrize(
-    ("schedule", "progress", "num_drops", "expected"),
+    ("schedule", "epoch", "expected"),
     [
-        (Schedule.LINEAR, 0.0, 0, 0.01),
-        (Schedule.LINEAR, 0.25, 2, 0.0075),
-        (Schedule.LINEAR, 1.0, 0, 0.0),
-        (Schedule.PLATEAU, 0.9, 0, 0.01),
-        (Schedule.PLATEAU, 0.9, 3, 0.00001),
-        (Schedule.CONSTANT, 0.9, 3, 0.01),
+        (Schedule.LINEAR, 0, 0.01),
+        (Schedule.LINEAR, 22.5, 0.0075),
+        (Schedule.LINEAR, 90, 0.0),
+        (Schedule.PLATEAU, 0, 0.00001),  # three drops
+        (Schedule.CONSTANT, 81, 0.01),
     ],
 )
-def test_learning_rate(schedule, progress, num_drops, expected):
-    config = TrainConfig(schedule=schedule, learning_rate=0.01)
-    assert rate_at(config, progress, num_drops=num_drops) == pytest.approx(expected)
+def test_learning_rate(schedule, epoch, expected):
+    val_top1 = [0.5] * 90  # nothing is better than the first epoch
+    found = rate_at(round(epoch * STEPS), schedule=schedule, val_top1=val_top1)
+    assert found == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
-    ("history", "expected"),
+    ("val_top1", "expected"),
     [
         ([], 0),
         ([0.0], 0),
@@ -37,40 +37,36 @@ def test_learning_rate(schedule, progress, num_drops, expected):
         ([0.5, 0.5, 0.5], 1),  # as good is not better
         ([0.5, 0.4, 0.6, 0.5], 0),  # the wait starts again at the best
         ([0.5, 0.4, 0.4, 0.3, 0.3], 2),
-        ([0.5, 0.4, 0.4, 0.3, 0.6, 0.5, 0.5], 2),  # a division starts it again too
+        ([0.5, 0.4, 0.4, 0.3, 0.6, 0.5, 0.5], 2),  # a drop starts it again too
         ([0.5] + [0.1] * 20, 3),  # and never more than max_drops
         ([0.1 * i for i in range(20)], 0),
     ],
 )
-def test_count_drops(history, expected):
-    assert count_drops(history, patience=2, max_drops=3) == expected
-
-
-def test_no_divisions_when_none_are_allowed():
-    assert count_drops([0.5] * 9, patience=1, max_drops=0) == 0
+def test_drops_on_a_plateau(val_top1, expected):
+    assert count_drops(val_top1, patience=2, max_drops=3) == expected
+    assert count_drops(val_top1, patience=1, max_drops=0) == 0
 
 
 @pytest.mark.parametrize(
     ("step", "expected"),
     [(0, 0.0003), (999, 0.3), (1_999, 0.6), (2_000, 0.6), (11_000, 0.3), (19_999, 0.6 / 18_000)],
 )
-def test_the_rate_rises_then_falls_in_straight_lines(step, expected):
-    config = TrainConfig(epochs=20, warmup_epochs=2, schedule=Schedule.LINEAR, learning_rate=0.6)
-    found = learning_rate(config, step=step, steps_per_epoch=STEPS, num_drops=0)
-    assert found == pytest.approx(expected)
+def test_after_the_warm_up_the_learning_rate_falls_linearly(step, expected):
+    settings = {"epochs": 20, "warmup_epochs": 2, "schedule": "linear", "learning_rate": 0.6}
+    assert rate_at(step, **settings) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("epochs", [0.001, 0.3, 0.9999, 1.0])
-def test_no_update_of_a_warmup_is_without_effect_or_above_the_rate(epochs):
-    config = TrainConfig(epochs=1, warmup_epochs=epochs, schedule=Schedule.CONSTANT)
-    rates = [learning_rate(config, step=s, steps_per_epoch=7, num_drops=0) for s in range(7)]
-    assert all(0 < rate <= config.learning_rate for rate in rates)
+def test_the_warm_up_rises_from_above_zero_to_the_full_learning_rate(epochs):
+    settings = {"epochs": 1, "warmup_epochs": epochs, "schedule": "constant"}
+    rates = [rate_at(step, steps_per_epoch=7, **settings) for step in range(7)]
+    assert all(0 < rate <= 0.01 for rate in rates)
     assert rates == sorted(rates)
 
 
-def test_a_warmup_longer_than_the_run_never_divides_by_zero():
-    config = TrainConfig(epochs=2, warmup_epochs=5, schedule=Schedule.LINEAR, learning_rate=0.6)
-    assert rate_at(config, 0.5) == pytest.approx(0.3003)
+def test_a_warm_up_longer_than_the_run_never_divides_by_zero():
+    settings = {"epochs": 2, "warmup_epochs": 5, "schedule": "linear", "learning_rate": 0.6}
+    assert rate_at(STEPS, **settings) == pytest.approx(0.3003)
 
 
 @pytest.mark.parametrize(("early", "expected"), [(0, [28] * 6), (24, [24] * 4 + [28] * 2)])
@@ -79,17 +75,16 @@ def test_early_epochs_have_the_early_crops(early, expected):
     assert [crop_size_px(config, final_px=28, epoch=e) for e in range(6)] == expected
 
 
-def test_stages_divide_after_the_epochs_named():
-    config = TrainConfig(epochs=6, schedule=Schedule.STAGES, drop_epochs="3,5", learning_rate=1.0)
-    first = [learning_rate(config, step=e * 7, steps_per_epoch=7, num_drops=0) for e in range(6)]
-    last = [learning_rate(config, step=e * 7 + 6, steps_per_epoch=7, num_drops=2) for e in range(6)]
-    assert first == last == pytest.approx([1, 1, 1, 0.1, 0.1, 0.01])
+@pytest.mark.parametrize("step_of_epoch", [0, 6])
+def test_stages_divide_after_the_epochs_named(step_of_epoch):
+    settings = {"epochs": 6, "schedule": "stages", "drop_epochs": "3,5", "learning_rate": 1.0}
+    rates = [rate_at(7 * e + step_of_epoch, steps_per_epoch=7, **settings) for e in range(6)]
+    assert rates == pytest.approx([1, 1, 1, 0.1, 0.1, 0.01])
 
 
 @pytest.mark.parametrize(
     ("step", "expected"), [(0, 1.0), (99_999, 1.0), (100_000, 1 / 1.95), (250_000, 1 / 2.9)]
 )
-def test_inverse_time_goes_down_in_steps(step, expected):
-    config = TrainConfig(schedule=Schedule.INVERSE_TIME, learning_rate=1.0)
-    found = learning_rate(config, step=step, steps_per_epoch=352, num_drops=3)
+def test_inverse_time_falls_in_steps(step, expected):
+    found = rate_at(step, schedule="inverse-time", learning_rate=1.0)
     assert found == pytest.approx(expected)
