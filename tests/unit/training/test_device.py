@@ -3,8 +3,14 @@ import torch
 
 from alexnet_cli.config.schema import Precision
 from alexnet_cli.errors import DeviceError, UsageError
-from alexnet_cli.training.device import describe_device, resolve_device, resolve_precision
+from alexnet_cli.training.device import (
+    describe_device,
+    is_out_of_memory,
+    resolve_device,
+    resolve_precision,
+)
 
+CPU = torch.device("cpu")
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 
 
@@ -15,6 +21,12 @@ def test_unknown_names_are_usage_errors(name):
     assert "--device" in caught.value.hint
 
 
+def test_tensorrt_is_for_exported_models():
+    with pytest.raises(UsageError, match="tensorrt runs exported models") as caught:
+        resolve_device("tensorrt")
+    assert "alexnet export" in caught.value.hint
+
+
 @no_gpu
 @pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:7"])
 def test_cuda_without_a_gpu_is_refused_not_replaced(name):
@@ -23,37 +35,39 @@ def test_cuda_without_a_gpu_is_refused_not_replaced(name):
     assert caught.value.hint.startswith("use --device cpu; ")
 
 
-def test_tensorrt_is_not_pytorchs():
-    with pytest.raises(UsageError, match="tensorrt runs exported models") as caught:
-        resolve_device("tensorrt")
-    assert "alexnet export" in caught.value.hint
+@no_gpu
+def test_auto_falls_back_to_the_cpu():
+    assert resolve_device("auto") == resolve_device("cpu") == CPU
+    assert describe_device(CPU) == f"cpu ({torch.get_num_threads()} threads)"
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_a_gpu_that_is_not_there_is_refused():
+def test_a_missing_gpu_is_refused():
     assert resolve_device("auto").type == resolve_device("cuda").type == "cuda"
     with pytest.raises(DeviceError, match="there is no cuda:99"):
         resolve_device("cuda:99")
 
 
-@no_gpu
-def test_auto_falls_back_to_the_cpu():
-    assert resolve_device("auto") == resolve_device("cpu") == torch.device("cpu")
+def test_precision_on_the_cpu():
+    assert resolve_precision(Precision.FP32, CPU) is torch.float32
+    assert resolve_precision(Precision.BF16, CPU) is torch.bfloat16
+    assert resolve_precision(Precision.AUTO, CPU) in (torch.float32, torch.bfloat16)
 
 
 @pytest.mark.parametrize(
-    ("precision", "expected"),
-    [(Precision.FP32, torch.float32), (Precision.BF16, torch.bfloat16)],
-)
-def test_a_precision_asked_for_is_the_one_used(precision, expected):
-    assert resolve_precision(precision, torch.device("cpu")) is expected
-
-
-def test_auto_precision_is_one_of_the_two():
-    found = resolve_precision(Precision.AUTO, torch.device("cpu"))
-    assert found in (torch.float32, torch.bfloat16)
-
-
-def test_the_cpu_is_described_with_its_threads():
-    assert describe_device(torch.device("cpu")) == f"cpu ({torch.get_num_threads()} threads)"
+    "text",
+    [
+        "CUDA out of memory. Tried to allocate 2.00 GiB", "CUDA error: out of memory",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "Triton Error [CUDA]: out of memory", "cudaErrorMemoryAllocation",
+        "[enforce fail] DefaultCPUAllocator: can't allocate memory", "std::bad_alloc",
+        "could not create a primitive",
+    ],
+)  # fmt: skip
+def test_every_form_of_too_little_memory_is_known(text):
+    assert is_out_of_memory(RuntimeError(text))
+    assert is_out_of_memory(torch.OutOfMemoryError())
+    assert not is_out_of_memory(RuntimeError("could not create a primitive descriptor"))
+    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))

@@ -20,12 +20,17 @@ def network():
     ).double()
 
 
-def step(net, config, *, times=1):
+def loss_of(net, step):
+    images = (torch.arange(5 * 75, dtype=torch.float64) + step).sin().view(5, 3, 5, 5)
+    return net(images).square().sum()
+
+
+def step(net, config, *, times=1, learning_rate=None):
     optimizer = build_optimizer(net, config)
-    images = torch.arange(5 * 75, dtype=torch.float64).sin().view(5, 3, 5, 5)
+    set_learning_rate(optimizer, learning_rate or config.learning_rate)
     for _ in range(times):
         optimizer.zero_grad()
-        net(images).square().sum().backward()
+        loss_of(net, 0).backward()
         optimizer.step()
     return optimizer
 
@@ -42,16 +47,18 @@ def test_singular_values_become_about_one(shape):
     assert kept.diag().max() < 1.25
 
 
-def test_nothing_to_orthogonalise_stays_nothing():
+def test_zeros_stay_zeros():
     assert not orthogonalised(torch.zeros(3, 5)).any()
 
 
-def test_hidden_filters_turn_by_the_rate_and_keep_their_norm():
+@pytest.mark.parametrize(("learning_rate", "expected"), [(0.5, 0.02), (0.125, 0.005)])
+def test_a_step_of_muon_follows_the_learning_rate_and_keeps_the_norm(learning_rate, expected):
     net, before = network(), network()
-    optimizer = step(net, TrainConfig(muon_rate=0.02, momentum_kind="nesterov", learning_rate=0.5))
+    config = TrainConfig(muon_rate=0.02, momentum_kind="nesterov", learning_rate=0.5)
+    optimizer = step(net, config, learning_rate=learning_rate)
     new, old = net[1].weight.detach(), before[1].weight.detach()
     torch.testing.assert_close(new.norm(), old.norm())
-    assert float((new - old).norm() / old.norm()) == pytest.approx(0.02, rel=0.05)
+    assert float((new - old).norm() / old.norm()) == pytest.approx(expected, rel=0.05)
     assert set(optimizer.state[net[1].weight]) == {"momentum_buffer"}
 
 
@@ -64,23 +71,11 @@ def test_every_other_weight_is_updated_by_sgd():
         assert torch.equal(found, wanted) == (name != "1.weight"), name
 
 
-def test_the_turn_follows_the_learning_rate():
-    net, before = network(), network()
-    optimizer = build_optimizer(net, TrainConfig(muon_rate=0.02, learning_rate=0.5))
-    optimizer.param_groups[0]["lr"] = 0.125  # a quarter: later in the schedule
-    net(torch.ones(2, 3, 5, 5, dtype=torch.float64)).sum().backward()
-    optimizer.step()
-    new, old = net[1].weight.detach(), before[1].weight.detach()
-    moved = (new - old).norm() / old.norm()
-    assert float(moved) == pytest.approx(0.005, rel=0.05)
-
-
-def test_the_loss_falls():
+def test_the_loss_falls_with_muon():
     net = network()
-    images = torch.arange(5 * 75, dtype=torch.float64).sin().view(5, 3, 5, 5)
-    before = net(images).square().sum().item()
+    before = loss_of(net, 0).item()
     step(net, TrainConfig(muon_rate=0.05, momentum_kind="nesterov", learning_rate=0.001), times=30)
-    assert net(images).square().sum().item() < 0.5 * before
+    assert loss_of(net, 0).item() < 0.5 * before
 
 
 RATES = (0.0, 0.02, 0.02, 0.002, 0.001, 0.03)
@@ -99,13 +94,8 @@ def papers_update(net, config):
                 weight.add_(velocity)
 
 
-def loss_of(net, step):
-    images = (torch.arange(5 * 75, dtype=torch.float64) + step).sin().view(5, 3, 5, 5)
-    return net(images).square().sum()
-
-
 @pytest.mark.parametrize("kind", ["classical", "nesterov"])
-def test_the_update_is_the_papers_where_the_rate_changes_too(kind):
+def test_the_update_is_that_of_the_paper_when_the_learning_rate_changes_too(kind):
     ours, theirs = network(), network()
     config = TrainConfig(momentum_kind=kind, weight_decay=0.1)
     optimizer = build_optimizer(ours, config)
@@ -122,16 +112,12 @@ def test_the_update_is_the_papers_where_the_rate_changes_too(kind):
     assert all(same) == (kind == "classical"), same
 
 
-def test_biases_have_a_rate_of_their_own_and_no_decay():
+def test_biases_have_a_learning_rate_of_their_own_and_no_decay():
     plain, ours = network(), network()
     for net, changes in ((plain, {}), (ours, {"bias_rate_factor": 2.0, "bias_decay": False})):
         for parameter in net.parameters():
             parameter.data.fill_(0.1)
-        config = TrainConfig(learning_rate=0.001, weight_decay=0.5, **changes)
-        optimizer = build_optimizer(net, config)
-        set_learning_rate(optimizer, 0.001)
-        loss_of(net, 0).backward()
-        optimizer.step()
+        step(net, TrainConfig(learning_rate=0.001, weight_decay=0.5, **changes))
     for (name, found), wanted in zip(ours.named_parameters(), plain.parameters(), strict=True):
         moved, plainly = found - 0.1, wanted - 0.1
         if name.endswith("bias"):
@@ -143,17 +129,16 @@ def test_each_layer_of_krizhevskys_networks_has_its_published_decay():
     name = Network.CUDA_CONVNET_18PCT
     net = build_network(NetworkSpec(name, 10, 32, lrn=True, groups=1))
     config = TrainConfig(model=name, **recipe_settings(Recipe.PAPER, name, "cifar10"))
-    groups = build_optimizer(net, config).param_groups
-    found = {
-        next(n for n, p in net.named_parameters() if p is parameter): group
-        for group in groups
+    optimizer = build_optimizer(net, config)
+    names = {parameter: name for name, parameter in net.named_parameters()}
+    decays = {
+        names[parameter]: group["weight_decay"]
+        for group in optimizer.param_groups
         for parameter in group["params"]
     }
-    decays = {name: group["weight_decay"] for name, group in found.items()}
     assert decays["features.0.weight"] == decays["features.8.weight"] == 0.004
     assert decays["classifier.1.weight"] == 1.0
     assert {decay for name, decay in decays.items() if name.endswith("bias")} == {0.0}
-    optimizer = build_optimizer(net, config)
     set_learning_rate(optimizer, 0.5)
     assert {group["lr"] for group in optimizer.param_groups} == {0.5, 1.0}
 
