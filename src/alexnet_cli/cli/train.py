@@ -1,6 +1,7 @@
 """`alexnet train`."""
 
 import functools
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -214,8 +215,6 @@ def _train(
 
 
 def _finish(run: "TrainingRun", *, plots: bool, as_json: bool) -> None:
-    from alexnet_cli.training.run_files import read_run_result
-
     if plots:
         from alexnet_cli.report.page import plot_trained
 
@@ -224,6 +223,6 @@ def _finish(run: "TrainingRun", *, plots: bool, as_json: bool) -> None:
         except AlexnetError as error:
             note(f"the run is complete, but its plots could not be drawn: {error.message}")
     if as_json:
-        print_json(read_run_result(run.folder))
+        print_json(json.loads(run.folder.metrics_json.read_text()))
     else:
         print(run.folder.path)

@@ -216,11 +216,7 @@ def saved_steps(checkpoints: Path) -> list[int]:
 
 
 def newest_checkpoint(checkpoints: Path, *, warn: Warn = lambda _: None) -> Checkpoint:
-    """Return the newest valid checkpoint in a run's `checkpoints` folder.
-
-    Args:
-        checkpoints: The folder.
-        warn: Called with a message for each newer one that is damaged.
+    """Return the newest valid checkpoint; warn of each newer one that is damaged.
 
     Raises:
         CheckpointError: There is none; the message names the damage of the newest.

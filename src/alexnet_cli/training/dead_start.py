@@ -41,11 +41,7 @@ class DeadStartDetector:
     ) -> str:
         """Count an update and, when a check is due, return the warning of a dead start, or "".
 
-        Args:
-            model: The model in training.
-            batch: This rank's subset of the batch.
-            loss_sum: Sum of its losses.
-            config: The run's settings.
+        The batch is this rank's subset, `loss_sum` the sum of its losses.
         """
         self.num_updates += 1
         if not self._check_steps:

@@ -192,12 +192,7 @@ def load_tensors(
 ) -> None:
     """Load weights, their running average and the momentum from a checkpoint.
 
-    Args:
-        checkpoint: Of the same network.
-        network: The network that is trained.
-        optimizer: Its optimizer.
-        ema: The running average of its weights, if there is one.
-        learning_rate: That of the last update, which the momentum holds.
+    The learning rate is that of the last update, which the momentum holds.
 
     Raises:
         CheckpointError: Names or shapes differ.

@@ -23,14 +23,7 @@ _CPU = torch.device("cpu")
 def augmented_images(
     config: TrainConfig, dataset: Dataset, *, labels: list[int], count: int, epoch: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64], int]:
-    """Return the first training images of some classes in an epoch, made by training's own code.
-
-    Args:
-        config: The configuration of the run.
-        dataset: The dataset it names.
-        labels: The classes to show.
-        count: Most images of each.
-        epoch: Counted from 0.
+    """Return the first images of some classes in an epoch of training, at most `count` of each.
 
     Returns:
         The images, uint8 (N, S, S, 3); their classes (N,), in the order of `labels`; the number of

@@ -55,13 +55,9 @@ from alexnet_cli.training.setup import (
 def prepare_run(
     config: TrainConfig, options: RuntimeOptions, *, name: str | None, parent: Path
 ) -> TrainingRun:
-    """Load the data, check that everything fits, and only then create the run folder.
+    """Load the data, check that everything fits, and only then create `parent/name`.
 
-    Args:
-        config: The run's configuration.
-        options: Runtime options.
-        name: Name of the run folder; network and dataset by default.
-        parent: Folder in which it is created.
+    The name is by default that of the network and of the dataset.
     """
     ranks, num_workers = options.ranks, options.num_workers
     device, dtype = _resolve_hardware(config, options)
@@ -108,7 +104,7 @@ def resume_run(
     Args:
         path: The run folder, or one of its checkpoints.
         options: Runtime options.
-        requested: The settings that the user gave.
+        requested: The settings that the user gave, by name of the field.
         allow_drift: Accept settings and hardware that differ from the run's.
         warn: Called with a message for each damaged checkpoint, and for drift.
 

@@ -82,13 +82,8 @@ def write_metrics(run: RunFolder, history: Sequence[EpochRow]) -> None:
     writer = csv.DictWriter(table, [f.name for f in dataclasses.fields(EpochRow)])
     writer.writeheader()
     writer.writerows(dataclasses.asdict(row) for row in history)
-    atomic_write(run.metrics_csv, table.getvalue().encode())
-    atomic_write(run.metrics_json, json.dumps(result_of(run, history), indent=1).encode())
-
-
-def result_of(run: RunFolder, history: Sequence[EpochRow]) -> dict[str, object]:
     best = max(history, key=lambda row: row.val_top1)
-    return {
+    result = {
         "run": str(run.path),
         "epochs": len(history),
         "best_epoch": best.epoch,
@@ -97,6 +92,8 @@ def result_of(run: RunFolder, history: Sequence[EpochRow]) -> dict[str, object]:
         "images_per_second": history[-1].images_per_second,
         "seconds": sum(row.train_seconds + row.val_seconds for row in history),
     }
+    atomic_write(run.metrics_csv, table.getvalue().encode())
+    atomic_write(run.metrics_json, json.dumps(result, indent=1).encode())
 
 
 def write_run_card(run: RunFolder, config: TrainConfig, manifest: Manifest, best: EpochRow) -> None:
@@ -109,11 +106,6 @@ def write_run_card(run: RunFolder, config: TrainConfig, manifest: Manifest, best
     end = f"""The test set was not used. Measure on it with `alexnet evaluate {run.path}`.
 Repeat the run with `alexnet train --config {run.config}`."""
     card.write_card(run.path, replace(manifest, provenance=origin), {}, trained=(rows, end))
-
-
-def read_run_result(run: RunFolder) -> dict[str, object]:
-    result: dict[str, object] = json.loads(run.metrics_json.read_text())
-    return result
 
 
 def remove_partial_files(run: RunFolder) -> None:

@@ -164,10 +164,7 @@ def require_fit(
 ) -> None:
     """Refuse, before anything is written, what would fail in the middle of a run.
 
-    Args:
-        config: The run's configuration.
-        network: The network it trains.
-        num_images: Images trained on; None: unknown, and the size of the last batch not checked.
+    Without `num_images`, the size of the last batch is not checked.
 
     Raises:
         UsageError: The network does not take the crops, does not have these initial weights, or
@@ -238,9 +235,9 @@ def describe_model(
     Args:
         config: The run's configuration.
         dataset: The dataset it names.
-        colours: Statistics of the training images, for the input scaling.
+        colours: Of the training images, for the input scaling.
         images: Fingerprint of the split.
-        pretrained: Description of the weights to start from, whose input scaling is kept.
+        pretrained: Of the weights to start from, whose input scaling is kept.
 
     Raises:
         UsageError: The sizes do not fit each other, the network or the images, or the network
