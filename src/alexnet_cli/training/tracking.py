@@ -45,7 +45,7 @@ class Tracker(Reporter):
     """Logs a run; this one logs nothing. When logging fails, training continues without it."""
 
     name = ""  # for messages
-    errors: tuple[type[Exception], ...] = ()  # besides OSError, that the methods below raise
+    errors: tuple[type[Exception], ...] = (OSError,)  # that the methods below may raise
 
     def __init__(self, run: TrainingRun, *, first_epoch: int, warn: Warn) -> None:
         self.run, self.first_epoch, self._warn = run, first_epoch, warn
@@ -106,7 +106,7 @@ class Tracker(Reporter):
     def _without_stopping(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, *self.errors) as error:
+        except self.errors as error:
             self._has_failed = True
             self._warn(f"warning: {self.name} has failed, training continues without it ({error})")
 
@@ -167,7 +167,7 @@ class WeightsAndBiases(Tracker):
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # read at import
         import wandb
 
-        self.errors, self._image = (wandb.Error,), wandb.Image
+        self.errors, self._image = (OSError, wandb.Error), wandb.Image
         settings = wandb.Settings(
             silent=True, console="off", disable_git=True, disable_code=True,
             x_disable_stats=True, x_disable_meta=True, x_save_requirements=False,
@@ -209,7 +209,7 @@ class MLflow(Tracker):
         from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
 
-        self.errors, folder = (MlflowException,), self.run.folder.path
+        self.errors, folder = (OSError, MlflowException), self.run.folder.path
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # not each table of a new database
         try:
             self._client = MlflowClient()

@@ -55,7 +55,7 @@ def track(run, report):
 class Log(Tracker):
     """Keeps what is logged, until it fails."""
 
-    name, errors = "log", (LookupError,)
+    name, errors = "log", (OSError, LookupError)
 
     def __init__(self, run, *, fails_after=100, error=OSError):
         self.calls, self.warnings = [], []
