@@ -72,7 +72,7 @@ def test_the_initial_weights_of_the_paper_on_inputs_of_unit_variance_are_diagnos
     before = {name: value.clone() for name, value in model.state_dict().items()}
     loss, spread, layers = examine(model, batch, config)
     _, healthy_spread, healthy = examine(model_with("he"), batch, TrainConfig())
-    assert loss == pytest.approx(CHANCE, abs=0.01)
+    assert loss == pytest.approx(CHANCE, abs=0.05)
     assert spread < 0.01 * healthy_spread
     assert list(layers)[:2] == ["features.0", "features.4"]
     assert len(layers) == 8
