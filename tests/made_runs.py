@@ -97,3 +97,22 @@ def make_run(
     (run / "config.toml").write_text(f"\ndata = {json.dumps(dataset.name)}\n")
     (run / "environment.json").write_text(json.dumps({"command": ["alexnet", "train"]}))
     return run
+
+
+def export_drawn(spec: NetworkSpec, folder: Path, **settings):
+    """Export a network with drawn weights, and return images of its size."""
+    from alexnet_cli.export.parity import Compared
+    from alexnet_cli.export.settings import ExportSettings
+    from alexnet_cli.export.write import export_model
+
+    side = spec.crop_size_px
+    manifest = Manifest(
+        spec,
+        InputSpec(side, side, scale=(0.02,) * 3, shift=(-2.0,) * 3),
+        tuple("abcdefghij"[: spec.num_classes]),
+        Provenance("shapes", 5, 20, 3, 0.5, "0" * 64, {"torch": "2"}),
+    )
+    images = np.random.default_rng(0).integers(0, 256, (3, side, side, 3), np.uint8)
+    settings = ExportSettings(**settings)
+    export_model(build_network(spec, seed=1), manifest, folder, settings, Compared(images))
+    return images

@@ -3,7 +3,6 @@
 import importlib.util
 import os
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -11,7 +10,7 @@ CHROMIUM = shutil.which("chromium")
 PHONE, DESKTOP = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
 
 
-def browser_marks(npm_path: Path, npm_reason: str) -> list[pytest.MarkDecorator]:
+def browser_marks(npm_path, npm_reason):
     """Return the marks of a module, which skip it where something is missing.
 
     Args:

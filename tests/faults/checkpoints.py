@@ -1,7 +1,5 @@
 """Small checkpoints to be lost."""
 
-from pathlib import Path
-
 import torch
 
 from alexnet_cli.config.schema import TrainConfig
@@ -24,7 +22,7 @@ _MANIFEST = Manifest(
 )
 
 
-def save_steps(folder: Path, *steps: int, epoch: int = 1) -> Path:
+def save_steps(folder, *steps, epoch=1):
     """Save steps whose tensors hold their number, and return their folder."""
     for step in steps:
         checkpoint = Checkpoint(
@@ -40,12 +38,12 @@ def save_steps(folder: Path, *steps: int, epoch: int = 1) -> Path:
     return folder
 
 
-def save_and_prune(folder: Path, step: int, *, epoch: int = 1) -> None:
+def save_and_prune(folder, step, *, epoch=1):
     """Save a step as training does."""
     save_steps(folder, step, epoch=epoch)
     prune_checkpoints(folder / f"step-{step}")
 
 
-def files_of(folder: Path) -> list[str]:
+def files_of(folder):
     """Return all files there, relative to it."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())

@@ -5,35 +5,27 @@ The default command runs a few of each kind, `nox -s full` more; `ALEXNET_TEST_F
 """
 
 import os
-import subprocess
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
-from alexnet_cli.manifest import InputSpec, Manifest, Provenance
 from alexnet_cli.networks import Network, network_spec
 from tests.conftest import made_once
-from tests.made_runs import make_images
+from tests.made_runs import export_drawn, make_images
 
 IS_LONG = os.environ.get("ALEXNET_TEST_FAULTS") == "long"
 _FIGURES: list[str] = []
 
 
-def few_or(many: int, *, few: int, long: int) -> list[object]:
+def few_or(many, *, few, long):
     """Return a count for the default command, and one for the suites that take their time."""
     timeout = pytest.mark.timeout(3_600 if IS_LONG else 300)
     slow = pytest.param(long if IS_LONG else many, id="many", marks=[pytest.mark.slow, timeout])
     return [pytest.param(few, id="few"), slow]
 
 
-def wait_until(
-    condition: Callable[[], bool], *processes: "subprocess.Popen[Any]", seconds: float = 100
-) -> None:
+def wait_until(condition, *processes, seconds=100):
     """Wait for something that must come, while these processes live."""
     end = time.monotonic() + seconds
     while not condition():
@@ -45,7 +37,7 @@ def wait_until(
 
 
 @pytest.fixture(autouse=True)
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def one_thread(monkeypatch):
     """Threads of several processes on few cores wait for each other; here there are as many."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     before = torch.get_num_threads()
@@ -55,13 +47,13 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def compiled(every_worker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def compiled(every_worker, monkeypatch):
     """A cache folder in which the kernel that a training compiles is found by the next one."""
     monkeypatch.setenv("ALEXNET_HOME", str(every_worker / "cache"))
 
 
 @pytest.fixture(scope="session")
-def few_images(every_worker: Path) -> Path:
+def few_images(every_worker):
     """A folder of two classes with 20 images each: an epoch of them takes no time."""
     return made_once(
         every_worker / "few-images",
@@ -70,39 +62,28 @@ def few_images(every_worker: Path) -> Path:
 
 
 @pytest.fixture
-def report(request: pytest.FixtureRequest) -> Callable[[str], None]:
+def report(request):
     """Have a figure printed at the end of the session."""
     name = request.node.name
     return lambda figure: _FIGURES.append(f"{name}: {figure}")
 
 
 @pytest.fixture(scope="session")
-def exports(every_worker: Path) -> Path:
+def exports(every_worker):
     """A small network: `whole` has independent files, `shared` a graph beside its weights."""
     return made_once(every_worker / "small-exports", _export)
 
 
-def _export(folder: Path) -> None:
-    from alexnet_cli.export.parity import Compared
-    from alexnet_cli.export.settings import ExportSettings, Format
-    from alexnet_cli.export.write import export_model
-    from alexnet_cli.models.build import build_network
+def _export(folder):
+    from alexnet_cli.export.settings import Format
 
     spec = network_spec(Network.CUDA_CONVNET_80SEC, num_classes=3, crop_size_px=16)
-    scaling = InputSpec(16, 16, scale=(0.02, 0.02, 0.02), shift=(-2.0, -2.0, -2.0))
-    origin = Provenance("shapes", 5, 20, 3, 0.5, "0" * 64, {"torch": "2"})
     for name in ("whole", "shared"):
         (folder / name).mkdir()
-        export_model(
-            build_network(spec, seed=1),
-            Manifest(spec, scaling, ("a", "b", "c"), origin),
-            folder / name,
-            ExportSettings(Format.ALL, shared_weights=name == "shared"),
-            Compared(np.zeros((2, 16, 16, 3), np.uint8)),
-        )
+        export_drawn(spec, folder / name, file_format=Format.ALL, shared_weights=name == "shared")
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_terminal_summary(terminalreporter):
     """Print the figures."""
     if _FIGURES:
         terminalreporter.section("faults")

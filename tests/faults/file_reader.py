@@ -5,9 +5,7 @@ import select
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
 
 LONGEST_SECONDS = 5.0
 _GIVE_UP_SECONDS = 100.0  # a busy machine is slow, a hang lasts
@@ -21,7 +19,7 @@ class FileReader:
         slowest_seconds: The most processor time that a file took; a busy machine adds none.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind):
         self._kind = kind
         self.counts: collections.Counter[str] = collections.Counter()
         self.slowest_seconds = 0.0
@@ -29,7 +27,7 @@ class FileReader:
         self._words = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
         self._child = self._start()
 
-    def _start(self) -> "subprocess.Popen[bytes]":
+    def _start(self):
         child = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.read_files", self._kind],
             cwd=Path(__file__).parents[2],
@@ -40,14 +38,14 @@ class FileReader:
         assert child.stdout.readline() == b"ready\n"
         return child
 
-    def __enter__(self) -> Self:
+    def __enter__(self):
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_):
         self._child.communicate()
         self._words.close()
 
-    def read(self, paths: Sequence[Path]) -> list[str]:
+    def read(self, paths):
         """Have files read one after another, and return what became of each.
 
         Many at a time cost little: the two processes then seldom wait to be woken. Their names
@@ -59,7 +57,7 @@ class FileReader:
         self.counts.update(outcomes)
         return outcomes
 
-    def _read_until_it_dies(self, paths: Sequence[Path]) -> list[str]:
+    def _read_until_it_dies(self, paths):
         assert self._child.stdin is not None
         self._child.stdin.write("".join(f"{path}\n" for path in paths).encode())
         outcomes = []
@@ -70,7 +68,7 @@ class FileReader:
                 break
         return outcomes
 
-    def _next_outcome(self, path: Path) -> str:
+    def _next_outcome(self, path):
         assert self._child.stdout is not None
         is_there, _, _ = select.select([self._child.stdout], [], [], _GIVE_UP_SECONDS)
         reply = self._child.stdout.readline().decode() if is_there else "hang"
@@ -84,6 +82,6 @@ class FileReader:
         words = self._words.read()[-300:].decode(errors="replace")
         return f"{path.name} {outcome or 'died'}, status {self._child.returncode}: {words}"
 
-    def __str__(self) -> str:
+    def __str__(self):
         counts = ", ".join(f"{count:,} {what}" for what, count in self.counts.items())
         return f"{counts}; the slowest took {self.slowest_seconds:.2f} s"

@@ -9,13 +9,13 @@ import gzip
 from dataclasses import replace
 from email.utils import format_datetime
 
-from tests.faults.http_server import Answer, Version
+from tests.faults.http_server import Answer
 
 OVER_TLS = frozenset({"tls", "https-to-http", "https-to-https"})
 _HTML = "<!DOCTYPE html><html><body>Please log in</body></html>"
 
 
-def as_seen_from(behaviour: str, version: Version) -> Version:
+def as_seen_from(behaviour, version):
     """Return a version with the validators that a server of that behaviour sends."""
     validators = version.validators
     kept = {
@@ -26,274 +26,182 @@ def as_seen_from(behaviour: str, version: Version) -> Version:
     return replace(version, validators=kept.get(behaviour, validators))
 
 
-class _Parts(Answer):
-    """What several behaviours share."""
-
-    @property
-    def third(self) -> int:
-        return len(self.server.right.content) // 3 + 1
-
-    def send_right(self, **changes: object) -> None:
-        """Respond correctly except for some headers."""
-        renamed = {name.replace("_", "-"): value for name, value in changes.items()}
-        self.send_body(self.begin_version(self.server.right, changes=renamed))
-
-    def send_busy(self, status: int, retry_after: str | None) -> None:
-        headers = {} if retry_after is None else {"Retry-After": retry_after}
-        self.send_text(status, "try later", headers)
-
-    def redirect_to(self, url: str) -> None:
-        self.send_text(302, "", {"Location": url})
-
-    def send_range(self, content_range: str) -> None:
-        """Respond to a request for a range with another `Content-Range` than the right one."""
-        if self.start is None:
-            self.send_right()
-        else:
-            total = len(self.server.right.content)
-            numbers = {"start": self.start, "end": total - 1, "total": total}
-            self.send_right(Content_Range=content_range.format(**numbers))
-
-    def send_endlessly(self, *, chunked: bool = False) -> None:
-        while True:
-            self.send_piece(b"\1" * 4_096, chunked=chunked)
+def chunked(answer):
+    changes = {"Content-Length": None, "Transfer-Encoding": "chunked"}
+    body = answer.begin_version(answer.right, changes=changes)
+    for begin in range(0, len(body), 10_000):
+        answer.send_piece(body[begin : begin + 10_000], chunked=True)
+    answer.wfile.write(b"0\r\n\r\n")
 
 
-class Behaviours(_Parts):
+def held(answer):  # after half of the file, until the test releases the rest
+    body = answer.begin_version(answer.right)
+    rest = answer.total - answer.total // 2
+    answer.send_body(body[:-rest])
+    answer.server.ledger.released.wait()
+    answer.send_body(body[-rest:])
+
+
+def truncated(answer):  # announces all, and never has the last quarter
+    begin = answer.total - len(answer.begin_version(answer.right))
+    answer.send_body(answer.right.content[begin : max(begin, 3 * answer.total // 4)])
+
+
+def reset(answer, *, ranges=True):  # each time after a third of the file
+    answer.send_version(answer.right, ranges=ranges, num_bytes=answer.third)
+    answer.send_rst()
+
+
+def silent_midway(answer):  # each time after a third of the file
+    answer.send_version(answer.right, num_bytes=answer.third)
+    answer.wait(600)
+
+
+def drip(answer):
+    for byte in answer.begin_version(answer.right):
+        answer.send_piece(bytes([byte]))
+        answer.wait(0.02)
+
+
+def wrong_206_offset(answer):  # and says so
+    start, total = answer.start // 2, answer.total
+    body = answer.right.content[start:]
+    headers = {"Content-Range": f"bytes {start}-{total - 1}/{total}", "Content-Length": len(body)}
+    answer.send_head(206, headers | answer.right.validators)
+    answer.send_body(body)
+
+
+def lying_206(answer):  # another range, called the right one
+    body = answer.begin_version(answer.right)
+    answer.send_body(answer.right.content[: len(body)])
+
+
+def ignores_if_range(answer):
+    del answer.headers["If-Range"]
+    answer.send_right()
+
+
+def unless_range(respond):
+    """Be right unless a range is asked for."""
+    return lambda answer: answer.send_right() if answer.start is None else respond(answer)
+
+
+def once(respond):
+    """Be wrong at the first request."""
+    return lambda answer: answer.send_right() if answer.number else respond(answer)
+
+
+def status(code, **headers):
+    return lambda answer: answer.send_text(code, "sorry", headers)
+
+
+def status_503_until_a_date(answer):
+    until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=2)
+    answer.send_text(503, "sorry", {"Retry-After": format_datetime(until, usegmt=True)})
+
+
+def page(content_type):
+    return lambda answer: answer.send_text(200, _HTML, {"Content-Type": content_type})
+
+
+def redirect(url):
+    return lambda answer: answer.send_text(302, "", {"Location": url.format(answer)})
+
+
+def changed(answer):  # after a third of the right file, another one for good
+    if answer.number == 0 and answer.start is None:
+        answer.send_version(answer.right, num_bytes=answer.third)
+    else:
+        answer.send_version(answer.other)
+
+
+def changed_back(answer, *, notice=True):  # after a third of another file, the right one for good
+    if answer.number == 0:
+        answer.send_version(answer.other, num_bytes=answer.third)
+    else:
+        answer.send_right() if notice else ignores_if_range(answer)
+
+
+def compressed(answer):  # which nobody asked for
+    body = gzip.compress(answer.right.content, 1)
+    answer.send_head(200, {"Content-Encoding": "gzip", "Content-Length": len(body)})
+    answer.send_body(body)
+
+
+def endless(answer, body=b"", *, code=200, chunked=False, **headers):
+    answer.send_head(code, headers)
+    answer.send_body(body)
+    while True:
+        answer.send_piece(b"\1" * 4_096, chunked=chunked)
+
+
+def broken_chunks(answer):  # no number where that of the second chunk should be
+    answer.send_head(200, {"Transfer-Encoding": "chunked"})
+    answer.send_piece(answer.right.content[: answer.third], chunked=True)
+    answer.wfile.write(b"no number\r\n")
+
+
+BEHAVIOURS = {
     # Right, each in another way.
-
-    def right(self) -> None:
-        self.send_right()
-
-    def tls(self) -> None:
-        self.send_right()
-
-    def date_only(self) -> None:
-        self.send_version(as_seen_from("date-only", self.server.right))
-
-    def weak_etag(self) -> None:  # which must not decide about ranges
-        self.send_version(as_seen_from("weak-etag", self.server.right))
-
-    def no_etag(self) -> None:
-        self.send_version(as_seen_from("no-etag", self.server.right))
-
-    def mislabelled(self) -> None:  # as many servers do with .gz
-        self.send_right(Content_Encoding="gzip")
-
-    def no_length(self) -> None:
-        self.send_right(Content_Length=None)
-
-    def chunked(self) -> None:
-        changes = {"Content-Length": None, "Transfer-Encoding": "chunked"}
-        body = self.begin_version(self.server.right, changes=changes)
-        for begin in range(0, len(body), 10_000):
-            self.send_piece(body[begin : begin + 10_000], chunked=True)
-        self.wfile.write(b"0\r\n\r\n")
-
-    def slow(self) -> None:
-        self.send_body(self.begin_version(self.server.right), pause_seconds=0.02)
-
-    def redirect(self) -> None:
-        self.redirect_to(f"/right/{self.name}")
-
+    "right": Answer.send_right,
+    "tls": Answer.send_right,
+    "date-only": lambda a: a.send_version(as_seen_from("date-only", a.right)),
+    "weak-etag": lambda a: a.send_version(as_seen_from("weak-etag", a.right)),  # not for ranges
+    "no-etag": lambda a: a.send_version(as_seen_from("no-etag", a.right)),
+    "mislabelled": lambda a: a.send_right({"Content-Encoding": "gzip"}),  # as many do with .gz
+    "no-length": lambda a: a.send_right({"Content-Length": None}),
+    "chunked": chunked,
+    "held": held,
+    "redirect": redirect("/right/{0.name}"),
     # Connections that break off or stall.
-
-    def short_body(self) -> None:  # announces all
-        self.send_version(self.server.right, num_bytes=self.third)
-
-    def truncated(self) -> None:  # announces all, and never has the last quarter
-        content = self.server.right.content
-        body = self.begin_version(self.server.right)
-        begin = len(content) - len(body)
-        self.send_body(content[begin : max(begin, 3 * len(content) // 4)])
-
-    def reset(self) -> None:  # each time after a third of the file
-        self.send_version(self.server.right, num_bytes=self.third)
-        self.send_rst()
-
-    def reset_without_ranges(self) -> None:
-        self.send_version(self.server.right, ranges=False, num_bytes=self.third)
-        self.send_rst()
-
-    def reset_at_once(self) -> None:
-        self.send_rst()
-
-    def silent(self) -> None:
-        self.wait(600)
-
-    def silent_midway(self) -> None:  # each time after a third of the file
-        self.send_version(self.server.right, num_bytes=self.third)
-        self.wait(600)
-
-    def drip(self) -> None:
-        for byte in self.begin_version(self.server.right):
-            self.send_piece(bytes([byte]))
-            self.wait(0.02)
-
+    "short-body": lambda a: a.send_version(a.right, num_bytes=a.third),  # announces all
+    "truncated": truncated,
+    "reset": reset,
+    "reset-without-ranges": lambda a: reset(a, ranges=False),
+    "reset-at-once": Answer.send_rst,
+    "silent": lambda a: a.wait(600),
+    "silent-midway": silent_midway,
+    "drip": drip,
     # Ranges gone wrong.
-
-    def wrong_206_offset(self) -> None:  # and says so
-        if self.start is None:
-            self.send_right()
-            return
-        content = self.server.right.content
-        start, total = self.start // 2, len(content)
-        body = content[start:]
-        headers = {
-            "Content-Range": f"bytes {start}-{total - 1}/{total}",
-            "Content-Length": len(body),
-            **self.server.right.validators,
-        }
-        self.send_head(206, headers)
-        self.send_body(body)
-
-    def lying_206(self) -> None:  # another range, called the right one
-        body = self.begin_version(self.server.right)
-        if self.start is not None:
-            body = self.server.right.content[: len(body)]
-        self.send_body(body)
-
-    def wrong_206_total(self) -> None:
-        total = len(self.server.right.content) + 1
-        self.send_range("bytes {start}-{end}/" + str(total))
-
-    def unknown_206_total(self) -> None:  # which is allowed
-        self.send_range("bytes {start}-{end}/*")
-
-    def no_content_range(self) -> None:
-        self.send_right(Content_Range=None)
-
-    def ignores_range(self) -> None:
-        self.send_version(self.server.right, ranges=False)
-
-    def ignores_if_range(self) -> None:
-        del self.headers["If-Range"]
-        self.send_right()
-
-    def status_416(self) -> None:  # for every range
-        if self.start is None:
-            self.send_right()
-        else:
-            total = len(self.server.right.content)
-            self.send_text(416, "", {"Content-Range": f"bytes */{total}"})
-
+    "wrong-206-offset": unless_range(wrong_206_offset),
+    "lying-206": lying_206,
+    "wrong-206-total": unless_range(lambda a: a.send_right(a.content_range(a.total + 1))),
+    "unknown-206-total": unless_range(lambda a: a.send_right(a.content_range("*"))),  # allowed
+    "no-content-range": lambda a: a.send_right({"Content-Range": None}),
+    "ignores-range": lambda a: a.send_version(a.right, ranges=False),
+    "ignores-if-range": ignores_if_range,
+    "status-416": unless_range(Answer.send_416),
     # Refusals, temporary or for good.
-
-    def status_429_once(self) -> None:
-        self.send_right() if self.number else self.send_busy(429, "1")
-
-    def status_429(self) -> None:
-        self.send_busy(429, "1")
-
-    def status_503_once(self) -> None:
-        until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=2)
-        date = format_datetime(until, usegmt=True)
-        self.send_right() if self.number else self.send_busy(503, date)
-
-    def status_503(self) -> None:
-        self.send_busy(503, None)
-
-    def status_503_for_a_day(self) -> None:
-        self.send_busy(503, "86400")
-
-    def status_503_nonsense(self) -> None:
-        self.send_right() if self.number else self.send_busy(503, "soon")
-
-    def status_404(self) -> None:
-        self.send_text(404, "not found")
-
-    def status_503_for_aeons(self) -> None:
-        self.send_busy(503, "9" * 5_000)
-
-    def status_500_once(self) -> None:
-        self.send_right() if self.number else self.send_text(500, "sorry")
-
+    "status-429-once": once(status(429, **{"Retry-After": "1"})),
+    "status-429": status(429, **{"Retry-After": "1"}),
+    "status-503-once": once(status_503_until_a_date),
+    "status-503": status(503),
+    "status-503-for-a-day": status(503, **{"Retry-After": "86400"}),
+    "status-503-nonsense": once(status(503, **{"Retry-After": "soon"})),
+    "status-404": status(404),
+    "status-503-for-aeons": status(503, **{"Retry-After": "9" * 5_000}),
+    "status-500-once": once(status(500)),
     # Another thing than the file.
-
-    def wrong_bytes(self) -> None:  # as many as of the right file, with its validators
-        self.send_version(replace(self.server.right, content=self.server.other.content))
-
-    def too_long(self) -> None:  # and says so
-        version = self.server.right
-        self.send_version(replace(version, content=version.content + b"\0"))
-
-    def too_small(self) -> None:  # and says so
-        version = self.server.right
-        self.send_version(replace(version, content=version.content[:-1]))
-
-    def empty(self) -> None:
-        self.send_text(200, "")
-
-    def changed(self) -> None:  # after a third of the right file, another one for good
-        if self.number == 0 and self.start is None:
-            self.send_version(self.server.right, num_bytes=self.third)
-        else:
-            self.send_version(self.server.other)
-
-    def changed_back(self) -> None:  # after a third of another file, the right one for good
-        if self.number == 0:
-            self.send_version(self.server.other, num_bytes=self.third)
-        else:
-            self.send_right()
-
-    def changed_back_unnoticed(self) -> None:  # whatever `If-Range` says
-        if self.number == 0:
-            self.send_version(self.server.other, num_bytes=self.third)
-        else:
-            self.ignores_if_range()
-
-    def compressed(self) -> None:  # which nobody asked for
-        body = gzip.compress(self.server.right.content, 1)
-        self.send_head(200, {"Content-Encoding": "gzip", "Content-Length": len(body)})
-        self.send_body(body)
-
-    def html(self) -> None:  # with status 200, as hotels do
-        self.send_text(200, _HTML, {"Content-Type": "text/html; charset=utf-8"})
-
-    def html_untyped(self) -> None:
-        self.send_text(200, _HTML, {"Content-Type": "application/octet-stream"})
-
-    def endless(self) -> None:
-        self.send_head(200, {"Content-Type": "application/gzip"})
-        self.send_endlessly()
-
-    def endless_chunked(self) -> None:
-        self.send_head(200, {"Transfer-Encoding": "chunked"})
-        self.send_endlessly(chunked=True)
-
-    def endless_after(self) -> None:  # after the right bytes
-        self.send_head(200, {"Content-Type": "application/gzip"})
-        self.send_body(self.server.right.content)
-        self.send_endlessly()
-
-    def broken_chunks(self) -> None:  # no number where that of the second chunk should be
-        self.send_head(200, {"Transfer-Encoding": "chunked"})
-        self.send_piece(self.server.right.content[: self.third], chunked=True)
-        self.wfile.write(b"no number\r\n")
-
-    def not_http(self) -> None:
-        self.wfile.write(b"SSH-2.0-OpenSSH_9.2\r\n" * 20)
-
+    "wrong-bytes": lambda a: a.send_version(replace(a.right, content=a.other.content)),
+    "too-long": lambda a: a.send_version(replace(a.right, content=a.right.content + b"\0")),
+    "too-small": lambda a: a.send_version(replace(a.right, content=a.right.content[:-1])),
+    "empty": lambda a: a.send_text(200, ""),
+    "changed": changed,
+    "changed-back": changed_back,
+    "changed-back-unnoticed": lambda a: changed_back(a, notice=False),  # whatever If-Range says
+    "compressed": compressed,
+    "html": page("text/html; charset=utf-8"),  # with status 200, as hotels do
+    "html-untyped": page("application/octet-stream"),
+    "endless": endless,
+    "endless-chunked": lambda a: endless(a, chunked=True, **{"Transfer-Encoding": "chunked"}),
+    "endless-after": lambda a: endless(a, a.right.content),
+    "broken-chunks": broken_chunks,
+    "not-http": lambda a: a.wfile.write(b"SSH-2.0-OpenSSH_9.2\r\n" * 20),
     # Redirects gone wrong.
-
-    def redirect_loop(self) -> None:
-        self.redirect_to(self.path)
-
-    def endless_redirect(self) -> None:  # to the right place, with a page that has no end
-        self.send_head(302, {"Location": f"/right/{self.name}"})
-        self.send_endlessly()
-
-    def redirect_nowhere(self) -> None:
-        self.redirect_to("http://[::1")
-
-    def https_to_https(self) -> None:
-        self.redirect()
-
-    def https_to_http(self) -> None:  # only the server with TLS is asked
-        self.redirect_to(f"{self.server.plain_url}/right/{self.name}")
-
-    def redirect_to_a_file(self) -> None:  # of the client's machine
-        self.redirect_to("file:///etc/passwd")
-
-
-BEHAVIOURS = [name.replace("_", "-") for name in vars(Behaviours) if not name.startswith("_")]
+    "redirect-loop": redirect("{0.path}"),
+    "endless-redirect": lambda a: endless(a, code=302, Location=f"/right/{a.name}"),
+    "redirect-nowhere": redirect("http://[::1"),
+    "https-to-https": redirect("/right/{0.name}"),
+    "https-to-http": redirect("{0.server.plain_url}/right/{0.name}"),  # only TLS is asked
+    "redirect-to-a-file": redirect("file:///etc/passwd"),
+}

@@ -1,7 +1,7 @@
 """A real HTTP server on the loopback that is as right or as wrong as the path says.
 
 `/BEHAVIOUR/NAME` returns the one file of the server in that manner; NAME may be anything, and what
-is sent is counted by it. The behaviours are the methods of `http_behaviours.Behaviours`.
+is sent is counted by it. The behaviours are in `http_behaviours`.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ import termios
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from pathlib import Path
@@ -59,6 +59,10 @@ class Ledger:
     body_bytes: Counter[str] = field(default_factory=Counter)  # handed to the kernel
     # Cut the next response after that many bytes of a version, to leave a partial download.
     broken_off: dict[str, tuple[Version, int]] = field(default_factory=dict)
+    released: threading.Event = field(default_factory=threading.Event)  # cleared to hold responses
+
+    def __post_init__(self) -> None:
+        self.released.set()
 
     def forget(self, name: str) -> None:
         self.requests.pop(name, None)
@@ -74,13 +78,14 @@ class FaultServer(http.server.ThreadingHTTPServer):
     def __init__(
         self,
         content: bytes,
-        handler: type["Answer"],
+        behaviours: Mapping[str, Callable[["Answer"], None]],
         ledger: Ledger,
         *,
         tls: ssl.SSLContext | None = None,
         plain_url: str = "",  # of the server without TLS beside this one, for redirects
     ) -> None:
-        super().__init__(("127.0.0.1", 0), handler)
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.behaviours = behaviours
         self.right = version_of(content, 1)
         self.other = version_of(content.translate(bytes(range(255, -1, -1))), 2)
         self.ledger = ledger
@@ -102,6 +107,7 @@ class FaultServer(http.server.ThreadingHTTPServer):
             yield self
         finally:
             self.stopping.set()
+            self.ledger.released.set()
             self.shutdown()
             thread.join()
             self.server_close()
@@ -127,7 +133,23 @@ class Answer(http.server.BaseHTTPRequestHandler):
                 version, num_bytes = ledger.broken_off.pop(self.name)
                 self.send_version(version, num_bytes=num_bytes)
             else:
-                getattr(self, behaviour.replace("-", "_"))()
+                self.server.behaviours[behaviour](self)
+
+    @property
+    def right(self) -> Version:
+        return self.server.right
+
+    @property
+    def other(self) -> Version:
+        return self.server.other
+
+    @property
+    def total(self) -> int:
+        return len(self.right.content)
+
+    @property
+    def third(self) -> int:
+        return self.total // 3 + 1
 
     @property
     def start(self) -> int | None:
@@ -141,11 +163,9 @@ class Answer(http.server.BaseHTTPRequestHandler):
             self.send_header(name, str(value))
         self.end_headers()
 
-    def send_body(self, body: bytes, *, pause_seconds: float = 0) -> None:
+    def send_body(self, body: bytes) -> None:
         for begin in range(0, len(body), _PIECE_BYTES):
             self.send_piece(body[begin : begin + _PIECE_BYTES])
-            if pause_seconds:
-                self.wait(pause_seconds)
 
     def send_piece(self, piece: bytes, *, chunked: bool = False) -> None:
         if self.server.stopping.is_set():
@@ -160,24 +180,24 @@ class Answer(http.server.BaseHTTPRequestHandler):
         self.send_head(status, length | dict(more or {}))
         self.wfile.write(body)
 
+    def content_range(self, total: int | str) -> dict[str, str]:
+        return {"Content-Range": f"bytes {self.start}-{self.total - 1}/{total}"}
+
+    def send_416(self) -> None:
+        self.send_text(416, "", {"Content-Range": f"bytes */{self.total}"})
+
     def begin_version(
         self,
         version: Version,
         *,
         ranges: bool = True,
-        changes: Mapping[str, object | None] | None = None,
+        changes: Mapping[str, object | None] | None = None,  # None leaves a header out
     ) -> bytes:
-        """Send the right head for a version, and return the body that belongs to it.
-
-        Args:
-            version: The content.
-            ranges: True to honour requests for a range.
-            changes: Headers that replace the right ones; None leaves one out.
-        """
+        """Send the right head for a version, and return the body that belongs to it."""
         start = self.start if ranges and version.is_meant_by(self.headers["If-Range"]) else None
         total = len(version.content)
         if start is not None and start >= total:
-            self.send_text(416, "", {"Content-Range": f"bytes */{total}"})
+            self.send_416()
             return b""
         body = version.content[start or 0 :]
         headers: dict[str, object] = {
@@ -198,6 +218,10 @@ class Answer(http.server.BaseHTTPRequestHandler):
     ) -> None:
         """Respond correctly, or break off after some bytes of the body."""
         self.send_body(self.begin_version(version, ranges=ranges)[:num_bytes])
+
+    def send_right(self, changes: Mapping[str, object | None] | None = None) -> None:
+        """Respond correctly except for some headers."""
+        self.send_body(self.begin_version(self.right, changes=changes))
 
     def wait(self, seconds: float) -> None:
         if self.server.stopping.wait(seconds):
@@ -236,7 +260,9 @@ def _authority_and_certificate() -> tuple[trustme.CA, trustme.LeafCert]:
 
 
 @contextlib.contextmanager
-def serve(content: bytes, handler: type[Answer], folder: Path) -> Iterator[Servers]:
+def serve(
+    content: bytes, behaviours: Mapping[str, Callable[[Answer], None]], folder: Path
+) -> Iterator[Servers]:
     """Run both servers of one file, with their certificate in a folder."""
     authority, certificate = _authority_and_certificate()
     bundle = folder / "authority.pem"
@@ -245,7 +271,7 @@ def serve(content: bytes, handler: type[Answer], folder: Path) -> Iterator[Serve
     certificate.configure_cert(tls)
     ledger = Ledger()
     with (
-        FaultServer(content, handler, ledger).running() as plain,
-        FaultServer(content, handler, ledger, tls=tls, plain_url=plain.url).running() as secure,
+        FaultServer(content, behaviours, ledger).running() as plain,
+        FaultServer(content, behaviours, ledger, tls=tls, plain_url=plain.url).running() as secure,
     ):
         yield Servers(plain, secure, bundle, ledger)

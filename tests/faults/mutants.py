@@ -1,11 +1,9 @@
 """Seeded damage to bytes."""
 
-import numpy as np
-
 _LONGEST = 200
 
 
-def mutate(content: bytes, random: np.random.Generator, *, hot: tuple[range, ...] = ()) -> bytes:
+def mutate(content, random, *, hot=()):
     """Return the content with one or two places damaged.
 
     Args:

@@ -16,13 +16,13 @@ from alexnet_cli.image import prepare_image, silence_metadata_warnings
 from alexnet_cli.inference.session import load_model
 
 
-def read_image_file(path: Path) -> None:
+def read_image_file(path):
     crop = prepare_image(path, image_size_px=32, crop_size_px=28)
     assert crop.shape == (28, 28, 3)
     assert crop.dtype == np.uint8
 
 
-def read_model_file(path: Path) -> None:
+def read_model_file(path):
     model = load_model(path, device="cpu", for_many=False)
     side = model.manifest.input.crop_size_px
     probabilities = model.probabilities(np.zeros((1, side, side, 3), np.uint8))
@@ -32,7 +32,7 @@ def read_model_file(path: Path) -> None:
 KINDS: dict[str, Callable[[Path], None]] = {"images": read_image_file, "models": read_model_file}
 
 
-def main() -> None:
+def main():
     read = KINDS[sys.argv[1]]
     silence_metadata_warnings()
     print("ready", flush=True)  # noqa: T201

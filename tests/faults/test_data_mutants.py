@@ -5,9 +5,7 @@ import gzip
 import io
 import pickle
 import time
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,11 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from alexnet_cli.data.array_cache import TEST, TRAIN, array_path, load_arrays, record_path
-from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.data.cifar import (
     CIFAR10,
     CIFAR100,
-    CifarLayout,
     read_archive,
     read_cifar10_1_images,
     read_cifar10_1_labels,
@@ -41,11 +37,11 @@ _LAYOUTS = (
 class _Tally:
     """Counts what became of mutants."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.read, self.refused, self._begin = 0, 0, time.perf_counter()
 
     @contextmanager
-    def expecting_nothing_else(self) -> Iterator[None]:
+    def expecting_nothing_else(self):
         try:
             yield
         except DataError:
@@ -53,12 +49,12 @@ class _Tally:
         else:
             self.read += 1
 
-    def __str__(self) -> str:
+    def __str__(self):
         seconds = time.perf_counter() - self._begin
         return f"{self.read:,} read, {self.refused:,} refused, {seconds:.0f} s"
 
 
-def _assert_plausible(arrays: ImageArrays, num_images: int, layout: CifarLayout) -> None:
+def _assert_plausible(arrays, num_images, layout):
     assert arrays.images_NHWC.shape == (num_images, 32, 32, 3)
     assert arrays.images_NHWC.dtype == np.uint8
     assert arrays.labels_N.shape == (num_images,)
@@ -67,18 +63,18 @@ def _assert_plausible(arrays: ImageArrays, num_images: int, layout: CifarLayout)
     assert arrays.labels_N.max() < len(layout.classes)
 
 
-def _assert_same(found: ImageArrays, expected: ImageArrays) -> None:
+def _assert_same(found, expected):
     np.testing.assert_array_equal(found.images_NHWC, expected.images_NHWC)
     np.testing.assert_array_equal(found.labels_N, expected.labels_N)
 
 
-def _read_plausibly(path: Path, layout: CifarLayout) -> None:
+def _read_plausibly(path, layout):
     train, test = read_archive(path, layout)
     _assert_plausible(train, layout.num_train, layout)
     _assert_plausible(test, layout.test_images, layout)
 
 
-def _headers(tar: bytes) -> tuple[range, ...]:
+def _headers(tar):
     """Return where the tar headers are: the blocks in which the format's name stands."""
     places = range(0, len(tar), 512)
     return tuple(range(at, at + 512) for at in places if tar[at + 257 : at + 262] == b"ustar")
@@ -86,9 +82,7 @@ def _headers(tar: bytes) -> tuple[range, ...]:
 
 @counted
 @pytest.mark.parametrize("layout", _LAYOUTS, ids=lambda layout: layout.name)
-def test_the_bytes_of_an_archive(
-    layout: CifarLayout, num_mutants: int, tmp_path: Path, report: Callable[[str], None]
-) -> None:
+def test_the_bytes_of_an_archive(layout, num_mutants, tmp_path, report):
     random, tally = np.random.default_rng(1), _Tally()
     path = write_tar(tmp_path / "a.tar.gz", binary_members(layout))
     whole, expected = path.read_bytes(), read_archive(path, layout)
@@ -102,9 +96,7 @@ def test_the_bytes_of_an_archive(
 
 @counted
 @pytest.mark.parametrize("layout", _LAYOUTS, ids=lambda layout: layout.name)
-def test_the_tar_inside_an_archive(
-    layout: CifarLayout, num_mutants: int, tmp_path: Path, report: Callable[[str], None]
-) -> None:
+def test_the_tar_inside_an_archive(layout, num_mutants, tmp_path, report):
     random, tally = np.random.default_rng(2), _Tally()
     path = write_tar(tmp_path / "a.tar.gz", binary_members(layout))
     tar = gzip.decompress(path.read_bytes())
@@ -119,9 +111,7 @@ def test_the_tar_inside_an_archive(
 
 @counted
 @pytest.mark.parametrize("layout", _LAYOUTS, ids=lambda layout: layout.name)
-def test_a_pickled_batch(
-    layout: CifarLayout, num_mutants: int, tmp_path: Path, report: Callable[[str], None]
-) -> None:
+def test_a_pickled_batch(layout, num_mutants, tmp_path, report):
     random, tally = np.random.default_rng(3), _Tally()
     members, path = python_members(layout), tmp_path / "a.tar.gz"
     for _ in range(num_mutants // 2):
@@ -135,9 +125,7 @@ def test_a_pickled_batch(
 
 
 @counted
-def test_the_npy_files_of_cifar10_1(
-    num_mutants: int, tmp_path: Path, report: Callable[[str], None]
-) -> None:
+def test_the_npy_files_of_cifar10_1(num_mutants, tmp_path, report):
     random, tally, path = np.random.default_rng(4), _Tally(), tmp_path / "a.npy"
     whole = {}
     for kind, array in (
@@ -163,7 +151,7 @@ def test_the_npy_files_of_cifar10_1(
 
 
 @counted
-def test_the_array_cache(num_mutants: int, report: Callable[[str], None]) -> None:
+def test_the_array_cache(num_mutants, report):
     random, tally, layout = np.random.default_rng(5), _Tally(), _LAYOUTS[0]
     archive = in_cache(layout)
     expected = dict(zip((TRAIN, TEST), read_archive(archive.path, layout), strict=True))
@@ -193,7 +181,7 @@ def test_the_array_cache(num_mutants: int, report: Callable[[str], None]) -> Non
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_what_the_fuzzer_begins_from_is_read(name: str) -> None:
+def test_what_the_fuzzer_begins_from_is_read(name):
     target = TARGETS[name]
     assert all(target.read(seed) for seed in target.seeds())
     assert not target.read(b"")
@@ -217,9 +205,7 @@ _batches = st.fixed_dictionaries(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(batch=_batches, protocol=st.integers(0, 5), num_images=st.integers(1, 3))
-def test_batches_of_any_content(
-    tmp_path: Path, batch: dict[bytes, object], protocol: int, num_images: int
-) -> None:
+def test_batches_of_any_content(tmp_path, batch, protocol, num_images):
     layout = dataclasses.replace(CIFAR10, train_images=num_images, test_images=num_images)
     content = pickle.dumps(batch, protocol)
     path = write_tar(tmp_path / "a.tar.gz", dict.fromkeys(layout.python, content))

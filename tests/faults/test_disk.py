@@ -4,13 +4,10 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from alexnet_cli.training.checkpoint import newest_checkpoint, read_checkpoint, saved_steps
-from tests.conftest import Run
 from tests.faults.checkpoints import files_of
 
 pytestmark = pytest.mark.usefixtures("compiled")
@@ -24,7 +21,7 @@ _TRAIN = (
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def small_disk(tmp_path):
     """A disk in memory with room for one checkpoint, but not for two."""
     folder = tmp_path / "disk"
     folder.mkdir()
@@ -36,12 +33,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_ends_the_run_and_more_room_lets_it_go_on(
-    small_disk: Path,
-    few_images: Path,
-    alexnet: Run,
-    isolated: Path,
-    report: Callable[[str], None],
-) -> None:
+    small_disk, few_images, alexnet, isolated, report
+):
     whole = alexnet(*_TRAIN, "--data", few_images, "--output", isolated)
     assert whole.returncode == 0, whole.stderr
     full = alexnet(*_TRAIN, "--data", few_images, "--output", small_disk)
@@ -65,14 +58,12 @@ def test_a_full_disk_ends_the_run_and_more_room_lets_it_go_on(
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
-def test_a_file_that_may_not_grow_is_an_error_in_words(
-    few_images: Path, alexnet: Run, isolated: Path
-) -> None:
+def test_a_file_that_may_not_grow_is_an_error_in_words(few_images, alexnet, isolated):
     begun = alexnet(*_TRAIN, "--data", few_images, "--output", isolated)
     assert begun.returncode == 0, begun.stderr
     before = files_of(isolated / _NAME / "checkpoints")
 
-    def forbid_growth() -> None:
+    def forbid_growth():
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 18, resource.RLIM_INFINITY))
 
     result = subprocess.run(

@@ -4,14 +4,11 @@ import io
 import json
 import re
 import zlib
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import Run
 from tests.faults.conftest import IS_LONG
 from tests.faults.file_reader import LONGEST_SECONDS, FileReader
 from tests.faults.mutants import mutate
@@ -23,7 +20,7 @@ _HEADER = range(120)
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 
 
-def seeds(file_format: str) -> list[bytes]:
+def seeds(file_format):
     """Return whole files of a format: colour, grey, and what else it is known for."""
     noise = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
     image = Image.fromarray(noise)
@@ -51,7 +48,7 @@ def seeds(file_format: str) -> list[bytes]:
     return contents
 
 
-def with_checksums(png: bytes) -> bytes:
+def with_checksums(png):
     """Return a PNG whose chunks have the right checksums, so that what is in them is looked at."""
     changed, place = bytearray(png), 8
     while place + 12 <= len(png):
@@ -61,7 +58,7 @@ def with_checksums(png: bytes) -> bytes:
     return bytes(changed)
 
 
-def read_mutants(reader: FileReader, file_format: str, folder: Path, count: int) -> None:
+def read_mutants(reader, file_format, folder, count):
     """Have whole files of a format read, and so many damaged ones."""
     random, wholes = np.random.default_rng(8), seeds(file_format)
     at_once = min(count, _AT_ONCE)
@@ -83,9 +80,7 @@ def read_mutants(reader: FileReader, file_format: str, folder: Path, count: int)
 @pytest.mark.slow
 @pytest.mark.timeout(3_600 if IS_LONG else 300)
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_mutants_of_a_format(
-    file_format: str, tmp_path: Path, report: Callable[[str], None]
-) -> None:
+def test_mutants_of_a_format(file_format, tmp_path, report):
     with FileReader("images") as reader:
         read_mutants(reader, file_format, tmp_path, _MUTANTS)
     report(str(reader))
@@ -93,16 +88,14 @@ def test_mutants_of_a_format(
     assert reader.slowest_seconds < LONGEST_SECONDS
 
 
-def test_a_few_mutants_of_each_format(tmp_path: Path) -> None:
+def test_a_few_mutants_of_each_format(tmp_path):
     with FileReader("images") as reader:
         for file_format in FORMATS:
             read_mutants(reader, file_format, tmp_path, _FEW)
     assert set(reader.counts) == {"read", "refused"}
 
 
-def test_predict_on_mutants_of_all_formats(
-    exports: Path, alexnet_process: Run, isolated: Path
-) -> None:
+def test_predict_on_mutants_of_all_formats(exports, alexnet_process, isolated):
     random, folder = np.random.default_rng(9), isolated / "mutants"
     folder.mkdir()
     for file_format in FORMATS:

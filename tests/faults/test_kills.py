@@ -4,8 +4,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from pathlib import Path
+import time
 
 import pytest
 
@@ -16,7 +15,6 @@ from alexnet_cli.training.checkpoint import (
     saved_steps,
 )
 from alexnet_cli.training.verification import KilledRun
-from tests.conftest import Run
 from tests.faults.conftest import IS_LONG, wait_until
 
 pytestmark = [
@@ -33,9 +31,7 @@ _SMALL = (
 
 
 @pytest.mark.parametrize(("by", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
-def test_a_small_run_ends_in_the_same_bytes(
-    by: signal.Signals, status: int, few_images: Path, alexnet: Run, isolated: Path
-) -> None:
+def test_a_small_run_ends_in_the_same_bytes(by, status, few_images, alexnet, isolated):
     train = (*_SMALL, "--data", few_images, "--output", isolated)
     whole = alexnet(*train, "--name", "whole")
     assert whole.returncode == 0, whole.stderr
@@ -56,9 +52,7 @@ def test_a_small_run_ends_in_the_same_bytes(
 
 
 @pytest.mark.slow
-def test_a_killed_run_ends_in_the_same_bytes(
-    alexnet_process: Run, report: Callable[[str], None]
-) -> None:
+def test_a_killed_run_ends_in_the_same_bytes(alexnet_process, report):
     """SIGKILL, through the command that shows it."""
     kills, epochs = (100, 30) if IS_LONG else (10, 3)
     result = alexnet_process(
@@ -78,9 +72,7 @@ def test_a_killed_run_ends_in_the_same_bytes(
 @pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, _MOSTLY_VALIDATION], ids=["training", "validation"])
-def test_a_stopped_run_saves_in_time_and_ends_in_the_same_bytes(
-    settings: dict[str, int], tmp_path: Path, report: Callable[[str], None]
-) -> None:
+def test_a_stopped_run_saves_in_time_and_ends_in_the_same_bytes(settings, tmp_path, report):
     num_signals = 20 if IS_LONG else 3
     folder = tmp_path / "runs"
     folder.mkdir()
@@ -94,3 +86,19 @@ def test_a_stopped_run_saves_in_time_and_ends_in_the_same_bytes(
     assert slowest < 10
     assert all(attempt.saved_step for attempt in stopped)  # nothing is lost
     assert all(each.is_same for each in run.compare())
+
+
+@pytest.mark.alone
+@pytest.mark.slow
+def test_a_second_ctrl_c_ends_it_at_once():
+    train = ("train", "--data", "shapes", "--batch-size", "1500", "--val-size", "1000")
+    command = [sys.executable, "-m", "alexnet_cli", *train]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert any(line.startswith("first update") for line in process.stderr)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+        assert process.poll() is None  # it is in the middle of an update
+        process.send_signal(signal.SIGINT)
+        begin = time.monotonic()
+        assert process.wait(timeout=20) == -signal.SIGINT
+        assert time.monotonic() - begin < 1

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 _SCRIPT = Path(__file__).with_name("train_in_little_memory.py")
 
 
-def test_the_hints_lead_to_micro_batches_that_fit(tmp_path: Path) -> None:
+def test_the_hints_lead_to_micro_batches_that_fit(tmp_path):
     size, sizes = 0, []
     while True:
         command = [sys.executable, str(_SCRIPT), str(tmp_path / str(size)), "250", str(size)]

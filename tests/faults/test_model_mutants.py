@@ -1,8 +1,6 @@
 """Damaged models: an answer or a ModelFileError, and ONNX Runtime does not crash."""
 
 import shutil
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +12,7 @@ from tests.faults.mutants import mutate
 ONNX, SAFETENSORS = "model.onnx", "model.safetensors"
 
 
-def hot_places(content: bytes, name: str) -> tuple[range, ...]:
+def hot_places(content, name):
     """Return where damage tells most: the header of safetensors, the ends of ONNX."""
     if name == SAFETENSORS:
         length = int.from_bytes(content[:8], "little")
@@ -27,14 +25,7 @@ def hot_places(content: bytes, name: str) -> tuple[range, ...]:
     ("kind", "name"),
     [("whole", ONNX), ("shared", ONNX), ("whole", SAFETENSORS), ("shared", SAFETENSORS)],
 )
-def test_mutants_of_a_model(
-    kind: str,
-    name: str,
-    num_mutants: int,
-    exports: Path,
-    tmp_path: Path,
-    report: Callable[[str], None],
-) -> None:
+def test_mutants_of_a_model(kind, name, num_mutants, exports, tmp_path, report):
     random = np.random.default_rng(10)
     for file in (exports / kind).iterdir():
         shutil.copy(file, tmp_path)

@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,7 @@ _CALLS = ("write", "fsync", "rename", "unlink", "unlinkat", "rmdir", "mkdir", "o
 _NEVER = 10_000
 
 
-def save_with(options: list[str], folder: Path, step: int, *, epoch: int = 1) -> tuple[int, str]:
+def save_with(options, folder, step, *, epoch=1):
     """Save a step in a process under strace; return its status, and what strace saw."""
     ready, go = os.pipe()
     child = os.fork()
@@ -48,9 +47,7 @@ def save_with(options: list[str], folder: Path, step: int, *, epoch: int = 1) ->
     return os.waitstatus_to_exitcode(status), log.read_text()
 
 
-def faults_of(
-    call: str, fault: str, tmp_path: Path, *, before: tuple[int, ...] = (1, 2), epoch: int = 1
-) -> list[tuple[int, Path]]:
+def faults_of(call, fault, tmp_path, *, before=(1, 2), epoch=1):
     """Plant a fault at the first, second, … such call of a save; return status and folder.
 
     The save is of step 3, where the steps `before` are saved already.
@@ -68,14 +65,14 @@ def faults_of(
     raise AssertionError("a save has an end")
 
 
-def resumes_whole(folder: Path) -> int:
+def resumes_whole(folder):
     """Return the step that a resume would begin at; its content is that step's."""
     found = newest_checkpoint(folder)
     assert float(found.read_tensors(MODEL_FILE)["weight"].mean()) == found.state.step
     return found.state.step
 
 
-def saved_undisturbed(tmp_path: Path) -> list[str]:
+def saved_undisturbed(tmp_path):
     """Return the files that a save leaves."""
     folder = save_steps(tmp_path / "undisturbed", 1, 2)
     save_and_prune(folder, 3)
@@ -83,9 +80,7 @@ def saved_undisturbed(tmp_path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("call", _CALLS)
-def test_killed_at_each_call_it_resumes_from_old_or_new(
-    call: str, tmp_path: Path, report: Callable[[str], None]
-) -> None:
+def test_killed_at_each_call_it_resumes_from_old_or_new(call, tmp_path, report):
     expected = saved_undisturbed(tmp_path)
     places = faults_of(call, "signal=KILL", tmp_path)
     assert places
@@ -100,9 +95,7 @@ def test_killed_at_each_call_it_resumes_from_old_or_new(
 
 @pytest.mark.parametrize("error", [pytest.param("EIO", marks=pytest.mark.slow), "ENOSPC"])
 @pytest.mark.parametrize("call", _CALLS)
-def test_a_failing_disk_leaves_the_old_one_whole(
-    call: str, error: str, tmp_path: Path, report: Callable[[str], None]
-) -> None:
+def test_a_failing_disk_leaves_the_old_one_whole(call, error, tmp_path, report):
     places = faults_of(call, f"error={error}", tmp_path)
     assert places
     report(f"{error} at {len(places)} calls")
@@ -114,7 +107,7 @@ def test_a_failing_disk_leaves_the_old_one_whole(
 
 
 @pytest.mark.parametrize("call", ["write", "rename", "openat"])
-def test_killed_while_the_only_one_is_saved_again_it_stays_whole(call: str, tmp_path: Path) -> None:
+def test_killed_while_the_only_one_is_saved_again_it_stays_whole(call, tmp_path):
     """As after a stop in the validation: the same weights, but the epoch is over now."""
     places = faults_of(call, "signal=KILL", tmp_path, before=(3,), epoch=2)
     assert places
@@ -123,7 +116,7 @@ def test_killed_while_the_only_one_is_saved_again_it_stays_whole(call: str, tmp_
         assert newest_checkpoint(folder).state.epoch in (1, 2)
 
 
-def test_each_file_is_on_the_disk_before_it_gets_its_name(tmp_path: Path) -> None:
+def test_each_file_is_on_the_disk_before_it_gets_its_name(tmp_path):
     folder = save_steps(tmp_path / "checkpoints", 1)
     options = ["-y", "-e", "trace=fsync,rename"]
     status, seen = save_with(options, folder, 2)

@@ -21,7 +21,7 @@ from alexnet_cli.training.setup import TrainingRun, describe_model
 folder, spare_mib, micro = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 
 
-def limit_memory() -> None:
+def limit_memory():
     """Leave so much more than is in use now."""
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + (spare_mib << 20), resource.RLIM_INFINITY))
@@ -37,7 +37,7 @@ manifest = describe_model(config, find_dataset("shapes"), images.colour_statisti
 few = images.take(np.arange(20))
 
 
-def prepare(name: str, images: ImageArrays) -> TrainingRun:
+def prepare(name, images):
     """Return a run in a folder of its own."""
     path = folder / name
     path.mkdir(parents=True)

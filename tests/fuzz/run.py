@@ -20,7 +20,7 @@ with atheris.instrument_imports(
     from tests.fuzz.targets import TARGETS
 
 
-def main() -> None:
+def main():
     """Read the command line and fuzz until libFuzzer has enough."""
     name, options = sys.argv[1], sys.argv[2:]
     target = TARGETS[name]

@@ -36,7 +36,7 @@ class Target:
     seeds: Callable[[], list[bytes]]
 
 
-def _is_read(name: str, content: bytes, read: Callable[[Path], object]) -> bool:
+def _is_read(name, content, read):
     with tempfile.NamedTemporaryFile(prefix=name) as file:
         file.write(content)
         file.flush()
@@ -47,12 +47,12 @@ def _is_read(name: str, content: bytes, read: Callable[[Path], object]) -> bool:
     return True
 
 
-def _read_tar(tar: bytes) -> bool:
+def _read_tar(tar):
     content = gzip.compress(tar, compresslevel=0)
     return _is_read("tar", content, lambda path: read_archive(path, _LAYOUT))
 
 
-def _tars() -> list[bytes]:
+def _tars():
     tars = []
     for members in (binary_members(_LAYOUT), python_members(_LAYOUT)):
         with tempfile.NamedTemporaryFile() as file:
@@ -60,21 +60,21 @@ def _tars() -> list[bytes]:
     return tars
 
 
-def _read_pickle(content: bytes) -> bool:
+def _read_pickle(content):
     members = dict.fromkeys(_LAYOUT.python, content)
     with tempfile.NamedTemporaryFile() as file:
         archive = write_tar(Path(file.name), members).read_bytes()
     return _is_read("pickle", archive, lambda path: read_archive(path, _LAYOUT))
 
 
-def _read_npy(content: bytes) -> bool:
+def _read_npy(content):
     return any(
         _is_read("npy", content, lambda path, read=read: read(path, num_images=1))
         for read in (read_cifar10_1_images, read_cifar10_1_labels)
     )
 
 
-def _npys() -> list[bytes]:
+def _npys():
     saved = []
     for array in (np.zeros((1, 32, 32, 3), np.uint8), np.ones(1, np.int32), np.ones(1, np.int64)):
         file = io.BytesIO()

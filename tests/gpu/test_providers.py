@@ -1,13 +1,15 @@
 """What only a GPU can show of the promise that the device asked for is the one that runs."""
 
 import json
-from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 import torch
+from PIL import Image
 
 from alexnet_cli.errors import DeviceError
+from alexnet_cli.export.settings import Format
 from alexnet_cli.inference.gpu_check import (
     CPU,
     CUDA,
@@ -16,38 +18,22 @@ from alexnet_cli.inference.gpu_check import (
     tensorrt_problems,
 )
 from alexnet_cli.inference.providers import placed_operators
-from alexnet_cli.manifest import InputSpec, Manifest, Provenance
+from alexnet_cli.inference.session import load_model
 from alexnet_cli.networks import Network, network_spec
-from tests.conftest import Run
+from tests.gpu.conftest import NEEDS_CUDA
+from tests.made_runs import export_drawn
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
-]
-_CLASSES = tuple("abcdefghij")
+pytestmark = NEEDS_CUDA
 
 
-def _export(network: Network, folder: Path) -> tuple[Path, np.ndarray]:
+def _export(network, folder):
     """Export a network with its initial weights; return the file and images of its size."""
-    from alexnet_cli.export.parity import Compared
-    from alexnet_cli.export.settings import ExportSettings, Format
-    from alexnet_cli.export.write import export_model
-    from alexnet_cli.models.build import build_network
-
     crop = network.info.own_crop_px(network.info.image_size_px)
-    manifest = Manifest(
-        network=network_spec(network, num_classes=len(_CLASSES), crop_size_px=crop),
-        input=InputSpec(crop, crop, scale=(0.02,) * 3, shift=(-2.0,) * 3),
-        classes=_CLASSES,
-        provenance=Provenance("shapes", 5, 20, 3, 0.5, "0" * 64, {"torch": "2"}),
-    )
-    images = np.random.default_rng(0).integers(0, 256, (3, crop, crop, 3), np.uint8)
-    core = build_network(manifest.network, seed=1)
-    export_model(core, manifest, folder, ExportSettings(Format.ONNX), Compared(images))
-    return folder / "model.onnx", images
+    spec = network_spec(network, num_classes=10, crop_size_px=crop)
+    return folder / "model.onnx", export_drawn(spec, folder, file_format=Format.ONNX)
 
 
-def test_the_driver_reports_the_gpus_of_pytorch() -> None:
+def test_the_driver_reports_the_gpus_of_pytorch():
     driver = read_driver()
     assert len(driver.gpus) == torch.cuda.device_count()
     for gpu in driver.gpus:
@@ -59,9 +45,7 @@ def test_the_driver_reports_the_gpus_of_pytorch() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("network", Network)
-def test_every_network_runs_wholly_on_cuda(network: Network, tmp_path: Path) -> None:
-    from alexnet_cli.inference.session import load_model
-
+def test_every_network_runs_wholly_on_cuda(network, tmp_path):
     path, images = _export(network, tmp_path)
     for many in (False, True):  # the two levels of graph optimisation
         model = load_model(path, device="cuda", for_many=many)
@@ -71,9 +55,7 @@ def test_every_network_runs_wholly_on_cuda(network: Network, tmp_path: Path) -> 
         np.testing.assert_allclose(model.logits(images), expected, rtol=1e-3, atol=1e-3)
 
 
-def test_a_number_beyond_the_gpus_is_refused(tmp_path: Path) -> None:
-    from alexnet_cli.inference.session import load_model
-
+def test_a_number_beyond_the_gpus_is_refused(tmp_path):
     path, _ = _export(Network.ALEXNET_CIFAR, tmp_path)
     with pytest.raises(DeviceError, match="there is no cuda:99: ") as caught:
         load_model(path, device="cuda:99")
@@ -82,11 +64,7 @@ def test_a_number_beyond_the_gpus_is_refused(tmp_path: Path) -> None:
         load_model(path, device=f"cuda:{torch.cuda.device_count()}")
 
 
-def test_tensorrt_answers_as_the_cpu_or_names_what_is_missing(tmp_path: Path) -> None:
-    import onnxruntime as ort
-
-    from alexnet_cli.inference.session import load_model
-
+def test_tensorrt_answers_as_the_cpu_or_names_what_is_missing(tmp_path):
     path, images = _export(Network.ALEXNET_CIFAR, tmp_path)
     if list(tensorrt_problems(ort.get_available_providers(), read_driver())):
         with pytest.raises(DeviceError, match="--device tensorrt is not usable") as caught:
@@ -99,11 +77,7 @@ def test_tensorrt_answers_as_the_cpu_or_names_what_is_missing(tmp_path: Path) ->
     np.testing.assert_allclose(model.logits(images), expected, rtol=1e-3, atol=1e-3)
 
 
-def test_hidden_gpus_are_an_error_for_cuda_and_a_note_for_auto(
-    alexnet_process: Run, tmp_path: Path
-) -> None:
-    from PIL import Image
-
+def test_hidden_gpus_are_an_error_for_cuda_and_a_note_for_auto(alexnet_process, tmp_path):
     path, _ = _export(Network.ALEXNET_CIFAR, tmp_path)
     Image.new("RGB", (32, 32), "red").save("red.png")
     arguments, env = ("predict", "red.png", "-m", path), {"CUDA_VISIBLE_DEVICES": ""}
@@ -116,7 +90,7 @@ def test_hidden_gpus_are_an_error_for_cuda_and_a_note_for_auto(
     assert CPU not in alexnet_process(*arguments, "--device", "cuda").stderr
 
 
-def test_doctor_runs_on_every_gpu(alexnet_process: Run) -> None:
+def test_doctor_runs_on_every_gpu(alexnet_process):
     result = alexnet_process("doctor", "--deep", "--json")
     document = json.loads(result.stdout)
     assert document["training"] == "cuda", document["findings"]

@@ -1,8 +1,7 @@
+"""Downloads as the user sees them; `tests/faults/test_http.py` has the servers that are wrong."""
+
 import hashlib
-import http.server
 import socket
-import threading
-import time
 from dataclasses import replace
 
 import pytest
@@ -11,67 +10,27 @@ from alexnet_cli.data.cache import PublishedFile, find_file, is_cached
 from alexnet_cli.data.fetch import FetchOptions, download
 from alexnet_cli.data.transfer import RetryPolicy
 from alexnet_cli.errors import AlexnetError, DataError, DownloadError
+from tests.faults.http_behaviours import BEHAVIOURS
+from tests.faults.http_server import serve
 
 CONTENT = bytes(range(256)) * 400
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.server.requests.append(self.path)
-        status, body, promised = {
-            "/right": (200, CONTENT, len(CONTENT)),
-            "/mirror/a.tar.gz": (200, CONTENT, len(CONTENT)),
-            "/503/a.tar.gz": (503, b"try later", 9),
-            "/short": (200, CONTENT[:70_000], len(CONTENT)),
-            "/drip": (200, CONTENT[:500], len(CONTENT)),
-            "/empty": (200, b"", len(CONTENT)),
-            "/html": (200, b"<html>Please log in</html>", 26),
-            "/other": (200, CONTENT[::-1], len(CONTENT)),
-            "/503": (503, b"try later", 9),
-        }.get(self.path, (404, b"not found", 9))
-        self.send_response(status)
-        self.send_header("Content-Length", str(promised))
-        self.send_header("ETag", '"1"')
-        self.end_headers()
-        if self.path != "/drip":
-            self.wfile.write(body)
-            return
-        for byte in body:
-            self.wfile.write(bytes([byte]))
-            time.sleep(0.02)
-
-    def log_message(self, *arguments):
-        pass
+NAME = "a.tar.gz"
 
 
 @pytest.fixture(scope="module")
-def server():
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.requests = []
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+def server(tmp_path_factory):
+    with serve(CONTENT, BEHAVIOURS, tmp_path_factory.mktemp("server")) as servers:
+        yield servers.plain
 
 
 @pytest.fixture
 def archive_at(server):
-    server.requests.clear()
+    server.ledger.forget(NAME)
 
-    def build(path, **changes):
-        url = f"http://127.0.0.1:{server.server_port}{path}"
-        return PublishedFile(
-            **{
-                "dataset": "cifar10",
-                "name": "a.tar.gz",
-                "url": url,
-                "num_bytes": len(CONTENT),
-                "sha256": SHA256,
-            }
-            | changes
-        )
+    def build(behaviour, **changes):
+        url = f"{server.url}/{behaviour}/{NAME}"
+        return replace(PublishedFile("cifar10", NAME, url, len(CONTENT), SHA256), **changes)
 
     return build
 
@@ -95,11 +54,20 @@ def refused_url():
     return f"http://127.0.0.1:{port}/right"
 
 
+def requests_to(server):
+    return [request.path for request in server.ledger.requests[NAME]]
+
+
+def put_in_place(archive, content):
+    archive.path.parent.mkdir()
+    archive.path.write_bytes(content)
+
+
 def test_the_right_file_arrives_complete_and_alone(fetch, kept, progress, archive_at, capfd):
-    archive = archive_at("/right")
+    archive = archive_at("right")
     assert not is_cached(archive)
     fetch(archive)
-    assert kept() == ["a.tar.gz"]
+    assert kept() == [NAME]
     assert find_file(archive).read_bytes() == CONTENT
     assert is_cached(archive)
     assert progress.total == progress.seen == len(CONTENT)
@@ -107,144 +75,130 @@ def test_the_right_file_arrives_complete_and_alone(fetch, kept, progress, archiv
 
 
 def test_a_sound_copy_is_fetched_again_only_by_force(fetch, archive_at, server):
-    archive = archive_at("/right")
+    archive = archive_at("right")
     for force, num_requests in [(False, 1), (False, 1), (True, 2)]:
         fetch(archive, force=force)
-        assert len(server.requests) == num_requests
+        assert len(requests_to(server)) == num_requests
     assert find_file(archive).read_bytes() == CONTENT
 
 
 def test_a_damaged_copy_is_fetched_again(fetch, archive_at):
-    archive = archive_at("/right")
-    archive.path.parent.mkdir()
-    archive.path.write_bytes(CONTENT[:-1])
+    archive = archive_at("right")
+    put_in_place(archive, CONTENT[:-1])
     fetch(archive)
     assert find_file(archive).read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize(
-    ("path", "cause"),
+    ("behaviour", "cause"),
     [
-        ("/missing", "404"),
-        ("/503", "503"),
-        ("/empty", "the connection broke off"),
-        ("/html", "in place of 102,400"),
-        ("/other", "sha256 differs"),
+        ("status-404", "404"),
+        ("status-503", "503"),
+        ("empty", "in place of 102,400"),
+        ("html-untyped", "in place of 102,400"),
+        ("wrong-bytes", "sha256 differs"),
     ],
 )
-def test_a_failed_download_is_named_and_leaves_what_was_there(fetch, kept, archive_at, path, cause):
-    archive = archive_at(path)
-    archive.path.parent.mkdir()
-    archive.path.write_bytes(b"damaged")
+def test_a_failed_download_is_named_and_leaves_what_was_there(
+    fetch, kept, archive_at, behaviour, cause
+):
+    archive = archive_at(behaviour)
+    put_in_place(archive, b"damaged")
     with pytest.raises(DownloadError) as caught:
         fetch(archive)
     assert archive.url in caught.value.message
     assert cause in caught.value.message
     assert archive.url in caught.value.hint
-    assert kept() == [archive.name]
+    assert kept() == [NAME]
     assert not is_cached(archive)
 
 
-def test_a_stalled_transfer_ends_and_is_kept(fetch, archive_at):
-    archive = archive_at("/drip")
-    with pytest.raises(DownloadError, match="the transfer stalled"):
-        fetch(archive)
-    size = archive.part_path.stat().st_size
-    assert 0 < size < 500
-    assert archive.part_path.read_bytes() == CONTENT[:size]
-
-
-def test_what_arrived_before_the_connection_broke_off_is_kept(fetch, kept, archive_at):
-    archive = archive_at("/short")
-    with pytest.raises(DownloadError, match="the connection broke off"):
+@pytest.mark.parametrize(
+    ("behaviour", "cause"), [("drip", "stalled"), ("short-body", "the connection broke off")]
+)
+def test_what_arrived_before_a_failure_is_kept(fetch, kept, archive_at, behaviour, cause):
+    archive = archive_at(behaviour)
+    with pytest.raises(DownloadError, match=cause):
         fetch(archive)
     assert kept() == [archive.part_path.name, f"{archive.part_path.name}.json"]
-    assert archive.part_path.read_bytes() == CONTENT[:70_000]
-    fetch(archive_at("/right"))  # this server knows no ranges: it begins again
-    assert kept() == [archive.name]
+    size = archive.part_path.stat().st_size
+    assert 0 < size < len(CONTENT)
+    assert archive.part_path.read_bytes() == CONTENT[:size]
+    fetch(archive_at("right"))
+    assert kept() == [NAME]
 
 
 def test_mirrors_are_asked_first_and_in_order(fetch, archive_at, server, refused_url):
-    archive = archive_at("/right")
-    base = archive.url.removesuffix("/right")
-    mirrors = (refused_url, f"{base}/503", f"{base}/mirror/", f"{base}/never")
+    archive = archive_at("right")
+    mirrors = (refused_url, *(f"{server.url}/{name}" for name in ("status-503", "tls/", "right")))
     fetch(archive, mirrors=mirrors)
-    assert server.requests == ["/503/a.tar.gz", "/mirror/a.tar.gz"]
+    assert requests_to(server) == [f"/status-503/{NAME}", f"/tls/{NAME}"]
     assert find_file(archive).read_bytes() == CONTENT
 
 
 def test_content_that_the_user_trusts_comes_from_mirrors_only(fetch, archive_at, server):
-    archive = archive_at("/right", sha256="0" * 64, num_bytes=7)
-    base = archive.url.removesuffix("/right")
-    fetch(archive, mirrors=(f"{base}/mirror/a.tar.gz",), sha256=SHA256.upper())
+    archive = archive_at("tls", sha256="0" * 64, num_bytes=7)
+    fetch(archive, mirrors=(f"{server.url}/right/{NAME}",), sha256=SHA256.upper())
     assert find_file(archive).read_bytes() == CONTENT
     with pytest.raises(DownloadError, match="sha256 differs"):
-        fetch(archive, mirrors=(f"{base}/mirror",), sha256="1" * 64)
-    assert server.requests == ["/mirror/a.tar.gz"] * 2
+        fetch(archive, mirrors=(f"{server.url}/right",), sha256="1" * 64)
+    assert requests_to(server) == [f"/right/{NAME}"] * 2
     assert find_file(archive).read_bytes() == CONTENT
 
 
-def test_content_that_is_trusted_but_of_another_kind_changes_nothing(fetch, kept, archive_at):
-    archive = archive_at("/right", sha256=hashlib.sha256(b"sound").hexdigest(), num_bytes=5)
-    archive.path.parent.mkdir()
-    archive.path.write_bytes(b"sound")
+def test_content_that_is_trusted_but_of_another_kind_changes_nothing(
+    fetch, kept, archive_at, server
+):
+    archive = archive_at("right", sha256=hashlib.sha256(b"sound").hexdigest(), num_bytes=5)
+    put_in_place(archive, b"sound")
 
     def check(path):
         assert path.read_bytes() == CONTENT
         raise DataError("it is no archive")
 
-    mirrors = (archive.url.removesuffix("/right") + "/mirror",)
     with pytest.raises(DownloadError, match="the hash is right, but it is no archive"):
-        fetch(archive, mirrors=mirrors, sha256=SHA256, check=check)
-    assert kept() == [archive.name]
+        fetch(archive, mirrors=(f"{server.url}/right",), sha256=SHA256, check=check)
+    assert kept() == [NAME]
     assert find_file(archive).read_bytes() == b"sound"
 
 
-def test_no_password_of_a_mirror_is_shown(fetch, archive_at, refused_url):
-    mirror = refused_url.replace("//", "//me:secret@")
-    with pytest.raises(DownloadError) as caught:
-        fetch(archive_at("/503"), mirrors=(mirror,))
-    assert refused_url in caught.value.message
-    assert "secret" not in f"{caught.value.message} {caught.value.hint}"
-
-
-def test_no_password_of_a_mirror_is_kept(fetch, archive_at):
-    archive = archive_at("/short")
-    url = archive.url.replace("//", "//me:secret@")
-    with pytest.raises(DownloadError, match="broke off"):
-        fetch(replace(archive, url=url))
-    beside = archive.part_path.with_name(f"{archive.part_path.name}.json")
-    assert archive.url in beside.read_text()
-    assert "secret" not in beside.read_text()
+def test_no_password_of_a_mirror_is_shown_or_kept(fetch, archive_at, refused_url):
+    archive, urls = archive_at("status-503"), (refused_url, archive_at("short-body").url)
+    with pytest.raises(DownloadError, match="broke off") as caught:
+        fetch(archive, mirrors=[url.replace("//", "//me:secret@") for url in urls])
+    kept = archive.part_path.with_name(f"{archive.part_path.name}.json").read_text()
+    for url, text in zip(urls, (caught.value.message, kept), strict=True):
+        assert url in text
+    assert "secret" not in f"{caught.value.message} {caught.value.hint} {kept}"
 
 
 def test_offline_makes_no_request(fetch, kept, archive_at, server):
-    archive = archive_at("/right")
+    archive = archive_at("right")
     with pytest.raises(DownloadError, match="--offline") as caught:
         fetch(archive, offline=True)
     assert archive.url in caught.value.hint
-    assert server.requests == []
+    assert requests_to(server) == []
     assert kept() == []
 
 
 def test_too_little_space_is_found_before_the_download(fetch, archive_at, server):
     with pytest.raises(DownloadError) as caught:
-        fetch(archive_at("/right", num_bytes=10**18))
+        fetch(archive_at("right", num_bytes=10**18))
     assert caught.value.code == "no_space"
-    assert server.requests == []
+    assert requests_to(server) == []
 
 
 def test_a_cache_folder_that_is_a_file_is_refused(fetch, archive_at, monkeypatch, isolated):
     (isolated / "file").touch()
     monkeypatch.setenv("ALEXNET_HOME", str(isolated / "file"))
     with pytest.raises(AlexnetError) as caught:
-        fetch(archive_at("/right"))
+        fetch(archive_at("right"))
     assert caught.value.code == "not_writable"
 
 
-@pytest.mark.parametrize("path", ["/503", "/other"])
-def test_a_failed_forced_download_keeps_the_sound_copy(fetch, archive_at, path):
-    fetch(archive_at("/right"))
+@pytest.mark.parametrize("behaviour", ["status-503", "wrong-bytes"])
+def test_a_failed_forced_download_keeps_the_sound_copy(fetch, archive_at, behaviour):
+    fetch(archive_at("right"))
     with pytest.raises(DownloadError):
-        fetch(archive_at(path), force=True)
-    assert find_file(archive_at("/right")).read_bytes() == CONTENT
+        fetch(archive_at(behaviour), force=True)
+    assert find_file(archive_at("right")).read_bytes() == CONTENT
