@@ -12,17 +12,10 @@ _GIVE_UP_SECONDS = 100.0  # a busy machine is slow, a hang lasts
 
 
 class FileReader:
-    """Has files read, and keeps count.
-
-    Attributes:
-        counts: Files by what became of them: `read` or `refused`; anything else is a failure.
-        slowest_seconds: The most processor time that a file took; a busy machine adds none.
-    """
-
     def __init__(self, kind):
         self._kind = kind
-        self.counts: collections.Counter[str] = collections.Counter()
-        self.slowest_seconds = 0.0
+        self.counts = collections.Counter()  # by outcome: anything but read or refused is a failure
+        self.slowest_seconds = 0.0  # the most processor time of a file; a busy machine adds none
         # Not a pipe, which, with nobody to empty it, stops who writes.
         self._words = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
         self._child = self._start()

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from alexnet_cli.data.cache import PublishedFile
 from alexnet_cli.data.fetch import FetchOptions, download
 from alexnet_cli.data.transfer import RetryPolicy, Transfer
 from alexnet_cli.errors import DownloadError
-from tests.faults.conftest import IS_LONG, wait_until
+from tests.faults.conftest import wait_until
 from tests.faults.http_behaviours import BEHAVIOURS, OVER_TLS, as_seen_from
 from tests.faults.http_server import serve
 
@@ -108,7 +108,22 @@ _CHUNK_BYTES = 1 << 18
 _SOCKET_BYTES = 1 << 23  # sent, but in no process yet
 _TOO_MANY_BYTES = 1_000
 _NUM_PROCESSES = 8
-_ROUNDS = 10 if IS_LONG else 2
+# The reason that an error names.
+_REASONS = {
+    "silent": "did not answer in time",
+    "drip": "stalled",
+    "reset-at-once": "no connection",
+    "truncated": "broke off",
+    "status-404": "404",
+    "status-503-for-aeons": "503",
+    "html": "web page",
+    "html-untyped": "54 bytes in place of",
+    "endless-chunked": "more than",
+    "wrong-bytes": "sha256 differs",
+    "redirect-loop": "redirects",
+    "redirect-nowhere": "not valid",
+    "https-to-http": "from https to http",
+}
 # Rows of the default command: of each kind of fault one that waits for nothing.
 _FEW = (
     "right", "no-etag", "chunked", "truncated", "reset", "lying-206", "ignores-if-range",
@@ -124,20 +139,6 @@ class State(StrEnum):
     WHOLE = "all"
     OVERSIZE = "too much"
     OTHER = "half of another version"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """The outcome of one download."""
-
-    behaviour: str
-    state: State
-    error: str  # empty after a success
-    sent_bytes: int  # of bodies, by the server
-    fetched_bytes: int
-    part_bytes: int  # kept for the next attempt
-    content: bytes | None  # of the file in place
-    strays: set[str]  # other files that are left
 
 
 def expectations():
@@ -176,44 +177,25 @@ def prepare(servers, file, behaviour, state):
     servers.ledger.forget(file.name)
 
 
-def fill(servers, behaviour, state):
+def download_and_check(servers, behaviour, state, code):
     name = f"{behaviour}.{state.name.lower()}.bin"
     file = file_at(servers, behaviour, name)
     prepare(servers, file, behaviour, state)
-    error, transfer = "", Transfer()
+    case, error, transfer = f"{behaviour}, {state.value} before", "", Transfer()
     try:
         transfer = fetch(file, SHORT if behaviour in _TIMED else LONG)
     except DownloadError as caught:
         error = caught.message
-    part = file.part_path
-    expected = {file.path.name, f"{file.path.name}.lock", part.name, f"{part.name}.json"}
+    allowed = {name, f"{name}.lock", file.part_path.name, f"{file.part_path.name}.json"}
     names = {path.name for path in file.path.parent.iterdir()}
-    return Cell(
-        behaviour,
-        state,
-        error,
-        servers.ledger.body_bytes[name],
-        transfer.fetched_bytes,
-        part.stat().st_size if part.exists() else 0,
-        file.path.read_bytes() if file.path.exists() else None,
-        {each for each in names if each.lstrip(".").startswith(name)} - expected,
-    )
-
-
-def fill_all(servers, behaviours):
-    """Make all downloads, many at a time: most of them wait."""
-    pairs = [(behaviour, state) for behaviour in behaviours for state in State]
-    with ThreadPoolExecutor(32) as pool:
-        return dict(zip(pairs, pool.map(lambda pair: fill(servers, *pair), pairs), strict=True))
-
-
-def assert_as_expected(cell, code):
-    assert cell.strays == set(), cell
+    assert {each for each in names if each.lstrip(".").startswith(name)} <= allowed, case
     if code in ("kept", "no"):
-        assert cell.error, cell
-        assert cell.content is None, cell
-        assert code == "no" or cell.part_bytes == HALF_BYTES, cell
-        assert cell.sent_bytes <= SHORT.attempts * len(CONTENT) + _SOCKET_BYTES, cell
+        assert error, case
+        assert state is not State.COLD or _REASONS.get(behaviour, "") in error, case
+        assert not file.path.exists(), case
+        assert code == "no" or size_of(file.part_path) == HALF_BYTES, case
+        max_bytes = SHORT.attempts * len(CONTENT) + _SOCKET_BYTES
+        assert servers.ledger.body_bytes[name] <= max_bytes, case
         return
     max_bytes = {
         "none": 0,
@@ -221,54 +203,29 @@ def assert_as_expected(cell, code):
         "all": len(CONTENT) + _CHUNK_BYTES,
         "more": 2 * len(CONTENT) + _CHUNK_BYTES,
     }
-    assert cell.error == "", cell
-    assert cell.content == CONTENT, cell.behaviour
-    assert cell.fetched_bytes <= max_bytes[code], cell
-    assert cell.part_bytes == 0, cell
+    assert error == "", case
+    assert file.path.read_bytes() == CONTENT, case
+    assert transfer.fetched_bytes <= max_bytes[code], case
+    assert size_of(file.part_path) == 0, case
 
 
-def test_the_file_is_right_or_refused_by_a_few_servers(servers):
-    for pair, cell in fill_all(servers, list(_FEW)).items():
-        assert_as_expected(cell, expectations()[pair])
+def size_of(path):
+    return path.stat().st_size if path.exists() else 0
 
 
-@pytest.fixture(scope="module")
-def cells(tmp_path_factory):
-    """All downloads of the table."""
-    folder = tmp_path_factory.mktemp("http")
-    with serve(CONTENT, BEHAVIOURS, folder) as running, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("REQUESTS_CA_BUNDLE", str(running.authority))
-        patch.setenv("ALEXNET_HOME", str(folder / "cache"))
-        return fill_all(running, list(BEHAVIOURS))
-
-
-@pytest.mark.alone  # servers that fall silent are given up soon
-@pytest.mark.slow
-def test_the_file_is_right_or_refused(cells):
-    for pair, code in expectations().items():
-        assert_as_expected(cells[pair], code)
-
-
-@pytest.mark.alone
-@pytest.mark.slow
-def test_an_error_names_its_reason(cells):
-    reasons = {
-        "silent": "did not answer in time",
-        "drip": "stalled",
-        "reset-at-once": "no connection",
-        "truncated": "broke off",
-        "status-404": "404",
-        "status-503-for-aeons": "503",
-        "html": "web page",
-        "html-untyped": "54 bytes in place of",
-        "endless-chunked": "more than",
-        "wrong-bytes": "sha256 differs",
-        "redirect-loop": "redirects",
-        "redirect-nowhere": "not valid",
-        "https-to-http": "from https to http",
-    }
-    for behaviour, reason in reasons.items():
-        assert reason in cells[behaviour, State.COLD].error
+@pytest.mark.parametrize(
+    "behaviours",
+    [
+        pytest.param(_FEW, id="few"),
+        # Alone, since servers that fall silent are given up soon.
+        pytest.param(BEHAVIOURS, id="all", marks=[pytest.mark.alone, pytest.mark.slow]),
+    ],
+)
+def test_the_file_is_right_or_refused(behaviours, servers):
+    expected = expectations()
+    pairs = [(behaviour, state) for behaviour in behaviours for state in State]
+    with ThreadPoolExecutor(32) as pool:  # most of them wait
+        list(pool.map(lambda pair: download_and_check(servers, *pair, expected[pair]), pairs))
 
 
 @pytest.fixture
@@ -358,10 +315,6 @@ def held_download(servers, file, *, num_processes):
         assert all("waiting" in first_lines[process] for process in processes[1:]), first_lines
         wait_until(lambda: size_of(file.part_path) == HALF_BYTES, *processes)
         yield processes
-
-
-def size_of(path):
-    return path.stat().st_size if path.exists() else 0
 
 
 def test_what_a_killed_process_has_fetched_is_not_fetched_again(servers):

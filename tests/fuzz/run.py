@@ -28,7 +28,7 @@ def main():
         for number, seed in enumerate(target.seeds()):
             Path(corpus, str(number)).write_bytes(seed)
         atheris.Setup([sys.argv[0], corpus, "-timeout=10", "-rss_limit_mb=2048", *options],
-                      target.read)  # fmt: skip
+                      target.is_read)  # fmt: skip
         atheris.Fuzz()
 
 

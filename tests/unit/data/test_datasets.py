@@ -1,7 +1,6 @@
 import hashlib
 import io
 import re
-import shutil
 
 import numpy as np
 import pytest
@@ -79,25 +78,22 @@ def test_the_validation_split_is_the_one_the_run_held_out():
     assert held_out[0] != held_out[1]
 
 
+def put_in_cache(file, content):
+    file.path.parent.mkdir(parents=True, exist_ok=True)
+    file.path.write_bytes(content)
+    file.hash_path.write_text(hashlib.sha256(content).hexdigest())
+
+
 def test_cifar10_is_read_from_the_cache_folder(synthetic_archive):
     with pytest.raises(DataError, match="is not in") as caught:
         find_dataset("cifar10").load_train()
     assert caught.value.hint == "fetch it with: alexnet download --data cifar10"
 
-    CIFAR10_ARCHIVE.path.parent.mkdir(parents=True)
-    shutil.copy(synthetic_archive, CIFAR10_ARCHIVE.path)
-    digest = hashlib.sha256(synthetic_archive.read_bytes()).hexdigest()
-    CIFAR10_ARCHIVE.hash_path.write_text(digest)
+    put_in_cache(CIFAR10_ARCHIVE, synthetic_archive.read_bytes())
     dataset = find_dataset("cifar10")
     train, test = dataset.load_train(), dataset.load_test()
     assert (len(train), len(test)) == (50_000, 10_000)
     np.testing.assert_array_equal(test.labels_N, np.arange(10_000) % 10)
-
-
-def put_in_cache(file, content):
-    file.path.parent.mkdir(parents=True, exist_ok=True)
-    file.path.write_bytes(content)
-    file.hash_path.write_text(hashlib.sha256(content).hexdigest())
 
 
 def npy(array):
