@@ -1,8 +1,31 @@
-"""Debian's Chromium, for the tests of pages."""
+"""Debian's Chromium, and what else the tests of pages need."""
+
+import importlib.util
+import os
+import shutil
 
 import pytest
 
-from tests.browser.needed import CHROMIUM, DESKTOP
+CHROMIUM = shutil.which("chromium")
+PHONE, DESKTOP = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
+
+
+def browser_marks(npm_path, npm_reason):
+    """Return the marks of a module, which skip it where something is missing.
+
+    Raises:
+        RuntimeError: Something is missing, and ALEXNET_TEST_BROWSER requires it.
+    """
+    reason = None
+    if CHROMIUM is None:
+        reason = "no chromium on the PATH"
+    elif importlib.util.find_spec("playwright") is None:
+        reason = "no Playwright: pip install -e '.[browser]'"
+    elif not npm_path.exists():
+        reason = npm_reason
+    if reason and os.environ.get("ALEXNET_TEST_BROWSER") == "required":
+        raise RuntimeError(reason)
+    return [pytest.mark.browser, pytest.mark.skipif(reason is not None, reason=str(reason))]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.needed import DESKTOP, PHONE, browser_marks
+from tests.browser.conftest import DESKTOP, PHONE, browser_marks
 from tests.conftest import REAL_ARCHIVE_SHA256, TINY
 
 _AXE = Path(__file__).with_name("node_modules") / "axe-core" / "axe.min.js"

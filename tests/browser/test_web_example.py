@@ -20,7 +20,7 @@ from PIL import Image, ImageOps
 
 from alexnet_cli.image import prepare_image
 from alexnet_cli.manifest import METADATA_KEY
-from tests.browser.needed import DESKTOP, PHONE, browser_marks
+from tests.browser.conftest import DESKTOP, PHONE, browser_marks
 
 _EXAMPLE = Path(__file__).parents[2] / "examples" / "web"
 
