@@ -1,9 +1,14 @@
-"""Output on the terminal: results go to stdout, everything else to stderr."""
+"""Output on the terminal: results go to stdout, everything else to stderr.
+
+On a terminal there are colours (NO_COLOR, FORCE_COLOR) and tables with lines; in a pipe plain text.
+"""
 
 import json
+import os
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,8 +39,59 @@ def note(message: str, *, quiet: bool = False) -> None:
         print(printable(message), file=sys.stderr, flush=True)
 
 
+def suggest(*commands: str, quiet: bool = False) -> None:
+    """Print the commands that make sense next, a line each."""
+    if not quiet:
+        dim, end = ("\033[2m", "\033[0m") if has_colour(sys.stderr) else ("", "")
+        lines = "".join(f"\n  {printable(command)}" for command in commands)
+        print(f"{dim}next:{lines}{end}", file=sys.stderr, flush=True)
+
+
 def print_json(document: Any) -> None:
     print(json.dumps(document, allow_nan=False), flush=True)
+
+
+def print_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Collection[str] = (),
+    title: str = "",
+    caption: str = "",
+) -> None:
+    """Print a table: with lines on a terminal, as plain columns in a pipe.
+
+    Args:
+        columns: The headings.
+        rows: A cell for each column.
+        right: Headings of the columns that are aligned to the right.
+        title: Text above the table.
+        caption: Text below the table.
+    """
+    rows = [[printable(cell) for cell in row] for row in rows]
+    console = stdout_console()
+    if console.is_terminal:
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title=Text(title) if title else None, caption=caption or None)
+        for name in columns:
+            justify: Literal["left", "right"] = "right" if name in right else "left"
+            table.add_column(name, justify=justify, no_wrap=name in right, overflow="fold")
+        for row in rows:
+            table.add_row(*map(Text, row))
+        console.print(table)
+        return
+    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if name in right else cell.ljust(width)
+            for name, cell, width in zip(columns, row, widths, strict=True)
+        )
+        for row in (columns, *rows)
+    ]
+    for line in filter(None, (title, *lines, caption)):
+        print(line.rstrip())
 
 
 def report_error(message: str, hint: str | None, code: str, *, as_json: bool) -> None:
@@ -44,9 +100,19 @@ def report_error(message: str, hint: str | None, code: str, *, as_json: bool) ->
         document = {"error": {"code": code, "message": message, "hint": hint}}
         print(json.dumps(document), file=sys.stderr, flush=True)
         return
-    print(f"error: {printable(message)}", file=sys.stderr)
+    red, dim, end = ("\033[1;31m", "\033[2m", "\033[0m") if has_colour(sys.stderr) else ("",) * 3
+    label = "" if code == "interrupted" else f"{red}error:{end} "  # Ctrl-C is not a failure
+    print(f"{label}{printable(message)}", file=sys.stderr)
     if hint:
-        print(f"hint: {printable(hint)}", file=sys.stderr, flush=True)
+        print(f"{dim}hint: {printable(hint)}{end}", file=sys.stderr, flush=True)
+
+
+def has_colour(stream: TextIO) -> bool:
+    """Return True where colours are wanted, by the rule of rich: no-color.org, force-color.org."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    is_terminal = stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+    return is_terminal or bool(os.environ.get("FORCE_COLOR"))
 
 
 class ImageCount:

@@ -3,7 +3,7 @@
 Bugs are not wrapped; they keep their traceback.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 class AlexnetError(Exception):
@@ -88,3 +88,35 @@ def join_some(names: Sequence[str], *, limit: int = 5, separator: str = ", ") ->
     """Join the first names for a message: `a, b, c and 2 more`."""
     more = f" and {len(names) - limit:,} more" if len(names) > limit else ""
     return separator.join(names[:limit]) + more
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """Return the question for the choice nearest to a mistyped name, or "" if none is near."""
+    import difflib  # here, as `re` below: `predict` does not wait for them
+
+    near = difflib.get_close_matches(name, [str(choice) for choice in choices], n=1)
+    return f"did you mean {near[0]!r}?" if near else ""
+
+
+_REWORDED = (
+    (r"^Value error, ", ""),
+    (r", (unable to (parse|interpret)|got a number).*", ""),
+    (r"^Input should be a valid integer", "must be a whole number"),
+    (r"^Input should be a valid number", "must be a number"),
+    (r"^Input should be a valid boolean", "must be true or false"),
+    (r"^Input should be a valid string", "must be text"),
+    (r"^Input should be greater than or equal to", "must be at least"),
+    (r"^Input should be less than or equal to", "must be at most"),
+    (r"^Input should be greater than", "must be above"),
+    (r"^Input should be less than", "must be below"),
+    (r"^(Input|String) should", "must"),
+)
+
+
+def reword_validation(message: str) -> str:
+    """Return a message of pydantic, which Typer passes on as well, in our words."""
+    import re
+
+    for pattern, replacement in _REWORDED:
+        message = re.sub(pattern, replacement, message)
+    return message

@@ -37,6 +37,7 @@ class RunFolder:
     environment = _PathOf("environment.json")  # versions and hardware
     metrics_csv = _PathOf("metrics.csv")  # one row per epoch
     metrics_json = _PathOf("metrics.json")  # result of the run
+    test_result = _PathOf("test.json")  # of the last `alexnet evaluate` on its test set
     checkpoints = _PathOf("checkpoints")  # folders `step-N`, and `best`
     report = _PathOf("report.html")
     metrics_plot = _PathOf("metrics.png")  # loss, accuracy, learning rate and speed by epoch
@@ -102,6 +103,16 @@ def newest_run(parent: Path = RUNS_FOLDER, *, data: str | None = None) -> RunFol
             code="no_run",
         )
     return RunFolder(parent / max(started)[1])
+
+
+def find_run_of(path: Path) -> RunFolder | None:
+    """Return the run that a run folder, a checkpoint or an exported file belongs to."""
+    path = path.absolute()
+    for folder in (path, *list(path.parents)[:2]):  # RUN/model.onnx, RUN/checkpoints/step-1
+        run = RunFolder(folder)
+        if run.config.is_file() and run.checkpoints.is_dir():
+            return run
+    return None
 
 
 def pretrained_folder(name: str) -> Path:

@@ -52,7 +52,7 @@ def test_examples_are_commands_that_are_understood(name: str, isolated: Path) ->
     (run / "config.toml").write_text(config_text(TrainConfig()))
     command, text = _PAGES[name]
     lines = command.epilog.splitlines()
-    assert 2 <= len(lines) <= (5 if name != "alexnet" else 6)
+    assert 2 <= len(lines) <= (5 if name != "alexnet" else 7)
     assert text.endswith("Examples:\n" + "\n".join(f"  {line}" for line in lines))
     for line in lines:
         assert _understood(line).startswith(name)

@@ -144,7 +144,7 @@ run(["models"])
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
     assert ended.returncode == 130, ended.stderr
-    assert ended.stderr.startswith("error: interrupted")
+    assert ended.stderr.startswith("interrupted")
 
 
 def test_an_unreadable_path_is_an_error_in_words(alexnet: Run) -> None:

@@ -6,6 +6,7 @@ A help page is plain text: options in groups, names uncut, an example on each li
 import importlib
 import inspect
 import os
+import re
 from typing import Any
 
 import typer
@@ -13,7 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from alexnet_cli import __version__
 from alexnet_cli.cli.main import is_completing
-from alexnet_cli.errors import UsageError
+from alexnet_cli.errors import UsageError, did_you_mean, reword_validation
 
 COMMANDS = {
     "download": "Download a dataset to the cache folder, verified before it is opened.",
@@ -24,6 +25,7 @@ COMMANDS = {
     "report": "Write an HTML report of a run: its training and its network's predictions.",
     "export": "Write the best checkpoint as ONNX or safetensors, compared with PyTorch.",
     "predict": "Classify images with an exported model, without PyTorch.",
+    "runs": "List the runs of a folder, or the settings in which some differ.",
     "models": "List the networks that can be trained, with their size and source.",
     "explain": "Show a network layer by layer, and where it differs from the paper.",
     "doctor": "Examine this machine and this installation; name each problem and its fix.",
@@ -39,6 +41,7 @@ EXAMPLES = (
     "alexnet evaluate",
     "alexnet export --format onnx",
     "alexnet predict img.png",
+    "alexnet help train",
 )
 
 CONTEXT_SETTINGS = {
@@ -51,6 +54,8 @@ CONTEXT_SETTINGS = {
 
 def run_typer(arguments: list[str]) -> int:
     """Run a command through Typer and return its exit code."""
+    if arguments[:1] == ["help"]:  # `alexnet help train` is `alexnet train --help`
+        arguments = [*arguments[1:2], "--help"]
     first = next((argument for argument in arguments if not argument.startswith("-")), "")
     completing = is_completing()
     known = first if first in COMMANDS and not completing else None
@@ -58,14 +63,25 @@ def run_typer(arguments: list[str]) -> int:
     try:
         status = app(arguments, prog_name="alexnet", standalone_mode=False)
     except typer.TyperException as error:  # the command line itself is wrong
-        hint = f"see: alexnet {first} --help" if first in COMMANDS else "see: alexnet --help"
-        raise UsageError(_message(error), hint=hint) from error
+        message = _message(error)
+        raise UsageError(message, hint=_hint(message, first)) from error
     return status if isinstance(status, int) else 0
+
+
+def _hint(message: str, command: str) -> str:
+    """Return the nearest value to a mistyped one, and the page that lists all of them."""
+    value, found, choices = message.partition(" is not one of ")
+    near = did_you_mean(value.rpartition(" '")[2].strip("'"), re.findall("'([^']*)'", choices))
+    page = f"see: alexnet {command} --help" if command in COMMANDS else "see: alexnet --help"
+    return f"{near} {page}" if found and near else page
 
 
 def _message(error: typer.TyperException) -> str:
     """Return the message of an error; a wrong value from the environment names its variable."""
-    if isinstance(error, typer.BadParameter) and error.ctx and error.param:
+    if not isinstance(error, typer.BadParameter):
+        return error.format_message()
+    error.message = reword_validation(error.message)
+    if error.ctx and error.param:
         source = error.ctx.get_parameter_source(error.param.name)
         variable = error.param.envvar
         if isinstance(variable, str) and source is not None and source.name == "ENVIRONMENT":

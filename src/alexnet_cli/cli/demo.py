@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alexnet_cli.cli.options import Device, Quiet
-from alexnet_cli.console import note
+from alexnet_cli.console import note, suggest
 from alexnet_cli.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def command(device: Device = "auto", quiet: Quiet = False) -> None:
     seconds = time.perf_counter() - begin
     note(f"done in {seconds:.0f} s; everything is in {run.folder.path}", quiet=quiet)
     print(run.folder.path)
+    suggest("alexnet report", "alexnet train --data YOUR_PHOTOS", "alexnet download", quiet=quiet)
 
 
 def _save_images(source: "ImageSource", classes: tuple[str, ...], folder: Path) -> list[Path]:

@@ -1,5 +1,6 @@
 """`alexnet evaluate`."""
 
+import json as json_text
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,9 @@ import typer
 
 from alexnet_cli.cli.options import Device, Json, Quiet, choose
 from alexnet_cli.console import note
-from alexnet_cli.errors import DataError, UsageError
+from alexnet_cli.errors import AlexnetError, DataError, UsageError
+from alexnet_cli.files import atomic_write
+from alexnet_cli.runs import find_run_of
 
 if TYPE_CHECKING:
     from alexnet_cli.data.arrays import ImageSource
@@ -126,6 +129,8 @@ def command(
     if predictions is not None:
         write_predictions(predictions, measured, source, opened[0].manifest.classes)
         note(f"answers to {len(source):,} images: {predictions}", quiet=quiet)
+    if split is Split.TEST and chosen is None:
+        _keep_test_results(opened, measured, name)
     corruption = str(chosen) if chosen else None
     print_results(
         measured, source.labels_N, {**where, "corruption": corruption}, as_csv=csv, as_json=json
@@ -185,3 +190,21 @@ def _num_views(opened: "OpenedModel", wanted: int | None) -> int:
             hint="leave --views out, or name a run, or a file that was exported without --views",
         )
     return wanted or inside
+
+
+def _keep_test_results(
+    opened: "Sequence[OpenedModel]", measured: "Sequence[Measured]", data: str
+) -> None:
+    """Write results on a run's own test set into its folder, for `alexnet runs`."""
+    for model, each in zip(opened, measured, strict=True):
+        run = find_run_of(model.path)
+        if run is None or model.manifest.provenance.data != data:
+            continue
+        figures = ("top1", "top1_interval", "num_images", "num_views")
+        content = {"model": str(model.path)} | {
+            name: getattr(each.result, name) for name in figures
+        }
+        try:
+            atomic_write(run.test_result, json_text.dumps(content, indent=1).encode())
+        except AlexnetError as error:  # a folder that may only be read can be measured all the same
+            note(f"the result is not kept: {error.message}")

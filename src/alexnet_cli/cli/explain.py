@@ -31,7 +31,7 @@ _DISPENSABLE = ("memory", "field")  # left out of a narrow console, the first on
 def command(
     name: Annotated[
         Network, typer.Argument(metavar="NAME", help="The network; see: alexnet models.")
-    ] = Network.ALEXNET,
+    ] = Network.ALEXNET_CIFAR,
     classes: Annotated[
         int | None,
         typer.Option(

@@ -3,7 +3,7 @@
 from typing import Any
 
 from alexnet_cli.cli.options import Json
-from alexnet_cli.console import print_json, stdout_console
+from alexnet_cli.console import print_json, print_table
 from alexnet_cli.networks import Network
 
 EXAMPLES = ("alexnet models", "alexnet models --json")
@@ -15,21 +15,19 @@ def command(json: Json = False) -> None:
     if json:
         print_json(entries)
         return
-    from rich.table import Table
-
-    table = Table(caption="with 10 classes; layers: alexnet explain NAME")
-    for column in ("name", "input", "parameters", "MACs"):
-        table.add_column(column, justify="left" if column == "name" else "right", no_wrap=True)
-    table.add_column("description")
-    for entry in entries:
-        table.add_row(
+    rows = [
+        (
             entry["name"],
             f"{entry['crop_size_px']} px",
             f"{entry['num_parameters']:,}",
             f"{entry['num_macs'] / 1e6:,.1f} M",
             f"{entry['summary']} {entry['source']}",
         )
-    stdout_console().print(table)
+        for entry in entries
+    ]
+    numbers = ("input", "parameters", "MACs")
+    caption = "with 10 classes; layers: alexnet explain NAME"
+    print_table(("name", *numbers, "description"), rows, right=numbers, caption=caption)
 
 
 def _entry(name: Network) -> dict[str, Any]:

@@ -40,7 +40,9 @@ def predict(request: PredictRequest) -> int:
     is_many = request.files_from is not None or len(first) > FAST_START_MAX_IMAGES
     begin = time.perf_counter()
     model = load_model(path, device=request.device, for_many=is_many)
-    note(f"predicting with {path}, {model.provider}", quiet=request.quiet)
+    deployment = model.manifest.deployment
+    precision = f"{deployment.precision}, " if deployment else ""
+    note(f"predicting with {path}, {precision}{model.provider}", quiet=request.quiet)
     if model.note:
         note(model.note)  # also when quiet: a fallback to the CPU must be seen
     loaded = time.perf_counter()

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +11,7 @@ import typer
 
 from alexnet_cli.cli.options import Deterministic, Device, Json, Quiet, with_config_flags
 from alexnet_cli.config.schema import TrainConfig
-from alexnet_cli.console import note, print_json
+from alexnet_cli.console import note, print_json, suggest
 from alexnet_cli.errors import AlexnetError, UsageError
 from alexnet_cli.runs import NEWEST, RUNS_FOLDER, SAVE_MINUTES, newest_run
 
@@ -146,7 +147,7 @@ def command(
             run, checkpoint = ranks.run_on_all_ranks(open_run)
             _train(run, checkpoint, trackers=chosen if ranks.is_first else [], quiet=quiet)
         if ranks.is_first:
-            _finish(run, plots=plots, as_json=json)
+            _finish(run, plots=plots, as_json=json, quiet=quiet)
     except ReportedByOtherRankError as error:
         raise typer.Exit(error.exit_code) from error
 
@@ -214,7 +215,7 @@ def _train(
     note(f"best val acc {best.val_top1:.2%} in epoch {best.epoch}", quiet=quiet)
 
 
-def _finish(run: "TrainingRun", *, plots: bool, as_json: bool) -> None:
+def _finish(run: "TrainingRun", *, plots: bool, as_json: bool, quiet: bool) -> None:
     if plots:
         from alexnet_cli.report.page import plot_trained
 
@@ -224,5 +225,9 @@ def _finish(run: "TrainingRun", *, plots: bool, as_json: bool) -> None:
             note(f"the run is complete, but its plots could not be drawn: {error.message}")
     if as_json:
         print_json(json.loads(run.folder.metrics_json.read_text()))
-    else:
-        print(run.folder.path)
+        return
+    print(run.folder.path)
+    named = "" if run.folder.path.parent == RUNS_FOLDER else f" {shlex.quote(str(run.folder.path))}"
+    suggest(
+        *(f"alexnet {command}{named}" for command in ("evaluate", "report", "export")), quiet=quiet
+    )

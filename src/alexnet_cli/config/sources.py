@@ -21,7 +21,7 @@ from pydantic_core import ErrorDetails
 from alexnet_cli.config.recipes import recipe_settings, reconcile_recipe
 from alexnet_cli.config.schema import PREFIX, TrainConfig, help_text, variable_of
 from alexnet_cli.console import note
-from alexnet_cli.errors import UsageError
+from alexnet_cli.errors import UsageError, did_you_mean, reword_validation
 
 
 class SourceKind(StrEnum):
@@ -89,7 +89,7 @@ def resolve_config(
 
 def _usage_error(problem: ErrorDetails, sources: Mapping[str, ValueSource]) -> UsageError:
     """Return pydantic's error with the sources of the settings that it is about."""
-    reason = problem["msg"].removeprefix("Value error, ")
+    reason = reword_validation(problem["msg"])
     hint = problem.get("ctx", {}).get("hint", "see: alexnet train --help")
     if problem["loc"]:
         field = str(problem["loc"][0])
@@ -120,8 +120,7 @@ def read_config(path: Path) -> dict[str, Any]:
         ) from error
     for key in values:
         if key not in TrainConfig.model_fields:
-            near = difflib.get_close_matches(key, TrainConfig.model_fields, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "see all keys: alexnet config"
+            hint = did_you_mean(key, TrainConfig.model_fields) or "see all keys: alexnet config"
             raise UsageError(f"{path} has an unknown key {key!r}", hint=hint, code="unknown_key")
     try:
         TrainConfig(**values)

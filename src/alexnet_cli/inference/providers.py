@@ -88,7 +88,9 @@ def choose_providers(device: str) -> Providers:
     if kind == "auto":
         problem = next(cuda_problems(available, driver), None)
         if problem is not None:
-            return Providers(device, note=f"running on the CPU ({problem.cause})")
+            has_gpu = driver.gpus or driver.problem  # else nobody expects it to be used
+            note = f"running on the CPU ({problem.cause})" if has_gpu else None
+            return Providers(device, note=note)
     elif kind == "cuda":
         refuse(device, list(cuda_problems(available, driver, index=index)))
     else:

@@ -77,7 +77,7 @@ def test_a_signal_ends_a_command_with_its_exit_code(number, status):
     ):  # opens as soon as the command reads it
         process.send_signal(number)
         output = process.communicate(timeout=60)
-    assert (process.returncode, *output) == (status, "", "error: interrupted\n")
+    assert (process.returncode, *output) == (status, "", "interrupted\n")
 
 
 @pytest.mark.parametrize(
