@@ -38,7 +38,7 @@ class RunFolder:
     metrics_csv = _PathOf("metrics.csv")  # one row per epoch
     metrics_json = _PathOf("metrics.json")  # result of the run
     test_result = _PathOf("test.json")  # of the last `alexnet evaluate` on its test set
-    checkpoints = _PathOf("checkpoints")  # folders `step-N`, and `best`
+    checkpoints = _PathOf("checkpoints")  # folders `step-N`
     report = _PathOf("report.html")
     metrics_plot = _PathOf("metrics.png")  # loss, accuracy, learning rate and speed by epoch
     confusion_plot = _PathOf("confusion.png")

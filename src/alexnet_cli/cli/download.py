@@ -30,7 +30,8 @@ def command(
     weights: Annotated[
         str | None,
         typer.Option(
-            help="Download trained weights instead: owt, torchvision's for ImageNet.",
+            help="Download trained weights instead of a dataset: owt, torchvision's AlexNet for "
+            "ImageNet.",
             show_default=False,
         ),
     ] = None,

@@ -84,7 +84,7 @@ def _without(recipe: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 
 def demo_config() -> TrainConfig:
-    """Return the settings of `alexnet demo`: it learns shapes in about a minute on two cores.
+    """Return the settings of `alexnet demo`: it learns shapes in one to two minutes on two cores.
 
     Half the kernels are enough for shapes, and take a third of the time: without AVX512-BF16 the
     full network takes more than three minutes.

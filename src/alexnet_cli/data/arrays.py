@@ -118,10 +118,12 @@ def colour_statistics(batches: Iterable[NDArray[np.uint8]]) -> ColourStatistics:
 
 
 def colour_sums(images_NHWC: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    """Return for each image the sums from which the statistics of any set of images follow.
+    """Return each image's sums of the channels and of their products.
+
+    Added up over any set of images they give its mean and covariance.
 
     Args:
-        images_NHWC: uint8, shape (N, H, W, 3), of at most 2^16 pixels each.
+        images_NHWC: uint8, shape (N, H, W, 3), of at most 2^16 pixels each: uint32 is enough.
 
     Returns:
         Sums over the pixels of R, G, B, RR, RG, RB, GG, GB, BB; exact, uint32, shape (N, 9).

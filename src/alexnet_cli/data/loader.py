@@ -27,7 +27,7 @@ class Batch(NamedTuple):
 
     images_BSSC: Tensor  # crops, uint8
     labels_B: Tensor  # int64
-    colours_BC: Tensor | None  # colour changes, float32; not applied: bytes would round and clip
+    colours_BC: Tensor | None  # colour noise, float32; `PixelNetwork` adds it: bytes would clip
 
     def part(self, which: slice) -> "Batch":
         colours = None if self.colours_BC is None else self.colours_BC[which]

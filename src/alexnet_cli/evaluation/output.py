@@ -93,9 +93,7 @@ def print_evaluation(result: Evaluation, *, title: str) -> None:
     if error is not None:
         answered = result.num_images - result.num_unanswered
         mean = sum(each.num_images * (each.mean_confidence or 0) for each in bins) / answered
-        console.print(
-            f"calibration error {error:.2%}; on average {mean:.2%} sure of the first class"
-        )
+        console.print(f"calibration error {error:.2%}; mean confidence {mean:.2%}")
 
 
 def _images(number: int) -> str:

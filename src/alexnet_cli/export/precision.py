@@ -113,7 +113,7 @@ def to_int8(graph: onnx.ModelProto, calibration_BSSC: NDArray[np.uint8]) -> onnx
 
 
 def _other_products(graph: onnx.GraphProto) -> list[str]:
-    """Return the matrix products other than sums over channels: those of local layers."""
+    """Return the names of the MatMul nodes without a 2-D weight: locally connected layers."""
     is_matrix = {tensor.name for tensor in graph.initializer if len(tensor.dims) == 2}
     return [n.name for n in graph.node if n.op_type == "MatMul" and n.input[1] not in is_matrix]
 

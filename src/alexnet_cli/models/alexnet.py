@@ -35,7 +35,7 @@ class AlexNet(ConvNet):
         if spec.crop_size_px < MIN_CROP_PX:
             raise UsageError(
                 f"alexnet needs crops of at least {MIN_CROP_PX} px, not {spec.crop_size_px}",
-                hint="resize with --image-size 227, or train --model alexnet-cifar",
+                hint="resize with --image-size 227 --crop-size 227, or train --model alexnet-cifar",
             )
         self.crop_size_px, groups = spec.crop_size_px, spec.groups
         conv1, conv2, conv3, conv4 = conv_widths(spec, 96, 256, 384, 384)

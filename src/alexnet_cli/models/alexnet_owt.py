@@ -37,7 +37,7 @@ class AlexNetOWT(ConvNet):
         if spec.crop_size_px < MIN_CROP_PX:
             raise UsageError(
                 f"alexnet-owt needs crops of at least {MIN_CROP_PX} px, not {spec.crop_size_px}",
-                hint="resize with --image-size 256, or train --model alexnet-cifar",
+                hint="resize with --image-size 256 --crop-size 224, or train --model alexnet-cifar",
             )
         self.features = nn.Sequential(
             nn.Conv2d(3, 64, kernel_size=11, stride=4, padding=2),  # 64×55×55

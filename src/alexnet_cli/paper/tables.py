@@ -87,7 +87,7 @@ def run_table(experiment: Experiment, result: Result) -> Table:
 
 
 def _measured(run: FinishedRun, measure: Measure) -> str:
-    """Return a measurement of a run, a test error with its interval over the images."""
+    """Format a measurement as a cell; a test error has its 95 % confidence interval."""
     if measure is Measure.EPOCHS:
         reached = run.epochs_to_train_error
         return "not reached" if reached is None else f"{reached:.2f}"

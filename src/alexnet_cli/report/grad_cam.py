@@ -61,6 +61,6 @@ def grad_cam(
 
 
 def last_convolution(model: nn.Module) -> nn.Module:
-    """Return the last layer that still knows places."""
+    """Return the last convolutional or locally connected layer."""
     kinds = (nn.Conv2d, LocallyConnected)
     return [module for module in model.modules() if isinstance(module, kinds)][-1]

@@ -45,7 +45,7 @@ def test_two_classes_have_no_top_5(printed):
     assert "dog [x]" in out
     assert "photos test, 200 images" in out
     assert "top-1 80.00% (95 %: 73.91% to 84.95%)   loss 0.5448" in out
-    assert "calibration error 10.00%; on average 90.00% sure of the first class" in out
+    assert "calibration error 10.00%; mean confidence 90.00%" in out
     assert "top-5" not in out
 
 
