@@ -22,8 +22,7 @@ import numpy as np
 from PIL import Image
 
 from alexnet_cli.devices import num_cores
-from alexnet_cli.export.parity import Compared
-from alexnet_cli.export.settings import ExportSettings, Format
+from alexnet_cli.export.settings import Compared, ExportSettings, Format
 from alexnet_cli.export.write import export_model
 from alexnet_cli.image import prepare_image
 from alexnet_cli.inference.classify import Choice, classify_stream

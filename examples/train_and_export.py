@@ -10,8 +10,7 @@ import numpy as np
 
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.data.datasets import Split, find_dataset, load_split
-from alexnet_cli.export.parity import Compared
-from alexnet_cli.export.settings import ExportSettings
+from alexnet_cli.export.settings import Compared, ExportSettings
 from alexnet_cli.export.write import export_model
 from alexnet_cli.inference.session import load_model
 from alexnet_cli.models.build import build_network

@@ -254,8 +254,7 @@ def exported(every_worker: Path) -> ExportedNetwork:
     """`whole` holds independent files, `shared` a graph that refers to the weights beside it."""
     import torch
 
-    from alexnet_cli.export.parity import Compared
-    from alexnet_cli.export.settings import ExportSettings, Format
+    from alexnet_cli.export.settings import Compared, ExportSettings, Format
     from alexnet_cli.export.write import export_model
     from alexnet_cli.models.build import build_network
     from alexnet_cli.models.layers import PixelNetwork

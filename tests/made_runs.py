@@ -101,8 +101,7 @@ def make_run(
 
 def export_drawn(spec: NetworkSpec, folder: Path, **settings):
     """Export a network with drawn weights, and return images of its size."""
-    from alexnet_cli.export.parity import Compared
-    from alexnet_cli.export.settings import ExportSettings
+    from alexnet_cli.export.settings import Compared, ExportSettings
     from alexnet_cli.export.write import export_model
 
     side = spec.crop_size_px

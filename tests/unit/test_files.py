@@ -35,9 +35,6 @@ def test_cache_folder_is_the_one_in_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("ALEXNET_HOME", "~/mine")
     assert cache_folder() == tmp_path / "mine"
-
-
-def test_cache_folder_without_the_environment_is_the_users_own(monkeypatch, tmp_path):
     monkeypatch.delenv("ALEXNET_HOME")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     if sys.platform == "linux":

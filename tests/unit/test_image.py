@@ -1,3 +1,4 @@
+import contextlib
 import io
 import struct
 import zlib
@@ -158,13 +159,7 @@ def test_an_animation_gives_its_first_frame():
 @pytest.mark.parametrize(
     ("file_format", "options"),
     [
-        ("PNG", {}),
-        ("JPEG", {}),
-        ("GIF", {}),
-        ("WEBP", {}),
-        ("BMP", {}),
-        ("PPM", {}),
-        ("TIFF", {}),
+        *((name, {}) for name in ("PNG", "JPEG", "GIF", "WEBP", "BMP", "PPM", "TIFF")),
         ("TIFF", {"compression": "tiff_lzw"}),
     ],
     ids=str,
@@ -213,18 +208,14 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(side_px):
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"),
-    [(b"", "not a PNG"), (b"<html>no image</html>", "not a PNG"), (b"%PDF-1.4", "not a PNG")],
+    "content",
+    [b"", b"<html>no image</html>", b"%PDF-1.4", encode(Image.new("RGB", (8, 8)), "ICO")],
+    ids=["empty", "HTML", "PDF", "ICO"],
 )
-def test_another_kind_of_file_is_refused_by_name(content, reason):
-    with pytest.raises(DataError, match=reason) as caught:
+def test_another_kind_of_file_is_refused_by_name(content):
+    with pytest.raises(DataError, match="not a PNG") as caught:
         read_image(content, name="upload")
     assert "upload" in caught.value.message
-
-
-def test_a_format_outside_the_list_is_refused():
-    with pytest.raises(DataError, match="not a PNG"):
-        read_image(encode(Image.new("RGB", (8, 8)), "ICO"))
 
 
 @pytest.mark.parametrize(
@@ -248,17 +239,6 @@ def test_a_path_that_cannot_be_read_is_named(tmp_path, name, code, reason):
 @pytest.mark.parametrize(("height", "width"), [(100, 50), (50, 100), (33, 32), (500, 1), (1, 500)])
 def test_the_result_is_the_square_that_was_asked_for(height, width):
     assert resize_square(np.zeros((height, width, 3), np.uint8), 32).shape == (32, 32, 3)
-
-
-def test_the_square_is_the_central_one():
-    image = np.zeros((4, 10, 3), np.uint8)
-    image[:, 3:7] = 200  # just the central square
-    assert (resize_square(image, 8) == 200).all()
-
-
-def test_pixels_of_the_right_size_are_not_touched():
-    image = np.random.default_rng(0).integers(0, 256, (6, 6, 3), dtype=np.uint8)
-    assert np.shares_memory(resize_square(image, 6), image)
 
 
 def test_shrinking_averages_instead_of_skipping():
@@ -290,11 +270,8 @@ def test_prepare_image_resizes_then_crops_twice():
 def test_a_very_long_strip_is_prepared_or_refused():
     width = 17_000_000
     content = png_of(width, 1, bit_depth=1, colour_type=0, rows=bytes(1 + width // 8 + 1))
-    try:
-        prepared = prepare_image(content, image_size_px=256, crop_size_px=224)
-    except DataError:
-        return
-    assert prepared.shape == (224, 224, 3)
+    with contextlib.suppress(DataError):
+        assert prepare_image(content, image_size_px=256, crop_size_px=224).shape == (224, 224, 3)
 
 
 @pytest.mark.parametrize("orientation", [1, 6])

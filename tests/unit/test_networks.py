@@ -33,6 +33,9 @@ def test_options_that_are_not_given_are_the_networks_own():
     assert found == NetworkSpec(Network.CUDA_CONVNET_11PCT, 3, 24, lrn=True, groups=1)
     found = network_spec(Network.ALEXNET_CIFAR_BN, num_classes=3, crop_size_px=24)
     assert (found.lrn, found.groups) == (False, 2)
+    options = {"lrn": False, "groups": 1, "pool": Pool.PLAIN}
+    found = network_spec(Network.ALEXNET_CIFAR_BN, num_classes=3, crop_size_px=24, options=options)
+    assert (found.lrn, found.groups, found.pool) == (False, 1, Pool.PLAIN)
 
 
 @pytest.mark.parametrize(
@@ -41,6 +44,9 @@ def test_options_that_are_not_given_are_the_networks_own():
         (Network.ALEXNET_CIFAR_BN, {"lrn": True}, "--lrn"),
         (Network.CUDA_CONVNET_18PCT, {"groups": 2}, "--groups 2"),
         (Network.ALEXNET_OWT, {"activation": Activation.TANH}, "--activation tanh"),
+        (Network.ALEXNET_OWT, {"lrn": True}, "--lrn"),
+        (Network.ALEXNET_OWT, {"groups": 2}, "--groups 2"),
+        (Network.ALEXNET_OWT, {"pool": Pool.PLAIN}, "--pool plain"),
     ],
     ids=str,
 )
@@ -48,11 +54,3 @@ def test_options_a_network_lacks_are_refused(name, option, flag):
     with pytest.raises(UsageError, match=f"with {flag}") as caught:
         network_spec(name, num_classes=3, crop_size_px=24, options=option)
     assert (", ".join(name.info.options) or "none") in caught.value.hint
-
-
-def test_options_a_network_has_are_taken():
-    found = network_spec(
-        Network.ALEXNET_CIFAR_BN, num_classes=3, crop_size_px=24,
-        options={"lrn": False, "groups": 1, "pool": Pool.PLAIN},
-    )  # fmt: skip
-    assert (found.lrn, found.groups, found.pool) == (False, 1, Pool.PLAIN)

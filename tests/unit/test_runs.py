@@ -21,22 +21,17 @@ def start(name, *, seconds, parent=Path("runs"), data="cifar10"):
 
 
 def test_a_taken_name_is_numbered_and_a_gap_is_filled():
-    assert [create_run("net").path for _ in range(3)] == [
-        Path("runs/net"),
-        Path("runs/net-2"),
-        Path("runs/net-3"),
-    ]
+    names = [create_run("net").path for _ in range(3)]
+    assert names == [Path("runs/net"), Path("runs/net-2"), Path("runs/net-3")]
     Path("runs/net-2").rmdir()
     assert create_run("net").path == Path("runs/net-2")
+    Path("runs/mine").write_text("a file")
+    assert create_run("mine").path == Path("runs/mine-2")
+    assert Path("runs/mine").read_text() == "a file"
     assert create_run("other", parent=Path("deep/er")).path == Path("deep/er/other")
     assert Path("deep/er/other").is_dir()
-
-
-def test_a_file_of_that_name_is_stepped_over(isolated):
-    (isolated / "runs").mkdir()
-    (isolated / "runs" / "net").write_text("mine")
-    assert create_run("net").path == Path("runs/net-2")
-    assert (isolated / "runs" / "net").read_text() == "mine"
+    with pytest.raises(AlexnetError):
+        create_run("net", parent=Path("runs/mine"))
 
 
 def test_runs_started_at_once_never_share_a_folder(isolated):
@@ -60,17 +55,13 @@ def test_the_newest_run_is_the_one_started_last():
     assert newest_run() == last
 
 
-def test_the_newest_of_another_folder():
-    start("here", seconds=300)
-    there = start("there", seconds=100, parent=Path("elsewhere"))
-    assert newest_run(Path("elsewhere")) == there
-
-
-def test_the_newest_on_a_dataset():
+def test_the_newest_of_another_folder_or_on_a_dataset():
     drawn = start("drawn", seconds=100, data="shapes")
     photos = start("photos", seconds=200)
+    there = start("there", seconds=50, parent=Path("elsewhere"))
     assert newest_run(data="shapes") == drawn
     assert newest_run(data="cifar10") == photos
+    assert newest_run(Path("elsewhere")) == there
 
 
 def test_the_newest_on_a_folder_however_it_is_written(isolated):
@@ -111,20 +102,11 @@ def test_onnx_is_preferred_to_safetensors(tmp_path):
 
 
 def test_a_run_without_a_model_is_an_error_with_the_command_that_exports_it(tmp_path):
+    with pytest.raises(AlexnetError) as caught:
+        exported_model(RunFolder(tmp_path))
+    assert caught.value.code == "not_a_run"
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(AlexnetError) as caught:
         exported_model(RunFolder(tmp_path))
     assert caught.value.code == "not_exported"
     assert f"alexnet export {tmp_path} --format onnx" in caught.value.hint
-
-
-def test_a_folder_that_is_not_a_run_is_refused(tmp_path):
-    with pytest.raises(AlexnetError) as caught:
-        exported_model(RunFolder(tmp_path))
-    assert caught.value.code == "not_a_run"
-
-
-def test_a_parent_that_is_a_file_is_an_error(isolated):
-    (isolated / "runs").touch()
-    with pytest.raises(AlexnetError):
-        create_run("net")

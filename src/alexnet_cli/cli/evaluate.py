@@ -88,8 +88,12 @@ def command(
     from alexnet_cli.data.corruption import corrupted, parse_corruption
     from alexnet_cli.data.datasets import Split
     from alexnet_cli.evaluation.measure import measure
-    from alexnet_cli.evaluation.output import print_results, report_corruptions
-    from alexnet_cli.evaluation.predictions_file import require_writable, write_predictions
+    from alexnet_cli.evaluation.output import (
+        print_results,
+        report_corruptions,
+        require_writable,
+        write_predictions,
+    )
     from alexnet_cli.training.open_model import open_model
 
     names: list[Path | None] = [*models] if models else [None]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from alexnet_cli.data.arrays import ImageSource
     from alexnet_cli.data.datasets import Dataset
-    from alexnet_cli.export.parity import Compared
+    from alexnet_cli.export.settings import Compared
     from alexnet_cli.export.write import Exported
     from alexnet_cli.manifest import Manifest
     from alexnet_cli.training.open_model import Trained
@@ -153,7 +153,7 @@ def load_images(
         UsageError: The images are not where they were; the hint repeats `model`.
     """
     from alexnet_cli.data.datasets import find_dataset, load_training
-    from alexnet_cli.export.parity import Compared
+    from alexnet_cli.export.settings import Compared
     from alexnet_cli.networks import PRETRAINED_DATA
     from alexnet_cli.training.open_model import drawn_crops
 

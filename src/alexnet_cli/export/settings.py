@@ -1,7 +1,10 @@
-"""What an export is asked for."""
+"""What an export needs besides the network: the settings, and images to compare it on."""
 
 from dataclasses import dataclass
 from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
 
 from alexnet_cli.errors import UsageError
 from alexnet_cli.manifest import EXPORT_VIEW_COUNTS, ExportPrecision, LrnForm
@@ -66,3 +69,12 @@ class ExportSettings:
                 "normalisation cannot be left out of a trained network",
                 hint="use --lrn-form native or convolution",
             )
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Images on which a file is compared, none of which it was made from."""
+
+    squares_BIIC: NDArray[np.uint8]  # (B, I, I, 3), or crops where no more is needed
+    labels_B: NDArray[np.int64] | None = None  # none if the classes are not the model's
+    name: str = "images"  # for people

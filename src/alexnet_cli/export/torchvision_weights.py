@@ -11,8 +11,7 @@ from torch import Tensor
 from torchvision.models import WeightsEnum
 
 from alexnet_cli.errors import DownloadError
-from alexnet_cli.export.parity import Compared
-from alexnet_cli.export.settings import ExportSettings, Format
+from alexnet_cli.export.settings import Compared, ExportSettings, Format
 from alexnet_cli.export.write import Exported, export_model
 from alexnet_cli.manifest import InputSpec, Manifest, Provenance
 from alexnet_cli.models.build import build_network

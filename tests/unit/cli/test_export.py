@@ -7,8 +7,7 @@ from PIL import Image
 
 from alexnet_cli.cli.export import command
 from alexnet_cli.errors import UsageError
-from alexnet_cli.export.parity import Compared
-from alexnet_cli.export.settings import ExportSettings, Format
+from alexnet_cli.export.settings import Compared, ExportSettings, Format
 from alexnet_cli.export.write import export_model
 from alexnet_cli.inference.session import load_model, read_safetensors
 from alexnet_cli.manifest import WEIGHTS_HASH_KEY

@@ -98,16 +98,9 @@ def test_views_are_the_centre_the_corners_and_their_mirror_images(places, num_vi
 
 def test_nine_views_are_a_grid(places):
     views = views_of(places, crop_size_px=4, num_views=9)
-    corners = {(top, left) for top in (0, 2, 5) for left in (0, 3, 7)}
-    assert {tuple(view[0, 0, 0, 1:].tolist()) for view in views} == corners
-    assert len(views) == 9
+    corners = [(top, left) for top in (0, 2, 5) for left in (0, 3, 7)]
+    assert sorted(tuple(view[0, 0, 0, 1:].tolist()) for view in views) == corners
     np.testing.assert_array_equal(views[0], places[:, 2:6, 3:7])
-
-
-def test_each_crop_may_be_the_entire_image():
-    square = np.arange(48, dtype=np.uint8).reshape(1, 4, 4, 3)
-    for view in views_of(square, crop_size_px=4, num_views=10)[:5]:
-        np.testing.assert_array_equal(view, square)
 
 
 @pytest.mark.parametrize("num_views", [0, 2, 11])

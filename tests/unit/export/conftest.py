@@ -1,6 +1,6 @@
 """A network that has learnt, and images that it has not seen."""
 
-from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,19 +14,7 @@ from alexnet_cli.networks import Kernels, Network, NetworkSpec
 NUM_CLASSES, IMAGE_PX, CROP_PX = 5, 12, 8
 
 
-@dataclass(frozen=True)
-class Learnt:
-    """A trained network with its description and its images, (N, 12, 12, 3)."""
-
-    core: torch.nn.Module
-    pixels: PixelNetwork
-    manifest: Manifest
-    trained_NIIC: np.ndarray
-    unseen_NIIC: np.ndarray
-    labels_N: np.ndarray
-
-
-def striped_images(count: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def striped_images(count, *, seed):
     """Draw noise over stripes or squares; their width and direction are the class."""
     draw = np.random.default_rng(seed)
     labels_N = np.arange(count) % NUM_CLASSES
@@ -40,8 +28,8 @@ def striped_images(count: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture(scope="session")
-def learnt() -> Learnt:
-    """Train for fifty updates."""
+def learnt():
+    """A network after fifty updates, its description, and its images, (N, 12, 12, 3)."""
     manifest = Manifest(
         network=NetworkSpec(Network.ALEXNET_CIFAR, NUM_CLASSES, CROP_PX, kernels=Kernels.HALF),
         input=InputSpec(IMAGE_PX, CROP_PX, scale=(0.02,) * 3, shift=(-2.2,) * 3),
@@ -64,4 +52,7 @@ def learnt() -> Learnt:
         loss.backward()
         optimizer.step()
     unseen, labels_N = striped_images(400, seed=2)
-    return Learnt(core.eval(), pixels.eval(), manifest, trained, unseen, labels_N)
+    return SimpleNamespace(
+        core=core.eval(), manifest=manifest, trained_NIIC=trained, unseen_NIIC=unseen,
+        labels_N=labels_N,
+    )  # fmt: skip

@@ -1,6 +1,7 @@
 """The graph: its operators, forms of normalisation, views, and versions of the operators."""
 
 from collections import Counter
+from math import inf
 
 import numpy as np
 import onnx
@@ -11,8 +12,7 @@ from alexnet_cli.errors import UsageError
 from alexnet_cli.evaluation.measure import views_of
 from alexnet_cli.evaluation.metrics import softmax
 from alexnet_cli.export.graph import WindowConvolution
-from alexnet_cli.export.parity import Compared
-from alexnet_cli.export.settings import OPSET_VERSIONS, ExportSettings
+from alexnet_cli.export.settings import OPSET_VERSIONS, Compared, ExportSettings
 from alexnet_cli.export.write import export_model
 from alexnet_cli.inference.session import load_model
 from alexnet_cli.manifest import ExportPrecision, LrnForm
@@ -42,9 +42,10 @@ def write(exported, squares, isolated):
     return export
 
 
-@pytest.mark.parametrize("folder", ["whole", "shared"])
-def test_the_graph_has_standard_operators_and_named_weights(exported, folder):
+@pytest.mark.parametrize(("folder", "max_bytes"), [("whole", inf), ("shared", 50_000)])
+def test_the_graph_has_standard_operators_and_named_weights(exported, folder, max_bytes):
     path = getattr(exported, folder) / ONNX
+    assert path.stat().st_size < max_bytes
     onnx.checker.check_model(path, full_check=True)
     model = onnx.load(path, load_external_data=False)
     assert model.ir_version == 10

@@ -10,7 +10,6 @@ from alexnet_cli.data.augment import BatchSettings
 from alexnet_cli.data.loader import StreamingBatches, make_batches
 from alexnet_cli.data.prefetch import load_if_fits
 from alexnet_cli.evaluation.measure import predict_probabilities
-from alexnet_cli.inference import Classifier
 from alexnet_cli.inference.classify import read_crop
 from alexnet_cli.inference.inputs import Source
 from alexnet_cli.inference.session import load_model
@@ -94,29 +93,3 @@ def test_training_evaluation_and_prediction_see_the_same_pixels(exported, image_
     squares = trained_on(source, model, streamed=streamed)
     centres = squares[:, margin:-margin, margin:-margin]
     assert sorted(crop.tobytes() for crop in centres) == sorted(c.tobytes() for c in predicted)
-
-
-@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "TIFF", "WEBP"])
-def test_every_orientation_has_the_same_label(exported, tmp_path, file_format):
-    classify = Classifier(exported.whole / "model.onnx", device="cpu")
-    small = np.random.default_rng(1).integers(0, 256, (6, 8, 3), np.uint8)
-    upright = np.asarray(Image.fromarray(small).resize((80, 60), Image.Resampling.BICUBIC))
-    stored = {
-        1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1],
-        5: upright.transpose(1, 0, 2), 6: np.rot90(upright),
-        7: upright[::-1, ::-1].transpose(1, 0, 2), 8: np.rot90(upright, -1),
-    }  # fmt: skip
-    paths = []
-    for orientation, pixels in stored.items():
-        exif = Image.Exif()
-        exif[ORIENTATION] = orientation
-        paths.append(tmp_path / f"{orientation}.{file_format.lower()}")
-        options = {"quality": 95} if file_format in ("JPEG", "WEBP") else {}
-        Image.fromarray(np.ascontiguousarray(pixels)).save(
-            paths[-1], file_format, exif=exif, **options
-        )
-    answers = classify(paths)
-    assert [answer.error for answer in answers] == [None] * 8
-    assert len({answer.best.name for answer in answers}) == 1
-    shares = [answer.best.probability for answer in answers]
-    assert max(shares) - min(shares) < 0.02

@@ -8,7 +8,6 @@ import onnx
 import pytest
 
 from alexnet_cli.errors import ModelFileError, UsageError
-from alexnet_cli.inference.gpu_check import CUDA
 from alexnet_cli.inference.session import WEIGHTS_FILE_KEY, load_model, read_safetensors
 from alexnet_cli.manifest import METADATA_KEY
 
@@ -34,17 +33,15 @@ def rewritten(exported, path, *, manifest=None):
     return path
 
 
-@pytest.mark.parametrize("name", [ONNX, SAFETENSORS, "folder"])
-def test_a_missing_file(tmp_path, name):
-    (tmp_path / "folder").mkdir()
-    assert refuse(tmp_path / name).code == "model_missing"
-
-
 @pytest.mark.parametrize("name", [ONNX, SAFETENSORS])
 @pytest.mark.parametrize(
-    "content", [b"", b"\0", b"garbage" * 99, b"\xff" * 300, bytes(range(256)) * 4]
+    "content", [None, b"", b"\0", b"garbage" * 99, b"\xff" * 300, bytes(range(256)) * 4]
 )
-def test_garbage(tmp_path, name, content):
+def test_a_missing_file_or_garbage(tmp_path, name, content):
+    (tmp_path / "folder").mkdir()
+    if content is None:
+        assert refuse(tmp_path / name).code == refuse(tmp_path / "folder").code == "model_missing"
+        return
     (tmp_path / name).write_bytes(content)
     refuse(tmp_path / name)
 
@@ -117,39 +114,39 @@ def test_safetensors_are_read_as_views_of_the_file(tmp_path):
     assert found["b"].tolist() == [4, 5]
 
 
-@pytest.mark.parametrize("name", [ONNX, SAFETENSORS])
-def test_damaged_weights_are_found_where_many_answers_follow(exported, tmp_path, name):
+@pytest.fixture
+def shared(exported, tmp_path):
+    """A copy of a graph and of the weights beside it."""
     for file in (ONNX, SAFETENSORS):
         shutil.copy(exported.shared / file, tmp_path)
-    damaged = bytearray((tmp_path / SAFETENSORS).read_bytes())
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", [ONNX, SAFETENSORS])
+def test_damaged_weights_are_found_where_many_answers_follow(shared, name):
+    damaged = bytearray((shared / SAFETENSORS).read_bytes())
     damaged[-1000] ^= 1
-    (tmp_path / SAFETENSORS).write_bytes(damaged)
+    (shared / SAFETENSORS).write_bytes(damaged)
     with pytest.raises(ModelFileError, match=r"model\.safetensors \(its weights are damaged"):
-        load_model(tmp_path / name, device="cpu")
-    load_model(tmp_path / name, device="cpu", for_many=False)  # it would take too long
+        load_model(shared / name, device="cpu")
+    load_model(shared / name, device="cpu", for_many=False)  # it would take too long
 
 
 @pytest.mark.parametrize("name", ["", "other.safetensors", "n\0ul", "..", "model.onnx"])
-def test_a_graph_that_names_other_weights(exported, tmp_path, name):
-    for file in (ONNX, SAFETENSORS):
-        shutil.copy(exported.shared / file, tmp_path)
-    model = onnx.load(tmp_path / ONNX, load_external_data=False)
+def test_a_graph_that_names_other_weights(shared, name):
+    model = onnx.load(shared / ONNX, load_external_data=False)
     (entry,) = [prop for prop in model.metadata_props if prop.key == WEIGHTS_FILE_KEY]
     entry.value = entry.value.replace(SAFETENSORS, name)
-    (tmp_path / ONNX).write_bytes(model.SerializeToString())
-    refuse(tmp_path / ONNX)
+    (shared / ONNX).write_bytes(model.SerializeToString())
+    refuse(shared / ONNX)
 
 
-def test_names_of_inputs_that_are_not_utf8(exported, tmp_path):
-    content = (exported.whole / ONNX).read_bytes()
-    (tmp_path / ONNX).write_bytes(content.replace(b"images", b"im\xffges"))
-    refuse(tmp_path / ONNX)
-
-
-def test_safetensors_of_someone_else(tmp_path):
-    entry = {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}
-    error = refuse(forged(tmp_path / SAFETENSORS, {"weight": entry}))
-    assert "alexnet export" in error.message
+@pytest.mark.parametrize(
+    ("text", "damaged"), [(b"images", b"im\xffges"), (b'"bee"', b'"b\xffe"')], ids=["name", "class"]
+)
+def test_text_that_is_not_utf8(shared, text, damaged):
+    (shared / ONNX).write_bytes((shared / ONNX).read_bytes().replace(text, damaged))
+    refuse(shared / ONNX)
 
 
 @pytest.mark.parametrize("manifest", [None, "", "{}", "[1]", '{"schema": 99}'])
@@ -158,21 +155,9 @@ def test_onnx_without_a_valid_manifest(exported, tmp_path, manifest):
     assert refuse(path).code == "manifest_invalid"
 
 
-def test_a_manifest_of_no_export(exported, tmp_path):
-    manifest = replace(exported.manifest, deployment=None).to_json()
-    error = refuse(rewritten(exported, tmp_path / ONNX, manifest=manifest))
-    assert error.code == "manifest_invalid"
-
-
-def test_onnx_metadata_that_are_not_utf8(exported, tmp_path):
-    content = (exported.shared / ONNX).read_bytes()
-    shutil.copy(exported.shared / SAFETENSORS, tmp_path)
-    (tmp_path / ONNX).write_bytes(content.replace(b'"bee"', b'"b\xffe"'))
-    refuse(tmp_path / ONNX)
-
-
-def test_a_manifest_of_another_interface(exported, tmp_path):
+def test_a_manifest_of_no_export_or_of_another_interface(exported, tmp_path):
     right = exported.manifest
+    undeployed = replace(right, deployment=None)
     other_size = replace(
         right,
         network=replace(right.network, crop_size_px=9),
@@ -181,20 +166,23 @@ def test_a_manifest_of_another_interface(exported, tmp_path):
     fewer_classes = replace(
         right, network=replace(right.network, num_classes=4), classes=right.classes[:4]
     )
-    for manifest in (other_size, fewer_classes):
+    for manifest in (undeployed, other_size, fewer_classes):
         path = rewritten(exported, tmp_path / ONNX, manifest=manifest.to_json())
-        assert "inputs and outputs" in refuse(path).message
+        error = refuse(path)
+        assert manifest.deployment is None or "inputs and outputs" in error.message
     path = rewritten(exported, tmp_path / ONNX, manifest=right.to_json())
     assert load_model(path, device="cpu").manifest == right
 
 
-def test_a_shared_graph_without_its_weights(exported, tmp_path):
-    shutil.copy(exported.shared / ONNX, tmp_path)
-    refuse(tmp_path / ONNX)
+def test_safetensors_of_someone_else(tmp_path):
+    entry = {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}
+    error = refuse(forged(tmp_path / SAFETENSORS, {"weight": entry}))
+    assert "alexnet export" in error.message
 
 
 def test_a_shared_graph_beside_damaged_weights_has_one_short_line(exported, tmp_path):
     shutil.copy(exported.shared / ONNX, tmp_path)
+    refuse(tmp_path / ONNX)  # there are no weights
     weights = (exported.shared / SAFETENSORS).read_bytes()
     (tmp_path / SAFETENSORS).write_bytes(weights[: len(weights) // 2])
     message = refuse(tmp_path / ONNX).message.replace(str(tmp_path), "")
@@ -229,9 +217,3 @@ def test_loading_for_one_answer_gives_the_same_one(exported, name):
 def test_an_unknown_device_is_a_usage_error(exported):
     with pytest.raises(UsageError, match="unknown device"):
         load_model(exported.whole / ONNX, device="gpu")
-
-
-def test_auto_reports_why_it_uses_no_gpu(exported):
-    model = load_model(exported.whole / ONNX, device="auto")
-    assert (model.note is None) == (model.provider == CUDA)
-    assert load_model(exported.whole / ONNX, device="cpu").note is None

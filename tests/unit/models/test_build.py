@@ -1,9 +1,11 @@
+import itertools
+
 import pytest
 import torch
 
 from alexnet_cli.config.schema import Init
 from alexnet_cli.errors import UsageError
-from alexnet_cli.models.build import build_network, weight_layers
+from alexnet_cli.models.build import build_network, outline_network, weight_layers
 from alexnet_cli.networks import Network, NetworkSpec, network_spec
 
 SPEC = NetworkSpec(Network.ALEXNET_CIFAR, num_classes=10, crop_size_px=28)
@@ -23,14 +25,9 @@ def network():
 
 
 def test_the_logits_depend_on_the_image(network):
-    ours = relative_spread(network)
-    papers = build_network(SPEC, seed=3)
-    for layer in weight_layers(papers):
-        layer.weight.data.normal_(0, 0.01, generator=torch.Generator().manual_seed(0))
-    for index in (1, 3, 4, 5, 6):
-        weight_layers(papers)[index].bias.data.fill_(1)
+    papers = build_network(SPEC, seed=3, init="paper")
     assert relative_spread(papers) < 0.001  # the start that this one replaces
-    assert ours > 0.1
+    assert relative_spread(network) > 0.1
 
 
 def test_standard_deviations_and_biases(network):
@@ -52,16 +49,31 @@ def test_the_seed_alone_fixes_the_weights(network):
     assert not torch.equal(weight_layers(network)[0].weight, weight_layers(other)[0].weight)
 
 
+def test_batch_normalised_networks_have_no_biases_to_set():
+    spec = network_spec(Network.ALEXNET_CIFAR_BN, num_classes=10, crop_size_px=28)
+    layers = weight_layers(build_network(spec, init="paper"))
+    assert [layer.bias is None for layer in layers] == [True] * 7 + [False]
+
+
+RELEASED = (0.01, 0.01, 0.03, 0.03, 0.03, 0.01, 0.01, 0.01)
+PAPERS_BIASES = (0, 1, 0, 1, 1, 1, 1, 0)
+
+
 @pytest.mark.parametrize(
-    ("init", "third"), [("paper", 0.01), ("released", 0.03)], ids=["paper", "released"]
+    ("name", "init", "stds", "biases"),
+    [
+        (Network.ALEXNET_CIFAR, "paper", (0.01,) * 8, PAPERS_BIASES),
+        (Network.ALEXNET_CIFAR, "released", RELEASED, PAPERS_BIASES),
+        (Network.CUDA_CONVNET_80SEC, "released", (1e-4, 0.01, 0.01, 0.1, 0.1), (0,) * 5),
+        (Network.CUDA_CONVNET_13PCT, "released", (1e-4, 0.01, 0.04, 0.04, 0.01), (0,) * 5),
+    ],
 )
-def test_published_starts(init, third):
-    layers = weight_layers(build_network(SPEC, seed=3, init=init))
-    stds = [0.01, 0.01, third, third, third, 0.01, 0.01, 0.01]
-    for layer, std in zip(layers, stds, strict=True):
+def test_published_starts(name, init, stds, biases):
+    spec = network_spec(name, num_classes=10, crop_size_px=name.info.own_crop_px())
+    layers = weight_layers(build_network(spec, seed=4, init=init))
+    for layer, std, bias in zip(layers, stds, biases, strict=True):
         assert float(layer.weight.detach().std()) == pytest.approx(std, rel=0.05)
-    biases = [float(layer.bias.detach().unique()) for layer in layers]
-    assert biases == [0, 1, 0, 1, 1, 1, 1, 0]
+        assert (layer.bias == bias).all()
 
 
 def test_a_start_that_was_not_published_is_refused():
@@ -71,7 +83,30 @@ def test_a_start_that_was_not_published_is_refused():
     assert "--init he or --init released" in caught.value.hint
 
 
-def test_batch_normalised_networks_have_no_biases_to_set():
-    spec = network_spec(Network.ALEXNET_CIFAR_BN, num_classes=10, crop_size_px=28)
-    layers = weight_layers(build_network(spec, init="paper"))
-    assert [layer.bias is None for layer in layers] == [True] * 7 + [False]
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        (Network.ALEXNET, [*range(67, 80), 100, 223, 225, 256]),
+        (Network.ALEXNET_CIFAR, [*range(8, 41), 95, 96]),
+    ],
+)
+def test_crops_of_other_sizes_run(name, sizes):
+    for size in sizes:
+        network = outline_network(network_spec(name, num_classes=7, crop_size_px=size))
+        assert network(torch.empty(2, 3, size, size, device="meta")).shape == (2, 7)
+
+
+@pytest.mark.parametrize(
+    ("names", "sizes", "hint"),
+    [
+        ([Network.ALEXNET], [34], "alexnet-cifar"),
+        ([Network.ALEXNET_OWT], [32, 62], "alexnet-cifar"),
+        ([Network.ALEXNET_CIFAR, Network.ALEXNET_CIFAR_BN], [0, 7, 97], "--crop-size"),
+        ([n for n in Network if n.startswith("cuda-convnet")], [7, 30, 100], "--crop-size"),
+    ],
+)
+def test_crops_that_do_not_fit_are_refused_with_advice(names, sizes, hint):
+    for name, size in itertools.product(names, sizes):
+        with pytest.raises(UsageError, match=str(size)) as caught:
+            outline_network(network_spec(name, num_classes=10, crop_size_px=size))
+        assert hint in caught.value.hint

@@ -2,11 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from alexnet_cli.errors import UsageError
 from alexnet_cli.models.build import build_network
 from alexnet_cli.networks import Network, network_spec
-
-NAMES = [name for name in Network if name.startswith("cuda-convnet")]
 
 
 def built(name, **options):
@@ -91,53 +88,21 @@ def reference_11pct(w, x):
     return F.linear(x.flatten(1), *w[4])
 
 
-REFERENCES = {
-    Network.CUDA_CONVNET_80SEC: reference_80sec,
-    Network.CUDA_CONVNET_19PCT: reference_19pct,
-    Network.CUDA_CONVNET_18PCT: reference_18pct,
-    Network.CUDA_CONVNET_13PCT: reference_13pct,
-    Network.CUDA_CONVNET_11PCT: reference_11pct,
-}
-
-
-@torch.inference_mode()
-@pytest.mark.parametrize("name", NAMES)
-def test_forward_is_the_published_table(name):
-    network, weights, image = built(name)
-    expected = REFERENCES[name](weights, image)
-    torch.testing.assert_close(network(image), expected, rtol=1e-10, atol=1e-10)
-
-
 @torch.inference_mode()
 @pytest.mark.parametrize(
-    ("name", "lrn", "reference"),
+    ("name", "options", "reference"),
     [
-        (Network.CUDA_CONVNET_18PCT, False, reference_19pct),
-        (Network.CUDA_CONVNET_19PCT, True, reference_18pct),
-        (Network.CUDA_CONVNET_13PCT, True, reference_11pct),
-        (Network.CUDA_CONVNET_11PCT, False, reference_13pct),
+        (Network.CUDA_CONVNET_80SEC, {}, reference_80sec),
+        (Network.CUDA_CONVNET_19PCT, {}, reference_19pct),
+        (Network.CUDA_CONVNET_18PCT, {}, reference_18pct),
+        (Network.CUDA_CONVNET_13PCT, {}, reference_13pct),
+        (Network.CUDA_CONVNET_11PCT, {}, reference_11pct),
+        (Network.CUDA_CONVNET_18PCT, {"lrn": False}, reference_19pct),
+        (Network.CUDA_CONVNET_19PCT, {"lrn": True}, reference_18pct),
+        (Network.CUDA_CONVNET_13PCT, {"lrn": True}, reference_11pct),
+        (Network.CUDA_CONVNET_11PCT, {"lrn": False}, reference_13pct),
     ],
 )
-def test_each_of_the_two_nets_with_and_without_its_normalisation(name, lrn, reference):
-    network, weights, image = built(name, lrn=lrn)
+def test_forward_is_the_published_table(name, options, reference):
+    network, weights, image = built(name, **options)
     torch.testing.assert_close(network(image), reference(weights, image), rtol=1e-10, atol=1e-10)
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("crop_size_px", [7, 30, 100])
-def test_sizes_that_do_not_fit_are_refused_with_advice(name, crop_size_px):
-    with pytest.raises(UsageError, match=f"not {crop_size_px}") as caught:
-        build_network(network_spec(name, num_classes=10, crop_size_px=crop_size_px))
-    assert "--crop-size" in caught.value.hint
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_published_initial_weights(name):
-    size = name.info.crop_size_px
-    spec = network_spec(name, num_classes=10, crop_size_px=size)
-    network = build_network(spec, init="released", seed=4)
-    weights = [p for n, p in network.named_parameters() if n.endswith("weight")]
-    stds = name.info.init_constants["released"].stds
-    for weight, std in zip(weights, stds, strict=True):
-        assert float(weight.detach().std()) == pytest.approx(std, rel=0.05)
-    assert not any(p.any() for n, p in network.named_parameters() if n.endswith("bias"))

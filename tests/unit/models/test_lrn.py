@@ -156,10 +156,6 @@ def test_an_even_window_is_refused(size):
         LocalResponseNorm(size=size)
 
 
-def test_there_are_no_weights():
-    assert not LocalResponseNorm().state_dict()
-
-
 FALLBACK = """
 import torch
 from alexnet_cli.models.lrn import LocalResponseNorm, kernel_name

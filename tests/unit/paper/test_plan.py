@@ -90,6 +90,7 @@ def test_only_longer_training_is_shortened():
     protocol = Protocol(1, max_epochs=20)
     epochs = {run.arm: run.config.epochs for run in plan_seeds(LADDER, protocol, {})}
     assert epochs == {**dict.fromkeys(LADDER.arms, 20), "80sec": 10}
+    assert protocol.command("ladder") == "alexnet reproduce ladder --epochs 20 --seeds 1"
     marks = [is_shortened(LADDER, claim, protocol) for claim in LADDER.claims]
     assert marks == [False, True, True, True, True, True]
 
@@ -99,8 +100,3 @@ def test_the_claims_are_about_the_arms(experiment):
     claimed = {quantity.arm for claim in experiment.claims for quantity in claim.quantities}
     assert claimed == set(experiment.arms)
     assert all(claim.region[0] < claim.region[1] for claim in experiment.claims)
-
-
-def test_the_command_has_the_protocol():
-    protocol = Protocol(2, data="shapes", max_epochs=4)
-    assert protocol.command("lrn") == "alexnet reproduce lrn --data shapes --epochs 4 --seeds 2"

@@ -1,6 +1,6 @@
 import pytest
 
-from alexnet_cli.paper.runner import _error_in, epochs_to_train_error, read_metrics
+from alexnet_cli.paper.runner import epochs_to_train_error, read_metrics
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.checkpoint import EpochRow
 from alexnet_cli.training.run_files import write_metrics
@@ -21,15 +21,12 @@ def history(*errors):
         ((0.25,), 0.5),
         ((0.1,), 0.5 * 65 / 80),  # from chance, 90 %, at the start
         ((0.3, 0.2, 0.3, 0.1), 1.0),  # the first time counts
+        ((0.5, 0.26), None),
+        ((), None),
     ],
 )
 def test_the_epoch_of_25_percent_is_interpolated(errors, epochs):
     assert epochs_to_train_error(history(*errors)) == pytest.approx(epochs)
-
-
-def test_a_training_that_never_reaches_25_percent_has_no_such_epoch():
-    assert epochs_to_train_error(history(0.5, 0.26)) is None
-    assert epochs_to_train_error(()) is None
 
 
 def test_the_metrics_are_those_that_training_wrote(tmp_path):
@@ -38,17 +35,3 @@ def test_the_metrics_are_those_that_training_wrote(tmp_path):
     rows = history(0.5, 0.4)
     write_metrics(run, rows)
     assert read_metrics(run.metrics_csv) == rows
-
-
-@pytest.mark.parametrize(
-    ("stderr", "error"),
-    [
-        ("", {}),
-        ("7\n[1]\nnull\n{}\n", {}),
-        ('{"error": 7}\n', {}),
-        ("a warning\n" '{"error": {"code": "not_finite", "message": "m", "hint": null}}\n' "bye\n",
-         {"code": "not_finite", "message": "m"}),
-    ],
-)  # fmt: skip
-def test_the_error_of_a_command_is_found_among_other_lines(stderr, error):
-    assert _error_in(stderr) == error

@@ -20,17 +20,14 @@ def test_the_tables_have_a_row_for_each_claim_and_run():
     )
 
 
-def test_a_verdict_on_less_than_the_published_training_is_marked():
+def test_what_limits_a_result_is_marked():
     short = result_of("relu", relu_runs(), max_epochs=4, data="shapes")
-    assert {row[-1] for row in claim_table(RELU, short)[1]} == {
-        "agrees, shortened, on drawn images"
-    }
+    verdicts = {row[-1] for row in claim_table(RELU, short)[1]}
+    assert verdicts == {"agrees, shortened, on drawn images"}
     assert "longer training shortened to 4 epochs" in describe_protocol(RELU, short)
-
-
-def test_seeds_that_did_not_reach_the_error_are_counted():
-    result = RESULT.with_run(finished("tanh", 3, epochs=None))
-    assert claim_table(RELU, result)[1][0][4] == "2 (1 not reached)"
+    unreached = RESULT.with_run(finished("tanh", 3, epochs=None))
+    assert claim_table(RELU, unreached)[1][0][4] == "2 (1 not reached)"
+    assert describe_protocol(RELU, result_of("relu")) == "No run that counts has finished yet"
 
 
 def test_errors_are_percentages_and_their_differences_points():
@@ -63,7 +60,3 @@ def test_a_run_is_described_by_its_outcome():
     }
     for outcome, run in outcomes.items():
         assert describe_run(run) == f"3 epochs in 60 s, {outcome}"
-
-
-def test_a_result_without_runs_is_described():
-    assert describe_protocol(RELU, result_of("relu")) == "No run that counts has finished yet"
