@@ -1,9 +1,7 @@
 import hashlib
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -126,32 +124,6 @@ def test_an_impossible_target_is_an_error_with_path_and_hint(isolated, obstacle)
     assert caught.value.hint
     assert names_in(isolated) == ["file", "folder"]
     assert (isolated / "file").read_bytes() == b"kept"
-
-
-@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
-def test_a_reader_never_sees_a_part_even_when_the_writer_is_killed(tmp_path):
-    path, whole = tmp_path / "file", {b"a" * 3_000_000, b"b" * 2_000_000}
-    program = (
-        "import sys; from pathlib import Path\n"
-        "from alexnet_cli.files import atomic_write\n"
-        "while True:\n"
-        "    atomic_write(Path(sys.argv[1]), b'a' * 3_000_000)\n"
-        "    atomic_write(Path(sys.argv[1]), b'b' * 2_000_000)\n"
-    )
-    writer = subprocess.Popen([sys.executable, "-c", program, str(path)])
-    try:
-        deadline = time.monotonic() + 100
-        while not path.exists():
-            assert writer.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        for _ in range(60):
-            assert path.read_bytes() in whole
-            time.sleep(0.003)
-    finally:
-        writer.send_signal(signal.SIGKILL)
-        writer.wait()
-    assert path.read_bytes() in whole
 
 
 def test_a_moved_file_has_the_mode_that_the_umask_allows(tmp_path):

@@ -1,4 +1,3 @@
-import re
 from pathlib import Path
 
 import pytest
@@ -64,9 +63,10 @@ def test_a_file_is_checked_value_by_value(isolated):
     path = Path("mine.toml")
     path.write_text("freeze = 'features'")  # the weights may be a flag
     assert read_config(path) == {"freeze": "features"}
-    path.write_text("freeze = 'features'\npad = -1")
-    with pytest.raises(UsageError, match=r"^mine.toml: pad = -1: "):
-        read_config(path)
+    for line, message in {"pad = -1": "mine.toml: pad = -1: ", "zzz = 3": "mine.toml"}.items():
+        path.write_text(f"freeze = 'features'\n{line}")
+        with pytest.raises(UsageError, match=message):
+            read_config(path)
 
 
 def configurations():
@@ -93,21 +93,6 @@ def test_what_is_written_is_read_back_and_fits_the_schema(tmp_path):
         values = read_config(path)
         assert TrainConfig(**values) == config
         VALIDATOR.validate(values)
-
-
-@pytest.mark.parametrize(
-    ("text", "code"),
-    [("epoch = 3", "unknown_key"), ("zzz = 3", "unknown_key"), ("epochs = ", "usage"),
-     (None, "usage")],
-)  # fmt: skip
-def test_a_wrong_file_is_refused_by_name(text, code, tmp_path):
-    path = tmp_path / "c.toml"
-    if text is not None:
-        path.write_text(text)
-    with pytest.raises(UsageError, match=re.escape(str(path))) as caught:
-        read_config(path)
-    assert caught.value.code == code
-    assert caught.value.hint
 
 
 def _read_by(command):

@@ -124,15 +124,6 @@ def test_problems_of_libraries(sound, missing, libraries, providers, causes, fix
 
 
 @with_gpu_wheel
-def test_a_cpu_build(site, plant):
-    plant()
-    plant_wheel(site, "onnxruntime", "1.30.0")
-    (problem,) = cuda_problems([CPU], read_driver())
-    assert problem.cause == "this ONNX Runtime (onnxruntime 1.30.0) is a CPU build"
-    assert problem.fix.startswith("pip uninstall -y onnxruntime && pip install 'onnx")
-
-
-@with_gpu_wheel
 def test_a_driver_older_than_the_cuda_of_onnx_runtime(sound, plant, tmp_path, monkeypatch):
     module = tmp_path / "version"
     module.write_text(
@@ -148,8 +139,13 @@ def test_a_driver_older_than_the_cuda_of_onnx_runtime(sound, plant, tmp_path, mo
 
 
 @with_gpu_wheel
-def test_the_cpu_wheel_that_hides_the_gpu_wheel(sound, site):
+def test_a_cpu_build_alone_or_above_the_gpu_wheel(site, plant):
+    plant()
     plant_wheel(site, "onnxruntime", "1.30.0")
+    (problem,) = cuda_problems([CPU], read_driver())
+    assert problem.cause == "this ONNX Runtime (onnxruntime 1.30.0) is a CPU build"
+    assert problem.fix.startswith("pip uninstall -y onnxruntime && pip install 'onnx")
+    plant_wheel(site, "onnxruntime-gpu")
     (problem,) = cuda_problems([CPU], read_driver())
     assert "onnxruntime 1.30.0" in problem.cause
     assert "onnxruntime-gpu 1.31.1" in problem.cause
@@ -184,11 +180,7 @@ def test_the_driver_reports_its_gpus(plant):
     assert (driver.is_installed, driver.problem, driver.cuda_version) == (True, None, (12, 4))
     capability = (9, 0)
     assert driver.gpus == tuple(Gpu(i, "Planted GPU", 80_000_000_000, capability) for i in (0, 1))
-
-
-@on_linux
-def test_no_gpu_is_no_problem_of_the_driver(plant):
-    plant(status=100, num_gpus=1)
+    plant(status=100, num_gpus=1)  # no GPU is no problem of the driver
     driver = read_driver()
     assert (driver.is_installed, driver.problem, driver.gpus) == (True, None, ())
 
@@ -205,9 +197,6 @@ def test_versions_are_those_of_the_installation():
     found = installed_versions()
     assert found["torch"] == importlib.metadata.version("torch")
     assert found["typing-extensions"]  # hyphens, whatever the wheel calls itself
-
-
-def test_cuda_versions_are_read_without_importing():
     assert torch_cuda_version() == torch.version.cuda
     assert (onnxruntime_cuda_version() or "") == (onnxruntime.cuda_version or "")
 

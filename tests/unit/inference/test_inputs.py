@@ -1,11 +1,7 @@
-import io
 import os
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from alexnet_cli.errors import DataError
 from alexnet_cli.inference import inputs
 from alexnet_cli.inference.inputs import find_images, listed_images
 
@@ -117,42 +113,11 @@ def test_a_long_list_in_pieces(tree):
     assert [source.name for source in listed_images("list")] == lines
 
 
-def test_a_missing_list(tree):
-    with pytest.raises(DataError, match="nowhere"):
-        next(listed_images("nowhere"))
-
-
-@pytest.fixture
-def stdin(monkeypatch):
-    """Make a pipe the standard input, and return its other end."""
-    reading, writing = os.pipe()
-    with open(reading) as stream:  # noqa: PTH123
-        monkeypatch.setattr("sys.stdin", stream)
-        yield writing
-
-
-def test_the_bytes_of_an_image_on_stdin(stdin):
-    content = io.BytesIO()
-    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(content, "PNG")
-    os.write(stdin, content.getvalue())
-    os.close(stdin)
-    (source,) = find_images(["-"])
-    assert (source.name, source.picture) == ("-", content.getvalue())
-
-
-def test_nothing_or_too_much_on_stdin(stdin, monkeypatch):
+def test_nothing_or_too_much_on_stdin(monkeypatch, isolated):
     monkeypatch.setattr(inputs, "MAX_STDIN_BYTES", 9)
-    os.write(stdin, bytes(20))
-    os.close(stdin)
-    for reason in ("more bytes", "empty"):
-        (source,) = find_images(["-"])
-        assert reason in source.error.message
-
-
-def test_a_list_on_stdin_is_read_as_it_comes(stdin):
-    found = listed_images("-")
-    for name in ("a.png", "b.png"):
-        os.write(stdin, f"{name}\n".encode())
-        assert next(found).name == name
-    os.close(stdin)
-    assert list(found) == []
+    (isolated / "input").write_bytes(bytes(20))
+    with (isolated / "input").open() as stream:
+        monkeypatch.setattr("sys.stdin", stream)
+        for reason in ("more bytes", "empty"):
+            (source,) = find_images(["-"])
+            assert reason in source.error.message

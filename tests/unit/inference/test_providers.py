@@ -38,13 +38,6 @@ def test_auto_takes_the_cpu_of_a_machine_without_a_gpu_in_silence():
     assert (chosen.options, chosen.note) == ({CPU: {}}, None)
 
 
-@needs_no_driver
-@pytest.mark.parametrize("device", ["cuda", "cuda:0", "tensorrt"])
-def test_a_device_that_cannot_run_is_an_error(device):
-    with pytest.raises(DeviceError, match=f"--device {device} is not usable: no NVIDIA driver"):
-        providers.choose_providers(device)
-
-
 @needs_cuda_build
 @needs_no_driver
 def test_a_session_that_onnx_runtime_silently_moved_to_the_cpu_is_refused(exported, capfd):

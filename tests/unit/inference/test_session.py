@@ -57,23 +57,6 @@ def test_a_file_cut_short(exported, tmp_path, name, share):
     refuse(path)
 
 
-def test_flipped_bits_of_the_header_are_refused_or_harmless(exported, tmp_path):
-    content = (exported.whole / SAFETENSORS).read_bytes()
-    (length,) = struct.unpack("<Q", content[:8])
-    refused = 0
-    for offset in np.random.default_rng(0).integers(0, 8 + length, 60):
-        damaged = bytearray(content)
-        damaged[offset] ^= 1
-        path = tmp_path / f"{offset}.safetensors"
-        path.write_bytes(damaged)
-        try:
-            load_model(path, device="cpu", for_many=False)
-        except ModelFileError:
-            refused += 1
-        path.unlink()
-    assert refused > 30
-
-
 def forged(path, header, data=b"\0" * 16):
     raw = json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(raw)) + raw + data)

@@ -30,18 +30,6 @@ def test_what_limits_a_result_is_marked():
     assert describe_protocol(RELU, result_of("relu")) == "No run that counts has finished yet"
 
 
-def test_errors_are_percentages_and_their_differences_points():
-    errors = {"13pct": 0.13, "13pct with LRN": 0.12, "11pct": 0.115, "11pct without LRN": 0.125}
-    result = result_of("lrn", [
-        finished(arm, seed, error=error + seed / 1e4, views=10)
-        for arm, error in errors.items() for seed in (1, 2, 3)
-    ])  # fmt: skip
-    _, rows = claim_table(LRN, result)
-    assert rows[0][2] == "13.02% ± 0.01%"
-    assert rows[2][2:4] == ("-1.00 ± 0.00 points", "-1.00 to -1.00 points")
-    assert run_table(LRN, result)[1][0][4] == "13.01% (12.01% to 14.01%)"
-
-
 def test_a_run_resumed_elsewhere_names_both_devices_and_commits():
     origin = {**PROVENANCE, "began_on": "cuda:0 (A card)", "ended_with": "beef" * 10}
     run = finished("relu", 1).model_copy(update={"provenance": RunProvenance(**origin)})
