@@ -118,7 +118,7 @@ def record(source: Path, *, with_cifar10: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="alexnet-frozen-") as name:
         tree = Tree(source, Path(name))
         shapes = ["train", "--data", "shapes", "--seed", "1", "--no-plots"]
-        tree.run(*shapes, "--epochs", "2", "--name", "shapes")
+        tree.run(*shapes, "--epochs", "2", "--val-size", "5000", "--name", "shapes")
         tree.run(*shapes, *_LEARNT, "--name", "learnt")
         run = tree.folder / "runs" / "shapes"
         newest = max(run.glob("checkpoints/step-*"), key=lambda path: int(path.name[5:]))

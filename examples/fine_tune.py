@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 from alexnet_cli.config.schema import Freeze, TrainConfig
-from alexnet_cli.data.folder import list_classes, load_train
 from alexnet_cli.training.finetune import open_pretrained, settings_of
 from alexnet_cli.training.run import prepare_run, train
 from alexnet_cli.training.setup import RuntimeOptions
@@ -20,7 +19,6 @@ if len(sys.argv) < 2:
 folder = Path(sys.argv[1])
 weights = sys.argv[2] if len(sys.argv) > 2 else "owt"
 epochs = int(sys.argv[3]) if len(sys.argv) > 3 else 10
-num_images = len(load_train(folder, list_classes(folder)))
 
 settings = settings_of(weights)  # their network and image sizes, and a small rate
 config = TrainConfig(
@@ -29,7 +27,6 @@ config = TrainConfig(
     freeze=Freeze.FEATURES,  # only the fully connected layers learn
     epochs=epochs,
     batch_size=32,
-    val_size=max(1, num_images // 10),
     **settings,
 )
 run = prepare_run(config, RuntimeOptions(), name="fine-tuned", parent=Path("runs"))

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 from alexnet_cli.config.schema import TrainConfig
-from alexnet_cli.data.folder import list_classes, load_train
 from alexnet_cli.training.run import prepare_run, train
 from alexnet_cli.training.setup import RuntimeOptions
 
@@ -17,14 +16,12 @@ if len(sys.argv) < 2:
     sys.exit(2)
 folder = Path(sys.argv[1])
 epochs = int(sys.argv[2]) if len(sys.argv) > 2 else 30
-num_images = len(load_train(folder, list_classes(folder)))
 
 config = TrainConfig(
     data=str(folder),
     epochs=epochs,
     batch_size=32,
     image_size=32,  # alexnet-cifar's; for larger images: model="alexnet", image_size=256
-    val_size=max(1, num_images // 10),
 )
 run = prepare_run(config, RuntimeOptions(), name="own-images", parent=Path("runs"))
 print(run.describe())

@@ -32,7 +32,7 @@ dataset = find_dataset(config.data)
 train, val = load_training(dataset, val_size=config.val_size, seed=config.seed)
 size_px, crop_px = resolve_sizes(config, stored_px=dataset.image_size_px)
 colours = training_statistics(train, size_px=size_px, seed=config.seed, num_workers=0)
-manifest = describe_model(config, dataset, colours)
+manifest = describe_model(config, dataset, colours, num_val=len(val))
 axes = colours.noise_axes(config.colour_noise) if config.colour_noise else ()
 batches = make_batches(train, batch_settings(config, size_px, axes), device=device)
 

@@ -24,6 +24,7 @@ WEIGHTS_HASH_KEY = "alexnet.sha256"
 _MAX_HEADER_BYTES = 16 << 20
 NAMED_DATA = ("cifar10", "cifar100", "cifar10.1", "shapes")  # any other dataset is a folder
 EXPORT_VIEW_COUNTS = (1, 10)
+_MAY_LACK = ("val_share",)  # fields that were added without another schema
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,14 @@ class Provenance:
     init: str = "he"  # initial weights that training started from
     momentum_kind: str = "classical"
     images: str = ""  # fingerprint of the images trained on and held out; "" if unknown
+    # The share that `val_size` is of the training images, 0 for the default share; None if the
+    # user gave a number. Files of versions before shares lack it.
+    val_share: float | None = None
+
+    @property
+    def val_setting(self) -> float | None:
+        """The run's `--val-size`, from which its split follows: a number, a share, or None."""
+        return self.val_size if self.val_share is None else self.val_share or None
 
 
 class ExportPrecision(StrEnum):
@@ -173,7 +182,8 @@ def _parse_manifest(raw: Any) -> Manifest:
 def _parse(kind: Any, value: Any) -> Any:
     """Return a JSON value as an annotated type: scalar, tuple, dict, `X | None`, enum or dataclass.
 
-    Strict: true and false are not integers, and a field must be there even if it has a default.
+    Strict: true and false are not integers, and a field must be there even if it has a default,
+    apart from `_MAY_LACK`.
     """
     if kind in (str, int, float, bool):
         return _parse_scalar(kind, value)
@@ -189,7 +199,8 @@ def _parse(kind: Any, value: Any) -> Any:
     if issubclass(kind, Enum):
         return kind(value)
     raw = _typed(dict, value)
-    return kind(**{field.name: _parse(field.type, raw[field.name]) for field in fields(kind)})
+    names = [f for f in fields(kind) if f.name in raw or f.name not in _MAY_LACK]
+    return kind(**{field.name: _parse(field.type, raw[field.name]) for field in names})
 
 
 def _parse_scalar(kind: type, value: Any) -> Any:
@@ -219,7 +230,10 @@ def _require_consistency(manifest: Manifest) -> None:
         ),
         (network.groups in (1, 2), f"{network.groups} groups"),
         (network.crop_size_px == image.crop_size_px, "network and input disagree on the crop size"),
-        (origin.seed >= 0 and origin.val_size >= 1, "impossible provenance"),
+        (
+            origin.seed >= 0 and origin.val_size >= 1 and 0 <= (origin.val_share or 0) < 1,
+            "impossible provenance",
+        ),
         (
             1 <= image.crop_size_px <= image.image_size_px <= 4096,
             f"crop {image.crop_size_px} of image size {image.image_size_px}",

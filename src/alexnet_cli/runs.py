@@ -57,19 +57,9 @@ class RunFolder:
 
 
 def create_run(name: str, *, parent: Path = RUNS_FOLDER) -> RunFolder:
-    """Create `parent/name`, or the first free of `name-2`, `name-3` and so on.
-
-    The folder is created to reserve its name, so that two runs started at once never share one.
-    """
-    if (
-        name in ("", ".", "..")
-        or name != Path(name).name
-        or not name.isprintable()
-        or len(name) > 200
-    ):
-        raise UsageError(f"{name!r} cannot be the name of a folder", hint="choose another --name")
-    for number in itertools.count(1):
-        path = parent / (name if number == 1 else f"{name}-{number}")
+    """Create the folder of `next_run`, which reserves its name: runs started at once differ."""
+    while True:
+        path = next_run(name, parent=parent)
         try:
             parent.mkdir(parents=True, exist_ok=True)
             path.mkdir()
@@ -78,7 +68,21 @@ def create_run(name: str, *, parent: Path = RUNS_FOLDER) -> RunFolder:
                 continue
             raise writing_error(path, error) from error
         return RunFolder(path)
-    raise AssertionError("counting never ends")
+
+
+def next_run(name: str, *, parent: Path = RUNS_FOLDER) -> Path:
+    """Return `parent/name`, or the first free of `name-2`, `name-3` and so on."""
+    if (
+        name in ("", ".", "..")
+        or name != Path(name).name
+        or not name.isprintable()
+        or len(name) > 200
+    ):
+        raise UsageError(f"{name!r} cannot be the name of a folder", hint="choose another --name")
+    numbered = (f"{name}-{number}" for number in itertools.count(2))
+    return next(
+        parent / each for each in itertools.chain([name], numbered) if not (parent / each).exists()
+    )
 
 
 def newest_run(parent: Path = RUNS_FOLDER, *, data: str | None = None) -> RunFolder:

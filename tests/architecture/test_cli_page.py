@@ -45,6 +45,23 @@ def test_help_names_every_option_uncut_and_fits(name: str) -> None:
     assert max(map(len, text.splitlines())) <= 80
 
 
+@pytest.mark.parametrize(
+    ("name", "default"),
+    [
+        ("train", "a tenth, at most 5,000"),
+        ("train", "90, by recipe"),
+        ("train", "released, by recipe"),
+        ("data show", "2, by recipe"),
+        ("verify-resume", "shapes"),
+        ("verify-resume", "8000"),
+        ("verify-resume", "he, by recipe"),
+    ],
+)
+def test_a_default_is_that_of_the_command(name: str, default: str) -> None:
+    text = " ".join(_PAGES[f"alexnet {name}"][1].split())
+    assert f"[default: {default}]" in text
+
+
 @pytest.mark.parametrize("name", _PAGES)
 def test_examples_are_commands_that_are_understood(name: str, isolated: Path) -> None:
     run = isolated / "runs" / "alexnet-cifar-cifar10"

@@ -65,6 +65,16 @@ def test_heavy_libraries_stay_out(words: str, loaded: dict[str, set[str]]) -> No
     assert loaded[words].isdisjoint(_HEAVY)
 
 
+@pytest.mark.parametrize("arguments", [[], ["--data", "photos"], ["--data", "nowhere"]], ids=str)
+def test_training_without_images_ends_before_torch_is_imported(arguments, isolated):
+    (isolated / "photos" / "cat").mkdir(parents=True)
+    script = f"""import sys
+from alexnet_cli.cli.main import run
+assert run({["train", *arguments]}) in (1, 2)
+assert "torch" not in sys.modules"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
 @pytest.mark.alone
 @pytest.mark.parametrize("arguments", [("--help",), ("train", "--help")])
 def test_help_is_quick(arguments: tuple[str, ...]) -> None:

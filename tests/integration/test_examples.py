@@ -131,7 +131,7 @@ def test_plain_libraries_answer_as_predict_does(
 
 
 def test_config_example_is_accepted(alexnet: Run) -> None:
-    result = alexnet("train", "--config", _EXAMPLES / "quick_shapes.toml", "--dry-run")
+    result = alexnet("train", "--config", _EXAMPLES / "quick_shapes.toml", "--dry-run", "--json")
     assert json.loads(result.stdout)["crop_size"] == 8
 
 

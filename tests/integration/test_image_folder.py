@@ -81,6 +81,36 @@ def test_the_five_commands(photos: Path, alexnet: Run) -> None:
     assert json.loads(predicted.stdout)["class"] in shapes.CLASSES[:4]
 
 
+def test_without_flags_a_tenth_is_held_out_of_an_uneven_folder(photos: Path, alexnet: Run) -> None:
+    shutil.rmtree(photos / "test")
+    rare = min((photos / "train").iterdir(), key=lambda path: (path.name[0] == ".", path.name))
+    for path in sorted(rare.iterdir())[2:]:
+        path.unlink()
+    num_images = len([path for path in (photos / "train").rglob("*.*") if path.is_file()])
+    planned = alexnet("train", "--data", "photos", *SIZES[:4], "--dry-run", "--json")
+    plan = json.loads(planned.stdout)["plan"]
+    num_val = round(num_images / 10)
+    assert plan["num_images"] == {"train": num_images - num_val, "val": num_val, "test": 0}
+    assert plan["images_per_class"][rare.name] == {"train": 1, "val": 1, "test": 0}
+    assert plan["run"] == "runs/alexnet-cifar-photos"
+    assert not Path("runs").exists()
+    shown = alexnet("train", "--data", "photos", *SIZES[:4], "--dry-run").stdout
+    assert f"{num_val} validation, 0 test" in shown
+    assert f"\n{rare.name} " in shown
+
+    trained = alexnet("train", "--data", "photos", *SIZES[:4], "--epochs", "1")
+    assert trained.returncode == 0, trained.stderr
+    assert f", {num_val} held out;" in trained.stderr.splitlines()[0]
+    run = Path(trained.stdout.strip())
+    assert "\n  alexnet evaluate --split val\n" in trained.stderr  # there are no test images
+    assert f"| validation images | {num_val}, held out" in (run / "README.md").read_text()
+    assert alexnet("export").returncode == 0
+    for model in (run, run / "model.onnx"):
+        measured = alexnet("evaluate", model, "--split", "val", "--json")
+        assert measured.returncode == 0, measured.stderr
+        assert json.loads(measured.stdout)["num_images"] == num_val
+
+
 def test_a_folder_that_is_not_there_or_damaged_is_refused_before_a_run(
     photos: Path, alexnet: Run
 ) -> None:

@@ -25,12 +25,15 @@ train --data shapes --model alexnet         | 2 | usage              | 224 px   
 train --data shapes --crop-size 40          | 2 | usage              | 40 px            | --crop-size 32
 train --data shapes --crop-size 40 --dry-run | 2 | usage             | 40 px            | --crop-size 32
 train --data shapes --val-size 10000        | 2 | usage              | 10000            | between 1 and 9999
+train --data shapes --val-size 1.5          | 2 | usage              | --val-size 1.5   | --val-size 0.1
+train --data shapes --val-size 0            | 2 | usage              | --val-size 0     | --val-size 0.1
+train --dry-run                             | 1 | data_missing       | cifar-10-binary  | alexnet download
 train --resume --dry-run                    | 2 | usage              | --dry-run        | --resume
 train --resume --name x                     | 2 | usage              | --name           | --resume
 train --resume nowhere                      | 1 | checkpoint_missing | nowhere          | alexnet train
-train --device tpu                          | 2 | usage              | 'tpu'            | --device auto
-train --device cpu --processes 9999         | 2 | usage              | --processes 9999 | --processes
-train --max-restarts 1                      | 2 | usage              | --max-restarts   | --processes 2
+train --data shapes --device tpu            | 2 | usage              | 'tpu'            | --device auto
+train --data shapes --device cpu --processes 9999 | 2 | usage              | --processes 9999 | --processes
+train --data shapes --max-restarts 1        | 2 | usage              | --max-restarts   | --processes 2
 train --config missing.toml                 | 2 | usage              | missing.toml     | --config
 train --config typo.toml                    | 2 | unknown_key        | key 'epoch'      | 'epochs'
 train --config broken.toml                  | 2 | usage              | valid TOML       | alexnet config --toml

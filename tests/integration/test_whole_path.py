@@ -198,10 +198,10 @@ def test_flag_beats_environment_beats_file_beats_default(alexnet: Run) -> None:
     lines = ("epochs = 3", "batch_size = 32", "momentum = 0.5", "model = 'alexnet-cifar-bn'")
     Path("c.toml").write_text("\n".join(lines))
     result = alexnet(
-        "train", "--config", "c.toml", "--dry-run", "--batch_size=64", "--learning_rate", "1e-5",
+        "config", "--config", "c.toml", "--json", "--batch_size=64", "--learning_rate", "1e-5",
         env={"ALEXNET_EPOCHS": "5", "ALEXNET_BATCH_SIZE": "16"},
     )  # fmt: skip
-    config = json.loads(result.stdout)
+    config = {name: each["value"] for name, each in json.loads(result.stdout).items()}
     assert config["batch_size"] == 64
     assert config["epochs"] == 5
     assert config["momentum"] == 0.5
@@ -257,8 +257,8 @@ def test_a_batch_normalised_network_goes_the_whole_path(
 
 def test_a_flag_beats_the_recipe_and_the_recipe_the_default(alexnet: Run, isolated: Path) -> None:
     (isolated / "mine.toml").write_text('recipe = "fast"\nlabel_smoothing = 0.2\n')
-    result = alexnet("train", "--config", "mine.toml", "--epochs", "7", "--dry-run")
-    shown = json.loads(result.stdout)
+    result = alexnet("config", "--config", "mine.toml", "--epochs", "7", "--json")
+    shown = {name: each["value"] for name, each in json.loads(result.stdout).items()}
     assert (shown["epochs"], shown["label_smoothing"]) == (7, 0.2)  # flag, file
     assert (shown["schedule"], shown["momentum_kind"]) == ("linear", "nesterov")  # recipe
     assert (shown["batch_size"], shown["momentum"]) == (128, 0.9)  # default

@@ -97,7 +97,11 @@ def test_json_and_back_is_the_same_manifest():
 
 @pytest.mark.parametrize(
     "path",
-    [p for p in PATHS if p and isinstance(p[-1], str) and p[-1] not in ("torch", "onnx")],
+    [
+        path
+        for path in PATHS
+        if path and isinstance(path[-1], str) and path[-1] not in ("torch", "onnx", "val_share")
+    ],
     ids=str,
 )
 def test_every_missing_field_is_named(path):
@@ -143,12 +147,26 @@ def test_every_missing_field_is_named(path):
         (("network", "lrn"), 1),
         (("deployment",), []),
         (("provenance", "seed"), None),
+        (("provenance", "val_share"), 1),
+        (("provenance", "val_share"), -0.1),
     ],
     ids=str,
 )
 def test_a_field_that_cannot_be_right_is_refused(path, value):
     with pytest.raises(ModelFileError):
         manifest_from_json(json.dumps(replaced(path, value)), source="model.onnx")
+
+
+@pytest.mark.parametrize(("share", "setting"), [(None, 500), (0, None), (0.2, 0.2)])
+def test_the_setting_of_the_split_is_known(share, setting):
+    raw = replaced(("provenance", "val_share"), share)
+    manifest = manifest_from_json(json.dumps(raw), source="model.onnx")
+    assert manifest.provenance.val_setting == setting
+
+
+def test_files_of_versions_without_shares_are_read():
+    raw = replaced(("provenance", "val_share"), ...)
+    assert manifest_from_json(json.dumps(raw), source="model.onnx") == MANIFEST
 
 
 @settings(max_examples=300)

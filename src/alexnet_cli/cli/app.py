@@ -156,12 +156,17 @@ def _write_page(command: TyperCommand | TyperGroup, ctx: Any, formatter: Any) ->
         if not rows:
             continue
         with formatter.section(title):
-            formatter.write_dl([(name, text.replace("-", _UNBREAKABLE)) for name, text in rows])
+            formatter.write_dl([(name, _help_text(text)) for name, text in rows])
     if command.epilog:
         with formatter.section("Examples"):
             for line in command.epilog.splitlines():
                 formatter.write(f"  {line}\n")
     formatter.buffer[:] = [text.replace(_UNBREAKABLE, "-") for text in formatter.buffer]
+
+
+def _help_text(text: str) -> str:
+    """Write a default in words without click's parentheses; keep flags in one piece."""
+    return re.sub(r"\[default: \((.*)\)", r"[default: \1", text).replace("-", _UNBREAKABLE)
 
 
 def _sections(command: TyperCommand | TyperGroup, context: Any) -> dict[str, list[tuple[str, str]]]:

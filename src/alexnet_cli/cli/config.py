@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from alexnet_cli.cli.options import Json, with_config_flags
-from alexnet_cli.config.schema import TrainConfig
+from alexnet_cli.config.schema import TrainConfig, flag_metadata
 from alexnet_cli.config.sources import ValueSource, config_schema, config_text
 from alexnet_cli.console import print_json, printable
 from alexnet_cli.errors import UsageError
@@ -50,15 +50,15 @@ def command(
             for name, value in values.items()
         })  # fmt: skip
         return
-    rows = [(name, _shown(value), str(sources[name])) for name, value in values.items()]
+    rows = [(name, _shown(name, value), str(sources[name])) for name, value in values.items()]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     for name, value, source in rows:
         print(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {printable(source)}")
 
 
-def _shown(value: object) -> str:
+def _shown(name: str, value: object) -> str:
     if value is None:
-        return "as published for the network"
+        return flag_metadata(name).default
     if isinstance(value, bool):
         return str(value).lower()
     return printable(str(value)) or "(none)"

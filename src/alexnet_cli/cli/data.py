@@ -115,7 +115,6 @@ def verify(quiet: Quiet = False, json: Json = False) -> None:
 def show(
     *,
     config: TrainConfig,
-    given: dict[str, Any],
     split: Annotated[
         str, typer.Option(help="train, or val: the images held out in training.")
     ] = "train",
@@ -151,7 +150,6 @@ def show(
     _require_shown(split, augmented=augmented, output=output)
     dataset = find_dataset(config.data)
     labels = _chosen_classes(dataset.classes, only)
-    config = _with_small_val(config, given, dataset, quiet=quiet)
     count = count or images_per_class(len(labels))
     if augmented:
         images_NSSC, labels_N, caption = _augmented(config, dataset, labels, count, epoch)
@@ -203,21 +201,6 @@ def _chosen_classes(classes: tuple[str, ...], only: list[str] | None) -> list[in
             hint=f"choose --class from: {join_some(classes, limit=8)}",
         )
     return [classes.index(name) for name in dict.fromkeys(only or classes)]
-
-
-def _with_small_val(
-    config: TrainConfig, given: dict[str, Any], dataset: "Dataset", *, quiet: bool
-) -> TrainConfig:
-    """Hold out a tenth of a folder that is smaller than the default number of held-out images."""
-    is_folder = dataset.image_size_px is None
-    if not is_folder or "val_size" in given or dataset.load_val() is not None:
-        return config
-    total = len(dataset.load_train())
-    if total > config.val_size:
-        return config
-    tenth = max(1, total // 10)
-    note(f"{total:,} images; held out as with: alexnet train --val-size {tenth}", quiet=quiet)
-    return config.model_copy(update={"val_size": tenth})
 
 
 def _augmented(

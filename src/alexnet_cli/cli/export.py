@@ -170,7 +170,7 @@ def load_images(
             error.hint = f"name the folder of its images: alexnet export {named} --data FOLDER"
         raise
     if data is None:
-        train, others = load_training(dataset, val_size=origin.val_size, seed=origin.seed)
+        train, others = load_training(dataset, val_size=origin.val_setting, seed=origin.seed)
     else:
         train, others = _split(dataset, is_calibrated=num_calibration > 0)
     chosen = _spread(others, num_compared)

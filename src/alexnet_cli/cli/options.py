@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -44,7 +44,10 @@ def choose(kind: type[_Choice], value: str, flag: str) -> _Choice:
 
 
 def with_config_flags(
-    command: Callable[..., None], *, names: Sequence[str] | None = None
+    command: Callable[..., None],
+    *,
+    names: Sequence[str] | None = None,
+    defaults: Mapping[str, Any] | None = None,
 ) -> Callable[..., None]:
     """Give a command the flags of `TrainConfig`, and `--config`.
 
@@ -53,7 +56,7 @@ def with_config_flags(
     flag, environment or file. Its other parameters stay as they are.
 
     By default all fields become flags. With `names`, the others keep their default, or the
-    recipe's.
+    recipe's. `defaults` are the command's own, for the help: the command lays them below `given`.
     """
     # Not above: commands without these flags do not wait for the class to be built.
     from alexnet_cli.config.schema import Panel, TrainConfig, flag_metadata
@@ -71,7 +74,7 @@ def with_config_flags(
     ordered = sorted(fields, key=lambda name: panels.index(flag_metadata(name).panel))
     parameters = [
         inspect.Parameter("context", _POSITIONAL, annotation=typer.Context),
-        *(_config_flag(name) for name in ordered),
+        *(_config_flag(name, defaults or {}) for name in ordered),
         inspect.Parameter("config_file", _KEYWORD, default=None, annotation=_ConfigFile),
         *(each for name, each in signature.parameters.items() if name not in wanted),
     ]
@@ -118,24 +121,49 @@ def _given_source(context: typer.Context, field: str, file: Path | None) -> "Val
     return None
 
 
-def _config_flag(name: str) -> inspect.Parameter:
+def _config_flag(name: str, defaults: Mapping[str, Any]) -> inspect.Parameter:
     from alexnet_cli.config import schema
 
     field, flag = schema.TrainConfig.model_fields[name], schema.flag_metadata(name)
     long = schema.flag_of(name)
     is_switch = field.annotation in (bool, bool | None)
+    # Typer has no unions of numbers.
+    kind = float | None if field.annotation == int | float | None else field.annotation
+    metavars = {"model": "NAME", "val_size": "N"}  # a dozen names would fill the column
     option = typer.Option(
         f"{long}/--no-{long.removeprefix('--')}" if is_switch else long,
         *([flag.also] if flag.also else []),
         help=schema.help_text(name),
         envvar=schema.variable_of(name),
         show_envvar=False,
-        metavar="NAME" if name == "model" else None,  # a dozen names would fill the column
+        metavar=metavars.get(name),
+        show_default=_shown_default(name, defaults),
         rich_help_panel=flag.panel,
     )
     return inspect.Parameter(
-        name, _KEYWORD, default=field.default, annotation=Annotated[field.annotation, option]
+        name, _KEYWORD, default=field.default, annotation=Annotated[kind, option]
     )
+
+
+def _shown_default(name: str, defaults: Mapping[str, Any]) -> bool | str:
+    """Return the default for the help: of a command, as the recipe has it, or the field's (True).
+
+    A recipe's is that of the command without flags.
+    """
+    from alexnet_cli.config import recipes, schema
+
+    if name in defaults:
+        return str(defaults[name])
+    if text := schema.flag_metadata(name).default:
+        return text
+    if name not in recipes.recipe_fields():
+        return True
+    plain = schema.TrainConfig(**defaults)
+    settings = recipes.recipe_settings(plain.recipe, plain.model, plain.data)
+    value = settings.get(name, getattr(plain, name))
+    if isinstance(value, bool):
+        value = "on" if value else "off"
+    return f"{value}, by recipe" if value != "" else "by recipe"
 
 
 def _read_config_file(context: typer.Context, path: Path | None) -> Path | None:

@@ -1,9 +1,12 @@
 """`alexnet train`."""
 
 import functools
+import itertools
 import json
+import os
 import shlex
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,8 +14,9 @@ import typer
 
 from alexnet_cli.cli.options import Deterministic, Device, Json, Quiet, with_config_flags
 from alexnet_cli.config.schema import TrainConfig
-from alexnet_cli.console import note, print_json, suggest
+from alexnet_cli.console import note, print_json, printable, suggest
 from alexnet_cli.errors import AlexnetError, UsageError
+from alexnet_cli.manifest import NAMED_DATA
 from alexnet_cli.runs import NEWEST, RUNS_FOLDER, SAVE_MINUTES, newest_run
 
 if TYPE_CHECKING:
@@ -23,10 +27,13 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "alexnet train",
     "alexnet train --epochs 90 --batch-size 128 --lr 0.01",
-    "alexnet train --recipe fast --data photos --val-size 500",
+    "alexnet train --recipe fast --data photos --val-size 0.2",
     "alexnet train --config runs/alexnet-cifar-cifar10/config.toml",
     "alexnet train --resume",
 )
+
+_MAX_CLASSES = 20  # in the table of a dry run
+_SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
 _saving = functools.partial(typer.Option, rich_help_panel="Run folder and saving")
 _processes = functools.partial(typer.Option, rich_help_panel="Several processes")
@@ -75,8 +82,8 @@ def command(
         bool,
         typer.Option(
             "--dry-run",
-            help="Check that settings, sizes and network fit each other, print the settings as "
-            "JSON and stop; needs no images and no device.",
+            help="Check settings, network and images, print what would be trained, and stop; "
+            "needs no device.",
         ),
     ] = False,
     workers: Annotated[
@@ -115,16 +122,16 @@ def command(
     The defaults are those of the 2012 paper: SGD with momentum 0.9, weight
     decay 0.0005, learning rate 0.01 divided by ten on a plateau of the validation
     accuracy, batches of 128, dropout 0.5, 90 epochs. Validation images are held
-    out of the training set; the test set is not touched.
+    out of the training set; the test set is not touched. A default by recipe also
+    depends on network and data: alexnet config shows its value.
     """
     if resume is not None and (name is not None or dry_run):
         flag = "--dry-run" if dry_run else "--name"
         raise UsageError(f"{flag} is for new runs", hint="leave it out with --resume")
+    if resume is None and "RANK" not in os.environ:
+        _check_images(config)
     if dry_run:
-        from alexnet_cli.training.setup import plan_training
-
-        plan_training(config, num_ranks=processes)
-        print_json(config.model_dump(mode="json"))
+        _dry_run(config, num_ranks=processes, name=name, parent=output, as_json=json)
         return
     chosen = _requested_trackers({"tensorboard": tensorboard, "wandb": wandb, "mlflow": mlflow})
     _launch(processes, device=device, max_restarts=max_restarts)
@@ -150,6 +157,80 @@ def command(
             _finish(run, plots=plots, as_json=json, quiet=quiet)
     except ReportedByOtherRankError as error:
         raise typer.Exit(error.exit_code) from error
+
+
+def _check_images(config: TrainConfig) -> None:
+    """Refuse missing images and an impossible split before the seconds that PyTorch takes."""
+    from alexnet_cli.data.datasets import find_dataset, load_training
+
+    dataset = find_dataset(config.data)
+    is_folder = dataset.image_size_px is None
+    if is_folder or not all(file.path.exists() for file in dataset.files):
+        load_training(dataset, val_size=config.val_size, seed=config.seed)
+
+
+def _dry_run(
+    config: TrainConfig, *, num_ranks: int, name: str | None, parent: Path, as_json: bool
+) -> None:
+    """Check what can be checked without a device, and print what would be trained."""
+    from alexnet_cli.data.datasets import load_training
+    from alexnet_cli.data.folder import ImageFolder
+    from alexnet_cli.models.build import num_parameters, outline_network
+    from alexnet_cli.runs import next_run
+    from alexnet_cli.training.setup import plan_training, require_fit, resolve_sizes
+
+    dataset, network, _ = plan_training(config, num_ranks=num_ranks)
+    train, val = load_training(dataset, val_size=config.val_size, seed=config.seed)
+    for source in (train, val):
+        if isinstance(source, ImageFolder):
+            source.require_headers()
+    require_fit(config, network, num_images=len(train))
+    try:
+        test_labels = dataset.load_test().labels_N.tolist()
+    except AlexnetError as error:  # training does not need them
+        note(f"no test images: {error.message}")
+        test_labels = []
+    labels = {"train": train.labels_N.tolist(), "val": val.labels_N.tolist(), "test": test_labels}
+    counts = {split: Counter(each) for split, each in labels.items()}
+    image_size_px, crop_size_px = resolve_sizes(config, stored_px=dataset.image_size_px)
+    plan = {
+        "num_images": {split: len(each) for split, each in labels.items()},
+        "images_per_class": {
+            name: {split: counts[split][label] for split in counts}
+            for label, name in enumerate(dataset.classes)
+        },
+        "num_parameters": num_parameters(outline_network(network)),
+        "image_size_px": image_size_px,
+        "crop_size_px": crop_size_px,
+        "run": str(next_run(name or config.default_name, parent=parent)),
+    }
+    if as_json:
+        print_json({**config.model_dump(mode="json"), "plan": plan})
+    else:
+        _print_plan(config, plan)
+
+
+def _print_plan(config: TrainConfig, plan: dict[str, Any]) -> None:
+    sizes, classes = plan["num_images"], plan["images_per_class"]
+    num_batches = -(-sizes["train"] // config.batch_size)
+    for title, text in (
+        ("data", config.data),
+        ("classes", len(classes)),
+        ("images", ", ".join(f"{sizes[key]:,} {word}" for key, word in _SPLITS.items())),
+        ("network", f"{config.model}, {plan['num_parameters']:,} parameters"),
+        ("input", f"{plan['crop_size_px']}-px crops of {plan['image_size_px']} px"),
+        ("epochs", f"{config.epochs}, recipe {config.recipe}"),
+        ("batches", f"{num_batches:,} an epoch, of {config.batch_size} images"),
+        ("run", plan["run"]),
+    ):
+        print(f"{title:<9}{printable(str(text))}")
+    width = max(len("class"), *(len(printable(name)) for name in classes))
+    print("\n" + "  ".join([f"{'class':<{width}}", *(f"{word:>10}" for word in _SPLITS.values())]))
+    for name, images in itertools.islice(classes.items(), _MAX_CLASSES):
+        cells = (f"{images[key]:>10,}" for key in _SPLITS)
+        print("  ".join([f"{printable(name):<{width}}", *cells]))
+    if len(classes) > _MAX_CLASSES:
+        print(f"and {len(classes) - _MAX_CLASSES} more; all with --json")
 
 
 def _requested_trackers(flags: dict[str, bool]) -> list[str]:
@@ -216,6 +297,8 @@ def _train(
 
 
 def _finish(run: "TrainingRun", *, plots: bool, as_json: bool, quiet: bool) -> None:
+    from alexnet_cli.data.folder import has_test
+
     if plots:
         from alexnet_cli.report.page import plot_trained
 
@@ -228,6 +311,6 @@ def _finish(run: "TrainingRun", *, plots: bool, as_json: bool, quiet: bool) -> N
         return
     print(run.folder.path)
     named = "" if run.folder.path.parent == RUNS_FOLDER else f" {shlex.quote(str(run.folder.path))}"
-    suggest(
-        *(f"alexnet {command}{named}" for command in ("evaluate", "report", "export")), quiet=quiet
-    )
+    has_test_images = run.config.data in NAMED_DATA or has_test(Path(run.config.data))
+    evaluate = f"alexnet evaluate{named}" + ("" if has_test_images else " --split val")
+    suggest(evaluate, f"alexnet report{named}", f"alexnet export{named}", quiet=quiet)

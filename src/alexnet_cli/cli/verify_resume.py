@@ -1,6 +1,7 @@
 """`alexnet verify-resume`."""
 
 import dataclasses
+import functools
 import shutil
 import tempfile
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from alexnet_cli.cli.options import Deterministic, Device, Json, Quiet, with_config_flags
+from alexnet_cli.config.recipes import VERIFY_SETTINGS
 from alexnet_cli.console import note, print_json
 from alexnet_cli.errors import TrainingError
 
@@ -21,7 +23,7 @@ EXAMPLES = (
 )
 
 
-@with_config_flags
+@functools.partial(with_config_flags, defaults=VERIFY_SETTINGS)
 def command(
     *,
     given: dict[str, Any],

@@ -14,6 +14,12 @@ from alexnet_cli.config.schema import (
 from alexnet_cli.errors import UsageError
 from alexnet_cli.networks import RELEASED_START, Kernels, Network
 
+VERIFY_SETTINGS: dict[str, Any] = {
+    "data": "shapes", "image_size": 12, "crop_size": 8, "val_size": 8_000, "epochs": 3,
+    "batch_size": 16, "patience": 1, "ema_decay": 0.99,
+}  # fmt: skip
+"""Defaults of `alexnet verify-resume`: some seconds with everything that a resume restores."""
+
 
 def recipe_settings(recipe: Recipe, model: Network, data: str) -> dict[str, Any]:
     """Return the settings in which a recipe differs from the defaults.
@@ -55,6 +61,17 @@ def recipe_settings(recipe: Recipe, model: Network, data: str) -> dict[str, Any]
     if model is Network.ALEXNET_CIFAR_BN:
         settings["learning_rate"] = 0.08
     return settings
+
+
+def recipe_fields() -> frozenset[str]:
+    """Return the settings whose default depends on recipe, network or data."""
+    return frozenset(
+        name
+        for model in Network
+        for recipe in Recipe
+        if recipe is not Recipe.FAST or model.info.has_dropout
+        for name in recipe_settings(recipe, model, "cifar10")
+    )
 
 
 def reconcile_recipe(recipe: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from alexnet_cli.manifest import data_name
@@ -92,6 +99,7 @@ class Flag:
 
     panel: Panel  # heading of the help
     also: str = ""  # another spelling of the flag
+    default: str = ""  # in the help, for a default that depends on network or data
     # It may change when a run is resumed with `--allow-drift`, because it acts on the updates to
     # come. The others determine the network, the data or their order.
     can_change: bool = False
@@ -113,10 +121,22 @@ def _require_epochs(value: str) -> str:
     return value
 
 
+def _require_val_size(value: float | None) -> float | None:
+    """Return a number of images as an int, a share as it is."""
+    if value is None or 0 < value < 1:
+        return value
+    if value < 1 or value != value // 1:  # nor NaN nor infinity: no integer equals them
+        reason = "takes a number of images, or a share below 1"
+        raise _refusal(reason, "--val-size 100, or --val-size 0.1; without it, a tenth is held out")
+    return int(value)
+
+
 def _refusal(reason: str, hint: str) -> PydanticCustomError:
     return PydanticCustomError("refused", "{reason}", {"reason": reason, "hint": hint})
 
 
+_COUNT = {"type": "integer", "minimum": 1}
+_SHARE_BELOW_1 = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
 _Images = Annotated[int, Field(ge=0, le=65_536)]
 _Pixels = Annotated[int, Field(ge=0, le=1024)]
 _Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -133,8 +153,9 @@ class TrainConfig(BaseModel):
     model: Annotated[Network, Flag(Panel.GENERAL, also="-m")] = Network.ALEXNET_CIFAR
     """Network to train; for a list: alexnet models."""
     recipe: Annotated[Recipe, Flag(Panel.GENERAL)] = Recipe.PAPER
-    """Defaults of the other settings: the published ones; original: with the start of the released
-    source; fast: 15 epochs."""
+    """Defaults of the other settings. paper: the published training, 90 epochs. original: the
+    same, with initial weights, inputs and bias settings of the released source. fast: 15 epochs
+    with Muon, for a good result quickly."""
     epochs: Annotated[int, Field(ge=1, le=100_000), Flag(Panel.GENERAL, can_change=True)] = 90
     """Passes over the training set."""
     batch_size: Annotated[int, Field(ge=1, le=65_536), Flag(Panel.OPTIMIZER, also="-b")] = 128
@@ -167,8 +188,8 @@ class TrainConfig(BaseModel):
     """Dropout probability in fc6 and fc7."""
     activation: Annotated[Activation, Flag(Panel.NETWORK)] = Activation.RELU
     """Activation of the hidden layers."""
-    lrn: Annotated[bool | None, Flag(Panel.NETWORK)] = None
-    """Local response normalisation; default: as in the network."""
+    lrn: Annotated[bool | None, Flag(Panel.NETWORK, default="as published for the network")] = None
+    """Local response normalisation."""
     pool: Annotated[Pool, Flag(Panel.NETWORK)] = Pool.OVERLAPPING
     """Pooling windows at stride 2: 3x3 (overlapping) or 2x2 (plain)."""
     groups: Annotated[int, Field(ge=0, le=2), Flag(Panel.NETWORK)] = 0
@@ -176,8 +197,8 @@ class TrainConfig(BaseModel):
     kernels: Annotated[Kernels, Flag(Panel.NETWORK)] = Kernels.ALL
     """Kernels before the last convolution: all, or half (paper: one GPU)."""
     init: Annotated[Init, Flag(Panel.INIT)] = Init.HE
-    """he; paper: N(0, 0.01), biases of 1; released: of the released source, default of
-    alexnet-cifar on CIFAR-10. The latter two need --input-scaling centred."""
+    """he; paper: N(0, 0.01), biases of 1; released: of the released source. The latter two need
+    --input-scaling centred. On data other than CIFAR-10, alexnet-cifar starts with he."""
     input_scaling: Annotated[InputScaling, Flag(Panel.INIT)] = InputScaling.STANDARD
     """standard: mean 0 and standard deviation 1 by channel; centred: 0-255 minus the mean, as in
     the paper."""
@@ -217,7 +238,7 @@ class TrainConfig(BaseModel):
     early_crop_size: Annotated[_Pixels, Flag(Panel.IMAGES, can_change=True)] = 0
     """Crop size in the first two thirds of the epochs; 0 = as later."""
     pad: Annotated[int, Field(ge=0, le=64), Flag(Panel.IMAGES, can_change=True)] = 0
-    """Zero padding before random crops, in px; alexnet-cifar on CIFAR-10: 2."""
+    """Zero padding before random crops, in px."""
     flip: Annotated[bool, Flag(Panel.IMAGES, can_change=True)] = True
     """Random horizontal flips."""
     colour_noise: Annotated[float, Field(ge=0, le=10), Flag(Panel.IMAGES, also="--color-noise")] = (
@@ -225,8 +246,13 @@ class TrainConfig(BaseModel):
     )
     """Colour changes along the principal components of the training set's colours, relative to
     theirs (paper §4.1)."""
-    val_size: Annotated[int, Field(ge=1), Flag(Panel.IMAGES)] = 5_000
-    """Training images held out for validation."""
+    val_size: Annotated[
+        int | float | None,
+        AfterValidator(_require_val_size),
+        WithJsonSchema({"anyOf": [_COUNT, _SHARE_BELOW_1]}),
+        Flag(Panel.IMAGES, default="a tenth, at most 5,000"),
+    ] = None
+    """Training images held out for validation: a number, or a share such as 0.2."""
     seed: Annotated[int, Field(ge=0, lt=2**31), Flag(Panel.GENERAL)] = 0
     """Seed of split, initial weights, order, crops and dropout."""
     precision: Annotated[Precision, Flag(Panel.GENERAL, can_change=True)] = Precision.AUTO
@@ -255,6 +281,11 @@ class TrainConfig(BaseModel):
     @property
     def stages(self) -> tuple[int, ...]:
         return tuple(int(epoch) for epoch in self.drop_epochs.split(",") if epoch)
+
+    @property
+    def default_name(self) -> str:
+        """Name of the run folder."""
+        return f"{self.model}-{Path(self.data).name}"
 
     @property
     def network_options(self) -> dict[str, Any]:

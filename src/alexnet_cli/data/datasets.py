@@ -164,10 +164,13 @@ def find_dataset(name: str) -> Dataset:
     )
 
 
-def load_training(dataset: Dataset, *, val_size: int, seed: int) -> tuple[ImageSource, ImageSource]:
+def load_training(
+    dataset: Dataset, *, val_size: float | None, seed: int
+) -> tuple[ImageSource, ImageSource]:
     """Return the images to train on and the validation images: its own, or some held out.
 
-    The test set is not returned: training cannot touch it.
+    `val_size` is a number, a share below 1, or None for the default, see `num_held_out`. The test
+    set is not returned: training cannot touch it.
     """
     official_train, official_val = dataset.load_train(), dataset.load_val()
     if official_val is not None:
@@ -176,7 +179,7 @@ def load_training(dataset: Dataset, *, val_size: int, seed: int) -> tuple[ImageS
     return official_train.take(train), official_train.take(val)
 
 
-def load_split(dataset: Dataset, split: Split, *, val_size: int, seed: int) -> ImageSource:
+def load_split(dataset: Dataset, split: Split, *, val_size: float | None, seed: int) -> ImageSource:
     """Return the test images, or those that a run with this `val_size` and `seed` held out."""
     if split is Split.TEST:
         return dataset.load_test()

@@ -84,6 +84,10 @@ def has_val(path: Path) -> bool:
     return (path / TRAIN).is_dir() and (path / VAL).is_dir()
 
 
+def has_test(path: Path) -> bool:
+    return (path / TRAIN).is_dir() and (path / TEST).is_dir()
+
+
 def training_root(path: Path) -> Path:
     return path / TRAIN if (path / TRAIN).is_dir() else path
 
@@ -209,7 +213,7 @@ def load_test(path: Path, classes: tuple[str, ...]) -> ImageFolder:
     Raises:
         DataError: There is no such split, it is empty, or not of these classes.
     """
-    if not ((path / TRAIN).is_dir() and (path / TEST).is_dir()):
+    if not has_test(path):
         raise DataError(
             f"{path} has no test split (train/ and test/)",
             hint="measure on the images held out in training: alexnet evaluate --split val",

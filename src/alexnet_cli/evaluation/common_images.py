@@ -30,7 +30,7 @@ def load_images(models: Sequence[OpenedModel], data: str, split: Split) -> Image
         for each in models:
             _require_unchanged(dataset, each.manifest.provenance)
         _require_same_held_out(models, dataset)
-    return load_split(dataset, split, val_size=origin.val_size, seed=origin.seed)
+    return load_split(dataset, split, val_size=origin.val_setting, seed=origin.seed)
 
 
 def common_data(models: Sequence[OpenedModel]) -> str:
@@ -82,7 +82,7 @@ def _require_unchanged(dataset: Dataset, origin: Provenance) -> None:
     """Refuse to evaluate on changed images as held out: some may have been trained on."""
     if dataset.name != origin.data or not origin.images:
         return
-    now = split_fingerprint(*load_training(dataset, val_size=origin.val_size, seed=origin.seed))
+    now = split_fingerprint(*load_training(dataset, val_size=origin.val_setting, seed=origin.seed))
     if now != origin.images:
         raise UsageError(
             f"the images of {dataset.name} have changed since the training, so that some of "
@@ -95,10 +95,11 @@ def _require_unchanged(dataset: Dataset, origin: Provenance) -> None:
 def _require_same_held_out(models: Sequence[OpenedModel], dataset: Dataset) -> None:
     """Refuse to compare on images that one model held out and another may have been trained on."""
     origins = [each.manifest.provenance for each in models]
-    if (
-        len({(origin.val_size, origin.seed) for origin in origins}) > 1
-        and dataset.load_val() is None
-    ):
+    settings = {(origin.val_setting, origin.seed) for origin in origins}
+    if len(settings) == 1:
+        return
+    splits = (load_training(dataset, val_size=size, seed=seed) for size, seed in settings)
+    if len({split_fingerprint(*split) for split in splits}) > 1:
         paths = shlex.join(str(each.path) for each in models)
         raise UsageError(
             f"not all of these models held out the same images as {models[0].path}: --val-size and "

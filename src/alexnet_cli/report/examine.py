@@ -140,7 +140,7 @@ def load_images_of(record: RunRecord) -> tuple[ImageSource, ImageSource]:
         )
     try:
         dataset = find_dataset(origin.data)
-        train, val = load_training(dataset, val_size=origin.val_size, seed=origin.seed)
+        train, val = load_training(dataset, val_size=origin.val_setting, seed=origin.seed)
     except (DataError, UsageError) as error:
         raise DataError(
             f"the images of the run {record.run.path}: {error.message}",

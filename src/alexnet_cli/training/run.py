@@ -67,8 +67,10 @@ def prepare_run(
     require_fit(config, network, num_images=len(train))
     colours = training_statistics(train, size_px=size_px, seed=config.seed, num_workers=num_workers)
     origin = pretrained.manifest if pretrained else None
-    manifest = describe_model(config, dataset, colours, images=images, pretrained=origin)
-    name = name or f"{config.model}-{Path(config.data).name}"
+    manifest = describe_model(
+        config, dataset, colours, num_val=len(val), images=images, pretrained=origin
+    )
+    name = name or config.default_name
     folder = RunFolder(parent / name)
     if ranks.is_first:
         folder = find_restarted_run(ranks, parent) or create_run(name, parent=parent)

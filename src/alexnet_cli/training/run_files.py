@@ -98,7 +98,9 @@ def write_metrics(run: RunFolder, history: Sequence[EpochRow]) -> None:
 
 def write_run_card(run: RunFolder, config: TrainConfig, manifest: Manifest, best: EpochRow) -> None:
     """Write the model card, `README.md`."""
-    validation = f"{config.val_size:,}, held out of the training set, seed {config.seed}"
+    validation = (
+        f"{manifest.provenance.val_size:,}, held out of the training set, seed {config.seed}"
+    )
     if has_val(Path(config.data)):
         validation = f"those of {Path(config.data) / VAL}"
     origin = replace(manifest.provenance, epoch=best.epoch, val_top1=best.val_top1)

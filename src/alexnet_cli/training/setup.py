@@ -227,6 +227,7 @@ def describe_model(
     dataset: Dataset,
     colours: ColourStatistics,
     *,
+    num_val: int = 1,
     images: str = "",
     pretrained: Manifest | None = None,
 ) -> Manifest:
@@ -236,6 +237,7 @@ def describe_model(
         config: The run's configuration.
         dataset: The dataset it names.
         colours: Of the training images, for the input scaling.
+        num_val: Number of validation images.
         images: Fingerprint of the split.
         pretrained: Of the weights to start from, whose input scaling is kept.
 
@@ -246,6 +248,7 @@ def describe_model(
     network = plan_network(config, dataset)
     image_size_px, _ = resolve_sizes(config, stored_px=dataset.image_size_px)
     scale, shift = _input_scaling(config, colours)
+    is_number = config.val_size is not None and config.val_size >= 1
     if pretrained is not None:
         scale, shift = pretrained.input.scale, pretrained.input.shift
     return Manifest(
@@ -255,7 +258,7 @@ def describe_model(
         provenance=Provenance(
             data=dataset.name,
             seed=config.seed,
-            val_size=config.val_size,
+            val_size=num_val,
             epoch=0,
             val_top1=0.0,
             config_sha256=config.sha256(),
@@ -263,6 +266,7 @@ def describe_model(
             init=config.from_weights or config.init,
             momentum_kind=config.momentum_kind,
             images=images,
+            val_share=None if is_number else config.val_size or 0.0,
         ),
     )
 

@@ -19,6 +19,7 @@ from typing import IO, Any, cast
 import numpy as np
 import tomli_w
 
+from alexnet_cli.config.recipes import VERIFY_SETTINGS
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.errors import TrainingError
 from alexnet_cli.files import sha256_of
@@ -30,12 +31,6 @@ from alexnet_cli.training.checkpoint import (
     newest_checkpoint,
     saved_steps,
 )
-
-SHORT: dict[str, Any] = {
-    "data": "shapes", "image_size": 12, "crop_size": 8, "val_size": 8_000, "epochs": 3,
-    "batch_size": 16, "patience": 1, "ema_decay": 0.99,
-}  # fmt: skip
-"""Settings of a run of some seconds that uses everything a resume has to restore."""
 
 _TIMES = ("train_seconds", "val_seconds", "images_per_second", "data_wait_share")
 
@@ -67,14 +62,14 @@ class KilledRun:
     """A short training, run twice in an empty folder: uninterrupted, and killed.
 
     Args:
-        settings: By name of their field; `SHORT` fills in the rest.
+        settings: By name of their field; `VERIFY_SETTINGS` fills in the rest.
         folder: Where both run folders go.
         arguments: More of the command line, for both.
     """
 
     def __init__(self, settings: dict[str, Any], folder: Path, arguments: Sequence[str]) -> None:
         self._folder, self._arguments = folder, arguments
-        both = {**SHORT, **settings}
+        both = {**VERIFY_SETTINGS, **settings}
         config = TrainConfig(**both).model_dump(mode="json", include=set(both))
         self._config = folder / "settings.toml"
         self._config.write_text(tomli_w.dumps(config))

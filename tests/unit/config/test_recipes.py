@@ -1,6 +1,6 @@
 import pytest
 
-from alexnet_cli.config.recipes import recipe_settings, reconcile_recipe
+from alexnet_cli.config.recipes import recipe_fields, recipe_settings, reconcile_recipe
 from alexnet_cli.config.schema import Recipe, TrainConfig
 from alexnet_cli.errors import UsageError
 from alexnet_cli.networks import Network
@@ -15,6 +15,12 @@ def test_every_recipe_is_a_valid_configuration_or_refused(name, recipe):
         return
     config = TrainConfig(model=name, **recipe_settings(recipe, name, "cifar10"))
     assert config.recipe is Recipe.PAPER  # the recipe itself is the caller's to set
+
+
+def test_what_no_recipe_sets_has_one_default():
+    fields = recipe_fields()
+    assert {"epochs", "learning_rate", "init", "drop_epochs"} <= fields
+    assert not {"data", "batch_size", "seed", "val_size"} & fields
 
 
 def test_krizhevskys_networks_have_their_own_published_training():

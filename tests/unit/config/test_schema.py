@@ -39,8 +39,9 @@ def test_every_field_has_help_and_a_flag_and_is_in_the_hash(field):
         ("dropout", float("nan")), ("schedule", "cosine"), ("precision", "fp16"),
         ("model", "resnet"), ("patience", 0), ("max_drops", -1), ("max_drops", 11),
         ("image_size", -1), ("image_size", 1025), ("crop_size", -1), ("crop_size", 1025),
-        ("pad", -1), ("pad", 65), ("val_size", 0), ("seed", -1), ("seed", 2**31), ("unknown", 1),
-        ("lrn", "often"), ("flip", "maybe"), ("data", 3), ("drop_epochs", [3, 5]),
+        ("pad", -1), ("pad", 65), ("val_size", 0), ("val_size", -1), ("val_size", 1.5),
+        ("val_size", float("nan")), ("val_size", float("inf")), ("seed", -1), ("seed", 2**31),
+        ("unknown", 1), ("lrn", "often"), ("flip", "maybe"), ("data", 3), ("drop_epochs", [3, 5]),
     ],
 )  # fmt: skip
 def test_a_value_out_of_bounds_is_refused_by_name_and_by_the_schema(field, value):
@@ -48,6 +49,11 @@ def test_a_value_out_of_bounds_is_refused_by_name_and_by_the_schema(field, value
         TrainConfig(**{field: value})
     assert [error["loc"] for error in caught.value.errors()] == [(field,)]
     assert str(value) == "nan" or not SCHEMA.is_valid({field: value})  # JSON has no NaN
+
+
+@pytest.mark.parametrize(("value", "text"), [(20.0, "20"), (0.1, "0.1"), (None, "null")])
+def test_the_size_of_the_validation_set_is_a_number_or_a_share(value, text):
+    assert f'"val_size":{text},' in TrainConfig(val_size=value).model_dump_json()
 
 
 def test_a_crop_must_fit_into_the_image_when_its_size_is_known():

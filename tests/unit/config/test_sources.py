@@ -73,6 +73,8 @@ def configurations():
     yield TrainConfig()
     yield demo_config()
     yield TrainConfig(lrn=True, data='a "b" \\ c', schedule="stages", drop_epochs="3,5")
+    yield TrainConfig(val_size=0.1)
+    yield TrainConfig(val_size=20)
     yield TrainConfig(from_weights="owt", freeze="features", learning_rate=1e-5)
     for model in Network:
         for recipe in Recipe:

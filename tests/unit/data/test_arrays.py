@@ -1,3 +1,5 @@
+import hashlib
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,12 +9,14 @@ from alexnet_cli.data.arrays import (
     ImageArrays,
     colour_statistics,
     colour_sums,
+    num_held_out,
     stratified_split,
 )
 from alexnet_cli.errors import UsageError
 from alexnet_cli.image import resize_square
 
 BALANCED = np.arange(500) % 10
+UNEVEN = np.repeat(np.arange(6), [1, 2, 3, 40, 300, 1000])
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +103,50 @@ def test_the_parts_are_disjoint_complete_and_in_proportion(data, labels):
     exact = np.bincount(labels) * (val_size / len(labels))
     held_out = np.bincount(labels[val], minlength=len(exact))
     assert (np.abs(held_out - exact) < 1 + 1e-9).all()
+
+
+@pytest.mark.parametrize(
+    ("labels", "val_size", "digest"),
+    [
+        (np.arange(50_000) % 10, 5_000, "22929971"),
+        (np.arange(50_000) % 10, None, "22929971"),
+        (np.arange(50_000) % 10, 0.1, "22929971"),
+        (UNEVEN, 7, "3d974fb8"),
+        (UNEVEN, 134, "ab4a71e3"),
+        (UNEVEN, 1345, "4ba9652d"),
+    ],
+)
+def test_splits_of_released_versions_stay(labels, val_size, digest):
+    train, val = stratified_split(labels, val_size=val_size, seed=3)
+    assert hashlib.sha256(train.tobytes() + val.tobytes()).hexdigest()[:8] == digest
+
+
+@pytest.mark.parametrize(
+    ("counts", "val_size", "expected"),
+    [
+        ([20, 20, 20], None, [2, 2, 2]),
+        ([5_000] * 20, None, [250] * 20),
+        ([1_000] * 10, None, [100] * 10),
+        ([100, 2, 1], None, [9, 1, 0]),
+        ([2, 2, 2, 1], None, [1, 1, 1, 0]),
+        ([20, 20, 20], 0.25, [5, 5, 5]),
+        ([60_000, 40_000], 0.1, [6_000, 4_000]),
+        ([9, 3], 0.99, [8, 2]),
+        ([100, 2], 10, [10, 0]),
+    ],
+    ids=str,
+)
+def test_a_share_holds_out_and_keeps_some_of_each_class(counts, val_size, expected):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    _, val = stratified_split(labels, val_size=val_size, seed=0)
+    assert np.bincount(labels[val], minlength=len(counts)).tolist() == expected
+    assert num_held_out(labels, val_size) == sum(expected)
+
+
+def test_single_images_are_not_held_out():
+    with pytest.raises(UsageError, match="no class has two") as caught:
+        num_held_out(np.arange(5), None)
+    assert "val/CLASS/" in caught.value.hint
 
 
 def test_the_draw_is_random_within_each_class():

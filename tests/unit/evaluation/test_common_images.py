@@ -62,3 +62,9 @@ def test_images_that_only_one_held_out_are_refused(opened, provenance):
         load_images([opened, other(opened, **provenance)], "shapes", Split.VAL)
     assert caught.value.hint.endswith("alexnet evaluate runs/a 'runs/b c'")
     assert len(load_images([opened, other(opened, epoch=9)], "shapes", Split.VAL)) == 20
+
+
+def test_the_same_images_may_be_held_out_by_different_settings(opened):
+    share = other(opened, val_size=1_000, val_share=0.1)
+    by_default = other(opened, val_size=1_000, val_share=0.0)
+    assert len(load_images([share, by_default], "shapes", Split.VAL)) == 1_000

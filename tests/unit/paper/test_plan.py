@@ -17,6 +17,7 @@ from alexnet_cli.paper.plan import (
     plan_search,
     plan_seeds,
 )
+from alexnet_cli.training.setup import plan_training
 
 RELU, LADDER, CIFAR90 = EXPERIMENTS["relu"], EXPERIMENTS["ladder"], EXPERIMENTS["cifar90"]
 
@@ -25,7 +26,7 @@ RELU, LADDER, CIFAR90 = EXPERIMENTS["relu"], EXPERIMENTS["ladder"], EXPERIMENTS[
     "protocol", [Protocol(2), Protocol(1, max_epochs=14), Protocol(1, data="shapes")]
 )
 def test_the_command_of_a_run_trains_what_is_planned(protocol):
-    app = build_app(only="train")
+    app = build_app(only="config")
     runs = [
         run
         for experiment in EXPERIMENTS.values()
@@ -33,10 +34,12 @@ def test_the_command_of_a_run_trains_what_is_planned(protocol):
     ]
     for run in {run.name: run for run in runs}.values():
         program, *arguments = shlex.split(run.command)
-        assert program == "alexnet"
-        result = CliRunner().invoke(app, [*arguments, "--dry-run"])
+        assert (program, arguments[0]) == ("alexnet", "train")
+        result = CliRunner().invoke(app, ["config", *arguments[1:], "--json"])
         assert result.exit_code == 0, result.output
-        assert TrainConfig(**json.loads(result.stdout)) == run.config
+        values = {name: each["value"] for name, each in json.loads(result.stdout).items()}
+        assert TrainConfig(**values) == run.config
+        plan_training(run.config)  # sizes and network fit
 
 
 def test_experiments_with_equal_settings_share_a_run():
