@@ -8,7 +8,7 @@ import contextlib
 import copy
 import json
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from alexnet_cli.evaluation.measure import Evaluation, predict_probabilities, su
 from alexnet_cli.image import crop_centre
 from alexnet_cli.manifest import Manifest
 from alexnet_cli.models.layers import PixelNetwork, first_filters, torch_logits
+from alexnet_cli.report.grad_cam import Evidence, find_evidence
 from alexnet_cli.runs import RunFolder
 from alexnet_cli.training.checkpoint import (
     STATE_FILE,
@@ -36,6 +37,7 @@ from alexnet_cli.training.checkpoint import (
 from alexnet_cli.training.open_model import load_network
 
 NUM_QUERIES, NUM_NEIGHBOURS = 5, 6
+_NUM_MISTAKES, _NUM_EXAMPLES = 24, 8
 DRAW_SEED = 2012  # of every draw: no image is picked by hand
 _LARGE_CROP_PX = 64  # larger crops take smaller batches and a shorter search
 
@@ -168,8 +170,7 @@ class Examination:
 
     @property
     def predictions_N(self) -> NDArray[np.int64]:  # noqa: N802 - a shape suffix
-        predictions: NDArray[np.int64] = self.probabilities_NK.argmax(axis=1)
-        return predictions
+        return np.asarray(self.probabilities_NK.argmax(axis=1), np.int64)
 
     @property
     def counts_KK(self) -> NDArray[np.int64]:  # noqa: N802 - a shape suffix
@@ -225,6 +226,24 @@ def draw_indices(num_images: int, count: int, *, stream: int) -> NDArray[np.int6
     generator = np.random.default_rng([DRAW_SEED, stream])
     chosen: NDArray[np.int64] = generator.permutation(num_images)[:count]
     return chosen
+
+
+def most_confident(
+    examination: Examination, indices_N: NDArray[np.int64], count: int
+) -> NDArray[np.int64]:
+    """Return the images whose predictions are most probable, in this order."""
+    confidence_N = examination.probabilities_NK[indices_N].max(axis=1)
+    chosen: NDArray[np.int64] = indices_N[np.argsort(-confidence_N, kind="stable")[:count]]
+    return chosen
+
+
+def choose_mistakes(examination: Examination) -> NDArray[np.int64]:
+    wrong = np.flatnonzero(examination.predictions_N != examination.labels_N)
+    return most_confident(examination, wrong, _NUM_MISTAKES)
+
+
+def draw_examples(examination: Examination) -> NDArray[np.int64]:
+    return draw_indices(len(examination.labels_N), _NUM_EXAMPLES, stream=0)
 
 
 @dataclass(frozen=True)
@@ -306,6 +325,7 @@ class ExaminedRun:
     train: ImageSource
     val: ImageSource
     examination: Examination
+    evidence: Mapping[int, Evidence]  # for the predicted class of mistakes and examples
     neighbours: Neighbours
     filters_FSS3: NDArray[np.float32]  # of the first layer
 
@@ -321,9 +341,15 @@ def examine_run(
         network, manifest, val, device=device,
         on_batch=lambda count: on_progress(f"validation images of {record.name}", len(val), count),
     )  # fmt: skip
+    shown = np.union1d(choose_mistakes(examination), draw_examples(examination))
+    squares = val.take(shown).load_images(manifest.input.image_size_px)
+    crops = np.ascontiguousarray(crop_centre(squares, manifest.input.crop_size_px))
+    found = find_evidence(network, crops, examination.predictions_N[shown], device=device)
     total = _num_searched(manifest, len(train))
     neighbours = find_neighbours(
         network, manifest, val, train, device=device,
         on_batch=lambda count: on_progress(f"training images of {record.name}", total, count),
     )  # fmt: skip
-    return ExaminedRun(record, train, val, examination, neighbours, first_filters(network))
+    filters_FSS3 = first_filters(network)
+    evidence = dict(zip(shown.tolist(), found, strict=True))
+    return ExaminedRun(record, train, val, examination, evidence, neighbours, filters_FSS3)

@@ -20,7 +20,13 @@ from alexnet_cli.data.prefetch import iterate_images
 from alexnet_cli.manifest import Manifest
 from alexnet_cli.models.describe import layer_table
 from alexnet_cli.report.drawing import draw_curves, shorten, style, to_svg
-from alexnet_cli.report.examine import Examination, ExaminedRun, draw_indices
+from alexnet_cli.report.examine import (
+    Examination,
+    ExaminedRun,
+    choose_mistakes,
+    draw_examples,
+    most_confident,
+)
 from alexnet_cli.report.plots import (
     MAX_CLASSES,
     best_epoch,
@@ -35,7 +41,7 @@ from alexnet_cli.report.plots import (
 )
 
 MAX_PER_CELL = 12
-_NUM_EXAMPLES, _NUM_MISTAKES, _NUM_BARS = 8, 24, 5
+_NUM_BARS = 5
 _MAX_CLASS_LENGTH, _MAX_FILE_LENGTH = 40, 60  # of names
 _MAX_CLASS_ROWS = 200  # of the table of classes
 _QUALITY = 85
@@ -105,9 +111,6 @@ def view_run(
     """
     record, examination = examined.record, examined.examination
     classes = _shorten_classes(record.manifest)
-    wrong = np.flatnonzero(examination.predictions_N != examination.labels_N)
-    mistakes = most_confident(examination, wrong, _NUM_MISTAKES)
-    examples = draw_indices(len(examined.val), _NUM_EXAMPLES, stream=0)
     cells = _view_cells(examined, label, sizes)
     has_matrix, labels = len(classes) <= MAX_CLASSES, range(len(classes))
     return {
@@ -123,9 +126,9 @@ def view_run(
         "matrix": has_matrix and [[cells[true, found] for found in labels] for true in labels],
         "pairs": not has_matrix and list(cells.values()),
         "popovers": [cell for cell in cells.values() if cell.key],
-        "mistakes": _view_answers(examined, mistakes, sizes.large_px),
-        "num_wrong": len(wrong),
-        "examples": _view_answers(examined, examples, sizes.large_px),
+        "mistakes": _view_evidence(examined, choose_mistakes(examination), sizes.large_px),
+        "num_wrong": int((examination.predictions_N != examination.labels_N).sum()),
+        "examples": _view_evidence(examined, draw_examples(examination), sizes.large_px),
         "neighbours": _view_neighbours(examined, sizes.large_px),
     }
 
@@ -183,15 +186,6 @@ def choose_for_cells(
     return {cell: most_confident(examination, each, per_cell) for cell, each in members.items()}
 
 
-def most_confident(
-    examination: Examination, indices_N: NDArray[np.int64], count: int
-) -> NDArray[np.int64]:
-    """Return the images whose predictions are most probable, in this order."""
-    confidence_N = examination.probabilities_NK[indices_N].max(axis=1)
-    chosen: NDArray[np.int64] = indices_N[np.argsort(-confidence_N, kind="stable")[:count]]
-    return chosen
-
-
 def _view_answers(examined: ExaminedRun, indices_N: NDArray[np.int64], max_px: int) -> list[Answer]:
     manifest = examined.record.manifest
     classes = _shorten_classes(manifest)
@@ -201,6 +195,18 @@ def _view_answers(examined: ExaminedRun, indices_N: NDArray[np.int64], max_px: i
     return [
         Answer(picture, [(classes[k], float(row_K[k])) for k in best])
         for picture, row_K, best in zip(pictures, probabilities_NK, best_N5.tolist(), strict=True)
+    ]
+
+
+def _view_evidence(
+    examined: ExaminedRun, indices_N: NDArray[np.int64], max_px: int
+) -> list[tuple[Answer, str, str]]:
+    """Return answers with the evidence for each: its picture as a data URI, and its place."""
+    answers = _view_answers(examined, indices_N, max_px)
+    found = [examined.evidence[index] for index in indices_N.tolist()]
+    return [
+        (answer, _data_uri(picture_SS3, max_px), place)
+        for answer, (picture_SS3, place) in zip(answers, found, strict=True)
     ]
 
 

@@ -110,6 +110,15 @@ def test_pictures_and_figures_have_descriptions(parsed):
     assert all(each["aria-label"] for each in figures)
 
 
+def test_mistakes_and_examples_have_their_evidence_beside_them(parsed, examined):
+    maps = [each for each in parsed.of("img") if each["alt"].startswith("evidence for ")]
+    num_wrong = 20 - examined.examination.counts_KK.trace()
+    assert len(maps) == num_wrong + 8
+    assert parsed.text.count("Grad-CAM") == 1
+    alone = parsed.of("img")[parsed.of("img").index(maps[0]) - 1]
+    assert alone["alt"].endswith(".png")
+
+
 def test_the_headline_has_the_result_and_its_interval(parsed, examined):
     summary = examined.examination.summary
     low, high = summary.top1_interval
