@@ -2,11 +2,10 @@
 
 import numpy as np
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 
 @st.composite
-def answers(draw: st.DrawFn) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def answers(draw):
     """Draw probabilities (N, K) and labels (N,).
 
     One class or several, ties or none, classes without images, classes that nothing is taken for.

@@ -13,10 +13,9 @@ import sys
 import tarfile
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 import hypothesis
 import numpy as np
@@ -24,6 +23,7 @@ import pytest
 from filelock import FileLock
 
 from alexnet_cli import inference  # noqa: F401 - sets a variable for good
+from alexnet_cli.data.cifar import CIFAR10
 from alexnet_cli.manifest import InputSpec, Manifest, Provenance, manifest_from_json
 from alexnet_cli.networks import Network, NetworkSpec
 
@@ -41,20 +41,20 @@ REAL_ARCHIVE_SHA256 = "4126b3259271dd93052fcf0397a2136ea3abea03075fc6ee59458f7b5
 
 
 @pytest.fixture(autouse=True, scope="session")
-def interruptible() -> None:
+def interruptible():
     """Let SIGINT through: a runner started in the background ignores it, and its children too."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")
-def no_home(every_worker: Path) -> None:
+def no_home(every_worker):
     """Keep what session fixtures run out of the user's cache folder."""
     os.environ["ALEXNET_HOME"] = str(every_worker / "cache")
 
 
 @pytest.fixture(autouse=True)
-def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def isolated(tmp_path, monkeypatch):
     """Give each test its own cache folder and its own working folder."""
     for name in [name for name in os.environ if name.startswith("ALEXNET_")]:
         if name != "ALEXNET_TEST_CIFAR10":
@@ -68,7 +68,7 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def memory_goes_back() -> Iterator[None]:
+def memory_goes_back():
     """Undo `keep_freed_memory`, which a training sets for its whole process: workers grow by it."""
     yield
     libc = ctypes.CDLL(None)
@@ -79,13 +79,13 @@ def memory_goes_back() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def every_worker(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def every_worker(tmp_path_factory):
     """A folder of all processes that run tests in this session."""
     own = tmp_path_factory.getbasetemp()
     return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
-def made_once(folder: Path, make: Callable[[Path], object]) -> Path:
+def made_once(folder, make):
     """Return a folder that the first process to want it has made; the others wait for it."""
     with FileLock(f"{folder}.lock"):
         if not folder.exists():
@@ -98,14 +98,10 @@ def made_once(folder: Path, make: Callable[[Path], object]) -> Path:
 
 
 @pytest.fixture
-def alexnet_process() -> Run:
+def alexnet_process():
     """Run `alexnet` in a process of its own: for what only a process shows."""
 
-    def run(
-        *arguments: str | Path,
-        env: dict[str, str] | None = None,
-        timeout_seconds: float = 200,
-    ) -> subprocess.CompletedProcess[str]:
+    def run(*arguments, env=None, timeout_seconds=200):
         return subprocess.run(
             [sys.executable, "-m", "alexnet_cli", *map(str, arguments)],
             capture_output=True,
@@ -119,15 +115,13 @@ def alexnet_process() -> Run:
 
 
 @pytest.fixture
-def alexnet(capfd: pytest.CaptureFixture[str]) -> Run:
+def alexnet(capfd):
     """Run `alexnet` with these arguments in this process and the current folder.
 
     It leaves behind what it imported, and what that keeps; see `_as_it_was`.
     """
 
-    def run(
-        *arguments: str | Path, env: dict[str, str] | None = None, stdin: bytes = b""
-    ) -> subprocess.CompletedProcess[str]:
+    def run(*arguments, env=None, stdin=b""):
         words = list(map(str, arguments))
         capfd.readouterr()
         with tempfile.TemporaryFile("w+") as file:
@@ -140,13 +134,13 @@ def alexnet(capfd: pytest.CaptureFixture[str]) -> Run:
     return run
 
 
-def run_here(*words: str) -> None:
+def run_here(*words):
     """Run `alexnet`, which must succeed, for fixtures of a session."""
     with Path(os.devnull).open() as nothing:
         assert _status_of(list(words), {}, nothing) == 0
 
 
-def _status_of(words: list[str], env: dict[str, str], stdin: TextIO) -> int:
+def _status_of(words, env, stdin):
     """Run the command line; an exception ends it as it would end the process."""
     from alexnet_cli.cli.main import run
 
@@ -163,7 +157,7 @@ def _status_of(words: list[str], env: dict[str, str], stdin: TextIO) -> int:
 
 
 @contextlib.contextmanager
-def _as_it_was() -> Iterator[None]:
+def _as_it_was():
     """Give back what a command may change in its process."""
     environment, argv, stdin = dict(os.environ), sys.argv, sys.stdin
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
@@ -189,7 +183,7 @@ def _as_it_was() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def real_archive() -> Path:
+def real_archive():
     """The real CIFAR-10 archive, where it is at hand."""
     beside = Path(__file__).parents[2] / "shared" / "cifar10" / "cifar-10-binary.tar.gz"
     path = Path(os.environ.get("ALEXNET_TEST_CIFAR10", beside))
@@ -198,7 +192,7 @@ def real_archive() -> Path:
     return path
 
 
-def synthetic_records(seed: int) -> bytes:
+def synthetic_records(seed):
     """10,000 records of the binary layout: label byte, then red, green, blue planes."""
     labels = np.arange(10_000) % 10
     records = np.zeros((10_000, 3073), np.uint8)
@@ -209,7 +203,7 @@ def synthetic_records(seed: int) -> bytes:
     return records.tobytes()
 
 
-def write_tar(path: Path, members: dict[str, bytes]) -> Path:
+def write_tar(path, members):
     """Write a fast gzip-compressed tar."""
     with tarfile.open(path, "w:gz", compresslevel=1) as archive:
         for name, content in members.items():
@@ -220,21 +214,10 @@ def write_tar(path: Path, members: dict[str, bytes]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def synthetic_members() -> Callable[[], dict[str, bytes]]:
-    """The six files of the binary archive, with synthetic images."""
-    names = [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]
-    return lambda: {
-        f"cifar-10-batches-bin/{name}": synthetic_records(seed) for seed, name in enumerate(names)
-    }
-
-
-@pytest.fixture(scope="session")
-def synthetic_archive(
-    tmp_path_factory: pytest.TempPathFactory, synthetic_members: Callable[[], dict[str, bytes]]
-) -> Path:
+def synthetic_archive(tmp_path_factory):
     """A whole archive of the binary layout with synthetic images."""
-    folder = tmp_path_factory.mktemp("archive")
-    return write_tar(folder / "synthetic.tar.gz", synthetic_members())
+    members = {name: synthetic_records(seed) for seed, name in enumerate(CIFAR10.binary)}
+    return write_tar(tmp_path_factory.mktemp("archive") / "synthetic.tar.gz", members)
 
 
 @dataclass(frozen=True)
@@ -250,7 +233,7 @@ class ExportedNetwork:
 
 
 @pytest.fixture(scope="session")
-def exported(every_worker: Path) -> ExportedNetwork:
+def exported(every_worker):
     """`whole` holds independent files, `shared` a graph that refers to the weights beside it."""
     import torch
 
@@ -278,7 +261,7 @@ def exported(every_worker: Path) -> ExportedNetwork:
         pixels = PixelNetwork(core, manifest.input).eval()
         core.classifier[7].bias.sub_(pixels(torch.from_numpy(images)).mean(dim=0))
 
-    def make(folder: Path) -> None:
+    def make(folder):
         for name in ("whole", "shared"):
             (folder / name).mkdir()
             settings = ExportSettings(Format.ALL, shared_weights=name == "shared")

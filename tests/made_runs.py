@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -30,7 +29,7 @@ HISTORY = (
 )
 
 
-def make_images(folder: Path, classes, *, per_class=6, side=12) -> Path:
+def make_images(folder, classes, *, per_class=6, side=12):
     """Fill a folder with noise, `per_class` PNG files for each class."""
     draw = np.random.default_rng(1)
     for name in classes:
@@ -41,7 +40,7 @@ def make_images(folder: Path, classes, *, per_class=6, side=12) -> Path:
     return folder
 
 
-def draw_tinted(num_images: int, *, seed: int):
+def draw_tinted(num_images, *, seed):
     """Draw shapes whose colour gives the class away: a network learns them in a second."""
     corners = [(r, g, b) for r in (0, 255) for g in (0, 127, 255) for b in (0, 255)]
     tints = np.random.default_rng(0).permutation(np.array(corners))[: len(shapes.CLASSES)]
@@ -49,7 +48,7 @@ def draw_tinted(num_images: int, *, seed: int):
     return ((images + 3.0 * tints[labels][:, None, None]) / 4).astype(np.uint8), labels
 
 
-def make_tinted(folder: Path) -> Path:
+def make_tinted(folder):
     """Fill a folder with PNG files of ten classes: 100 to train on, 60 to test."""
     for split, num_images, seed in (("train", 100, 1), ("test", 60, 2)):
         drawn = zip(*draw_tinted(num_images, seed=seed), strict=True)
@@ -60,10 +59,10 @@ def make_tinted(folder: Path) -> Path:
     return folder
 
 
-def copy_run(source: Path, target: Path) -> Path:
+def copy_run(source, target):
     """Copy a folder with runs; its large files, which are only ever replaced, are linked."""
 
-    def copy(file: str, to: str) -> None:
+    def copy(file, to):
         is_large = file.endswith((".safetensors", ".onnx"))
         (os.link if is_large else shutil.copy2)(file, to)
 
@@ -71,9 +70,7 @@ def copy_run(source: Path, target: Path) -> Path:
     return target
 
 
-def make_run(
-    run: Path, data: Path, *, val_size=20, image_size=12, history=HISTORY, **settings
-) -> Path:
+def make_run(run, data, *, val_size=20, image_size=12, history=HISTORY, **settings):
     """Write a run folder, as training leaves it."""
     dataset = find_dataset(str(data))
     spec = NetworkSpec(Network.CUDA_CONVNET_80SEC, len(dataset.classes), 8, lrn=False, groups=1)
@@ -99,7 +96,7 @@ def make_run(
     return run
 
 
-def export_drawn(spec: NetworkSpec, folder: Path, **settings):
+def export_drawn(spec, folder, **settings):
     """Export a network with drawn weights, and return images of its size."""
     from alexnet_cli.export.settings import Compared, ExportSettings
     from alexnet_cli.export.write import export_model

@@ -1,7 +1,6 @@
 """Situations of an installation, laid out in a folder: wheels, libraries, a driver."""
 
 import subprocess
-from pathlib import Path
 
 DRIVER_SOURCE = r"""
 #include <stddef.h>
@@ -21,7 +20,7 @@ int cuGetErrorString(int status, const char **text) { *text = "planted error"; r
 """
 
 
-def plant_library(path: Path, *, source: str = "", needs: tuple[Path, ...] = ()) -> Path:
+def plant_library(path, *, source="", needs=()):
     """Compile a shared library that asks for others, which need not stay where they are.
 
     It has no name of its own (DT_SONAME): a process that loaded it would take it for the real one
@@ -37,9 +36,7 @@ def plant_library(path: Path, *, source: str = "", needs: tuple[Path, ...] = ())
     return path
 
 
-def plant_driver(
-    folder: Path, *, num_gpus: int = 1, status: int = 0, cuda_version: int = 13_000
-) -> Path:
+def plant_driver(folder, *, num_gpus=1, status=0, cuda_version=13_000):
     """Compile a driver that reports so many GPUs; return the folder of its libraries."""
     constants = {"NUM_GPUS": num_gpus, "STATUS": status, "CUDA_VERSION": cuda_version}
     source = "".join(f"#define {name} {value}\n" for name, value in constants.items())
@@ -47,14 +44,14 @@ def plant_driver(
     return folder
 
 
-def plant_wheel(site: Path, name: str, version: str = "1.31.1") -> None:
+def plant_wheel(site, name, version="1.31.1"):
     """Write the metadata that pip leaves of an installed wheel."""
     folder = site / f"{name.replace('-', '_')}-{version}.dist-info"
     folder.mkdir(parents=True)
     (folder / "METADATA").write_text(f"Metadata-Version: 2.4\nName: {name}\nVersion: {version}\n")
 
 
-def plant_onnxruntime(site: Path, *, cuda_version: str = "13.0") -> Path:
+def plant_onnxruntime(site, *, cuda_version="13.0"):
     """Write the source file with ONNX Runtime's CUDA version; return its library folder."""
     capi = site / "onnxruntime" / "capi"
     capi.mkdir(parents=True)

@@ -3,13 +3,12 @@
 After a change of a flag or a help text: `python -m tests.architecture.cli_page`.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from typer.main import get_command
 
 from alexnet_cli.cli.app import CONTEXT_SETTINGS, build_app
+from alexnet_cli.cli.main import _with_newest
 from alexnet_cli.config.schema import TrainConfig, flag_of, variable_of
 from alexnet_cli.config.sources import VARIABLES
 
@@ -50,12 +49,12 @@ The `config.toml` of a run has no such line, because the path would be wrong on 
 """
 
 
-def pages() -> Iterator[tuple[str, Any, str]]:
+def pages():
     """Yield each command's full name, the command, and its help on a terminal of 80 columns."""
     yield from _pages_below("alexnet", get_command(build_app()), None)
 
 
-def _pages_below(name: str, command: Any, parent: Any) -> Iterator[tuple[str, Any, str]]:
+def _pages_below(name, command, parent):
     last = name.rsplit(maxsplit=1)[-1]
     settings = {**CONTEXT_SETTINGS, "terminal_width": _WIDTH, "resilient_parsing": True}
     context = command.make_context(last, [], parent=parent, **settings)
@@ -64,13 +63,25 @@ def _pages_below(name: str, command: Any, parent: Any) -> Iterator[tuple[str, An
         yield from _pages_below(f"{name} {below}", inner, context)
 
 
-def render() -> str:
+def parse(words):
+    """Parse a command line without `alexnet`, as it would be, and return the command's name."""
+    words = _with_newest(words[1:] if words[:1] == ["help"] else words)
+    name, command = "alexnet", get_command(build_app())
+    while words and words[0] in getattr(command, "commands", {}):
+        name, command, words = f"{name} {words[0]}", command.commands[words[0]], words[1:]
+    is_group, is_command = hasattr(command, "commands"), words and not words[0].startswith("-")
+    assert not (is_group and is_command), f"there is no command {name} {words[0]}"
+    command.make_context(name, words, **CONTEXT_SETTINGS)
+    return name
+
+
+def render():
     """Return the page."""
     commands = [f"## {name}\n\n```text\n{text}\n```\n" for name, _, text in pages()]
     return "\n".join([_INTRODUCTION, *commands, _variables(), _FILES])
 
 
-def _variables() -> str:
+def _variables():
     rows = [f"| `{name}` | {words} |" for name, words in VARIABLES.items()]
     rows += [
         f"| `{variable_of(name)}` | Default of `{flag_of(name)}`. |"

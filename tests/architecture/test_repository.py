@@ -1,7 +1,8 @@
-"""Things that must not slip into the repository."""
+"""Imports, and things that must not slip into the repository."""
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 _ROOT = Path(__file__).parents[2]
 
 
-def _tracked() -> list[Path]:
+def _tracked():
     result = subprocess.run(
         ["git", "ls-files"], cwd=_ROOT, capture_output=True, text=True, check=False
     )
@@ -18,7 +19,7 @@ def _tracked() -> list[Path]:
     return [_ROOT / line for line in result.stdout.splitlines()]
 
 
-def test_no_registry_host_and_no_data() -> None:
+def test_no_registry_host_and_no_data():
     names = ("pypi", "pythonhosted", "download.pytorch", "registry.npmjs", "conda.anaconda")
     hosts = re.compile("|".join(re.escape(name) + r"\.(?:org|com)" for name in names))
     offenders = [
@@ -27,3 +28,10 @@ def test_no_registry_host_and_no_data() -> None:
         if path.stat().st_size > 2_000_000 or hosts.search(path.read_text(errors="replace"))
     ]
     assert offenders == []
+
+
+def test_the_rooms_import_each_other_in_one_direction():
+    """The contracts are in pyproject.toml."""
+    lint = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
+    result = subprocess.run(lint, cwd=_ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout

@@ -47,7 +47,7 @@ for number, words in enumerate(sys.argv[1:]):
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
+def loaded(tmp_path_factory):
     """The modules that each command has loaded at its end."""
     folder = tmp_path_factory.mktemp("modules")
     environment = {**os.environ, "ALEXNET_HOME": str(folder / "cache")}
@@ -60,7 +60,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize("words", _COMMANDS)
-def test_heavy_libraries_stay_out(words: str, loaded: dict[str, set[str]]) -> None:
+def test_heavy_libraries_stay_out(words, loaded):
     assert "alexnet_cli.cli.app" in loaded[words]
     assert loaded[words].isdisjoint(_HEAVY)
 
@@ -77,7 +77,7 @@ assert "torch" not in sys.modules"""
 
 @pytest.mark.alone
 @pytest.mark.parametrize("arguments", [("--help",), ("train", "--help")])
-def test_help_is_quick(arguments: tuple[str, ...]) -> None:
+def test_help_is_quick(arguments):
     seconds = []
     for _ in range(5):
         begin = time.perf_counter()

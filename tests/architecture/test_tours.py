@@ -1,4 +1,4 @@
-"""The tours of docs/architecture.md name files and functions that exist."""
+"""docs/architecture.md: the picture, the tours and the diffs are those of the source."""
 
 import ast
 import re
@@ -9,7 +9,7 @@ SOURCE = ROOT / "src" / "alexnet_cli"
 PAGE = (ROOT / "docs" / "architecture.md").read_text()
 
 
-def names_in(path: Path) -> set[str]:
+def names_in(path):
     """Return the functions, classes, methods and fields of a module."""
     names = set()
     for node in ast.parse(path.read_text()).body:
@@ -23,7 +23,7 @@ def names_in(path: Path) -> set[str]:
     return names
 
 
-def test_files_and_names_of_the_tours_exist() -> None:
+def test_files_and_names_of_the_tours_exist():
     hops = re.findall(r"`(\w+/\w+\.py)`(?: `([\w.]+)`)?", PAGE)
     assert len(hops) > 20
     for file, name in hops:
@@ -31,15 +31,28 @@ def test_files_and_names_of_the_tours_exist() -> None:
         assert not name or name in names_in(SOURCE / file), f"{file} {name}"
 
 
-def test_the_picture_of_the_rooms_shows_every_module() -> None:
+def test_classes_of_the_tours_exist():
+    modules = [names_in(path) for path in SOURCE.rglob("*.py")]
+    classes = set(re.findall(r"`([A-Z][a-z]+[A-Z]?\w*)`", PAGE))
+    assert len(classes) > 10
+    assert classes <= set.union(*modules)
+
+
+def test_the_picture_of_the_rooms_shows_every_module_and_no_other():
     (picture,) = re.findall(r"```\nsrc/alexnet_cli/\n(.*?)```", PAGE, re.DOTALL)
-    shown = set(re.findall(r"\w+", picture))
+    plain = re.sub(
+        r"\([^)]*\)|    the ground:.*|    the networks,.*|one module per command", "", picture
+    )
+    rooms = {path.name for path in SOURCE.iterdir() if path.is_dir()} - {"__pycache__"}
     modules = {path.stem for path in SOURCE.rglob("*.py") if not path.stem.startswith("__")}
     commands = {path.stem for path in (SOURCE / "cli").glob("*.py")}
-    assert modules - commands - shown == set()
+    shown = set(re.findall(r"\w+", plain.replace(".py", ""))) - rooms
+    assert modules - commands <= shown
+    assert shown <= modules
+    assert rooms - {"templates"} == set(re.findall(r"(\w+)/", picture))
 
 
-def test_the_lines_of_the_diffs_are_those_of_the_source() -> None:
+def test_the_lines_of_the_diffs_are_those_of_the_source():
     for diff in re.findall(r"```diff\n(.*?)```", PAGE, re.DOTALL):
         source = ""
         for line in diff.splitlines():

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 _SCRIPT = """
 import json, os, sys
@@ -19,7 +18,7 @@ assert 'torch' not in sys.modules
 """
 
 
-def _asked(shell: str, lines: list[str]) -> list[str]:
+def _asked(shell, lines):
     """Return the answers to Tab at the end of each line."""
     questions = []
     for line in lines:
@@ -38,7 +37,7 @@ def _asked(shell: str, lines: list[str]) -> list[str]:
     return answers
 
 
-def test_tab_in_bash() -> None:
+def test_tab_in_bash():
     expected = {
         "alexnet tr": ["train"],
         "alexnet train --mo": ["--model", "--momentum", "--momentum-kind"],
@@ -49,13 +48,13 @@ def test_tab_in_bash() -> None:
     assert [answer.split() for answer in answers] == list(expected.values())
 
 
-def test_tab_in_zsh() -> None:
+def test_tab_in_zsh():
     command, answer = _asked("zsh", ["alexnet tr", "alexnet train --mo"])
     assert '"train":"Train a network' in command
     assert all(f'"{flag}":' in answer for flag in ("--model", "--momentum", "--momentum-kind"))
 
 
-def test_the_installed_script_answers_in_a_real_bash(isolated: Path) -> None:
+def test_the_installed_script_answers_in_a_real_bash(isolated):
     command = isolated / "bin" / "alexnet"
     command.parent.mkdir()
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m alexnet_cli "$@"\n')

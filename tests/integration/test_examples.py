@@ -5,30 +5,26 @@ import json
 import re
 import runpy
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
-from alexnet_cli.data import shapes
-from tests.conftest import Run
+from tests.integration.conftest import RUN
+from tests.made_runs import make_images
 
 _EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture
-def example(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., tuple[int, str, str]]:
+def example(capfd, monkeypatch):
     """Run an example in this process; return its status, output and errors."""
 
-    def run(name: str, *arguments: str | Path) -> tuple[int, str, str]:
+    def run(name, *arguments):
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
         capfd.readouterr()
+        status = 0
         try:
             runpy.run_path(str(_EXAMPLES / f"{name}.py"), run_name="__main__")
-            status = 0
         except SystemExit as error:
             status = int(error.code or 0)
         return status, *capfd.readouterr()
@@ -36,10 +32,7 @@ def example(
     return run
 
 
-Example = Callable[..., tuple[int, str, str]]
-
-
-def test_every_example_has_a_test() -> None:
+def test_every_example_has_a_test():
     tested = {
         "train_and_export.py",
         "predict_with_onnxruntime.py",
@@ -57,55 +50,45 @@ def test_every_example_has_a_test() -> None:
 @pytest.mark.parametrize(
     "name", ["own_images", "fine_tune", "predict_with_onnxruntime", "predict_with_torch"]
 )
-def test_without_arguments_an_example_says_what_it_takes(name: str, example: Example) -> None:
+def test_without_arguments_an_example_says_what_it_takes(name, example):
     status, _, stderr = example(name)
     assert status == 2
     assert f"python {name}.py" in stderr
 
 
 @pytest.mark.slow
-def test_train_and_export(example: Example) -> None:
+def test_train_and_export(example):
     _, stdout, _ = example("train_and_export", "1")
     assert "val acc" in stdout
     assert Path("runs/example/model.onnx").is_file()
 
 
-def test_the_loop_on_one_page_reaches_what_train_reaches(
-    isolated: Path, example: Example, alexnet: Run
-) -> None:
+def test_the_loop_on_one_page_reaches_what_train_reaches(isolated, example, succeed):
     config = isolated / "tiny.toml"
     config.write_text(
         'data = "shapes"\nimage_size = 12\ncrop_size = 8\nepochs = 2\nval_size = 9500\n'
         "batch_size = 32\nlearning_rate = 0.02\nseed = 1\n"
     )
     _, stdout, _ = example("train_loop", config)
-    trained = alexnet("train", "--config", config, "--no-plots", "--name", "tiny")
-    assert trained.returncode == 0, trained.stderr
+    succeed("train", "--config", config, "--no-plots", "--name", "tiny")
     with Path("runs/tiny/metrics.csv").open() as file:
         expected = [f"acc {float(row['val_top1']):.2%}" for row in csv.DictReader(file)]
     assert [line.partition("  val ")[2] for line in stdout.splitlines()] == expected
 
 
 @pytest.fixture
-def photos(isolated: Path) -> Path:
-    """Twenty drawn images of two classes."""
-    images, labels = shapes.draw_shapes(100, seed=1)
-    for number, label in enumerate(labels.tolist()):
-        if label < 2:
-            folder = isolated / "photos" / shapes.CLASSES[label]
-            folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(images[number]).save(folder / f"{number}.png")
-    return isolated / "photos"
+def photos(isolated):
+    return make_images(isolated / "photos", ("bee", "wasp"), per_class=10, side=32)
 
 
-def test_own_images(photos: Path, example: Example) -> None:
+def test_own_images(photos, example):
     _, stdout, _ = example("own_images", photos, "1")
     assert "best val acc" in stdout
     assert Path("runs/own-images/metrics.csv").is_file()
 
 
-def test_fine_tune(photos: Path, trained_folder: Path, example: Example) -> None:
-    weights = trained_folder / "runs" / "alexnet-cifar-shapes" / "model.safetensors"
+def test_fine_tune(photos, trained_folder, example):
+    weights = trained_folder / RUN / "model.safetensors"
     _, stdout, _ = example("fine_tune", photos, weights, "1")
     assert "10 classes before, 2 now" in stdout
     assert Path("runs/fine-tuned/metrics.csv").is_file()
@@ -118,24 +101,19 @@ def test_fine_tune(photos: Path, trained_folder: Path, example: Example) -> None
         ("predict_with_torch", "model.safetensors"),
     ],
 )
-def test_plain_libraries_answer_as_predict_does(
-    name: str, file: str, trained_folder: Path, alexnet: Run, example: Example
-) -> None:
-    model = trained_folder / "runs" / "alexnet-cifar-shapes" / file
-    image = trained_folder / "0.png"
-    _, stdout, _ = example(name, model, image)
-    ours = json.loads(alexnet("predict", image, "--model", model, "--json").stdout)
-    theirs = json.loads(stdout)
+def test_plain_libraries_answer_as_predict_does(name, file, work, json_of, example):
+    _, stdout, _ = example(name, RUN / file, "0.png")
+    ours, theirs = json_of("predict", "0.png", "--model", RUN / file), json.loads(stdout)
     assert theirs["class"] == ours["class"]
     assert theirs["probability"] == pytest.approx(ours["probability"], abs=1e-6)
 
 
-def test_config_example_is_accepted(alexnet: Run) -> None:
-    result = alexnet("train", "--config", _EXAMPLES / "quick_shapes.toml", "--dry-run", "--json")
-    assert json.loads(result.stdout)["crop_size"] == 8
+def test_config_example_is_accepted(json_of):
+    config = ("--config", _EXAMPLES / "quick_shapes.toml")
+    assert json_of("train", *config, "--dry-run")["crop_size"] == 8
 
 
-def test_ci_runs_the_test_command_of_the_readme() -> None:
+def test_ci_runs_the_test_command_of_the_readme():
     readme = (_EXAMPLES.parent / "README.md").read_text()
     commands = re.findall(r"```sh\n(python3 -m venv .*?)\n```", readme)
     assert len(commands) == 2

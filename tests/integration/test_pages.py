@@ -1,16 +1,15 @@
 """README.md and the pages: their Python runs, their commands exist, their links lead somewhere."""
 
-import contextlib
-import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from typer.main import get_command
 
-from alexnet_cli.cli.app import CONTEXT_SETTINGS, build_app
-from tests.conftest import Run
+from tests.architecture.cli_page import parse
+from tests.integration.conftest import RUN
 
 _ROOT = Path(__file__).parents[2]
 _PAGES = [_ROOT / "README.md", _ROOT / "CONTRIBUTING.md", *sorted((_ROOT / "docs").glob("*.md"))]
@@ -43,20 +42,6 @@ def commands(page):
     return found
 
 
-def parse(words):
-    """Parse a command line as `alexnet` does, without running it."""
-    following = [*words[1:], "-"]
-    words = [
-        f"{word}=newest" if word == "--resume" and after.startswith("-") else word
-        for word, after in zip(words, following, strict=True)
-    ]
-    command, context = get_command(build_app()), None
-    while hasattr(command, "commands") and words and words[0] in command.commands:
-        command, words = command.commands[words[0]], words[1:]
-    assert not hasattr(command, "commands") or not words, f"there is no command {words}"
-    command.make_context("alexnet", words, parent=context, **CONTEXT_SETTINGS)
-
-
 @pytest.mark.parametrize("page", _PAGES, ids=lambda path: path.name)
 def test_the_commands_of_a_page_exist(page):
     for words in commands(page):
@@ -66,15 +51,13 @@ def test_the_commands_of_a_page_exist(page):
 def test_commands_are_found_and_wrong_ones_are_refused(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("```sh\nalexnet train --lr 0.1 \\\n  --resume | cat\nls\n```\n")
-    (words,) = commands(page)
-    assert words == ["train", "--lr", "0.1", "--resume"]
-    parse(words)
-    with pytest.raises(Exception, match="--no-such-flag"):
-        parse(["train", "--no-such-flag"])
+    assert commands(page) == [["train", "--lr", "0.1", "--resume"]]
+    with pytest.raises(Exception, match="no-such-command"):
+        parse(["no-such-command"])
     assert sum(len(commands(page)) for page in _PAGES) > 60
 
 
-def test_quick_commands_of_the_pages_run(alexnet: Run):
+def test_quick_commands_of_the_pages_run(alexnet):
     shown = [shlex.join(["alexnet", *words]) for page in _PAGES for words in commands(page)]
     for line in _QUICK:
         assert line in shown
@@ -83,27 +66,29 @@ def test_quick_commands_of_the_pages_run(alexnet: Run):
         assert len(done.stdout) > 100
 
 
-def run_python(page, folder, capfd):
-    """Run the one Python block of a page in the folder of a run; return what it prints."""
-    (block,) = blocks(page, "python")
-    block = block.replace("alexnet-cifar-cifar10", "alexnet-cifar-shapes")
-    capfd.readouterr()
-    with contextlib.chdir(folder):
+@pytest.fixture
+def run_python(work, capfd):
+    """Run the one Python block of a page beside a run; return what it prints."""
+
+    def run(page):
+        (block,) = blocks(_ROOT / page, "python")
+        block = block.replace("alexnet-cifar-cifar10", RUN.name)
+        capfd.readouterr()
         exec(block.replace("img.png", "0.png"), {})  # noqa: S102 - as a reader would
-    return capfd.readouterr().out
+        return capfd.readouterr().out
+
+    return run
 
 
-def test_the_python_lines_of_the_readme_answer_as_predict_does(trained_folder, alexnet, capfd):
-    printed = run_python(_ROOT / "README.md", trained_folder, capfd)
-    model = trained_folder / "runs" / "alexnet-cifar-shapes" / "model.onnx"
-    answer = json.loads(alexnet("predict", trained_folder / "0.png", "-m", model, "--json").stdout)
-    name, probability = re.fullmatch(r"(\w+) (0\.\d+)\n", printed).groups()
+def test_the_python_lines_of_the_readme_answer_as_predict_does(run_python, json_of):
+    name, probability = re.fullmatch(r"(\w+) (0\.\d+)\n", run_python("README.md")).groups()
+    answer = json_of("predict", "0.png")
     assert name == answer["class"]
     assert float(probability) == pytest.approx(answer["probability"], abs=1e-6)
 
 
-def test_the_python_lines_of_the_page_on_prediction_run(trained_folder, capfd):
-    printed = run_python(_ROOT / "docs" / "prediction.md", trained_folder, capfd)
+def test_the_python_lines_of_the_page_on_prediction_run(run_python):
+    printed = run_python("docs/prediction.md")
     assert re.match(r"\w+ExecutionProvider\n0\.png \w+ 0\.\d+\n", printed)
 
 
@@ -132,3 +117,34 @@ def test_the_picture_of_the_terminal_loads_nothing_and_shows_what_was_recorded()
         parse(command.split()[1:])
         assert command.replace(" ", "") in shown
     assert max(path.stat().st_size for path in pictures.glob("*.png")) < 300_000
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_every_block_of_the_tutorial_runs(isolated, succeed):
+    found = _BLOCK.findall((_ROOT / "docs" / "tutorial.md").read_text("utf-8"))
+    found = [(language, block) for language, block in found if language != "text"]
+    assert len(found) > 8
+    printed = ""
+    for language, block in found:
+        if language == "python":
+            python = [sys.executable, "-c", block]
+            printed += subprocess.run(python, capture_output=True, text=True, check=True).stdout
+            continue
+        for line in block.splitlines():
+            name, *arguments = line.split()
+            assert name == "alexnet"
+            succeed(*arguments)
+    assert "ClassProbability(name=" in printed
+    assert Path("shapes-train.png").is_file()
+    assert Path("runs/own/model.onnx").is_file()
+
+
+def test_the_site_builds_without_a_warning(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path / "site"],
+        cwd=_ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    assert "fonts.googleapis" not in page

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Run
 from tests.made_runs import copy_run
 
 
 @pytest.fixture
-def two_runs(trained_folder: Path, isolated: Path) -> Path:
+def two_runs(trained_folder, isolated):
     """The trained run under two names, the second later and of other settings."""
     runs = isolated / "runs"
     for number, name in enumerate(("first", "second")):
@@ -23,7 +22,7 @@ def two_runs(trained_folder: Path, isolated: Path) -> Path:
     return runs
 
 
-def test_runs_are_listed_newest_first(two_runs: Path, alexnet: Run) -> None:
+def test_runs_are_listed_newest_first(two_runs, alexnet):
     listed = json.loads(alexnet("runs", "--json").stdout)
     assert [Path(run["path"]).name for run in listed] == ["second", "first"]
     (_, first) = listed
@@ -36,13 +35,13 @@ def test_runs_are_listed_newest_first(two_runs: Path, alexnet: Run) -> None:
     assert second.split()[:2] == ["second", "alexnet-cifar"]
 
 
-def test_an_evaluation_on_the_test_set_is_listed(two_runs: Path, alexnet: Run) -> None:
+def test_an_evaluation_on_the_test_set_is_listed(two_runs, alexnet):
     measured = json.loads(alexnet("evaluate", two_runs / "first", "--json").stdout)
     (_, first) = json.loads(alexnet("runs", "--json").stdout)
     assert first["test_top1"] == measured["top1"]
 
 
-def test_settings_that_differ_are_shown(two_runs: Path, alexnet: Run) -> None:
+def test_settings_that_differ_are_shown(two_runs, alexnet):
     differing = json.loads(alexnet("runs", "first", two_runs / "second", "--json").stdout)
     assert list(differing) == ["momentum"]
     assert sorted(differing["momentum"].values()) == [0.8, 0.9]
@@ -51,12 +50,12 @@ def test_settings_that_differ_are_shown(two_runs: Path, alexnet: Run) -> None:
     ]  # fmt: skip
 
 
-def test_a_run_that_cannot_be_read_does_not_hide_the_others(two_runs: Path, alexnet: Run) -> None:
+def test_a_run_that_cannot_be_read_does_not_hide_the_others(two_runs, alexnet):
     (two_runs / "second" / "config.toml").write_text("no = = toml")
     listed = alexnet("runs", "--json")
     assert [Path(run["path"]).name for run in json.loads(listed.stdout)] == ["first"]
     assert "second is left out" in listed.stderr
 
 
-def test_no_run_and_no_such_run_are_errors(alexnet: Run) -> None:
+def test_no_run_and_no_such_run_are_errors(alexnet):
     assert alexnet("runs").returncode == alexnet("runs", "nothing", "nowhere").returncode == 1
