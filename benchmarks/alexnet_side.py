@@ -11,7 +11,7 @@ from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.data.datasets import find_dataset
 from alexnet_cli.data.loader import Batch
 from alexnet_cli.manifest import Manifest
-from alexnet_cli.runs import RunFolder
+from alexnet_cli.run_folder import RunFolder
 from alexnet_cli.training.checkpoint import TrainState
 from alexnet_cli.training.device import resolve_precision
 from alexnet_cli.training.loop import Trainer

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from alexnet_cli.config.schema import TrainConfig
-from alexnet_cli.runs import SAVE_MINUTES, RunFolder
+from alexnet_cli.run_folder import SAVE_MINUTES, RunFolder
 from benchmarks import alexnet_side, images
 from benchmarks.metrics import Comparison, Goal
 from benchmarks.settings import Settings

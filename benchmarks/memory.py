@@ -13,7 +13,7 @@ import torch
 
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.data.datasets import find_dataset, load_training
-from alexnet_cli.runs import create_run
+from alexnet_cli.run_folder import create_run
 from benchmarks import alexnet_side, images, plain_loop
 from benchmarks.family import kibibytes, run_sampled
 from benchmarks.metrics import Comparison, Goal

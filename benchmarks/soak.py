@@ -16,7 +16,7 @@ from statistics import median
 
 import numpy as np
 
-from alexnet_cli.runs import RunFolder
+from alexnet_cli.run_folder import RunFolder
 from alexnet_cli.training.checkpoint import newest_checkpoint
 from benchmarks.machine import new_result, write_result
 

@@ -14,7 +14,7 @@ from alexnet_cli.config.schema import Precision, TrainConfig
 from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.data.datasets import find_dataset
 from alexnet_cli.errors import TrainingError
-from alexnet_cli.runs import RunFolder
+from alexnet_cli.run_folder import RunFolder
 from alexnet_cli.training.run import train
 from alexnet_cli.training.setup import TrainingRun, describe_model
 

@@ -16,7 +16,7 @@ from alexnet_cli.errors import TrainingError
 from alexnet_cli.models.build import build_network
 from alexnet_cli.models.lrn import LocalResponseNorm, kernel_name
 from alexnet_cli.networks import Network, NetworkSpec
-from alexnet_cli.runs import RunFolder
+from alexnet_cli.run_folder import RunFolder
 from alexnet_cli.training.run import train
 from alexnet_cli.training.setup import TrainingRun, describe_model
 from tests.gpu.conftest import NEEDS_CUDA

@@ -13,7 +13,7 @@ from alexnet_cli.config.schema import Precision, TrainConfig
 from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.manifest import InputSpec, Manifest, Provenance
 from alexnet_cli.networks import Network, NetworkSpec
-from alexnet_cli.runs import RunFolder
+from alexnet_cli.run_folder import RunFolder
 from alexnet_cli.training.loop import Trainer
 from alexnet_cli.training.ranks import process_group
 from alexnet_cli.training.setup import RuntimeOptions, TrainingRun

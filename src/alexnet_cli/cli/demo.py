@@ -27,7 +27,7 @@ def command(device: Device = "auto", quiet: Quiet = False) -> None:
     from alexnet_cli.data.datasets import find_dataset
     from alexnet_cli.evaluation.measure import measure
     from alexnet_cli.evaluation.output import print_evaluation
-    from alexnet_cli.runs import RUNS_FOLDER
+    from alexnet_cli.run_folder import RUNS_FOLDER
     from alexnet_cli.training.open_model import open_model
     from alexnet_cli.training.reporting import TrainingDisplay
     from alexnet_cli.training.run import prepare_run, train

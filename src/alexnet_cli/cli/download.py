@@ -145,7 +145,7 @@ def _download_weights(name: str, *, offline: bool, force: bool, quiet: bool, as_
     """Download trained weights and write them as a model for `predict` and `train --from`."""
     from alexnet_cli.errors import DownloadError, UsageError
     from alexnet_cli.networks import PRETRAINED
-    from alexnet_cli.runs import SAFETENSORS_NAME, pretrained_folder
+    from alexnet_cli.run_folder import SAFETENSORS_NAME, pretrained_folder
 
     if name not in PRETRAINED:
         raise UsageError(

@@ -12,7 +12,7 @@ from alexnet_cli.cli.options import Device, Json, Quiet, choose
 from alexnet_cli.console import note
 from alexnet_cli.errors import AlexnetError, DataError, UsageError
 from alexnet_cli.files import atomic_write
-from alexnet_cli.runs import find_run_of
+from alexnet_cli.run_folder import find_run_of
 
 if TYPE_CHECKING:
     from alexnet_cli.data.arrays import ImageSource

@@ -91,7 +91,7 @@ def _with_newest(arguments: list[str]) -> list[str]:
     """Give `--resume` without a run its value: Typer has no option with an optional value."""
     if "--resume" not in arguments:
         return arguments
-    from alexnet_cli.runs import NEWEST
+    from alexnet_cli.run_folder import NEWEST
 
     following = [*arguments[1:], "-"]
     return [

@@ -71,7 +71,7 @@ def _check(request: PredictRequest) -> None:
 def _model_path(request: PredictRequest) -> Path:
     if request.model and request.model.is_file():
         return request.model
-    from alexnet_cli.runs import exported_model, model_file, newest_run
+    from alexnet_cli.run_folder import exported_model, model_file, newest_run
 
     if request.model:
         return model_file(request.model)

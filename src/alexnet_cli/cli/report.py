@@ -57,7 +57,7 @@ def command(
     from alexnet_cli.paper.result import read_result
     from alexnet_cli.report.examine import examine_run, read_run
     from alexnet_cli.report.page import MAX_RUNS, render, write_plots
-    from alexnet_cli.runs import newest_run
+    from alexnet_cli.run_folder import newest_run
     from alexnet_cli.training.device import describe_device, resolve_device
 
     named = runs or [newest_run().path]

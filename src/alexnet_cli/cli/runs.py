@@ -12,7 +12,13 @@ import typer
 from alexnet_cli.cli.options import Json
 from alexnet_cli.console import note, print_json, print_table
 from alexnet_cli.errors import AlexnetError
-from alexnet_cli.runs import RUNS_FOLDER, RunFolder
+from alexnet_cli.run_folder import (
+    RUNS_FOLDER,
+    RunFolder,
+    differing_entries,
+    list_runs,
+    no_run_error,
+)
 
 EXAMPLES = (
     "alexnet runs",
@@ -60,9 +66,7 @@ def command(
         print_json([asdict(summary) for summary in summaries])
         return
     if not summaries:
-        raise AlexnetError(
-            f"no run found in {output}", hint="train one with: alexnet train", code="no_run"
-        )
+        raise no_run_error(output)
     print_table(_COLUMNS, [_cells(summary) for summary in summaries], right=_NUMBERS)
 
 
@@ -89,10 +93,8 @@ def _cells(run: RunSummary) -> tuple[str, ...]:
 
 def _summaries(parent: Path) -> list[RunSummary]:
     """Return the runs of a folder, newest first; a note names those that cannot be read."""
-    configs = sorted(parent.glob("*/config.toml"), key=lambda path: -path.stat().st_mtime_ns)
     summaries = []
-    for config in configs:
-        run = RunFolder(config.parent)
+    for run in list_runs(parent):
         try:
             summaries.append(_summary(run))
         except (OSError, ValueError, KeyError) as error:
@@ -140,10 +142,7 @@ def _read_settings(run: RunFolder) -> dict[str, Any]:
 
 def _show_differences(runs: list[RunFolder], *, as_json: bool) -> None:
     """Print the settings in which runs differ, a column for each run."""
-    settings = [_read_settings(run) for run in runs]
-    names = list(dict.fromkeys(name for each in settings for name in each))
-    values = {name: [each.get(name) for each in settings] for name in names}
-    differing = {name: row for name, row in values.items() if any(v != row[0] for v in row)}
+    differing = differing_entries([_read_settings(run) for run in runs])
     if as_json:
         paths = [str(run.path) for run in runs]
         print_json({name: dict(zip(paths, row, strict=True)) for name, row in differing.items()})

@@ -17,7 +17,7 @@ from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.console import note, print_json, printable, suggest
 from alexnet_cli.errors import AlexnetError, UsageError
 from alexnet_cli.manifest import NAMED_DATA
-from alexnet_cli.runs import NEWEST, RUNS_FOLDER, SAVE_MINUTES, newest_run
+from alexnet_cli.run_folder import NEWEST, RUNS_FOLDER, SAVE_MINUTES, newest_run
 
 if TYPE_CHECKING:
     from alexnet_cli.training.checkpoint import Checkpoint
@@ -176,7 +176,7 @@ def _dry_run(
     from alexnet_cli.data.datasets import load_training
     from alexnet_cli.data.folder import ImageFolder
     from alexnet_cli.models.build import num_parameters, outline_network
-    from alexnet_cli.runs import next_run
+    from alexnet_cli.run_folder import next_run
     from alexnet_cli.training.setup import plan_training, require_fit, resolve_sizes
 
     dataset, network, _ = plan_training(config, num_ranks=num_ranks)

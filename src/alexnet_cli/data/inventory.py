@@ -14,7 +14,7 @@ from alexnet_cli.data.datasets import DATASETS
 from alexnet_cli.files import cache_folder, sha256_of
 from alexnet_cli.manifest import verify_weights_hash
 from alexnet_cli.networks import PRETRAINED
-from alexnet_cli.runs import SAFETENSORS_NAME, pretrained_folder
+from alexnet_cli.run_folder import SAFETENSORS_NAME, pretrained_folder
 
 OnBytes = Callable[[int], None]
 """Called with the number of bytes hashed, after each chunk."""

@@ -214,7 +214,7 @@ class Classifier:
         batch_size: int = 32,
         num_threads: int | None = None,
     ) -> None:
-        from alexnet_cli.runs import model_file
+        from alexnet_cli.run_folder import model_file
 
         self._model = load_model(model_file(Path(model)), device=device)
         self._choice = Choice(top_k, threshold)

@@ -150,7 +150,7 @@ def export_hint(path: Path) -> str:
     import shlex
 
     from alexnet_cli.networks import PRETRAINED
-    from alexnet_cli.runs import RunFolder, pretrained_folder
+    from alexnet_cli.run_folder import RunFolder, pretrained_folder
 
     for name in PRETRAINED:
         if path.parent == pretrained_folder(name):

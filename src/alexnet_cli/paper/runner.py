@@ -25,7 +25,7 @@ from alexnet_cli.paper.experiments import TRAIN_ERROR, Measure
 from alexnet_cli.paper.plan import PlannedRun
 from alexnet_cli.paper.result import FinishedRun, LogRow, RunProvenance, Score
 from alexnet_cli.paper.tables import describe_run
-from alexnet_cli.runs import RunFolder
+from alexnet_cli.run_folder import RunFolder
 from alexnet_cli.training.checkpoint import EpochRow, newest_checkpoint
 from alexnet_cli.training.run_files import commit
 

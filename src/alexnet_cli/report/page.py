@@ -36,7 +36,7 @@ from alexnet_cli.report.examine import (
 from alexnet_cli.report.experiment import view_experiment
 from alexnet_cli.report.plots import confusion_figure, filters_figure, metrics_figure
 from alexnet_cli.report.views import Sizes, compare_runs, draw_figures, view_run
-from alexnet_cli.runs import RunFolder
+from alexnet_cli.run_folder import RunFolder
 from alexnet_cli.training.reporting import duration
 
 MAX_BYTES = 5_000_000

@@ -39,6 +39,7 @@ from alexnet_cli.report.plots import (
     most_confused,
     shades,
 )
+from alexnet_cli.run_folder import differing_entries
 
 MAX_PER_CELL = 12
 _NUM_BARS = 5
@@ -275,7 +276,7 @@ def compare_runs(runs: Mapping[str, ExaminedRun]) -> dict[str, Any]:
 
 
 def _differing(documents: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
-    """Return the entries that differ, in the order of the first document."""
-    names = dict.fromkeys(name for document in documents for name in document)
-    rows = [(name, [str(each.get(name, "–")) for each in documents]) for name in names]
-    return [(name, values) for name, values in rows if len(set(values)) > 1]
+    return [
+        (name, ["–" if value is None else str(value) for value in values])
+        for name, values in differing_entries(documents).items()
+    ]

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from alexnet_cli.errors import AlexnetError, CheckpointError, ModelFileError
 from alexnet_cli.files import atomic_write, remove_partial_writes, sha256_of
 from alexnet_cli.manifest import Manifest, manifest_from_json
-from alexnet_cli.runs import RunFolder
+from alexnet_cli.run_folder import RunFolder
 
 SCHEMA_VERSION = 3
 MODEL_FILE, OPTIMIZER_FILE, STATE_FILE = "model.safetensors", "optimizer.safetensors", "state.json"

@@ -14,7 +14,7 @@ from alexnet_cli.inference.session import export_hint, read_manifest
 from alexnet_cli.manifest import Manifest
 from alexnet_cli.models.build import build_network, weight_layers
 from alexnet_cli.networks import OPTIONS, PRETRAINED, network_spec, option_flag
-from alexnet_cli.runs import pretrained_model
+from alexnet_cli.run_folder import pretrained_model
 from alexnet_cli.training.checkpoint import MODEL_FILE, chosen_checkpoint
 
 _COUNT = "num_batches_tracked"  # of batch normalisation; inference does not use it

@@ -14,7 +14,7 @@ from alexnet_cli.errors import CheckpointError, UsageError
 from alexnet_cli.evaluation.measure import OpenedModel
 from alexnet_cli.image import crop_centre, resize_all
 from alexnet_cli.manifest import Manifest
-from alexnet_cli.runs import RunFolder, named_model, newest_run
+from alexnet_cli.run_folder import RunFolder, named_model, newest_run
 
 if TYPE_CHECKING:  # PyTorch is imported where it is used: an exported file runs without it
     from torch import nn

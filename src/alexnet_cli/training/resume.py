@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from alexnet_cli.config.schema import Schedule, TrainConfig, flag_metadata, flag_of
 from alexnet_cli.errors import UsageError
-from alexnet_cli.runs import RunFolder
+from alexnet_cli.run_folder import RunFolder
 from alexnet_cli.training.ranks import Ranks
 
 

@@ -16,7 +16,7 @@ from alexnet_cli.data.folder import ImageFolder
 from alexnet_cli.data.prefetch import load_if_fits, training_statistics
 from alexnet_cli.errors import CheckpointError, TrainingError
 from alexnet_cli.files import lock_folder
-from alexnet_cli.runs import RunFolder, create_run
+from alexnet_cli.run_folder import RunFolder, create_run
 from alexnet_cli.training import run_files
 from alexnet_cli.training.checkpoint import (
     STATE_FILE,

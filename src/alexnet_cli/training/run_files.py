@@ -20,7 +20,7 @@ from alexnet_cli.devices import read_cpuinfo
 from alexnet_cli.export import model_card as card
 from alexnet_cli.files import atomic_write, remove_partial_writes
 from alexnet_cli.manifest import Manifest
-from alexnet_cli.runs import RunFolder
+from alexnet_cli.run_folder import RunFolder
 from alexnet_cli.training.checkpoint import EpochRow
 
 

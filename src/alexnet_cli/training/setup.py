@@ -18,7 +18,7 @@ from alexnet_cli.manifest import InputSpec, Manifest, Provenance
 from alexnet_cli.models.build import num_parameters, outline_network, published_init
 from alexnet_cli.models.lrn import kernel_name
 from alexnet_cli.networks import NetworkSpec, network_spec
-from alexnet_cli.runs import SAVE_MINUTES, RunFolder
+from alexnet_cli.run_folder import SAVE_MINUTES, RunFolder
 from alexnet_cli.training.checkpoint import ColourAxes
 from alexnet_cli.training.device import describe_device
 from alexnet_cli.training.finetune import Pretrained, open_pretrained

@@ -23,7 +23,7 @@ from alexnet_cli.config.recipes import VERIFY_SETTINGS
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.errors import TrainingError
 from alexnet_cli.files import sha256_of
-from alexnet_cli.runs import RunFolder
+from alexnet_cli.run_folder import RunFolder
 from alexnet_cli.training.checkpoint import (
     MODEL_FILE,
     OPTIMIZER_FILE,

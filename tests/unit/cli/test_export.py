@@ -11,7 +11,7 @@ from alexnet_cli.export.settings import Compared, ExportSettings, Format
 from alexnet_cli.export.write import export_model
 from alexnet_cli.inference.session import load_model, read_safetensors
 from alexnet_cli.manifest import WEIGHTS_HASH_KEY
-from alexnet_cli.runs import pretrained_folder
+from alexnet_cli.run_folder import pretrained_folder
 
 ONNX, SAFETENSORS = "model.onnx", "model.safetensors"
 

@@ -9,7 +9,7 @@ import numpy as np
 from alexnet_cli.data.datasets import CIFAR10_ARCHIVE
 from alexnet_cli.data.inventory import Kind, State, list_cache, verify_cache
 from alexnet_cli.files import cache_folder
-from alexnet_cli.runs import SAFETENSORS_NAME, pretrained_folder
+from alexnet_cli.run_folder import SAFETENSORS_NAME, pretrained_folder
 
 
 def write(name, content=b"content"):

@@ -1,7 +1,7 @@
 import pytest
 
 from alexnet_cli.paper.runner import epochs_to_train_error, read_metrics
-from alexnet_cli.runs import RunFolder
+from alexnet_cli.run_folder import RunFolder
 from alexnet_cli.training.checkpoint import EpochRow
 from alexnet_cli.training.run_files import write_metrics
 

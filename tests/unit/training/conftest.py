@@ -10,7 +10,7 @@ from alexnet_cli.config.schema import Precision, Schedule, TrainConfig
 from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.manifest import InputSpec, Manifest, Provenance
 from alexnet_cli.networks import Network, NetworkSpec
-from alexnet_cli.runs import RunFolder
+from alexnet_cli.run_folder import RunFolder
 from alexnet_cli.training.checkpoint import (
     Checkpoint,
     EpochRow,

@@ -3,8 +3,10 @@
 import itertools
 import json
 import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from alexnet_cli.errors import AlexnetError, UsageError
 from alexnet_cli.files import cache_folder, writing_error
@@ -85,6 +87,13 @@ def next_run(name: str, *, parent: Path = RUNS_FOLDER) -> Path:
     )
 
 
+def list_runs(parent: Path = RUNS_FOLDER) -> list[RunFolder]:
+    """Return the runs of a folder, the one that was started last first."""
+    configs = list(parent.glob("*/config.toml"))
+    configs.sort(key=lambda path: (path.stat().st_mtime_ns, path.parent.name), reverse=True)
+    return [RunFolder(config.parent) for config in configs]
+
+
 def newest_run(parent: Path = RUNS_FOLDER, *, data: str | None = None) -> RunFolder:
     """Return the run that was started last, of those that have a checkpoint.
 
@@ -95,18 +104,23 @@ def newest_run(parent: Path = RUNS_FOLDER, *, data: str | None = None) -> RunFol
     """
     # A JSON string is a TOML string.
     line = f"\ndata = {json.dumps(data_name(data), ensure_ascii=False)}\n" if data else ""
-    started = [
-        (config.stat().st_mtime_ns, config.parent.name)
-        for config in parent.glob("*/config.toml")
-        if RunFolder(config.parent).has_checkpoint() and line in config.read_text()
-    ]
-    if not started:
-        raise AlexnetError(
-            f"no run found in {parent}",
-            hint="train one with: alexnet train",
-            code="no_run",
-        )
-    return RunFolder(parent / max(started)[1])
+    for run in list_runs(parent):
+        if run.has_checkpoint() and line in run.config.read_text():
+            return run
+    raise no_run_error(parent)
+
+
+def no_run_error(parent: Path) -> AlexnetError:
+    return AlexnetError(
+        f"no run found in {parent}", hint="train one with: alexnet train", code="no_run"
+    )
+
+
+def differing_entries(documents: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Return the entries in which documents differ, a value for each; None where one has none."""
+    names = dict.fromkeys(name for document in documents for name in document)
+    rows = {name: [document.get(name) for document in documents] for name in names}
+    return {name: row for name, row in rows.items() if any(value != row[0] for value in row)}
 
 
 def find_run_of(path: Path) -> RunFolder | None:
