@@ -35,8 +35,11 @@ def test_a_taken_name_is_numbered_and_a_gap_is_filled():
 
 
 def test_runs_started_at_once_never_share_a_folder(isolated):
-    program = "from alexnet_cli.run_folder import create_run\n"
-        "for _ in range(40): print(create_run('net').path)"
+    program = """
+from alexnet_cli.run_folder import create_run
+for _ in range(40):
+    print(create_run('net').path)
+"""
     processes = [
         subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
         for _ in range(2)
