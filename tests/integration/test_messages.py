@@ -16,6 +16,8 @@ TABLE = """
 train                                       | 1 | data_missing       | cifar-10-binary  | alexnet download --data cifar10
 train --epochs 0                            | 2 | usage              | --epochs 0       | alexnet train --help
 train --learning-rate nan                   | 2 | usage              | --learning-rate  | alexnet train --help
+train --epochs x                            | 2 | usage              | must be a whole number | alexnet train --help
+train --recipe fsat                         | 2 | usage              | 'fsat'           | did you mean 'fast'?
 train --nonsense                            | 2 | usage              | --nonsense       | alexnet train --help
 train --model vgg                           | 2 | usage              | 'vgg'            | alexnet train --help
 train --data cifar10.1                      | 2 | no_training_images | cifar10.1 has test images only | alexnet evaluate --data cifar10.1

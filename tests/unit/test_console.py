@@ -1,0 +1,61 @@
+"""Colours, tables and the next commands on a terminal and in a pipe."""
+
+import io
+import sys
+
+import pytest
+
+from alexnet_cli.console import has_colour, print_table, report_error, suggest
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "variables", "expected"),
+    [
+        (Terminal(), {}, True),
+        (Terminal(), {"NO_COLOR": "1"}, False),
+        (Terminal(), {"TERM": "dumb"}, False),
+        (io.StringIO(), {}, False),
+        (io.StringIO(), {"FORCE_COLOR": "1"}, True),
+        (io.StringIO(), {"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
+    ],
+)
+def test_colours_follow_the_terminal_and_the_variables(stream, variables, expected, monkeypatch):
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"TERM": "xterm", **variables}.items():
+        monkeypatch.setenv(name, value)
+    assert has_colour(stream) == expected
+
+
+def test_an_error_is_red_on_a_terminal_and_an_interruption_is_no_error(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    report_error("no run", "train one", "no_run", as_json=False)
+    report_error("interrupted", None, "interrupted", as_json=False)
+    first, hint, last = sys.stderr.getvalue().splitlines()
+    assert (first, hint) == ("\x1b[1;31merror:\x1b[0m no run", "\x1b[2mhint: train one\x1b[0m")
+    assert last == "interrupted"
+
+
+def test_a_table_in_a_pipe_is_plain_columns(capsys, monkeypatch):
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    print_table(("name", "size"), [("a\x1bb", "1"), ("c", "1,000")], right=("size",), caption="end")
+    assert capsys.readouterr().out.splitlines() == [
+        "name     size",
+        r"a\x1bb      1",
+        "c       1,000",
+        "end",
+    ]
+
+
+def test_next_commands_go_to_stderr_unless_quiet(capsys, monkeypatch):
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    suggest("alexnet evaluate", "alexnet report")
+    suggest("alexnet export", quiet=True)
+    assert capsys.readouterr() == ("", "next:\n  alexnet evaluate\n  alexnet report\n")
