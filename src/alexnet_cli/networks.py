@@ -75,7 +75,7 @@ _ALEXNET_INIT = {
 
 @dataclass(frozen=True)
 class NetworkInfo:
-    """What is published of a network; the defaults are the paper's."""
+    """The published description of a network; the defaults are the paper's."""
 
     summary: str  # one line for a list
     model_class: str  # `module:Class` in `alexnet_cli.models`

@@ -165,7 +165,7 @@ def _write_page(command: TyperCommand | TyperGroup, ctx: Any, formatter: Any) ->
 
 
 def _help_text(text: str) -> str:
-    """Write a default in words without click's parentheses; keep flags in one piece."""
+    """Remove click's parentheses from a default in prose; keep flags in one piece."""
     return re.sub(r"\[default: \((.*)\)", r"[default: \1", text).replace("-", _UNBREAKABLE)
 
 

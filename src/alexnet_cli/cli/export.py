@@ -145,7 +145,7 @@ def load_images(
 ) -> "tuple[Compared, NDArray[np.uint8] | None]":
     """Return images to compare an export on, and squares of training images to calibrate int8 with.
 
-    The images are those of the training, if at hand: held-out ones to compare on. `data` names
+    The images are those of the training, if available: held-out ones to compare on. `data` names
     other images to use. None are test images. Both numbers are maxima; the images are spread over
     all there are.
 

@@ -31,12 +31,12 @@ class PublishedFile:
 
     @property
     def part_path(self) -> Path:
-        """Where the bytes of an unfinished download are kept."""
+        """Path of the partial download."""
         return cache_folder() / f"{self.name}.{self.sha256[:12]}.part"
 
     @property
     def hash_path(self) -> Path:
-        """Where the hash of other content is kept that the user trusts."""
+        """Path of the hash of other content that the user trusts."""
         return cache_folder() / f"{self.name}.sha256"
 
     @property
@@ -72,7 +72,7 @@ def find_file(file: PublishedFile) -> Path:
 
 
 def is_cached(file: PublishedFile) -> bool:
-    """Tell whether a published file is in the cache folder and sound."""
+    """Return True if a published file is in the cache folder and undamaged."""
     return file.path.is_file() and sha256_of(file.path) == recorded_hash(file)
 
 

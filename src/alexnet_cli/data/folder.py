@@ -80,7 +80,7 @@ class ImageFolder:
 
 
 def has_val(path: Path) -> bool:
-    """Tell whether a dataset's folder has a validation split of its own."""
+    """Return True if a dataset's folder has a validation split of its own."""
     return (path / TRAIN).is_dir() and (path / VAL).is_dir()
 
 

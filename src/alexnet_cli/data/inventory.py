@@ -1,4 +1,4 @@
-"""What is in the cache folder, and whether it is still what it was when it came in."""
+"""Inventory of the cache folder, and verification of its checksums."""
 
 import json
 import os

@@ -1,1 +1,1 @@
-"""How good a model is, with the uncertainty of the answer."""
+"""Measurement of a model's accuracy, with its uncertainty."""

@@ -1,4 +1,4 @@
-"""What an export needs besides the network: the settings, and images to compare it on."""
+"""Settings of an export, and the images to compare it on."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,7 +23,7 @@ class Format(StrEnum):
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """Which files to write, and how."""
+    """The files to write, and their form."""
 
     file_format: Format = Format.ONNX
     shared_weights: bool = False  # `model.onnx` reads its weights from `model.safetensors`
@@ -34,12 +34,12 @@ class ExportSettings:
 
     @property
     def writes_weights(self) -> bool:
-        """Whether a safetensors file is written."""
+        """True if a safetensors file is written."""
         return self.file_format is not Format.ONNX or self.shared_weights
 
     @property
     def needs_calibration(self) -> bool:
-        """Whether training images are needed."""
+        """True if training images are needed."""
         return self.precision is ExportPrecision.INT8
 
     def check(self) -> None:

@@ -59,7 +59,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which classes of an image are named."""
+    """The classes of an image to name."""
 
     top_k: int = 5  # at most this number
     threshold: float = 0.0  # only classes of at least this probability

@@ -1,4 +1,4 @@
-"""What `alexnet explain` prints of a network: its layers with their costs, and its departures.
+"""Content of `alexnet explain`: a network's layers with their costs, and its departures.
 
 A network's own departures from the paper stand beside its class (`departures`) and, for its
 training, in its registry entry (`NetworkInfo.training_departures`). Here are the shared ones.

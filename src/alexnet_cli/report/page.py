@@ -113,7 +113,7 @@ def write_plots(
 
 
 def plot_trained(run: RunFolder, val: ImageSource, *, device: torch.device) -> tuple[Path, ...]:
-    """Write the plots of a run that has just ended, with its validation images at hand."""
+    """Write the plots of a run that has just ended, from its loaded validation images."""
     record = read_run(run.path)
     network = rebuild(record.best, device=device)
     examination = examine(network, record.manifest, val, device=device)

@@ -106,7 +106,7 @@ class Ranks:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What bit-identity depends on here."""
+        """Properties of the ranks that bit-identity depends on."""
         return {} if self.is_alone else {"ranks": str(self.world_size)}
 
     def device_name(self, name: str) -> str:

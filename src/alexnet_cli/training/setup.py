@@ -62,7 +62,7 @@ class TrainingRun:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What bit-identity depends on besides the configuration."""
+        """Hardware and versions that bit-identity depends on."""
         return {
             "device": describe_device(self.device),
             "precision": str(self.dtype).removeprefix("torch."),
