@@ -67,6 +67,7 @@ def test_the_loop_on_one_page_reaches_what_train_reaches(isolated, example, succ
     config = isolated / "tiny.toml"
     config.write_text(
         'data = "shapes"\nimage_size = 12\ncrop_size = 8\nepochs = 2\nval_size = 9500\n'
+        'kernels = "half"\n'
         "batch_size = 32\nlearning_rate = 0.02\nseed = 1\n"
     )
     _, stdout, _ = example("train_loop", config)
