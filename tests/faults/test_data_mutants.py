@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from alexnet_cli.data.array_cache import TEST, TRAIN, array_path, load_arrays, record_path
+from alexnet_cli.data.cache import TEST, TRAIN, array_path, load_arrays, record_path
 from alexnet_cli.data.cifar import (
     CIFAR10,
     read_archive,

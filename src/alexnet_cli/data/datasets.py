@@ -9,9 +9,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from alexnet_cli.data import folder, shapes
-from alexnet_cli.data.array_cache import TEST, TRAIN, load_arrays
 from alexnet_cli.data.arrays import ImageArrays, ImageSource, stratified_split
-from alexnet_cli.data.cache import PublishedFile, find_file
+from alexnet_cli.data.cache import TEST, TRAIN, PublishedFile, find_file, load_arrays
 from alexnet_cli.data.cifar import (
     CIFAR10,
     CIFAR100,
