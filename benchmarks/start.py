@@ -18,9 +18,8 @@ from pathlib import Path
 import torch._dynamo  # noqa: F401 - PyTorch imports it for every optimizer: not ours to save
 
 from alexnet_cli.config.schema import TrainConfig
-from alexnet_cli.data.arrays import split_fingerprint
-from alexnet_cli.data.datasets import find_dataset, load_training
-from alexnet_cli.data.prefetch import training_statistics
+from alexnet_cli.data.arrays import training_statistics
+from alexnet_cli.data.datasets import find_dataset, load_training, split_fingerprint
 from alexnet_cli.files import cache_folder
 from alexnet_cli.training.setup import describe_model, require_fit, resolve_sizes
 from benchmarks.machine import new_result, write_result

@@ -9,8 +9,7 @@ from PIL import Image
 
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.data import shapes
-from alexnet_cli.data.arrays import split_fingerprint
-from alexnet_cli.data.datasets import find_dataset, load_training
+from alexnet_cli.data.datasets import find_dataset, load_training, split_fingerprint
 from alexnet_cli.manifest import InputSpec, Manifest, Provenance
 from alexnet_cli.models.build import build_network
 from alexnet_cli.networks import Network, NetworkSpec

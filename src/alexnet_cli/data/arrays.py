@@ -1,23 +1,34 @@
-"""A set of labelled images, its colour statistics, and its train/validation split.
+"""Labelled images: in memory, or in files that threads decode ahead of their use; their colours.
 
-Shape letters: N images, H height, W width, C = 3 (RGB).
+Threads rather than processes: Pillow decodes and resizes without holding the interpreter lock,
+and threads neither die unnoticed nor copy what they made.
+
+Shape letters: N images, B batch, H height, W width, S side, C = 3 (RGB).
 """
 
-import hashlib
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet_cli.errors import UsageError
+from alexnet_cli.devices import num_cores
 from alexnet_cli.image import resize_all
 
+Indices = NDArray[np.int64]
+Buffer = TypeVar("Buffer")
+
+RESIDENT_BYTES = 2 << 30  # a set whose resized images take no more is kept in memory
+BATCHES_IN_FLIGHT = 3  # being filled or waiting to be used: what bounds the memory
+STATISTICS_SAMPLE = 10_000  # images of a larger set
+_SUMMED_AT_ONCE = 256  # images: as float64 they take eight times the memory
+_FILLED_AT_ONCE = 16  # images, by a thread
+_DECODED_AT_ONCE = 64
+_SAMPLE_STREAM = 0x5A3B1E  # keeps this draw apart from others made from the same seed
 _UPPER = np.triu_indices(3)
-_DEFAULT_SHARE, _MAX_BY_DEFAULT = 0.1, 5_000  # of the training images, held out
-_SPLIT_STREAM = 0x5B117  # keeps this draw apart from others made from the same seed
-_CHUNK = 256  # images whose pixels are summed at once: as float64 they take eight times the memory
 
 
 class ImageSource(Protocol):
@@ -67,8 +78,10 @@ class ImageArrays:
     def colour_statistics(self) -> "ColourStatistics":
         if self.colour_sums_N9 is not None:
             return _statistics_of_sums(self.colour_sums_N9, self.images_NHWC[..., 0].size)
-        starts = range(0, len(self), _CHUNK)
-        return colour_statistics(self.images_NHWC[start : start + _CHUNK] for start in starts)
+        starts = range(0, len(self), _SUMMED_AT_ONCE)
+        return colour_statistics(
+            self.images_NHWC[start : start + _SUMMED_AT_ONCE] for start in starts
+        )
 
 
 @dataclass(frozen=True)
@@ -130,14 +143,16 @@ def colour_sums(images_NHWC: NDArray[np.uint8]) -> NDArray[np.uint32]:
         Sums over the pixels of R, G, B, RR, RG, RB, GG, GB, BB; exact, uint32, shape (N, 9).
     """
     sums_N9 = np.empty((len(images_NHWC), 9), np.uint32)
-    for start in range(0, len(images_NHWC), _CHUNK):
-        images_BHWC = images_NHWC[start : start + _CHUNK]
+    for start in range(0, len(images_NHWC), _SUMMED_AT_ONCE):
+        images_BHWC = images_NHWC[start : start + _SUMMED_AT_ONCE]
         pixels_BMC = images_BHWC.reshape(len(images_BHWC), -1, 3)
         pixels_CBM = pixels_BMC.transpose(2, 0, 1).astype(np.float64)
         products = (
             np.einsum("bm,bm->b", *pixels_CBM[[i, j]]) for i, j in zip(*_UPPER, strict=True)
         )
-        sums_N9[start : start + _CHUNK] = np.stack([*pixels_CBM.sum(axis=2), *products], axis=1)
+        sums_N9[start : start + _SUMMED_AT_ONCE] = np.stack(
+            [*pixels_CBM.sum(axis=2), *products], axis=1
+        )
     return sums_N9
 
 
@@ -155,78 +170,105 @@ def _statistics(
     return ColourStatistics(mean_C, products_CC / num_pixels - np.outer(mean_C, mean_C))
 
 
-def num_held_out(labels_N: NDArray[np.int64], val_size: float | None) -> int:
-    """Return how many of the training images are held out for validation.
+def prefetched(
+    batches: Iterable[Indices],
+    *,
+    allocate: Callable[[int], Buffer],
+    fill: Callable[[Buffer, int, Indices], None],
+    num_workers: int,
+) -> Generator[Buffer, None, None]:
+    """Fill a buffer for each batch in threads, a few batches ahead.
 
     Args:
-        labels_N: Labels of the entire training set.
-        val_size: A number of images; a share below 1; None for a tenth, at most 5,000. A share
-            and the default hold out and keep at least one image of each class that has two.
+        batches: Indices of the images of each batch, int64 (B,).
+        allocate: Returns an empty buffer for that many images.
+        fill: Called in threads with a buffer, a place in it, and the images to put there and
+            after it.
+        num_workers: Threads; 0: one per core.
 
-    Raises:
-        UsageError: Nothing would be left to train on, or to validate on.
+    Yields:
+        The filled buffers, in order. An error of `fill` is raised at its batch. The threads end
+        with the iterator, also if it is closed early.
     """
-    total = len(labels_N)
-    if val_size is None or 0 < val_size < 1:
-        spare = np.maximum(np.bincount(labels_N) - 1, 0)
-        if not spare.any():
-            raise UsageError(
-                f"none of the {total} training images can be held out: no class has two",
-                hint="add images, or put validation images of your own into val/CLASS/",
-            )
-        wanted = round(total * (val_size or _DEFAULT_SHARE))
-        if val_size is None:
-            wanted = min(wanted, _MAX_BY_DEFAULT)
-        return int(np.clip(wanted, np.count_nonzero(spare), spare.sum()))
-    if not 0 < val_size < total:
-        raise UsageError(
-            f"cannot hold out {val_size} of {total} training images",
-            hint=f"choose --val-size between 1 and {total - 1}, a share such as 0.1, or leave it "
-            "out",
+    pool = ThreadPoolExecutor(num_workers or num_cores(), thread_name_prefix="images")
+    waiting: deque[tuple[Buffer, list[Future[None]]]] = deque()
+    try:
+        for indices_B in batches:
+            buffer = allocate(len(indices_B))
+            starts = range(0, len(indices_B), _FILLED_AT_ONCE)
+            fills = [
+                pool.submit(fill, buffer, i, indices_B[i : i + _FILLED_AT_ONCE]) for i in starts
+            ]
+            waiting.append((buffer, fills))
+            if len(waiting) == BATCHES_IN_FLIGHT:
+                yield _finished(*waiting.popleft())
+        while waiting:
+            yield _finished(*waiting.popleft())
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _finished(buffer: Buffer, fills: list[Future[None]]) -> Buffer:
+    for each in fills:
+        each.result()
+    return buffer
+
+
+def iterate_images(
+    source: ImageSource, *, size_px: int, batch_size: int, num_workers: int = 0
+) -> Generator[NDArray[np.uint8], None, None]:
+    """Yield all images in their order, in batches of uint8 (B, `size_px`, `size_px`, 3)."""
+    starts = range(0, len(source), batch_size)
+    if isinstance(source, ImageArrays) and source.images_NHWC.shape[1:3] == (size_px, size_px):
+        yield from (source.images_NHWC[i : i + batch_size] for i in starts)  # nothing to make
+        return
+
+    def fill(squares: NDArray[np.uint8], start: int, indices: Indices) -> None:
+        squares[start : start + len(indices)] = source.take(indices).load_images(size_px)
+
+    yield from prefetched(
+        (np.arange(i, min(i + batch_size, len(source))) for i in starts),
+        allocate=lambda count: np.empty((count, size_px, size_px, 3), np.uint8),
+        fill=fill,
+        num_workers=num_workers,
+    )
+
+
+def fits_in_memory(num_images: int, size_px: int) -> bool:
+    return num_images * 3 * size_px**2 <= RESIDENT_BYTES
+
+
+def load_if_fits(source: ImageSource, *, size_px: int, num_workers: int) -> ImageSource:
+    """Decode and resize the files of a source that fits in memory; return any other as it is."""
+    if isinstance(source, ImageArrays) or not fits_in_memory(len(source), size_px):
+        return source
+    squares_NSSC = np.empty((len(source), size_px, size_px, 3), np.uint8)
+    batches = iterate_images(
+        source, size_px=size_px, batch_size=_DECODED_AT_ONCE, num_workers=num_workers
+    )
+    for number, squares in enumerate(batches):
+        squares_NSSC[number * _DECODED_AT_ONCE :][: len(squares)] = squares
+    return ImageArrays(squares_NSSC, source.labels_N)
+
+
+def training_statistics(
+    source: ImageSource, *, size_px: int, seed: int, num_workers: int
+) -> ColourStatistics:
+    """Return mean and covariance of the colours of the training set.
+
+    Exact for images in memory. Of a larger set only a sample of `STATISTICS_SAMPLE` images, fixed
+    by the seed, is decoded and resized; its error is far below what the network notices.
+    """
+    if isinstance(source, ImageArrays):
+        return source.colour_statistics()
+    generator = np.random.default_rng([seed, _SAMPLE_STREAM])
+    count = min(STATISTICS_SAMPLE, len(source))
+    sample = np.sort(generator.choice(len(source), count, replace=False))
+    return colour_statistics(
+        iterate_images(
+            source.take(sample),
+            size_px=size_px,
+            batch_size=_DECODED_AT_ONCE,
+            num_workers=num_workers,
         )
-    return int(val_size)
-
-
-def stratified_split(
-    labels_N: NDArray[np.int64], *, val_size: float | None, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Draw a validation set with each class in proportion.
-
-    Args:
-        labels_N: Labels of the entire training set.
-        val_size: Number or share of the images to hold out, see `num_held_out`.
-        seed: Fixes the draw.
-
-    Returns:
-        Indices of the training and of the validation images, each sorted; disjoint, together
-        all N.
-
-    Raises:
-        UsageError: Nothing would be left to train on, or to validate on.
-    """
-    wanted = num_held_out(labels_N, val_size)
-    counts = np.bincount(labels_N)
-    least, most = np.zeros_like(counts), counts
-    if val_size is None or val_size < 1:
-        least, most = (counts > 1).astype(np.int64), np.maximum(counts - 1, 0)
-    # Largest remainders: the quotas add up exactly.
-    exact = counts * (wanted / len(labels_N))
-    quota = np.clip(np.floor(exact).astype(np.int64), least, most)
-    while quota.sum() < wanted:
-        quota[np.argmax(np.where(quota < most, exact - quota, -np.inf))] += 1
-    while quota.sum() > wanted:
-        quota[np.argmin(np.where(quota > least, exact - quota, np.inf))] -= 1
-    generator = np.random.default_rng([seed, _SPLIT_STREAM])
-    held_out = np.zeros(len(labels_N), bool)
-    for label, count in enumerate(quota):
-        members = np.flatnonzero(labels_N == label)
-        held_out[generator.permutation(members)[:count]] = True
-    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
-
-
-def split_fingerprint(train: ImageSource, val: ImageSource) -> str:
-    """Name a split; splits with other images have another name (see `ImageSource.identity`)."""
-    digest = hashlib.sha256()
-    for part in (train, val):
-        digest.update(hashlib.sha256(part.identity()).digest())
-    return f"{len(train):,} to train on, {len(val):,} held out ({digest.hexdigest()[:12]})"
+    )

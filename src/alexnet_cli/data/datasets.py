@@ -1,15 +1,19 @@
-"""The datasets that `--data` can name: classes, images, and the published files with their hashes.
+"""The datasets that `--data` can name: classes, images, published files, train/validation split.
 
 Sizes and hashes: the datasets' own pages and several independent public projects.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from alexnet_cli.data import folder, shapes
-from alexnet_cli.data.arrays import ImageArrays, ImageSource, stratified_split
+from alexnet_cli.data.arrays import ImageArrays, ImageSource
 from alexnet_cli.data.cache import TEST, TRAIN, PublishedFile, find_file, load_arrays
 from alexnet_cli.data.cifar import (
     CIFAR10,
@@ -25,6 +29,8 @@ from alexnet_cli.manifest import data_name
 
 _TORONTO = "https://www.cs.toronto.edu/~kriz"
 _CIFAR10_1 = "https://raw.githubusercontent.com/modestyachts/CIFAR-10.1/master/datasets"
+_DEFAULT_SHARE, _MAX_BY_DEFAULT = 0.1, 5_000  # of the training images, held out
+_SPLIT_STREAM = 0x5B117  # keeps this draw apart from others made from the same seed
 
 
 CIFAR10_ARCHIVE = PublishedFile(
@@ -183,3 +189,80 @@ def load_split(dataset: Dataset, split: Split, *, val_size: float | None, seed: 
     if split is Split.TEST:
         return dataset.load_test()
     return load_training(dataset, val_size=val_size, seed=seed)[1]
+
+
+def num_held_out(labels_N: NDArray[np.int64], val_size: float | None) -> int:
+    """Return how many of the training images are held out for validation.
+
+    Args:
+        labels_N: Labels of the entire training set.
+        val_size: A number of images; a share below 1; None for a tenth, at most 5,000. A share
+            and the default hold out and keep at least one image of each class that has two.
+
+    Raises:
+        UsageError: Nothing would be left to train on, or to validate on.
+    """
+    total = len(labels_N)
+    if val_size is None or 0 < val_size < 1:
+        spare = np.maximum(np.bincount(labels_N) - 1, 0)
+        if not spare.any():
+            raise UsageError(
+                f"none of the {total} training images can be held out: no class has two",
+                hint="add images, or put validation images of your own into val/CLASS/",
+            )
+        wanted = round(total * (val_size or _DEFAULT_SHARE))
+        if val_size is None:
+            wanted = min(wanted, _MAX_BY_DEFAULT)
+        return int(np.clip(wanted, np.count_nonzero(spare), spare.sum()))
+    if not 0 < val_size < total:
+        raise UsageError(
+            f"cannot hold out {val_size} of {total} training images",
+            hint=f"choose --val-size between 1 and {total - 1}, a share such as 0.1, or leave it "
+            "out",
+        )
+    return int(val_size)
+
+
+def stratified_split(
+    labels_N: NDArray[np.int64], *, val_size: float | None, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Draw a validation set with each class in proportion.
+
+    Args:
+        labels_N: Labels of the entire training set.
+        val_size: Number or share of the images to hold out, see `num_held_out`.
+        seed: Fixes the draw.
+
+    Returns:
+        Indices of the training and of the validation images, each sorted; disjoint, together
+        all N.
+
+    Raises:
+        UsageError: Nothing would be left to train on, or to validate on.
+    """
+    wanted = num_held_out(labels_N, val_size)
+    counts = np.bincount(labels_N)
+    least, most = np.zeros_like(counts), counts
+    if val_size is None or val_size < 1:
+        least, most = (counts > 1).astype(np.int64), np.maximum(counts - 1, 0)
+    # Largest remainders: the quotas add up exactly.
+    exact = counts * (wanted / len(labels_N))
+    quota = np.clip(np.floor(exact).astype(np.int64), least, most)
+    while quota.sum() < wanted:
+        quota[np.argmax(np.where(quota < most, exact - quota, -np.inf))] += 1
+    while quota.sum() > wanted:
+        quota[np.argmin(np.where(quota > least, exact - quota, np.inf))] -= 1
+    generator = np.random.default_rng([seed, _SPLIT_STREAM])
+    held_out = np.zeros(len(labels_N), bool)
+    for label, count in enumerate(quota):
+        members = np.flatnonzero(labels_N == label)
+        held_out[generator.permutation(members)[:count]] = True
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def split_fingerprint(train: ImageSource, val: ImageSource) -> str:
+    """Name a split; splits with other images have another name (see `ImageSource.identity`)."""
+    digest = hashlib.sha256()
+    for part in (train, val):
+        digest.update(hashlib.sha256(part.identity()).digest())
+    return f"{len(train):,} to train on, {len(val):,} held out ({digest.hexdigest()[:12]})"

@@ -16,9 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alexnet_cli.data.arrays import ImageArrays, ImageSource
+from alexnet_cli.data.arrays import ImageArrays, ImageSource, Indices, fits_in_memory, prefetched
 from alexnet_cli.data.augment import BatchSettings, EpochDraw, crop_and_flip
-from alexnet_cli.data.prefetch import Indices, fits_in_memory, prefetched
 from alexnet_cli.image import resize_all
 
 

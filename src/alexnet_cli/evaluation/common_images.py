@@ -3,8 +3,15 @@
 import shlex
 from collections.abc import Sequence
 
-from alexnet_cli.data.arrays import ImageSource, split_fingerprint
-from alexnet_cli.data.datasets import Dataset, Split, find_dataset, load_split, load_training
+from alexnet_cli.data.arrays import ImageSource
+from alexnet_cli.data.datasets import (
+    Dataset,
+    Split,
+    find_dataset,
+    load_split,
+    load_training,
+    split_fingerprint,
+)
 from alexnet_cli.errors import UsageError, join_some
 from alexnet_cli.evaluation.measure import OpenedModel
 from alexnet_cli.manifest import Provenance

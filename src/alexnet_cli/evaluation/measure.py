@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet_cli.console import note, printable, stderr_console
-from alexnet_cli.data.arrays import ImageSource
-from alexnet_cli.data.prefetch import iterate_images
+from alexnet_cli.data.arrays import ImageSource, iterate_images
 from alexnet_cli.errors import UsageError
 from alexnet_cli.evaluation.metrics import (
     NO_CLASS,

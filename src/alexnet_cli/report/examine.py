@@ -17,9 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from alexnet_cli.data.arrays import ImageSource, split_fingerprint
-from alexnet_cli.data.datasets import DATASETS, find_dataset, load_training
-from alexnet_cli.data.prefetch import iterate_images
+from alexnet_cli.data.arrays import ImageSource, iterate_images
+from alexnet_cli.data.datasets import DATASETS, find_dataset, load_training, split_fingerprint
 from alexnet_cli.errors import CheckpointError, DataError, TrainingError, UsageError
 from alexnet_cli.evaluation.measure import Evaluation, predict_probabilities, summarise
 from alexnet_cli.image import crop_centre

@@ -14,9 +14,8 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
-from alexnet_cli.data.arrays import ImageSource
+from alexnet_cli.data.arrays import ImageSource, iterate_images
 from alexnet_cli.data.folder import ImageFolder
-from alexnet_cli.data.prefetch import iterate_images
 from alexnet_cli.manifest import Manifest
 from alexnet_cli.models.describe import layer_table
 from alexnet_cli.report.drawing import draw_curves, shorten, style, to_svg

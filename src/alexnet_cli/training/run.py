@@ -10,10 +10,9 @@ import torch
 from pydantic import ValidationError
 
 from alexnet_cli.config.schema import TrainConfig
-from alexnet_cli.data.arrays import ImageSource, split_fingerprint
-from alexnet_cli.data.datasets import Dataset, find_dataset, load_training
+from alexnet_cli.data.arrays import ImageSource, load_if_fits, training_statistics
+from alexnet_cli.data.datasets import Dataset, find_dataset, load_training, split_fingerprint
 from alexnet_cli.data.folder import ImageFolder
-from alexnet_cli.data.prefetch import load_if_fits, training_statistics
 from alexnet_cli.errors import CheckpointError, TrainingError
 from alexnet_cli.files import lock_folder
 from alexnet_cli.run_folder import RunFolder, create_run

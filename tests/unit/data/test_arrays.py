@@ -1,22 +1,24 @@
-import hashlib
+import threading
+import time
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from alexnet_cli.data.arrays import (
+    BATCHES_IN_FLIGHT,
+    RESIDENT_BYTES,
     ImageArrays,
     colour_statistics,
     colour_sums,
-    num_held_out,
-    stratified_split,
+    fits_in_memory,
+    iterate_images,
+    load_if_fits,
+    prefetched,
+    training_statistics,
 )
-from alexnet_cli.errors import UsageError
+from alexnet_cli.data.folder import load_train
+from alexnet_cli.devices import num_cores
 from alexnet_cli.image import resize_square
-
-BALANCED = np.arange(500) % 10
-UNEVEN = np.repeat(np.arange(6), [1, 2, 3, 40, 300, 1000])
 
 
 @pytest.fixture(scope="module")
@@ -83,84 +85,116 @@ def test_sums_hold_the_brightest_image():
     assert (colour_sums(np.full((1, 256, 256, 3), 255, np.uint8))[0, 3:] == 255**2 * 2**16).all()
 
 
-def test_the_seed_fixes_the_split_whatever_numpys_global_state_is():
-    draws = []
-    for seed in (0, 0, 1):
-        np.random.seed(len(draws))  # noqa: NPY002 (the state under test)
-        draws.append(stratified_split(BALANCED, val_size=50, seed=seed)[1].tolist())
-    assert draws[0] == draws[1] != draws[2]
+CLASSES = ("ant", "bee", "élan")
 
 
-@given(data=st.data(), labels=st.lists(st.integers(0, 6), min_size=2, max_size=200))
-def test_the_parts_are_disjoint_complete_and_in_proportion(data, labels):
-    labels = np.array(labels)
-    val_size = data.draw(st.integers(1, len(labels) - 1))
-    train, val = stratified_split(labels, val_size=val_size, seed=3)
-    assert len(val) == val_size
-    np.testing.assert_array_equal(np.sort(np.concatenate([train, val])), np.arange(len(labels)))
-    assert (np.diff(train) > 0).all()
-    assert (np.diff(val) > 0).all()
-    exact = np.bincount(labels) * (val_size / len(labels))
-    held_out = np.bincount(labels[val], minlength=len(exact))
-    assert (np.abs(held_out - exact) < 1 + 1e-9).all()
+class Work:
+    """Squares numbers and counts its buffers and threads."""
+
+    def __init__(self, *, fails_at=None):
+        self.fails_at, self.num_buffers, self.threads = fails_at, 0, set()
+
+    def allocate(self, count):
+        self.num_buffers += 1
+        return np.zeros(count, np.int64)
+
+    def fill(self, buffer, start, indices):
+        self.threads.add(threading.current_thread())
+        if self.fails_at in indices:
+            raise ValueError(f"number {self.fails_at}")
+        time.sleep(0.001 * (indices[0] % 3))  # the parts end out of order
+        buffer[start : start + len(indices)] = indices**2
+
+    def run(self, batches, num_workers=2):
+        return prefetched(batches, allocate=self.allocate, fill=self.fill, num_workers=num_workers)
 
 
-@pytest.mark.parametrize(
-    ("labels", "val_size", "digest"),
-    [
-        (np.arange(50_000) % 10, 5_000, "22929971"),
-        (np.arange(50_000) % 10, None, "22929971"),
-        (np.arange(50_000) % 10, 0.1, "22929971"),
-        (UNEVEN, 7, "3d974fb8"),
-        (UNEVEN, 134, "ab4a71e3"),
-        (UNEVEN, 1345, "4ba9652d"),
-    ],
-)
-def test_splits_of_released_versions_stay(labels, val_size, digest):
-    train, val = stratified_split(labels, val_size=val_size, seed=3)
-    assert hashlib.sha256(train.tobytes() + val.tobytes()).hexdigest()[:8] == digest
+BATCHES = np.split(np.random.default_rng(0).permutation(400), 10)
 
 
-@pytest.mark.parametrize(
-    ("counts", "val_size", "expected"),
-    [
-        ([20, 20, 20], None, [2, 2, 2]),
-        ([5_000] * 20, None, [250] * 20),
-        ([1_000] * 10, None, [100] * 10),
-        ([100, 2, 1], None, [9, 1, 0]),
-        ([2, 2, 2, 1], None, [1, 1, 1, 0]),
-        ([20, 20, 20], 0.25, [5, 5, 5]),
-        ([60_000, 40_000], 0.1, [6_000, 4_000]),
-        ([9, 3], 0.99, [8, 2]),
-        ([100, 2], 10, [10, 0]),
-    ],
-    ids=str,
-)
-def test_a_share_holds_out_and_keeps_some_of_each_class(counts, val_size, expected):
-    labels = np.repeat(np.arange(len(counts)), counts)
-    _, val = stratified_split(labels, val_size=val_size, seed=0)
-    assert np.bincount(labels[val], minlength=len(counts)).tolist() == expected
-    assert num_held_out(labels, val_size) == sum(expected)
+@pytest.mark.parametrize("num_workers", [0, 1, 2, 7])
+def test_buffers_come_filled_and_in_order(num_workers):
+    work = Work()
+    results = list(work.run(BATCHES, num_workers))
+    assert len(results) == len(BATCHES)
+    for batch, result in zip(BATCHES, results, strict=True):
+        np.testing.assert_array_equal(result, batch**2)
+    assert len(work.threads) <= (num_workers or num_cores())
 
 
-def test_single_images_are_not_held_out():
-    with pytest.raises(UsageError, match="no class has two") as caught:
-        num_held_out(np.arange(5), None)
-    assert "val/CLASS/" in caught.value.hint
+def test_no_more_buffers_than_the_bound_are_ahead():
+    work = Work()
+    for used, _ in enumerate(work.run(BATCHES)):
+        assert work.num_buffers <= used + BATCHES_IN_FLIGHT
+    assert work.num_buffers == len(BATCHES)
 
 
-def test_the_draw_is_random_within_each_class():
-    _, val = stratified_split(BALANCED, val_size=100, seed=0)
-    for label in range(10):
-        places = np.flatnonzero(BALANCED[val] == label)
-        assert len(places) == 10
-    assert val.min() < 100  # not a run at one end
-    assert val.max() >= 400
+def test_closing_early_ends_the_threads():
+    work = Work()
+    results = work.run(BATCHES)
+    next(results)
+    time.sleep(0.1)
+    assert work.num_buffers == BATCHES_IN_FLIGHT  # however slow the user is
+    assert any(thread.is_alive() for thread in work.threads)
+    results.close()
+    assert not any(thread.is_alive() for thread in work.threads)
 
 
-@pytest.mark.parametrize("val_size", [-1, 0, 500, 501])
-def test_both_parts_must_get_something(val_size):
-    with pytest.raises(UsageError) as caught:
-        stratified_split(BALANCED, val_size=val_size, seed=0)
-    assert caught.value.message == f"cannot hold out {val_size} of 500 training images"
-    assert "between 1 and 499" in caught.value.hint
+def test_an_error_comes_out_at_its_batch_and_ends_the_threads():
+    work = Work(fails_at=BATCHES[4][3])
+    results = work.run(BATCHES)
+    for _ in range(4):
+        next(results)
+    with pytest.raises(ValueError, match="number"):
+        next(results)
+    assert not any(thread.is_alive() for thread in work.threads)
+
+
+def test_nothing_gives_nothing():
+    assert list(Work().run([])) == []
+
+
+@pytest.mark.parametrize("batch_size", [1, 20, 100])
+def test_all_images_come_in_order(photos, batch_size):
+    folder = load_train(photos, CLASSES)
+    batches = list(iterate_images(folder, size_px=10, batch_size=batch_size))
+    assert max(len(batch) for batch in batches) <= batch_size
+    np.testing.assert_array_equal(np.concatenate(batches), folder.load_images(10))
+
+
+@pytest.mark.parametrize("size_px", [6, 9])
+def test_arrays_of_the_right_size_are_not_copied(size_px):
+    images = np.random.default_rng(0).integers(0, 256, (50, 6, 6, 3), np.uint8)
+    arrays = ImageArrays(images, np.zeros(50, np.int64))
+    batches = list(iterate_images(arrays, size_px=size_px, batch_size=20))
+    np.testing.assert_array_equal(np.concatenate(batches), arrays.load_images(size_px))
+    assert all(np.shares_memory(batch, images) == (size_px == 6) for batch in batches)
+
+
+def test_a_small_folder_is_read_into_memory(photos):
+    folder = load_train(photos, CLASSES)
+    arrays = load_if_fits(folder, size_px=11, num_workers=2)
+    assert isinstance(arrays, ImageArrays)
+    np.testing.assert_array_equal(arrays.images_NHWC, folder.load_images(11))
+    np.testing.assert_array_equal(arrays.labels_N, folder.labels_N)
+
+
+def test_a_large_folder_stays_where_it_is(photos):
+    folder = load_train(photos, CLASSES)
+    many = folder.take(np.zeros(RESIDENT_BYTES // (3 * 256**2) + 1, np.int64))
+    assert load_if_fits(many, size_px=256, num_workers=1) is many
+    assert not fits_in_memory(len(many), 256)
+    assert fits_in_memory(len(many) - 1, 256)
+
+
+def test_what_is_in_memory_is_not_resized(photos):
+    arrays = ImageArrays(np.zeros((2, 4, 4, 3), np.uint8), np.zeros(2, np.int64))
+    assert load_if_fits(arrays, size_px=8, num_workers=1) is arrays
+
+
+def test_statistics_of_a_folder_smaller_than_the_sample_are_exact(photos):
+    folder = load_train(photos, CLASSES)
+    found = training_statistics(folder, size_px=10, seed=3, num_workers=2)
+    expected = ImageArrays(folder.load_images(10), folder.labels_N).colour_statistics()
+    np.testing.assert_array_equal(found.mean_C, expected.mean_C)
+    np.testing.assert_array_equal(found.covariance_CC, expected.covariance_CC)

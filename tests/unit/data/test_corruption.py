@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet_cli.data.arrays import ImageArrays
+from alexnet_cli.data.arrays import ImageArrays, iterate_images
 from alexnet_cli.data.corruption import (
     Corruption,
     CorruptionKind,
@@ -18,7 +18,6 @@ from alexnet_cli.data.corruption import (
     parse_corruption,
 )
 from alexnet_cli.data.folder import load_train
-from alexnet_cli.data.prefetch import iterate_images
 from alexnet_cli.errors import UsageError
 
 

@@ -4,6 +4,8 @@ import re
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.data.datasets import (
@@ -16,6 +18,8 @@ from alexnet_cli.data.datasets import (
     find_dataset,
     load_split,
     load_training,
+    num_held_out,
+    stratified_split,
 )
 from alexnet_cli.errors import DataError, UsageError
 from alexnet_cli.manifest import NAMED_DATA
@@ -146,3 +150,90 @@ def test_test_shapes_are_not_training_shapes():
     assert not any(image.tobytes() in seen for image in test.images_NHWC)
     for part in (train, test):
         assert np.bincount(part.labels_N).tolist() == [len(part) // 10] * 10
+
+
+BALANCED = np.arange(500) % 10
+UNEVEN = np.repeat(np.arange(6), [1, 2, 3, 40, 300, 1000])
+
+
+def test_the_seed_fixes_the_split_whatever_numpys_global_state_is():
+    draws = []
+    for seed in (0, 0, 1):
+        np.random.seed(len(draws))  # noqa: NPY002 (the state under test)
+        draws.append(stratified_split(BALANCED, val_size=50, seed=seed)[1].tolist())
+    assert draws[0] == draws[1] != draws[2]
+
+
+@given(data=st.data(), labels=st.lists(st.integers(0, 6), min_size=2, max_size=200))
+def test_the_parts_are_disjoint_complete_and_in_proportion(data, labels):
+    labels = np.array(labels)
+    val_size = data.draw(st.integers(1, len(labels) - 1))
+    train, val = stratified_split(labels, val_size=val_size, seed=3)
+    assert len(val) == val_size
+    np.testing.assert_array_equal(np.sort(np.concatenate([train, val])), np.arange(len(labels)))
+    assert (np.diff(train) > 0).all()
+    assert (np.diff(val) > 0).all()
+    exact = np.bincount(labels) * (val_size / len(labels))
+    held_out = np.bincount(labels[val], minlength=len(exact))
+    assert (np.abs(held_out - exact) < 1 + 1e-9).all()
+
+
+@pytest.mark.parametrize(
+    ("labels", "val_size", "digest"),
+    [
+        (np.arange(50_000) % 10, 5_000, "22929971"),
+        (np.arange(50_000) % 10, None, "22929971"),
+        (np.arange(50_000) % 10, 0.1, "22929971"),
+        (UNEVEN, 7, "3d974fb8"),
+        (UNEVEN, 134, "ab4a71e3"),
+        (UNEVEN, 1345, "4ba9652d"),
+    ],
+)
+def test_splits_of_released_versions_stay(labels, val_size, digest):
+    train, val = stratified_split(labels, val_size=val_size, seed=3)
+    assert hashlib.sha256(train.tobytes() + val.tobytes()).hexdigest()[:8] == digest
+
+
+@pytest.mark.parametrize(
+    ("counts", "val_size", "expected"),
+    [
+        ([20, 20, 20], None, [2, 2, 2]),
+        ([5_000] * 20, None, [250] * 20),
+        ([1_000] * 10, None, [100] * 10),
+        ([100, 2, 1], None, [9, 1, 0]),
+        ([2, 2, 2, 1], None, [1, 1, 1, 0]),
+        ([20, 20, 20], 0.25, [5, 5, 5]),
+        ([60_000, 40_000], 0.1, [6_000, 4_000]),
+        ([9, 3], 0.99, [8, 2]),
+        ([100, 2], 10, [10, 0]),
+    ],
+    ids=str,
+)
+def test_a_share_holds_out_and_keeps_some_of_each_class(counts, val_size, expected):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    _, val = stratified_split(labels, val_size=val_size, seed=0)
+    assert np.bincount(labels[val], minlength=len(counts)).tolist() == expected
+    assert num_held_out(labels, val_size) == sum(expected)
+
+
+def test_single_images_are_not_held_out():
+    with pytest.raises(UsageError, match="no class has two") as caught:
+        num_held_out(np.arange(5), None)
+    assert "val/CLASS/" in caught.value.hint
+
+
+def test_the_draw_is_random_within_each_class():
+    _, val = stratified_split(BALANCED, val_size=100, seed=0)
+    for label in range(10):
+        places = np.flatnonzero(BALANCED[val] == label)
+        assert len(places) == 10
+    assert val.min() < 100  # not a run at one end
+    assert val.max() >= 400
+
+
+@pytest.mark.parametrize("val_size", [-1, 0, 500, 501])
+def test_both_parts_must_get_something(val_size):
+    with pytest.raises(UsageError) as caught:
+        stratified_split(BALANCED, val_size=val_size, seed=0)
+    assert caught.value.message == f"cannot hold out {val_size} of 500 training images"
+    assert "between 1 and 499" in caught.value.hint

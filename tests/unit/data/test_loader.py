@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet_cli.data.arrays import ImageArrays
+from alexnet_cli.data.arrays import RESIDENT_BYTES, ImageArrays
 from alexnet_cli.data.augment import BatchSettings
 from alexnet_cli.data.folder import load_train
 from alexnet_cli.data.loader import ResidentBatches, StreamingBatches, make_batches
-from alexnet_cli.data.prefetch import RESIDENT_BYTES
 from alexnet_cli.errors import DataError
 from alexnet_cli.image import resize_all
 
