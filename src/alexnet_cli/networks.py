@@ -155,7 +155,7 @@ class Network(StrEnum):
         "alexnet-owt",
         NetworkInfo(
             "The single tower of 2014 as in torchvision, whose weights fit.",
-            "alexnet_owt:AlexNetOWT",
+            "alexnet:AlexNetOWT",
             source="One weird trick (2014); torchvision",
             image_size_px=256,
             crop_size_px=224,

@@ -1,9 +1,9 @@
-"""AlexNet as published in 2012: five convolutions, three fully connected layers.
+"""AlexNet for ImageNet: the two towers of 2012, and the single tower of 2014 as in torchvision.
 
 Source: Krizhevsky, Sutskever, Hinton, "ImageNet Classification with Deep Convolutional Neural
 Networks", NIPS 2012, §3; `computerhistory/AlexNet-Source-Code` where the paper is silent.
 
-Shape letters: N batch, C channels, H height, W width.
+Shape letters: N batch, C channels, H height, W width, K classes.
 """
 
 import torch.nn.functional as F
@@ -13,7 +13,8 @@ from alexnet_cli.errors import UsageError
 from alexnet_cli.models.layers import ConvNet, activation, conv_widths, lrn, max_pool
 from alexnet_cli.networks import Departure, NetworkSpec
 
-MIN_CROP_PX = 36  # the smallest input that leaves a pixel after the last pooling
+# The smallest inputs that leave a pixel after the last pooling.
+MIN_CROP_PX, OWT_MIN_CROP_PX = 36, 63
 
 
 class AlexNet(ConvNet):
@@ -32,11 +33,7 @@ class AlexNet(ConvNet):
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
-        if spec.crop_size_px < MIN_CROP_PX:
-            raise UsageError(
-                f"alexnet needs crops of at least {MIN_CROP_PX} px, not {spec.crop_size_px}",
-                hint="resize with --image-size 227 --crop-size 227, or train --model alexnet-cifar",
-            )
+        _require_crop(spec, MIN_CROP_PX, own="--image-size 227 --crop-size 227")
         self.crop_size_px, groups = spec.crop_size_px, spec.groups
         conv1, conv2, conv3, conv4 = conv_widths(spec, 96, 256, 384, 384)
         self.features = nn.Sequential(
@@ -81,3 +78,66 @@ class AlexNet(ConvNet):
 def _padded(size: int) -> int:
     """Return the next size at which 11×11 windows at stride 4 fit exactly: 224 → 227."""
     return size + (11 - size) % 4
+
+
+class AlexNetOWT(ConvNet):
+    """The network of "One weird trick", with the names of torchvision's weights.
+
+    Shapes for a 224-pixel input.
+
+    Source: Krizhevsky 2014, "One weird trick for parallelizing convolutional neural networks",
+    footnote 1; `torchvision.models.alexnet`.
+    """
+
+    departures = (
+        Departure(
+            paper="two towers of 96, 256, 384, 384 and 256 channels, LRN, dropout after fc6 and "
+            "fc7 (2012)",
+            here="one tower of 64, 192, 384, 256 and 256 channels, no LRN, dropout before fc6 and "
+            "fc7, and no options",
+            because="Krizhevsky 2014 merged the towers to train on one GPU, and torchvision's "
+            "pretrained weights are of this network",
+        ),
+    )
+
+    def __init__(self, spec: NetworkSpec) -> None:
+        super().__init__()
+        _require_crop(spec, OWT_MIN_CROP_PX, own="--image-size 256 --crop-size 224")
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 64, kernel_size=11, stride=4, padding=2),  # 64×55×55
+            nn.ReLU(),
+            nn.MaxPool2d(3, stride=2),  # 64×27×27
+            nn.Conv2d(64, 192, kernel_size=5, padding=2),  # 192×27×27
+            nn.ReLU(),
+            nn.MaxPool2d(3, stride=2),  # 192×13×13
+            nn.Conv2d(192, 384, kernel_size=3, padding=1),  # 384×13×13
+            nn.ReLU(),
+            nn.Conv2d(384, 256, kernel_size=3, padding=1),  # 256×13×13
+            nn.ReLU(),
+            nn.Conv2d(256, 256, kernel_size=3, padding=1),  # 256×13×13
+            nn.ReLU(),
+            nn.MaxPool2d(3, stride=2),  # 256×6×6
+        )
+        self.avgpool = nn.AdaptiveAvgPool2d(6)  # 256×6×6, whatever the input
+        self.classifier = nn.Sequential(
+            nn.Dropout(spec.dropout),
+            nn.Linear(256 * 6 * 6, 4096),
+            nn.ReLU(),
+            nn.Dropout(spec.dropout),
+            nn.Linear(4096, 4096),
+            nn.ReLU(),
+            nn.Linear(4096, spec.num_classes),
+        )
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        pooled_NCHW = self.avgpool(self.features(x_NCHW))
+        logits_NK: Tensor = self.classifier(pooled_NCHW.flatten(1))
+        return logits_NK
+
+
+def _require_crop(spec: NetworkSpec, min_px: int, *, own: str) -> None:
+    if spec.crop_size_px < min_px:
+        raise UsageError(
+            f"{spec.name} needs crops of at least {min_px} px, not {spec.crop_size_px}",
+            hint=f"resize with {own}, or train --model alexnet-cifar",
+        )

@@ -1,9 +1,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision
 
-from alexnet_cli.models.alexnet import AlexNet
-from alexnet_cli.networks import Network, NetworkSpec
+from alexnet_cli.models.alexnet import OWT_MIN_CROP_PX, AlexNet
+from alexnet_cli.models.build import build_network
+from alexnet_cli.networks import Network, NetworkSpec, network_spec
 
 
 def alexnet(num_classes, crop_size_px, **options):
@@ -65,3 +67,16 @@ def test_both_hidden_layers_have_the_dropout_asked_for():
     with torch.device("meta"):
         network = alexnet(10, 67, dropout=0.25)
     assert [m.p for m in network.modules() if isinstance(m, torch.nn.Dropout)] == [0.25, 0.25]
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("size_px", [OWT_MIN_CROP_PX, 224, 256])
+def test_equal_to_torchvisions_with_the_same_weights(size_px):
+    torch.manual_seed(0)
+    theirs = torchvision.models.alexnet(num_classes=7).eval()
+    spec = network_spec(Network.ALEXNET_OWT, num_classes=7, crop_size_px=size_px)
+    ours = build_network(spec).eval()
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    images = torch.randn(2, 3, size_px, size_px)
+    torch.testing.assert_close(ours(images), theirs(images), rtol=1e-6, atol=1e-6)
+    assert list(ours.state_dict()) == list(theirs.state_dict())

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from alexnet_cli.models import lrn, lrn_native
-from alexnet_cli.models.lrn import LocalResponseNorm, convolve, kernel_name
+from alexnet_cli.models import lrn
+from alexnet_cli.models.lrn import LocalResponseNorm, convolve, kernel_name, normalise_in_c
 
 SETTINGS = [  # channels, size, alpha, beta, k
     (96, 5, 1e-4, 0.75, 2.0),  # the paper's
@@ -20,13 +20,13 @@ SETTINGS = [  # channels, size, alpha, beta, k
     (7, 5, 1e-2, 0.5, 1.0),
     (6, 1, 1e-2, 1.0, 3.0),
 ]
-KERNELS = [convolve, lrn_native.normalise]
+KERNELS = [convolve, normalise_in_c]
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def has_compiler():
-    assert lrn_native.why_unavailable() is None, "the tests need a C compiler"
+    assert lrn.why_unavailable() is None, "the tests need a C compiler"
 
 
 def activities(channels, shape=(2, 4, 3)):
@@ -89,11 +89,11 @@ def test_any_shape_agrees_in_any_layout(channels, height, width, batch, size, be
     grad = torch.ones_like(x)
     constants = {"size": size, "alpha": 1e-2, "beta": beta, "k": 1.5}
     if batch == 0:
-        assert lrn_native.normalise(x, **constants).shape == x.shape
+        assert normalise_in_c(x, **constants).shape == x.shape
         return
     expected = reference(x, grad, **constants)
     for found, wanted in zip(
-        (lrn_native.normalise(x, **constants), lrn_native.normalise(x, grad, **constants)),
+        (normalise_in_c(x, **constants), normalise_in_c(x, grad, **constants)),
         expected,
         strict=True,
     ):
@@ -108,7 +108,7 @@ def test_the_number_of_threads_does_not_change_a_bit():
     try:
         for threads in (1, 2, 5):
             torch.set_num_threads(threads)
-            found.append(lrn_native.normalise(x, x, **constants))
+            found.append(normalise_in_c(x, x, **constants))
     finally:
         torch.set_num_threads(before)
     assert torch.equal(found[0], found[1])
@@ -119,7 +119,7 @@ def test_the_number_of_threads_does_not_change_a_bit():
 def test_what_is_not_a_number_comes_through(dtype):
     x = torch.ones(1, 8, 1, 2, dtype=dtype)
     x[0, 0, 0, 0] = float("nan")
-    y = lrn_native.normalise(x, size=3, alpha=1.0, beta=0.75, k=1.0)
+    y = normalise_in_c(x, size=3, alpha=1.0, beta=0.75, k=1.0)
     assert y[0, :2, 0, 0].isnan().all()
     assert y[0, 2:].isfinite().all()
     assert y[0, :, 0, 1].isfinite().all()
@@ -130,7 +130,7 @@ def test_the_layer_has_the_papers_constants_and_uses_the_compiled_kernel():
     torch.testing.assert_close(
         LocalResponseNorm()(x), nn.LocalResponseNorm(5, 1e-4, 0.75, 2.0)(x), rtol=1e-12, atol=0
     )
-    assert lrn._kernel_for(x) is lrn_native.normalise
+    assert lrn._kernel_for(x) is normalise_in_c
     assert lrn._kernel_for(x.half()) is convolve
     assert kernel_name(torch.device("cpu")) == "compiled C"
 
