@@ -1,11 +1,15 @@
-"""The result of an experiment, and the file it is kept in."""
+"""The result of an experiment: its runs, the verdict on each claim, and the file it is kept in."""
 
 import dataclasses
 import json
+import math
+import operator
 import re
 import shlex
-from collections.abc import Mapping, Sequence
-from math import inf
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -13,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationErro
 
 from alexnet_cli.errors import AlexnetError, UsageError, first_line
 from alexnet_cli.files import atomic_write
-from alexnet_cli.paper.experiments import Claim, Measure, Quantity, find_experiment
+from alexnet_cli.paper.experiments import Claim, ClaimKind, Measure, Quantity, find_experiment
 from alexnet_cli.paper.plan import (
     SEARCH_SEED,
     PlannedRun,
@@ -22,7 +26,95 @@ from alexnet_cli.paper.plan import (
     plan_search,
     plan_seeds,
 )
-from alexnet_cli.paper.verdict import Estimate, estimate
+
+# Two-sided 95 % quantiles of Student's t with 1 to 30 degrees of freedom; the last for more.
+_T_95 = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160,
+    2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056,
+    2.052, 2.048, 2.045, 2.042,
+)  # fmt: skip
+
+_COMBINE: dict[ClaimKind, Callable[..., float]] = {
+    ClaimKind.LEVEL: float,
+    ClaimKind.DIFFERENCE: operator.sub,
+    ClaimKind.RATIO: operator.truediv,
+}
+
+
+class Verdict(StrEnum):
+    """The outcome for a claim."""
+
+    AGREES = "agrees"
+    DIFFERS = "differs"
+    UNDECIDED = "not decided"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A claim's number over seeds, and the verdict on the claim."""
+
+    num_seeds: int  # with all quantities of the claim
+    num_unreached: int  # further seeds, which did not reach the target error
+    mean: float | None  # over seeds; geometric for a ratio; None without a seed
+    spread: float | None  # standard deviation over seeds; None with fewer than two
+    interval: tuple[float, float] | None  # 95 % interval of the mean, on the same test images
+    verdict: Verdict
+
+
+def estimate(claim: Claim, values: Sequence[Mapping[int, float]]) -> Estimate:
+    """Estimate a claim's number from the seeds that have all its quantities.
+
+    Differences and ratios are paired by seed: both networks of a seed share the train/validation
+    split, the order of images and the initial weights.
+
+    Args:
+        claim: The claim.
+        values: The values of each of its quantities, by seed; infinite for a seed that did not
+            reach the target error.
+    """
+    seeds = sorted(set.intersection(*map(set, values)))
+    rows = [[by_seed[seed] for by_seed in values] for seed in seeds]
+    reached = [row for row in rows if all(map(math.isfinite, row))]
+    num_unreached = len(rows) - len(reached)
+    numbers = [_COMBINE[claim.kind](*row) for row in reached]
+    if not numbers:
+        return Estimate(0, num_unreached, None, None, None, Verdict.UNDECIDED)
+    # A ratio is averaged by its logarithm, so that its inverse has the inverse mean.
+    is_ratio = claim.kind is ClaimKind.RATIO
+    scale, unscale = (math.log, math.exp) if is_ratio else (float, float)
+    scaled = [scale(number) for number in numbers]
+    mean, interval = unscale(statistics.mean(scaled)), mean_interval(scaled)
+    if interval is not None:
+        interval = unscale(interval[0]), unscale(interval[1])
+    spread = statistics.stdev(numbers) if len(numbers) > 1 else None
+    verdict = Verdict.UNDECIDED if num_unreached else decide(claim, interval)
+    return Estimate(len(numbers), num_unreached, mean, spread, interval, verdict)
+
+
+def mean_interval(numbers: Sequence[float]) -> tuple[float, float] | None:
+    """Return the 95 % interval of a mean by Student's t, or None for fewer than two numbers.
+
+    Source: Student 1908, "The Probable Error of a Mean".
+    """
+    if len(numbers) < 2:
+        return None
+    quantile = _T_95[min(len(numbers) - 1, len(_T_95)) - 1]
+    half = quantile * statistics.stdev(numbers) / math.sqrt(len(numbers))
+    mean = statistics.mean(numbers)
+    return mean - half, mean + half
+
+
+def decide(claim: Claim, interval: tuple[float, float] | None) -> Verdict:
+    """Return the verdict: all of the interval is in the claim's region, none of it, or some."""
+    if interval is None:
+        return Verdict.UNDECIDED
+    (low, high), (lowest, highest) = interval, claim.region
+    if lowest < low and high < highest:
+        return Verdict.AGREES
+    if high <= lowest or highest <= low:
+        return Verdict.DIFFERS
+    return Verdict.UNDECIDED
+
 
 KIND, SCHEMA_VERSION = "reproduction", 1
 LOG_COLUMNS = ("epoch", "learning_rate", "train_loss", "train_top1", "val_loss", "val_top1",
@@ -84,7 +176,7 @@ class FinishedRun(Record):
     @property
     def epochs_needed(self) -> float:
         """Epochs to 25 % training error; infinite if not reached."""
-        return inf if self.epochs_to_train_error is None else self.epochs_to_train_error
+        return math.inf if self.epochs_to_train_error is None else self.epochs_to_train_error
 
     def measured(self, measure: Measure) -> float | None:
         """Return a measurement, or None if it was not made."""
@@ -187,7 +279,7 @@ def to_document(result: Result) -> dict[str, Any]:
 
 
 def _claim_document(claim: Claim, result: Result) -> dict[str, Any]:
-    low, high = (None if abs(bound) == inf else bound for bound in claim.region)
+    low, high = (None if abs(bound) == math.inf else bound for bound in claim.region)
     experiment = find_experiment(result.experiment)
     return {
         "claim": claim.text,

@@ -4,8 +4,7 @@ from typing import TypeAlias
 
 from alexnet_cli.paper.experiments import ClaimKind, Experiment, Measure
 from alexnet_cli.paper.plan import SEARCH_SEED, is_shortened
-from alexnet_cli.paper.result import FinishedRun, Result, RunProvenance
-from alexnet_cli.paper.verdict import Estimate
+from alexnet_cli.paper.result import Estimate, FinishedRun, Result, RunProvenance
 
 Table: TypeAlias = tuple[tuple[str, ...], list[tuple[str, ...]]]
 """Headings and rows."""

@@ -14,9 +14,8 @@ from alexnet_cli.paper.experiments import (
     Quantity,
     find_experiment,
 )
-from alexnet_cli.paper.result import LOG_COLUMNS, FinishedRun, Result
+from alexnet_cli.paper.result import LOG_COLUMNS, FinishedRun, Result, mean_interval
 from alexnet_cli.paper.tables import claim_table, describe_protocol, run_table
-from alexnet_cli.paper.verdict import mean_interval
 from alexnet_cli.report.drawing import (
     DASHES,
     FAINT,
