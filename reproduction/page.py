@@ -9,7 +9,7 @@ from alexnet_cli.paper.plan import num_epochs_published
 from alexnet_cli.paper.result import Result, read_result
 from alexnet_cli.paper.tables import claim_table, describe_protocol, run_table
 from alexnet_cli.report.drawing import draw, save_png, style
-from alexnet_cli.report.experiment import experiment_panel
+from alexnet_cli.report.page import experiment_panel
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, PAGE = ROOT / "reproduction" / "results", ROOT / "docs" / "reproduction.md"
