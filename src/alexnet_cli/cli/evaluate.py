@@ -170,7 +170,7 @@ def _find_images(
     opened: "Sequence[OpenedModel]", names: Sequence[Path | None], data: str | None, split: "Split"
 ) -> "tuple[str, ImageSource]":
     """Return the dataset's name and its images; the hint of an error names the same models."""
-    from alexnet_cli.evaluation.common_images import common_data, load_images
+    from alexnet_cli.evaluation.measure import common_data, load_images
     from alexnet_cli.manifest import data_name
 
     name = data_name(data) if data else common_data(opened)

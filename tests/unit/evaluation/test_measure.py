@@ -1,11 +1,21 @@
-import dataclasses
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from alexnet_cli.data import shapes
 from alexnet_cli.data.arrays import ImageArrays
+from alexnet_cli.data.datasets import Split
 from alexnet_cli.errors import UsageError
-from alexnet_cli.evaluation.measure import measure, predict_probabilities, summarise, views_of
+from alexnet_cli.evaluation.measure import (
+    common_data,
+    load_images,
+    measure,
+    predict_probabilities,
+    summarise,
+    views_of,
+)
 from alexnet_cli.evaluation.metrics import softmax
 from alexnet_cli.evaluation.output import compare_with_first
 from alexnet_cli.image import crop_centre, resize_square
@@ -134,7 +144,7 @@ def test_answers_of_nan_are_reported_and_count_as_wrong(opened, images, capsys):
         logits[:3] = np.inf  # as a half-precision graph may
         return logits
 
-    broken = dataclasses.replace(opened, logits=overflowing)
+    broken = replace(opened, logits=overflowing)
     found = measure(broken, images, batch_size=40, quiet=True)
     assert "3 of 40 images" in capsys.readouterr().err
     assert found.result.num_unanswered == 3
@@ -145,3 +155,63 @@ def test_answers_of_nan_are_reported_and_count_as_wrong(opened, images, capsys):
     assert comparison.only_second == 0
     assert comparison.only_first == (intact.probabilities_NK[:3].argmax(1) == LABELS[:3]).sum()
     assert capsys.readouterr().err == ""
+
+
+@pytest.fixture
+def shapes_model(exported):
+    """A model, said to be trained on shapes, with the classes of shapes."""
+    model = open_model(exported.whole / "model.onnx", device="cpu")
+    manifest = replace(model.manifest, classes=shapes.CLASSES)
+    return replace(model, path=Path("runs/a"), manifest=manifest)
+
+
+def other(shapes_model, *, classes=None, **provenance):
+    manifest = shapes_model.manifest
+    changed = replace(
+        manifest,
+        classes=classes or manifest.classes,
+        provenance=replace(manifest.provenance, **provenance),
+    )
+    return replace(shapes_model, path=Path("runs/b c"), manifest=changed)
+
+
+def test_models_of_one_dataset_share_its_images(shapes_model):
+    again = other(shapes_model, seed=99)
+    assert common_data([shapes_model, again]) == "shapes"
+    assert len(load_images([shapes_model, again], "shapes", Split.TEST)) == 2_000
+
+
+def test_other_classes_are_named(shapes_model):
+    fewer = other(shapes_model, classes=(*shapes.CLASSES[1:], "zebra"))
+    with pytest.raises(UsageError) as caught:
+        load_images([shapes_model, fewer], "shapes", Split.TEST)
+    assert caught.value.message == (
+        "runs/a and runs/b c have different classes: "
+        f"runs/b c lacks {shapes.CLASSES[0]} and also has zebra"
+    )
+    assert caught.value.hint.endswith("alexnet evaluate 'runs/b c'")
+    assert caught.value.code == "classes_differ"
+
+
+def test_other_data_is_refused_unless_it_is_named(shapes_model):
+    with pytest.raises(
+        UsageError, match="runs/a was trained on shapes, runs/b c on circles"
+    ) as got:
+        common_data([shapes_model, other(shapes_model, data="circles")])
+    assert got.value.hint == "name one: --data shapes"
+    with pytest.raises(UsageError, match="different classes"):  # which --data would not help
+        common_data([shapes_model, other(shapes_model, data="circles", classes=("a", "b"))])
+
+
+@pytest.mark.parametrize("provenance", [{"seed": 6}, {"val_size": 21}])
+def test_images_that_only_one_held_out_are_refused(shapes_model, provenance):
+    with pytest.raises(UsageError, match="held out the same images") as caught:
+        load_images([shapes_model, other(shapes_model, **provenance)], "shapes", Split.VAL)
+    assert caught.value.hint.endswith("alexnet evaluate runs/a 'runs/b c'")
+    assert len(load_images([shapes_model, other(shapes_model, epoch=9)], "shapes", Split.VAL)) == 20
+
+
+def test_the_same_images_may_be_held_out_by_different_settings(shapes_model):
+    share = other(shapes_model, val_size=1_000, val_share=0.1)
+    by_default = other(shapes_model, val_size=1_000, val_share=0.0)
+    assert len(load_images([share, by_default], "shapes", Split.VAL)) == 1_000
