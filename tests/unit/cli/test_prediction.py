@@ -1,7 +1,7 @@
 import pytest
 
+from alexnet_cli.cli.prediction import ClassFolders, folder_names
 from alexnet_cli.errors import AlexnetError, DataError
-from alexnet_cli.inference.answers import ClassFolders, folder_names
 
 
 @pytest.mark.parametrize(
