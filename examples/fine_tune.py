@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 from alexnet_cli.config.schema import Freeze, TrainConfig
+from alexnet_cli.training.device import resolve_device
 from alexnet_cli.training.finetune import open_pretrained, settings_of
-from alexnet_cli.training.run import prepare_run, train
-from alexnet_cli.training.setup import RuntimeOptions
+from alexnet_cli.training.run import prepare_run, train_run
 
 if len(sys.argv) < 2:
     print(__doc__, file=sys.stderr)
@@ -29,8 +29,8 @@ config = TrainConfig(
     batch_size=32,
     **settings,
 )
-run = prepare_run(config, RuntimeOptions(), name="fine-tuned", parent=Path("runs"))
-best = train(run)
+run = prepare_run(config, resolve_device("auto"), name="fine-tuned", parent=Path("runs"))
+best = train_run(run)
 num_before = len(open_pretrained(weights).manifest.classes)
 print(f"{num_before} classes before, {len(run.manifest.classes)} now")
 print(f"best val acc {best.val_top1:.1%} in epoch {best.epoch}: {run.folder.path}")

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from alexnet_cli.config.schema import TrainConfig
-from alexnet_cli.training.run import prepare_run, train
-from alexnet_cli.training.setup import RuntimeOptions
+from alexnet_cli.training.device import resolve_device
+from alexnet_cli.training.run import prepare_run, train_run
 
 if len(sys.argv) < 2:
     print(__doc__, file=sys.stderr)
@@ -23,7 +23,7 @@ config = TrainConfig(
     batch_size=32,
     image_size=32,  # alexnet-cifar's; for larger images: model="alexnet", image_size=256
 )
-run = prepare_run(config, RuntimeOptions(), name="own-images", parent=Path("runs"))
+run = prepare_run(config, resolve_device("auto"), name="own-images", parent=Path("runs"))
 print(run.describe())
-best = train(run)
+best = train_run(run)
 print(f"best val acc {best.val_top1:.1%} in epoch {best.epoch}: {run.folder.path}")

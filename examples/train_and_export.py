@@ -15,9 +15,9 @@ from alexnet_cli.export.write import export_model
 from alexnet_cli.inference.session import load_model
 from alexnet_cli.models.build import build_network
 from alexnet_cli.training.checkpoint import EpochRow, best_checkpoint
+from alexnet_cli.training.device import resolve_device
 from alexnet_cli.training.reporting import Reporter
-from alexnet_cli.training.run import prepare_run, train
-from alexnet_cli.training.setup import RuntimeOptions
+from alexnet_cli.training.run import prepare_run, train_run
 
 
 class PrintEpochs(Reporter):
@@ -32,8 +32,8 @@ epochs = int(sys.argv[1]) if len(sys.argv) > 1 else 3
 config = TrainConfig(
     data="shapes", epochs=epochs, image_size=16, crop_size=16, learning_rate=0.02, val_size=8_500
 )
-run = prepare_run(config, RuntimeOptions(), name="example", parent=Path("runs"))
-train(run, reporters=[PrintEpochs()])
+run = prepare_run(config, resolve_device("auto"), name="example", parent=Path("runs"))
+train_run(run, reporters=[PrintEpochs()])
 
 checkpoint = best_checkpoint(run.folder.checkpoints)
 network = build_network(checkpoint.manifest.network)

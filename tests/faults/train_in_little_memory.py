@@ -15,7 +15,7 @@ from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.data.datasets import find_dataset
 from alexnet_cli.errors import TrainingError
 from alexnet_cli.run_folder import RunFolder
-from alexnet_cli.training.run import train
+from alexnet_cli.training.run import train_run
 from alexnet_cli.training.setup import TrainingRun, describe_model
 
 folder, spare_mib, micro = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
@@ -46,9 +46,9 @@ def prepare(name, images):
     )
 
 
-train(prepare("first", few))  # loads what is loaded once
+train_run(prepare("first", few))  # loads what is loaded once
 limit_memory()
 try:
-    train(prepare("run", images))
+    train_run(prepare("run", images))
 except TrainingError as error:
     sys.exit(f"{error.code}: {error.hint}")

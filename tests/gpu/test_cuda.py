@@ -17,7 +17,7 @@ from alexnet_cli.models.build import build_network
 from alexnet_cli.models.lrn import LocalResponseNorm, kernel_name
 from alexnet_cli.networks import Network, NetworkSpec
 from alexnet_cli.run_folder import RunFolder
-from alexnet_cli.training.run import train
+from alexnet_cli.training.run import train_run
 from alexnet_cli.training.setup import TrainingRun, describe_model
 from tests.gpu.conftest import NEEDS_CUDA
 
@@ -117,7 +117,7 @@ def test_too_little_memory_is_an_error_with_a_size_to_try(tmp_path):
     )
     try:
         with pytest.raises(TrainingError) as caught:
-            train(run)
+            train_run(run)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert caught.value.code == "out_of_memory"

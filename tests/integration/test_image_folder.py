@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from alexnet_cli.config.schema import TrainConfig
@@ -20,7 +21,6 @@ from alexnet_cli.training.loop import Trainer
 from alexnet_cli.training.ranks import StopRequest
 from alexnet_cli.training.reporting import Reporter
 from alexnet_cli.training.run import prepare_run
-from alexnet_cli.training.setup import RuntimeOptions
 
 SIZES = ("--image-size", "16", "--crop-size", "14", "--val-size", "20", "--epochs", "1")
 
@@ -131,7 +131,7 @@ def make_job(photos, tmp_path):
     )
 
     def make(name, *, is_streamed=True):
-        job = prepare_run(config, RuntimeOptions("cpu", num_workers=2), name=name, parent=tmp_path)
+        job = prepare_run(config, torch.device("cpu"), name=name, parent=tmp_path, num_workers=2)
         assert isinstance(job.train, ImageArrays)
         assert isinstance(job.val, ImageArrays)
         if not is_streamed:

@@ -16,7 +16,7 @@ from alexnet_cli.networks import Network, NetworkSpec
 from alexnet_cli.run_folder import RunFolder
 from alexnet_cli.training.loop import Trainer
 from alexnet_cli.training.ranks import process_group
-from alexnet_cli.training.setup import RuntimeOptions, TrainingRun
+from alexnet_cli.training.setup import TrainingRun
 
 CLASSES = ("ant", "bee", "cat", "dog")
 CONFIG = TrainConfig(
@@ -57,7 +57,7 @@ with process_group() as ranks:
     job = TrainingRun(
         CONFIG, manifest, train, draw(21, 1), run,
         torch.device("cpu"), torch.float32, train.colour_statistics().noise_axes(0.1),
-        options=RuntimeOptions(ranks=ranks),
+        ranks=ranks,
     )  # fmt: skip
     trainer = Trainer(job)
     trainer.model.double()

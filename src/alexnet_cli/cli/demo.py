@@ -28,16 +28,16 @@ def command(device: Device = "auto", quiet: Quiet = False) -> None:
     from alexnet_cli.evaluation.measure import measure
     from alexnet_cli.evaluation.output import print_evaluation
     from alexnet_cli.run_folder import RUNS_FOLDER
+    from alexnet_cli.training.device import resolve_device
     from alexnet_cli.training.open_model import open_model
     from alexnet_cli.training.reporting import TrainingDisplay
-    from alexnet_cli.training.run import prepare_run, train
-    from alexnet_cli.training.setup import RuntimeOptions
+    from alexnet_cli.training.run import prepare_run, train_run
 
     begin, config = time.perf_counter(), demo_config()
-    run = prepare_run(config, RuntimeOptions(device), name="demo", parent=RUNS_FOLDER)
+    run = prepare_run(config, resolve_device(device), name="demo", parent=RUNS_FOLDER)
     note(f"1/4 train: {run.describe()}", quiet=quiet)
     with TrainingDisplay(config.epochs, quiet=quiet) as display:
-        train(run, None, [display])
+        train_run(run, reporters=[display])
     note("2/4 evaluate", quiet=quiet)
     test = find_dataset(config.data).load_test()
     result = measure(open_model(run.folder.path, device=device), test, quiet=quiet).result

@@ -28,14 +28,23 @@ def start() -> NoReturn:
 
 def run(arguments: list[str]) -> int:
     """Run a command line and return its exit code: 0 ok, 1 failure, 2 usage, 130, 143 signals."""
-    for stream in (sys.stdout, sys.stderr):  # a file name may hold bytes that are not text
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+    _accept_any_bytes()
     _stop_at_once_on_signals()
     debug = "--debug" in arguments or os.environ.get("ALEXNET_DEBUG", "") not in ("", "0")
     arguments = [argument for argument in arguments if argument != "--debug"]  # valid anywhere
+    is_predict = arguments[:1] == ["predict"] and not is_completing()
     try:
-        status = _invoke(arguments)
+        request = read_plainly(arguments[1:]) if is_predict else None
+        if request is None:
+            from alexnet_cli.cli.app import run_typer
+
+            status = run_typer(_with_newest(arguments))
+        else:
+            gc.disable()  # nothing of what imports create is garbage
+            from alexnet_cli.cli.prediction import predict
+
+            gc.enable()
+            status = predict(request)
         sys.stdout.flush()
     except (BrokenPipeError, SystemExit) as error:
         # A closed pipe, as of `| head`: Typer and rich turn it into SystemExit(1).
@@ -54,6 +63,13 @@ def run(arguments: list[str]) -> int:
     return status
 
 
+def _accept_any_bytes() -> None:
+    """Let a file name be printed that holds bytes that are not text."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _to_alexnet_error(error: Exception) -> AlexnetError:
     if isinstance(error, AlexnetError):
         return error
@@ -70,21 +86,6 @@ def _to_alexnet_error(error: Exception) -> AlexnetError:
 def is_completing() -> bool:
     """Return True if a shell asks for completions."""
     return any(name.endswith("_COMPLETE") for name in os.environ)
-
-
-def _invoke(arguments: list[str]) -> int:
-    """Run a plain `predict` at once, everything else through Typer."""
-    is_predict = arguments[:1] == ["predict"] and not is_completing()
-    request = read_plainly(arguments[1:]) if is_predict else None
-    if request is None:
-        from alexnet_cli.cli.app import run_typer
-
-        return run_typer(_with_newest(arguments))
-    gc.disable()  # nothing of what imports create is garbage
-    from alexnet_cli.cli.prediction import predict
-
-    gc.enable()
-    return predict(request)
 
 
 def _with_newest(arguments: list[str]) -> list[str]:

@@ -17,11 +17,10 @@ from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.console import note, print_json, printable, suggest
 from alexnet_cli.errors import AlexnetError, UsageError
 from alexnet_cli.manifest import NAMED_DATA
-from alexnet_cli.run_folder import NEWEST, RUNS_FOLDER, SAVE_MINUTES, newest_run
+from alexnet_cli.run_folder import RUNS_FOLDER, SAVE_MINUTES
 
 if TYPE_CHECKING:
     from alexnet_cli.training.checkpoint import Checkpoint
-    from alexnet_cli.training.ranks import Ranks
     from alexnet_cli.training.setup import TrainingRun
 
 EXAMPLES = (
@@ -125,36 +124,54 @@ def command(
     out of the training set; the test set is not touched. A default by recipe also
     depends on network and data: alexnet config shows its value.
     """
-    if resume is not None and (name is not None or dry_run):
+    if resume is None:
+        _check_images(config)
+    elif name is not None or dry_run:
         flag = "--dry-run" if dry_run else "--name"
         raise UsageError(f"{flag} is for new runs", hint="leave it out with --resume")
-    if resume is None and "RANK" not in os.environ:
-        _check_images(config)
     if dry_run:
         _dry_run(config, num_ranks=processes, name=name, parent=output, as_json=json)
         return
     chosen = _requested_trackers({"tensorboard": tensorboard, "wandb": wandb, "mlflow": mlflow})
     _launch(processes, device=device, max_restarts=max_restarts)
+    from alexnet_cli.training.device import resolve_device, use_deterministic_kernels
     from alexnet_cli.training.ranks import ReportedByOtherRankError, process_group
-    from alexnet_cli.training.run import prepare_run, resume_run
-    from alexnet_cli.training.setup import RuntimeOptions
+    from alexnet_cli.training.reporting import TrainingDisplay
+    from alexnet_cli.training.resume import find_run, resume_run
+    from alexnet_cli.training.run import prepare_run, train_run
+    from alexnet_cli.training.tracking import open_trackers
 
     def open_run() -> "tuple[TrainingRun, Checkpoint | None]":
-        path = _find_run(resume, ranks, output)
-        if path is None:
-            return prepare_run(config, options, name=name, parent=output), None
-        warn = functools.partial(note, quiet=not ranks.is_first)
-        return resume_run(path, options, requested=given, allow_drift=allow_drift, warn=warn)
+        own_device = resolve_device(ranks.device_name(device))
+        if deterministic:
+            use_deterministic_kernels(own_device)
+        path = find_run(resume, ranks, output)
+        if path is not None:
+            return resume_run(
+                path, own_device, requested=given, allow_drift=allow_drift, ranks=ranks,
+                num_workers=workers,
+            )  # fmt: skip
+        run = prepare_run(
+            config, own_device, name=name, parent=output, ranks=ranks, num_workers=workers
+        )
+        return run, None
 
     try:
         with process_group() as ranks:
-            options = RuntimeOptions(
-                device, workers, save_minutes, save_steps, deterministic, ranks
-            )
+            is_quiet = quiet or not ranks.is_first
             run, checkpoint = ranks.run_on_all_ranks(open_run)
-            _train(run, checkpoint, trackers=chosen if ranks.is_first else [], quiet=quiet)
-        if ranks.is_first:
-            _finish(run, plots=plots, as_json=json, quiet=quiet)
+            _announce(run, checkpoint, quiet=is_quiet)
+            num_done = checkpoint.state.epoch if checkpoint else 0
+            with (
+                open_trackers(chosen, run, first_epoch=num_done) as trackers,
+                TrainingDisplay(run.config.epochs, quiet=is_quiet) as display,
+            ):
+                best = train_run(
+                    run, checkpoint, [display, *trackers],
+                    save_minutes=save_minutes, save_steps=save_steps,
+                )  # fmt: skip
+            note(f"best val acc {best.val_top1:.2%} in epoch {best.epoch}", quiet=is_quiet)
+        _finish(run, plots=plots, as_json=json, quiet=quiet)
     except ReportedByOtherRankError as error:
         raise typer.Exit(error.exit_code) from error
 
@@ -163,6 +180,8 @@ def _check_images(config: TrainConfig) -> None:
     """Refuse missing images and an impossible split before the seconds that PyTorch takes."""
     from alexnet_cli.data.datasets import find_dataset, load_training
 
+    if "RANK" in os.environ:  # their launcher has done so
+        return
     dataset = find_dataset(config.data)
     is_folder = dataset.image_size_px is None
     if is_folder or not all(file.path.exists() for file in dataset.files):
@@ -179,12 +198,12 @@ def _dry_run(
     from alexnet_cli.run_folder import next_run
     from alexnet_cli.training.setup import plan_training, require_fit, resolve_sizes
 
-    dataset, network, _ = plan_training(config, num_ranks=num_ranks)
+    dataset, spec, _ = plan_training(config, num_ranks=num_ranks)
     train, val = load_training(dataset, val_size=config.val_size, seed=config.seed)
     for source in (train, val):
         if isinstance(source, ImageFolder):
             source.require_headers()
-    require_fit(config, network, num_images=len(train))
+    require_fit(config, spec, num_images=len(train))
     try:
         test_labels = dataset.load_test().labels_N.tolist()
     except AlexnetError as error:  # training does not need them
@@ -199,7 +218,7 @@ def _dry_run(
             name: {split: counts[split][label] for split in counts}
             for label, name in enumerate(dataset.classes)
         },
-        "num_parameters": num_parameters(outline_network(network)),
+        "num_parameters": num_parameters(outline_network(spec)),
         "image_size_px": image_size_px,
         "crop_size_px": crop_size_px,
         "run": str(next_run(name or config.default_name, parent=parent)),
@@ -259,46 +278,20 @@ def _launch(processes: int, *, device: str, max_restarts: int) -> None:
         raise typer.Exit(status)
 
 
-def _find_run(resume: Path | None, ranks: "Ranks", parent: Path) -> Path | None:
-    """Return the run to resume: the named, the newest, or one that the launcher restarted."""
-    from alexnet_cli.training.resume import find_restarted_run
-
-    if resume is not None:
-        return newest_run(parent).path if resume == NEWEST else resume
-    restarted = find_restarted_run(ranks, parent)
-    return restarted.path if restarted is not None and restarted.has_checkpoint() else None
-
-
-def _train(
-    run: "TrainingRun",
-    checkpoint: "Checkpoint | None",
-    *,
-    trackers: list[str],
-    quiet: bool,
-) -> None:
-    """Train and report progress; only rank 0 reports."""
-    from alexnet_cli.training.reporting import TrainingDisplay
-    from alexnet_cli.training.run import train
-    from alexnet_cli.training.tracking import open_trackers
-
-    quiet = quiet or not run.ranks.is_first
+def _announce(run: "TrainingRun", checkpoint: "Checkpoint | None", *, quiet: bool) -> None:
     if checkpoint is not None:
         note(f"resuming {run.folder.path} at step {checkpoint.state.step}", quiet=quiet)
         if checkpoint.state.epoch >= run.config.epochs:
             note(f"it has all its {run.config.epochs} epochs; more with: --epochs N", quiet=quiet)
     note(run.describe(), quiet=quiet)
-    num_done = len(checkpoint.state.history) if checkpoint else 0
-    with (
-        open_trackers(trackers, run, first_epoch=num_done, warn=note) as tracking_reporters,
-        TrainingDisplay(run.config.epochs, quiet=quiet) as display,
-    ):
-        best = train(run, checkpoint, [display, *tracking_reporters])
-    note(f"best val acc {best.val_top1:.2%} in epoch {best.epoch}", quiet=quiet)
 
 
 def _finish(run: "TrainingRun", *, plots: bool, as_json: bool, quiet: bool) -> None:
+    """Draw the plots and print the result, on rank 0."""
     from alexnet_cli.data.folder import has_test
 
+    if not run.ranks.is_first:
+        return
     if plots:
         from alexnet_cli.report.page import plot_trained
 

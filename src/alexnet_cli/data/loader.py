@@ -22,15 +22,21 @@ from alexnet_cli.image import resize_all
 
 
 class Batch(NamedTuple):
-    """A batch, or a part of one, on the device."""
+    """A batch or a micro-batch on the device."""
 
     images_BSSC: Tensor  # crops, uint8
     labels_B: Tensor  # int64
     colours_BC: Tensor | None  # colour noise, float32; `PixelNetwork` adds it: bytes would clip
 
-    def part(self, which: slice) -> "Batch":
+    def take(self, which: slice) -> "Batch":
         colours = None if self.colours_BC is None else self.colours_BC[which]
         return Batch(self.images_BSSC[which], self.labels_B[which], colours)
+
+    def split(self, max_images: int) -> "list[Batch]":
+        """Return micro-batches of almost equal size, at least one; `max_images` 0: no limit."""
+        num_images = len(self.labels_B)
+        count = max(1, -(-num_images // (max_images or max(1, num_images))))
+        return [self.take(share_of(num_images, index, count)) for index in range(count)]
 
 
 def make_batches(

@@ -92,7 +92,7 @@ def examine(model: PixelNetwork, batch: Batch, config: TrainConfig) -> tuple[flo
     """
     modes = {module: module.training for module in model.modules()}
     most = min(_MAX_IMAGES, config.micro_batch_size or _MAX_IMAGES)
-    batch = batch.part(slice(0, max(most, _MIN_IMAGES)))
+    batch = batch.take(slice(0, max(most, _MIN_IMAGES)))
     model.eval()  # no dropout, and batch statistics do not change
     dead: list[float] = []
 

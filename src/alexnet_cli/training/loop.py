@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from alexnet_cli.config.schema import Freeze
-from alexnet_cli.data.loader import Batch, make_batches, share_of
+from alexnet_cli.data.loader import Batch, make_batches
 from alexnet_cli.errors import Interrupted, TrainingError
 from alexnet_cli.evaluation.measure import Evaluation, predict_probabilities, summarise
 from alexnet_cli.models.build import build_network
 from alexnet_cli.models.layers import PixelNetwork, torch_logits
+from alexnet_cli.run_folder import SAVE_MINUTES
 from alexnet_cli.training import run_files
 from alexnet_cli.training.checkpoint import (
     AsyncCheckpointer,
@@ -47,45 +48,52 @@ LOG_EVERY = 20  # updates; the losses stay on the device until then, since readi
 
 
 class Trainer:
-    """Trains one network.
+    """Trains one model: the network behind its input scaling.
 
-    `model` is the network behind its input scaling. `eval_model`, which is validated, saved and
-    exported, is the same, or with `--ema-decay` the one with the averaged weights.
+    `eval_model`, which is validated, saved and exported, is the same, or with `--ema-decay` the
+    one with the averaged weights.
     """
 
-    def __init__(self, run: TrainingRun, reporters: Sequence[Reporter] = ()) -> None:
+    def __init__(
+        self,
+        run: TrainingRun,
+        reporters: Sequence[Reporter] = (),
+        *,
+        save_minutes: float = SAVE_MINUTES,
+        save_steps: int = 0,
+    ) -> None:
         config, spec = run.config, run.manifest.input
         self.run, self.reporters, self.state = run, reporters, TrainState()
         keep_freed_memory()
         network = build_network(run.manifest.network, seed=config.seed, init=config.init)
         if run.pretrained is not None:
             run.pretrained.copy_into(network, classes=run.manifest.classes)
-        self.network = network.to(run.device).to(memory_format=torch.channels_last)
-        self.model = self.eval_model = PixelNetwork(self.network, spec).to(run.device)
-        self._ddp_model: nn.Module = self.model
+        network = network.to(run.device).to(memory_format=torch.channels_last)
         if config.freeze is Freeze.FEATURES:
-            self.network.get_submodule("features").requires_grad_(requires_grad=False)
-        self.optimizer = build_optimizer(self.network, config)
+            network.get_submodule("features").requires_grad_(requires_grad=False)
+        self.model = self.eval_model = PixelNetwork(network, spec).to(run.device)
+        self._ddp: nn.Module = self.model  # wrapped while it trains on several ranks
+        self.optimizer = build_optimizer(network, config)
         self._ema: AveragedModel | None = None
         if config.ema_decay:
             average = get_ema_multi_avg_fn(config.ema_decay)  # type: ignore[no-untyped-call]
-            self._ema = AveragedModel(self.network, multi_avg_fn=average, use_buffers=True)
+            self._ema = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
             self.eval_model = PixelNetwork(self._ema.module, spec).to(run.device)
         self.batches = make_batches(
             run.train,
             batch_settings(config, spec.image_size_px, run.colour_axes),
             device=run.device,
-            num_workers=run.options.num_workers,
+            num_workers=run.num_workers,
         )
         self._dead_start = DeadStartDetector(len(run.manifest.classes))
-        self._checkpointer = AsyncCheckpointer(run.options.save_minutes, run.options.save_steps)
+        self._checkpointer = AsyncCheckpointer(save_minutes, save_steps)
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Continue from a checkpoint of the same configuration."""
         self.state = state = checkpoint.state
         # The momentum holds the learning rate of the last update: after an epoch, of that epoch.
         lr = self._learning_rate(state.step - 1) if state.batch else state.history[-1].learning_rate
-        load_tensors(checkpoint, self.network, self.optimizer, self._ema, learning_rate=lr)
+        load_tensors(checkpoint, self.model.network, self.optimizer, self._ema, learning_rate=lr)
 
     def train(self) -> tuple[EpochRow, ...]:
         """Train to the last epoch and return the row of every epoch.
@@ -96,7 +104,7 @@ class Trainer:
             AlexnetError: A checkpoint cannot be written.
         """
         self._checkpointer.restart_timer(self.state.step)
-        self._ddp_model = self.run.ranks.wrap_ddp(self.model)
+        self._ddp = self.run.ranks.wrap_ddp(self.model)
         for reporter in self.reporters:
             reporter.on_start(self.eval_model, self.state.history)
         try:
@@ -105,7 +113,7 @@ class Trainer:
                     self._train_epoch()
                     self._finish_epoch()
         finally:
-            self._ddp_model = self.model  # DDP keeps the process group from being destroyed
+            self._ddp = self.model  # DDP keeps the process group from being destroyed
         return self.state.history
 
     def _train_epoch(self) -> None:
@@ -151,10 +159,10 @@ class Trainer:
         # Dropout depends on (seed, step, rank), not on the past: a resumed run draws the same.
         torch.manual_seed(run.ranks.dropout_seed(config.seed, self.state.step))
         self.optimizer.zero_grad(set_to_none=True)
-        micro_batches = split_batch(batch, config.micro_batch_size)
+        micro_batches = batch.split(config.micro_batch_size)
         for micro_batch in micro_batches:
             # Ranks exchange gradients once, in the backward pass of the last micro-batch.
-            with run.ranks.no_sync(self._ddp_model, unless=micro_batch is micro_batches[-1]):
+            with run.ranks.no_sync(self._ddp, unless=micro_batch is micro_batches[-1]):
                 logits_BK, loss = self._forward(micro_batch)
                 labels_B = micro_batch.labels_B
                 # DDP averages over ranks: with this weight, the result is the mean over the batch.
@@ -164,7 +172,7 @@ class Trainer:
             num_right += (logits_BK.detach().argmax(dim=1)[: len(labels_B)] == labels_B).sum()
         self.optimizer.step()
         if self._ema is not None:
-            self._ema.update_parameters(self.network)
+            self._ema.update_parameters(self.model.network)
         return loss_sum, num_right
 
     def _forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -175,7 +183,7 @@ class Trainer:
             labels_B, colours_BC = labels_B.new_zeros(1), None
         dtype = self.run.dtype
         with torch.autocast(self.run.device.type, dtype, enabled=dtype != torch.float32):
-            logits_BK = self._ddp_model(images_BSSC, colours_BC)
+            logits_BK = self._ddp(images_BSSC, colours_BC)
         logits_BK = logits_BK.to(torch.promote_types(logits_BK.dtype, torch.float32))
         smoothing = self.run.config.label_smoothing
         return logits_BK, F.cross_entropy(logits_BK, labels_B, label_smoothing=smoothing)
@@ -207,7 +215,7 @@ class Trainer:
     def _switch_to_train_mode(self) -> None:
         self.model.train()
         if self.run.config.freeze is Freeze.FEATURES:  # their batch statistics stay, too
-            self.network.get_submodule("features").eval()
+            self.model.network.get_submodule("features").eval()
 
     def _report_step(self, batch: Batch, loss_sum: Tensor, seconds: float) -> None:
         warning = self._dead_start.check(self.model, batch, loss_sum, self.run.config)
@@ -284,7 +292,7 @@ class Trainer:
             run.ranks.shard_logits(model, num_classes=len(classes)),
             run.val,
             run.manifest,
-            num_workers=run.options.num_workers,
+            num_workers=run.num_workers,
             batch_size=batch_size * run.ranks.world_size,
             on_batch=stop_between_batches,
         )
@@ -292,7 +300,7 @@ class Trainer:
 
     def _save(self) -> None:
         """Save a checkpoint in the background; refuse numbers that are not finite."""
-        if not all_finite(self.network, self.optimizer):
+        if not all_finite(self.model.network, self.optimizer):
             self._stop_diverged("weights are")
         if not self.run.ranks.is_first:
             return
@@ -310,7 +318,9 @@ class Trainer:
             manifest=replace(run.manifest, provenance=provenance),
             colour_axes=run.colour_axes,
         )
-        others = optimizer_tensors(self.network, self.optimizer, has_ema=self._ema is not None)
+        others = optimizer_tensors(
+            self.model.network, self.optimizer, has_ema=self._ema is not None
+        )
         self._checkpointer.save(
             checkpoint,
             model=to_safetensors(self.eval_model.network.state_dict()),
@@ -341,10 +351,3 @@ class Trainer:
             f"{command} --learning-rate {self.run.config.learning_rate / 10:g}",
             code="not_finite",
         )
-
-
-def split_batch(batch: Batch, micro_batch_size: int) -> list[Batch]:
-    """Split a batch into micro-batches of almost equal size, at most `micro_batch_size`; 0: one."""
-    num_images = len(batch.labels_B)
-    num_parts = max(1, -(-num_images // (micro_batch_size or max(1, num_images))))
-    return [batch.part(share_of(num_images, index, num_parts)) for index in range(num_parts)]

@@ -225,11 +225,14 @@ class Ranks:
         return result
 
 
+ALONE = Ranks()  # a single process
+
+
 def ranks_from_env() -> Ranks:
     """Return the ranks that torchrun's environment variables describe, or a single process."""
     world_size = int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
     if world_size == 1:
-        return Ranks()
+        return ALONE
     return Ranks(int(os.environ["RANK"]), world_size, int(os.environ["LOCAL_RANK"]))
 
 

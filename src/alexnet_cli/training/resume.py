@@ -1,17 +1,121 @@
-"""Resuming a run: settings and hardware that may differ, and restarts by the launcher."""
+"""Resuming a run: which one, from which checkpoint, and what may differ from its start.
 
+`Trainer.resume` and `optimizer.load_tensors` put the checkpoint back into the training loop.
+"""
+
+import functools
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 
 from alexnet_cli.config.schema import Schedule, TrainConfig, flag_metadata, flag_of
-from alexnet_cli.errors import UsageError
-from alexnet_cli.run_folder import RunFolder
-from alexnet_cli.training.ranks import Ranks
+from alexnet_cli.console import note
+from alexnet_cli.data.datasets import find_dataset
+from alexnet_cli.errors import CheckpointError, UsageError
+from alexnet_cli.run_folder import NEWEST, RunFolder, newest_run
+from alexnet_cli.training.checkpoint import (
+    STATE_FILE,
+    Checkpoint,
+    newest_checkpoint,
+    read_checkpoint,
+)
+from alexnet_cli.training.device import resolve_precision
+from alexnet_cli.training.ranks import ALONE, Ranks, StopRequest
+from alexnet_cli.training.run_files import write_config
+from alexnet_cli.training.setup import TrainingRun, load_images, require_undivided_batches
+
+
+def find_run(resume: Path | None, ranks: Ranks, parent: Path) -> Path | None:
+    """Return the run to resume: the named, the newest, or one that the launcher restarted."""
+    if resume is not None:
+        return newest_run(parent).path if resume == NEWEST else resume
+    restarted = find_restarted_run(ranks, parent)
+    return restarted.path if restarted is not None and restarted.has_checkpoint() else None
+
+
+def resume_run(
+    path: Path,
+    device: torch.device,
+    *,
+    requested: dict[str, Any],
+    allow_drift: bool = False,
+    ranks: Ranks = ALONE,
+    num_workers: int = 0,
+) -> tuple[TrainingRun, Checkpoint]:
+    """Resume a run from its newest valid checkpoint, with its saved configuration.
+
+    Args:
+        path: The run folder, or one of its checkpoints.
+        device: The device of this process.
+        requested: The settings that the user gave, by name of the field.
+        allow_drift: Accept settings and hardware that differ from the run's.
+        ranks: The processes of the run; rank 0 warns of damaged checkpoints and of drift.
+        num_workers: Threads that decode images; 0: one per core.
+
+    Raises:
+        CheckpointError: There is no usable checkpoint.
+        UsageError: The run has other settings than those requested, or the result would differ.
+    """
+    warn = functools.partial(note, quiet=not ranks.is_first)
+    folder, checkpoint = _find_checkpoint(path, warn=warn)
+    own = _saved_config(checkpoint)
+    config = merge_resume_settings(own, requested, allow_drift=allow_drift)
+    manifest = checkpoint.manifest
+    require_undivided_batches(config, manifest.network, num_ranks=ranks.world_size)
+    dtype = resolve_precision(config.precision, device)
+    train, val, images = load_images(
+        config, find_dataset(config.data), manifest.input.image_size_px, num_workers
+    )
+    provenance = replace(manifest.provenance, config_sha256=config.sha256(), images=images)
+    run = TrainingRun(
+        config,
+        replace(manifest, provenance=provenance),
+        train,
+        val,
+        folder,
+        device,
+        dtype,
+        colour_axes=checkpoint.colour_axes,
+        ranks=ranks,
+        num_workers=num_workers,
+        stop=StopRequest(once=not ranks.is_alone),
+    )
+    require_same_environment(
+        checkpoint.environment, run.environment, allow_drift=allow_drift, warn=warn
+    )
+    if ranks.is_first and config != own:
+        write_config(folder, config)
+    return run, checkpoint
+
+
+def _find_checkpoint(path: Path, *, warn: Callable[[str], None]) -> tuple[RunFolder, Checkpoint]:
+    if (path / STATE_FILE).is_file():
+        return RunFolder(path.absolute().parents[1]), read_checkpoint(path)
+    folder = RunFolder(path)
+    if not folder.checkpoints.is_dir():
+        raise CheckpointError(
+            f"{folder.path} is not a run folder",
+            hint="name a folder in runs/, or start a new run with: alexnet train",
+            code="checkpoint_missing",
+        )
+    return folder, newest_checkpoint(folder.checkpoints, warn=warn)
+
+
+def _saved_config(checkpoint: Checkpoint) -> TrainConfig:
+    try:
+        return TrainConfig(**checkpoint.config)
+    except ValidationError as error:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.folder} has a configuration of another version",
+            hint="start a new run with: alexnet train",
+            code="config_differs",
+        ) from error
 
 
 def merge_resume_settings(

@@ -1,69 +1,61 @@
-"""A training run from beginning to end: prepare or resume it, train, complete its folder."""
+"""A training run from beginning to end: prepare it (or `resume.py`), train, complete its folder."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from pydantic import ValidationError
 
 from alexnet_cli.config.schema import TrainConfig
-from alexnet_cli.data.arrays import ImageSource, load_if_fits, training_statistics
-from alexnet_cli.data.datasets import Dataset, find_dataset, load_training, split_fingerprint
-from alexnet_cli.data.folder import ImageFolder
+from alexnet_cli.data.arrays import training_statistics
 from alexnet_cli.errors import CheckpointError, TrainingError
 from alexnet_cli.files import lock_folder
-from alexnet_cli.run_folder import RunFolder, create_run
+from alexnet_cli.run_folder import SAVE_MINUTES, RunFolder, create_run
 from alexnet_cli.training import run_files
 from alexnet_cli.training.checkpoint import (
-    STATE_FILE,
     Checkpoint,
     EpochRow,
-    newest_checkpoint,
-    read_checkpoint,
 )
 from alexnet_cli.training.device import (
     is_out_of_memory,
-    resolve_device,
     resolve_precision,
-    use_deterministic_kernels,
 )
 from alexnet_cli.training.loop import Trainer
-from alexnet_cli.training.ranks import StopRequest, is_lost_peer, lost_peer_error
+from alexnet_cli.training.ranks import ALONE, Ranks, StopRequest, is_lost_peer, lost_peer_error
 from alexnet_cli.training.reporting import Reporter
 from alexnet_cli.training.resume import (
     find_restarted_run,
     launch_record,
-    merge_resume_settings,
-    require_same_environment,
 )
 from alexnet_cli.training.setup import (
-    RuntimeOptions,
     TrainingRun,
     describe_model,
     has_batch_norm,
+    load_images,
     plan_training,
     require_fit,
-    require_undivided_batches,
     resolve_sizes,
 )
 
 
 def prepare_run(
-    config: TrainConfig, options: RuntimeOptions, *, name: str | None, parent: Path
+    config: TrainConfig,
+    device: torch.device,
+    *,
+    name: str | None,
+    parent: Path,
+    ranks: Ranks = ALONE,
+    num_workers: int = 0,
 ) -> TrainingRun:
     """Load the data, check that everything fits, and only then create `parent/name`.
 
     The name is by default that of the network and of the dataset.
     """
-    ranks, num_workers = options.ranks, options.num_workers
-    device, dtype = _resolve_hardware(config, options)
-    dataset, network, pretrained = plan_training(config, num_ranks=ranks.world_size)
+    dtype = resolve_precision(config.precision, device)
+    dataset, spec, pretrained = plan_training(config, num_ranks=ranks.world_size)
     size_px, _ = resolve_sizes(config, stored_px=dataset.image_size_px)
-    train, val, images = _load_images(config, dataset, size_px, num_workers, check_files=True)
-    require_fit(config, network, num_images=len(train))
+    train, val, images = load_images(config, dataset, size_px, num_workers, check_files=True)
+    require_fit(config, spec, num_images=len(train))
     colours = training_statistics(train, size_px=size_px, seed=config.seed, num_workers=num_workers)
     origin = pretrained.manifest if pretrained else None
     manifest = describe_model(
@@ -83,7 +75,8 @@ def prepare_run(
         dtype,
         colour_axes=colours.noise_axes(config.colour_noise) if config.colour_noise else (),
         pretrained=pretrained,
-        options=options,
+        ranks=ranks,
+        num_workers=num_workers,
         stop=StopRequest(once=not ranks.is_alone),
     )
     if ranks.is_first:
@@ -92,117 +85,17 @@ def prepare_run(
     return run
 
 
-def resume_run(
-    path: Path,
-    options: RuntimeOptions,
+def train_run(
+    run: TrainingRun,
+    checkpoint: Checkpoint | None = None,
+    reporters: Sequence[Reporter] = (),
     *,
-    requested: dict[str, Any],
-    allow_drift: bool = False,
-    warn: Callable[[str], None],
-) -> tuple[TrainingRun, Checkpoint]:
-    """Resume a run from its newest valid checkpoint, with its saved configuration.
-
-    Args:
-        path: The run folder, or one of its checkpoints.
-        options: Runtime options.
-        requested: The settings that the user gave, by name of the field.
-        allow_drift: Accept settings and hardware that differ from the run's.
-        warn: Called with a message for each damaged checkpoint, and for drift.
-
-    Raises:
-        CheckpointError: There is no usable checkpoint.
-        UsageError: The run has other settings than those requested, or the result would differ.
-    """
-    folder, checkpoint = _find_checkpoint(path, warn=warn)
-    own = _saved_config(checkpoint)
-    config = merge_resume_settings(own, requested, allow_drift=allow_drift)
-    manifest = checkpoint.manifest
-    require_undivided_batches(config, manifest.network, num_ranks=options.ranks.world_size)
-    device, dtype = _resolve_hardware(config, options)
-    train, val, images = _load_images(
-        config, find_dataset(config.data), manifest.input.image_size_px, options.num_workers
-    )
-    provenance = replace(manifest.provenance, config_sha256=config.sha256(), images=images)
-    run = TrainingRun(
-        config,
-        replace(manifest, provenance=provenance),
-        train,
-        val,
-        folder,
-        device,
-        dtype,
-        colour_axes=checkpoint.colour_axes,
-        options=options,
-        stop=StopRequest(once=not options.ranks.is_alone),
-    )
-    require_same_environment(
-        checkpoint.environment, run.environment, allow_drift=allow_drift, warn=warn
-    )
-    if options.ranks.is_first and config != own:
-        run_files.write_config(folder, config)
-    return run, checkpoint
-
-
-def _resolve_hardware(
-    config: TrainConfig, options: RuntimeOptions
-) -> tuple[torch.device, torch.dtype]:
-    device = resolve_device(options.ranks.device_name(options.device))
-    if options.deterministic:
-        use_deterministic_kernels(device)
-    return device, resolve_precision(config.precision, device)
-
-
-def _load_images(
-    config: TrainConfig,
-    dataset: Dataset,
-    size_px: int,
-    num_workers: int,
-    *,
-    check_files: bool = False,
-) -> tuple[ImageSource, ImageSource, str]:
-    """Return training and validation images, and the fingerprint of their split.
-
-    Where they fit, they are in memory, resized. With `check_files`, all files of a folder are
-    opened first, so that none fails later.
-    """
-    sources = load_training(dataset, val_size=config.val_size, seed=config.seed)
-    for source in sources:
-        if check_files and isinstance(source, ImageFolder):
-            source.require_headers()
-    train, val = (
-        load_if_fits(source, size_px=size_px, num_workers=num_workers) for source in sources
-    )
-    return train, val, split_fingerprint(*sources)  # of the files, before they are resized
-
-
-def _find_checkpoint(path: Path, *, warn: Callable[[str], None]) -> tuple[RunFolder, Checkpoint]:
-    if (path / STATE_FILE).is_file():
-        return RunFolder(path.absolute().parents[1]), read_checkpoint(path)
-    folder = RunFolder(path)
-    if not folder.checkpoints.is_dir():
-        raise CheckpointError(
-            f"{folder.path} is not a run folder",
-            hint="name a folder in runs/, or start a new run with: alexnet train",
-            code="checkpoint_missing",
-        )
-    return folder, newest_checkpoint(folder.checkpoints, warn=warn)
-
-
-def _saved_config(checkpoint: Checkpoint) -> TrainConfig:
-    try:
-        return TrainConfig(**checkpoint.config)
-    except ValidationError as error:
-        raise CheckpointError(
-            f"checkpoint {checkpoint.folder} has a configuration of another version",
-            hint="start a new run with: alexnet train",
-            code="config_differs",
-        ) from error
-
-
-def train(
-    run: TrainingRun, checkpoint: Checkpoint | None = None, reporters: Sequence[Reporter] = ()
+    save_minutes: float = SAVE_MINUTES,
+    save_steps: int = 0,
 ) -> EpochRow:
     """Train to the end, complete the run folder, and return the row of the best epoch.
+
+    Between checkpoints inside an epoch are `save_minutes` and `save_steps` updates; 0: off.
 
     Raises:
         TrainingError: Another process trains this run, the loss is not finite, memory ran out, or
@@ -213,7 +106,7 @@ def train(
         with run.ranks.run_on_all_ranks(lambda: _lock(run)):
             if run.ranks.is_first:
                 run_files.remove_partial_files(run.folder)
-            trainer = Trainer(run, reporters)
+            trainer = Trainer(run, reporters, save_minutes=save_minutes, save_steps=save_steps)
             if checkpoint is not None:
                 step = checkpoint.state.step
                 run.ranks.run_on_all_ranks(lambda: _require_same_step(run, step))

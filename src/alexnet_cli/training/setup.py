@@ -10,34 +10,23 @@ import torch
 from torch import nn
 
 from alexnet_cli.config.schema import Init, InputScaling, TrainConfig
-from alexnet_cli.data.arrays import ColourStatistics, ImageSource
+from alexnet_cli.data.arrays import ColourStatistics, ImageSource, load_if_fits
 from alexnet_cli.data.augment import BatchSettings
-from alexnet_cli.data.datasets import Dataset, find_dataset
+from alexnet_cli.data.datasets import Dataset, find_dataset, load_training, split_fingerprint
+from alexnet_cli.data.folder import ImageFolder
 from alexnet_cli.errors import UsageError
 from alexnet_cli.manifest import InputSpec, Manifest, Provenance
 from alexnet_cli.models.build import num_parameters, outline_network, published_init
 from alexnet_cli.models.lrn import kernel_name
 from alexnet_cli.networks import NetworkSpec, network_spec
-from alexnet_cli.run_folder import SAVE_MINUTES, RunFolder
+from alexnet_cli.run_folder import RunFolder
 from alexnet_cli.training.checkpoint import ColourAxes
 from alexnet_cli.training.device import describe_device
 from alexnet_cli.training.finetune import Pretrained, open_pretrained
-from alexnet_cli.training.ranks import Ranks, StopRequest
+from alexnet_cli.training.ranks import ALONE, Ranks, StopRequest
 from alexnet_cli.training.run_files import library_versions
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
-
-
-@dataclass(frozen=True)
-class RuntimeOptions:
-    """Options of a process; apart from the device, the result does not depend on them."""
-
-    device: str = "auto"  # or cpu, cuda, cuda:N
-    num_workers: int = 0  # threads that decode images; 0: one per core
-    save_minutes: float = SAVE_MINUTES  # between checkpoints inside an epoch; 0: off
-    save_steps: int = 0  # updates between checkpoints inside an epoch; 0: off
-    deterministic: bool = False  # use kernels that give the same bytes each time on CUDA too
-    ranks: Ranks = field(default_factory=Ranks)
 
 
 @dataclass(frozen=True)
@@ -53,12 +42,9 @@ class TrainingRun:
     dtype: torch.dtype  # of the forward and backward pass
     colour_axes: ColourAxes = ()  # of the colour noise, scaled by its standard deviation
     pretrained: Pretrained | None = None
-    options: RuntimeOptions = field(default_factory=RuntimeOptions)
+    ranks: Ranks = ALONE
+    num_workers: int = 0  # threads that decode images; 0: one per core
     stop: StopRequest = field(default_factory=StopRequest)
-
-    @property
-    def ranks(self) -> Ranks:
-        return self.options.ranks
 
     @property
     def environment(self) -> dict[str, str]:
@@ -76,13 +62,13 @@ class TrainingRun:
     def describe(self) -> str:
         """Describe in one line what is trained, on what data and on which hardware."""
         parameters = num_parameters(outline_network(self.manifest.network))
-        spec = self.manifest.input
+        image = self.manifest.input
         lrn = self.environment["lrn"]
         slow_lrn = f", slow LRN by {lrn}" if lrn.startswith("convolution") else ""
         processes = "" if self.ranks.is_alone else f", {self.ranks.world_size} processes"
         return (
             f"training {self.config.model} ({parameters:,} parameters) on {len(self.train):,} "
-            f"images of {self.config.data}, {spec.crop_size_px}-px crops of {spec.image_size_px} "
+            f"images of {self.config.data}, {image.crop_size_px}-px crops of {image.image_size_px} "
             f"px, {len(self.val):,} held out; {self.environment['device']}, "
             f"{self.environment['precision']}{slow_lrn}{processes}; {self.folder.path}"
         )
@@ -108,12 +94,35 @@ def plan_training(
     if pretrained is not None:
         pretrained.require_same_network(config)
     dataset = find_dataset(config.data)
-    network = plan_network(config, dataset)
-    require_fit(config, network)
+    spec = plan_network(config, dataset)
+    require_fit(config, spec)
     if pretrained is not None:
-        pretrained.left_out(outline_network(network), classes=dataset.classes)
-    require_undivided_batches(config, network, num_ranks=num_ranks)
-    return dataset, network, pretrained
+        pretrained.left_out(outline_network(spec), classes=dataset.classes)
+    require_undivided_batches(config, spec, num_ranks=num_ranks)
+    return dataset, spec, pretrained
+
+
+def load_images(
+    config: TrainConfig,
+    dataset: Dataset,
+    size_px: int,
+    num_workers: int,
+    *,
+    check_files: bool = False,
+) -> tuple[ImageSource, ImageSource, str]:
+    """Return training and validation images, and the fingerprint of their split.
+
+    Where they fit, they are in memory, resized. With `check_files`, all files of a folder are
+    opened first, so that none fails later.
+    """
+    sources = load_training(dataset, val_size=config.val_size, seed=config.seed)
+    for source in sources:
+        if check_files and isinstance(source, ImageFolder):
+            source.require_headers()
+    train, val = (
+        load_if_fits(source, size_px=size_px, num_workers=num_workers) for source in sources
+    )
+    return train, val, split_fingerprint(*sources)  # of the files, before they are resized
 
 
 def plan_network(config: TrainConfig, dataset: Dataset) -> NetworkSpec:
@@ -159,9 +168,7 @@ def resolve_sizes(config: TrainConfig, *, stored_px: int | None) -> tuple[int, i
     return image_size_px, crop_size_px
 
 
-def require_fit(
-    config: TrainConfig, network: NetworkSpec, *, num_images: int | None = None
-) -> None:
+def require_fit(config: TrainConfig, spec: NetworkSpec, *, num_images: int | None = None) -> None:
     """Refuse, before anything is written, what would fail in the middle of a run.
 
     Without `num_images`, the size of the last batch is not checked.
@@ -177,16 +184,16 @@ def require_fit(
     if config.init is not Init.HE:
         published_init(config.model, config.init)
     early_px = config.early_crop_size
-    if early_px > network.crop_size_px or not _takes(network, early_px or network.crop_size_px):
+    if early_px > spec.crop_size_px or not _takes(spec, early_px or spec.crop_size_px):
         raise UsageError(
-            f"{config.model} for {network.crop_size_px}-px crops does not take "
+            f"{config.model} for {spec.crop_size_px}-px crops does not take "
             f"{early_px}-px crops in its early epochs",
             hint="use the same crops in all epochs: --early-crop-size 0",
         )
     if num_images is None:
         return
     smallest = min(num_images, num_images % config.batch_size or config.batch_size)
-    if smallest == 1 and has_batch_norm(network):
+    if smallest == 1 and has_batch_norm(spec):
         raise UsageError(
             f"batches of {config.batch_size} leave a batch of one image of {num_images:,}; "
             "batch normalisation needs two",
@@ -194,32 +201,32 @@ def require_fit(
         )
 
 
-def _takes(network: NetworkSpec, crop_size_px: int) -> bool:
+def _takes(spec: NetworkSpec, crop_size_px: int) -> bool:
     try:
         crop = torch.empty(1, 3, crop_size_px, crop_size_px, device="meta")
-        outline_network(network).eval()(crop)
+        outline_network(spec).eval()(crop)
     except RuntimeError:
         return False
     return True
 
 
-def require_undivided_batches(config: TrainConfig, network: NetworkSpec, *, num_ranks: int) -> None:
+def require_undivided_batches(config: TrainConfig, spec: NetworkSpec, *, num_ranks: int) -> None:
     """Refuse to split the batches of a network with batch normalisation.
 
     Raises:
         UsageError: The statistics, and so the result, would depend on how batches are split.
     """
     flag = "--processes" if num_ranks > 1 else "--micro-batch-size"
-    if (num_ranks > 1 or config.micro_batch_size) and has_batch_norm(network):
+    if (num_ranks > 1 or config.micro_batch_size) and has_batch_norm(spec):
         raise UsageError(
             f"{config.model} normalises over entire batches; {flag} would split them",
             hint=f"leave {flag} out, or train another network: --model alexnet-cifar",
         )
 
 
-def has_batch_norm(network: NetworkSpec) -> bool:
+def has_batch_norm(spec: NetworkSpec) -> bool:
     """Return whether an image's activations depend on the other images of its batch."""
-    return any(isinstance(module, _BATCH_NORMS) for module in outline_network(network).modules())
+    return any(isinstance(module, _BATCH_NORMS) for module in outline_network(spec).modules())
 
 
 def describe_model(
@@ -245,15 +252,15 @@ def describe_model(
         UsageError: The sizes do not fit each other, the network or the images, or the network
             lacks an option.
     """
-    network = plan_network(config, dataset)
+    spec = plan_network(config, dataset)
     image_size_px, _ = resolve_sizes(config, stored_px=dataset.image_size_px)
     scale, shift = _input_scaling(config, colours)
     is_number = config.val_size is not None and config.val_size >= 1
     if pretrained is not None:
         scale, shift = pretrained.input.scale, pretrained.input.shift
     return Manifest(
-        network=network,
-        input=InputSpec(image_size_px, network.crop_size_px, scale=scale, shift=shift),
+        network=spec,
+        input=InputSpec(image_size_px, spec.crop_size_px, scale=scale, shift=shift),
         classes=dataset.classes,
         provenance=Provenance(
             data=dataset.name,

@@ -21,11 +21,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from alexnet_cli.console import note
 from alexnet_cli.errors import UsageError, first_line
 from alexnet_cli.files import atomic_write
 from alexnet_cli.image import crop_centre
 from alexnet_cli.models.layers import first_filters, mosaic, to_unit_range
-from alexnet_cli.training.checkpoint import EpochRow, Warn
+from alexnet_cli.training.checkpoint import EpochRow
 from alexnet_cli.training.reporting import Reporter
 from alexnet_cli.training.setup import TrainingRun
 
@@ -47,8 +48,8 @@ class Tracker(Reporter):
     name = ""  # for messages
     errors: tuple[type[Exception], ...] = (OSError,)  # that the methods below may raise
 
-    def __init__(self, run: TrainingRun, *, first_epoch: int, warn: Warn) -> None:
-        self.run, self.first_epoch, self._warn = run, first_epoch, warn
+    def __init__(self, run: TrainingRun, *, first_epoch: int) -> None:
+        self.run, self.first_epoch = run, first_epoch
         self._has_failed = False
         self._network: nn.Module = nn.Identity()
 
@@ -108,7 +109,7 @@ class Tracker(Reporter):
             yield
         except self.errors as error:
             self._has_failed = True
-            self._warn(f"warning: {self.name} has failed, training continues without it ({error})")
+            note(f"warning: {self.name} has failed, training continues without it ({error})")
 
 
 def _picture(tiles_NSS3: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -262,11 +263,12 @@ def require_package(name: str) -> None:
 
 @contextlib.contextmanager
 def open_trackers(
-    names: list[str], run: TrainingRun, *, first_epoch: int, warn: Warn
+    names: list[str], run: TrainingRun, *, first_epoch: int
 ) -> Iterator[list[Tracker]]:
-    """Open trackers for a run, and close them however training ends; `warn` if one fails."""
+    """Open trackers for a run, on rank 0, and close them however training ends."""
     with contextlib.ExitStack() as stack:
-        trackers = [TRACKERS[name](run, first_epoch=first_epoch, warn=warn) for name in names]
+        names = names if run.ranks.is_first else []
+        trackers = [TRACKERS[name](run, first_epoch=first_epoch) for name in names]
         for tracker in trackers:
             tracker.open()
             stack.callback(tracker.close)

@@ -6,11 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from alexnet_cli.data.arrays import RESIDENT_BYTES, ImageArrays
 from alexnet_cli.data.augment import BatchSettings
 from alexnet_cli.data.folder import load_train
-from alexnet_cli.data.loader import ResidentBatches, StreamingBatches, make_batches
+from alexnet_cli.data.loader import Batch, ResidentBatches, StreamingBatches, make_batches
 from alexnet_cli.errors import DataError
 from alexnet_cli.image import resize_all
 
@@ -156,3 +158,13 @@ def test_what_fits_is_kept_on_the_device_and_the_rest_streamed(folder):
     side = 1 + int((RESIDENT_BYTES / 12) ** 0.5)  # four images of this side are too large
     large = replace(SETTINGS, image_size_px=side)
     assert isinstance(make_batches(arrays, large, device=CPU), StreamingBatches)
+
+
+@given(num_images=st.integers(0, 300), at_most=st.integers(0, 50))
+def test_micro_batches_cover_a_batch_and_are_small_enough(num_images, at_most):
+    labels = torch.arange(num_images)
+    micro_batches = Batch(labels, labels, None).split(at_most)
+    assert torch.equal(torch.cat([each.labels_B for each in micro_batches]), labels)
+    assert micro_batches, "a rank without images still takes part"
+    if at_most:
+        assert max(len(each.labels_B) for each in micro_batches) <= at_most

@@ -18,7 +18,7 @@ from alexnet_cli.training.checkpoint import (
     to_safetensors,
     write_checkpoint,
 )
-from alexnet_cli.training.setup import RuntimeOptions, TrainingRun
+from alexnet_cli.training.setup import TrainingRun
 
 CONFIG = TrainConfig(
     data="shapes", epochs=3, batch_size=16, learning_rate=0.01, schedule=Schedule.PLATEAU,
@@ -49,9 +49,7 @@ def draw(num_images, *, seed, is_right=True):
 
 @pytest.fixture
 def make_run(tmp_path):
-    def make(
-        name="run", *, num_images=44, val_is_right=True, colour_axes=None, options=None, **changes
-    ):
+    def make(name="run", *, num_images=44, val_is_right=True, colour_axes=None, **changes):
         train = draw(num_images, seed=0)
         axes = train.colour_statistics().noise_axes(0.1) if colour_axes is None else colour_axes
         folder = RunFolder(tmp_path / name)
@@ -66,7 +64,6 @@ def make_run(tmp_path):
             device=torch.device("cpu"),
             dtype=torch.float32,
             colour_axes=axes,
-            options=options or RuntimeOptions(),
         )
 
     return make

@@ -55,7 +55,7 @@ def test_a_loss_at_chance_level_is_a_dead_start(batch, init, losses, expected):
 def test_a_batch_of_one_image_is_not_examined(batch):
     model, detector = model_with("paper"), DeadStartDetector(10)
     for _ in range(FIRST_CHECK):
-        assert not check(detector, model, batch.part(slice(0, 1)), CHANCE)
+        assert not check(detector, model, batch.take(slice(0, 1)), CHANCE)
     warning = check(detector, model, batch, CHANCE, micro_batch_size=4)
     assert f"no progress after {FIRST_CHECK + 1} updates" in warning
 

@@ -9,7 +9,6 @@ from alexnet_cli.models.build import build_network
 from alexnet_cli.networks import Network
 from alexnet_cli.training.finetune import open_pretrained, settings_of
 from alexnet_cli.training.run import prepare_run
-from alexnet_cli.training.setup import RuntimeOptions
 
 CLASSES = ("ant", "bee", "cat", "dog", "élan")
 
@@ -74,7 +73,7 @@ def test_a_run_is_refused_when_its_weights_would_compute_something_else(exported
         image_size=12, crop_size=8, val_size=9_990,
     )  # fmt: skip
     with pytest.raises(UsageError, match="--pool plain"):
-        prepare_run(config, RuntimeOptions("cpu"), name="x", parent=isolated)
+        prepare_run(config, torch.device("cpu"), name="x", parent=isolated)
     assert list(isolated.iterdir()) == []
 
 

@@ -7,12 +7,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
-from hypothesis import strategies as st
 
 from alexnet_cli.config.schema import MomentumKind, Schedule
 from alexnet_cli.data.arrays import ImageArrays
-from alexnet_cli.data.loader import Batch
 from alexnet_cli.errors import Interrupted, TrainingError
 from alexnet_cli.training.checkpoint import (
     MODEL_FILE,
@@ -20,14 +17,13 @@ from alexnet_cli.training.checkpoint import (
     best_checkpoint,
     newest_checkpoint,
 )
-from alexnet_cli.training.loop import LOG_EVERY, Trainer, split_batch
+from alexnet_cli.training.loop import LOG_EVERY, Trainer
 from alexnet_cli.training.ranks import StopRequest
 from alexnet_cli.training.reporting import Reporter
-from alexnet_cli.training.setup import RuntimeOptions
 from tests.unit.training.conftest import CONFIG, draw
 
 STEPS_PER_EPOCH = 3  # 44 images in batches of 16, 16 and 12
-EACH_STEP = RuntimeOptions(save_minutes=0, save_steps=1)
+EACH_STEP = {"save_minutes": 0, "save_steps": 1}
 
 
 class Keeper(Reporter):
@@ -59,10 +55,10 @@ def fingerprint(run):
     return [hashlib.sha256(content).hexdigest() for content in files], rows
 
 
-def resumed(run, *, after_steps=None):
+def resumed(run, *, after_steps=None, **saves):
     """Return a new trainer that continues from the newest checkpoint."""
     run = dataclasses.replace(run, stop=StopRequest())
-    trainer = Trainer(run, [Keeper(run.stop, after_steps=after_steps)])
+    trainer = Trainer(run, [Keeper(run.stop, after_steps=after_steps)], **saves)
     trainer.resume(newest_checkpoint(run.folder.checkpoints))
     return trainer
 
@@ -98,16 +94,6 @@ def test_an_update_is_that_of_plain_pytorch(make_run):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
 
 
-@given(num_images=st.integers(0, 300), at_most=st.integers(0, 50))
-def test_micro_batches_cover_a_batch_and_are_small_enough(num_images, at_most):
-    labels = torch.arange(num_images)
-    micro_batches = split_batch(Batch(labels, labels, None), at_most)
-    assert torch.equal(torch.cat([each.labels_B for each in micro_batches]), labels)
-    assert micro_batches, "a rank without images still takes part"
-    if at_most:
-        assert max(len(each.labels_B) for each in micro_batches) <= at_most
-
-
 def test_accumulated_gradients_are_those_of_the_whole_batch(make_run):
     weights = {}
     for size in (0, 3, 16):
@@ -116,7 +102,9 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(make_run):
         )
         trainer.model.double()
         history = trainer.train()
-        weights[size] = torch.cat([p.detach().flatten() for p in trainer.network.parameters()])
+        weights[size] = torch.cat(
+            [p.detach().flatten() for p in trainer.model.network.parameters()]
+        )
         assert history[-1].train_loss > 0
     assert torch.equal(weights[0], weights[16])
     assert (weights[0] - weights[3]).abs().max() <= 1e-12
@@ -182,20 +170,20 @@ def test_other_settings_end_in_other_bytes(make_run, change):
 
 
 @pytest.mark.parametrize(
-    ("settings", "options", "message"),
+    ("settings", "saves", "message"),
     [
-        ({"learning_rate": 100.0}, RuntimeOptions(), "finite"),
+        ({"learning_rate": 100.0}, {}, "finite"),
         # by the last update of an epoch
-        ({"learning_rate": 100.0, "epochs": 1, "batch_size": 22}, RuntimeOptions(), "finite"),
+        ({"learning_rate": 100.0, "epochs": 1, "batch_size": 22}, {}, "finite"),
         # more than a float32 holds, inside an epoch; the loss before is finite
         ({"learning_rate": 1e39}, EACH_STEP, "weights are no longer finite at step 1"),
     ],
     ids=["loss", "last update", "weights"],
 )
-def test_a_run_that_diverges_is_stopped_and_not_saved(make_run, settings, options, message):
-    run, reporter = make_run(options=options, **settings), Keeper()
+def test_a_run_that_diverges_is_stopped_and_not_saved(make_run, settings, saves, message):
+    run, reporter = make_run(**settings), Keeper()
     with pytest.raises(TrainingError, match=message) as caught:
-        Trainer(run, [reporter]).train()
+        Trainer(run, [reporter], **saves).train()
     assert f"--learning-rate {settings['learning_rate'] / 10:g}" in caught.value.hint
     assert not reporter.rows
     assert not list(run.folder.path.rglob("*.safetensors"))
@@ -210,12 +198,12 @@ def test_divergence_is_noticed_before_the_epoch_ends(make_run):
 
 
 def test_a_run_that_diverges_keeps_its_last_sound_checkpoint(make_run):
-    run = make_run(options=EACH_STEP)
+    run = make_run()
     with pytest.raises(Interrupted):
-        Trainer(run, [Keeper(run.stop, after_steps=4)]).train()
+        Trainer(run, [Keeper(run.stop, after_steps=4)], **EACH_STEP).train()
     wild = CONFIG.model_copy(update={"learning_rate": 1e3})
     with pytest.raises(TrainingError, match="the last checkpoint is of step") as caught:
-        resumed(dataclasses.replace(run, config=wild)).train()
+        resumed(dataclasses.replace(run, config=wild), **EACH_STEP).train()
     assert "--allow-drift --learning-rate 100" in caught.value.hint
     found = newest_checkpoint(run.folder.checkpoints)
     for name in (MODEL_FILE, OPTIMIZER_FILE):
@@ -280,9 +268,8 @@ def test_a_run_that_dies_inside_an_epoch_resumes_to_the_same_bytes(make_run):
 
     whole, dying = make_run("whole", ema_decay=0.9), make_run("dying", ema_decay=0.9)
     Trainer(whole).train()
-    dying = dataclasses.replace(dying, options=EACH_STEP)
     with pytest.raises(KeyboardInterrupt):
-        Trainer(dying, [Dies()]).train()
+        Trainer(dying, [Dies()], **EACH_STEP).train()
     state = newest_checkpoint(dying.folder.checkpoints).state
     assert (state.epoch, state.batch) == (1, 2)
     resumed(dying).train()
@@ -296,7 +283,7 @@ def test_the_average_of_the_weights_is_validated_and_saved(make_run):
 
     class Watches(Reporter):
         def on_step(self, *_counts):
-            seen.append({k: v.clone() for k, v in trainer.network.state_dict().items()})
+            seen.append({k: v.clone() for k, v in trainer.model.network.state_dict().items()})
 
     trainer.reporters = [Watches()]
     trainer.train()

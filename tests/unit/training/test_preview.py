@@ -8,7 +8,6 @@ from alexnet_cli.data.datasets import find_dataset
 from alexnet_cli.training.loop import Trainer
 from alexnet_cli.training.preview import augmented_images
 from alexnet_cli.training.run import prepare_run
-from alexnet_cli.training.setup import RuntimeOptions
 
 
 @pytest.fixture
@@ -39,7 +38,7 @@ def test_the_preview_shows_the_images_of_the_trainer(photos, isolated, settings,
     images_NSSC, labels_N, num_training = augmented_images(
         config, find_dataset(photos), labels=[2, 0], count=3, epoch=epoch
     )
-    run = prepare_run(config, RuntimeOptions("cpu"), name=None, parent=isolated)
+    run = prepare_run(config, torch.device("cpu"), name=None, parent=isolated)
     side = images_NSSC.shape[1]
     assert side == (10 if settings.get("early_crop_size") and epoch == 0 else 12)
     assert num_training == len(run.train) == 30

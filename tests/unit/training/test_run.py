@@ -5,38 +5,38 @@ from filelock import FileLock
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.errors import CheckpointError, TrainingError, UsageError
 from alexnet_cli.training.reporting import Reporter
-from alexnet_cli.training.run import prepare_run, resume_run, train
-from alexnet_cli.training.setup import RuntimeOptions
+from alexnet_cli.training.resume import resume_run
+from alexnet_cli.training.run import prepare_run, train_run
 
-OPTIONS = RuntimeOptions(device="cpu")
+CPU = torch.device("cpu")
 TINY = {"data": "shapes", "image_size": 12, "crop_size": 8, "val_size": 9_900, "epochs": 1}
 
 
 @pytest.fixture
 def prepare(tmp_path):
     def make(**settings):
-        return prepare_run(TrainConfig(**TINY | settings), OPTIONS, name="run", parent=tmp_path)
+        return prepare_run(TrainConfig(**TINY | settings), CPU, name="run", parent=tmp_path)
 
     return make
 
 
 def resume(path, **requested):
-    return resume_run(path, OPTIONS, requested=requested, warn=lambda _: None)
+    return resume_run(path, CPU, requested=requested)
 
 
 def test_a_run_is_trained_resumed_and_locked(prepare):
     run = prepare()
     assert (len(run.train), len(run.val)) == (100, 9_900)
     assert "100 to train on, 9,900 held out" in run.manifest.provenance.images
-    best = train(run)
+    best = train_run(run)
     assert best.epoch == 1
     resumed, checkpoint = resume(run.folder.path, epochs=2)
     assert (resumed.config.epochs, checkpoint.state.epoch) == (2, 1)
     assert resumed.manifest.input == run.manifest.input
     with FileLock(run.folder.path / ".lock"), pytest.raises(TrainingError) as caught:
-        train(resumed, checkpoint)
+        train_run(resumed, checkpoint)
     assert caught.value.code == "run_busy"
-    assert train(resumed, checkpoint).epoch in (1, 2)
+    assert train_run(resumed, checkpoint).epoch in (1, 2)
     with pytest.raises(UsageError) as refused:
         resume(run.folder.path, seed=5)
     assert refused.value.code == "config_differs"
@@ -76,11 +76,11 @@ def test_the_error_of_too_little_memory_names_a_size(prepare, settings, has_save
         folder.mkdir(parents=True)
         (folder / "state.json").touch()
     with pytest.raises(TrainingError) as caught:
-        train(run, reporters=[Fails(error)])
+        train_run(run, reporters=[Fails(error)])
     assert caught.value.code == "out_of_memory"
     assert expected in caught.value.hint
 
 
 def test_other_errors_pass(prepare):
     with pytest.raises(RuntimeError, match="a bug"):
-        train(prepare(), reporters=[Fails(RuntimeError("a bug"))])
+        train_run(prepare(), reporters=[Fails(RuntimeError("a bug"))])
