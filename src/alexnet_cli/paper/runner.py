@@ -75,7 +75,7 @@ class RunWorker:
         run, history = self.run, self._saved_history()
         if not self._is_over(history):
             self._notify("resumes" if history else "begins")
-            self._train_on()
+            self._train_epochs()
             history = self._saved_history()
         views = sorted({measure.num_views for measure in run.measures} - {0})
         seconds = sum(row.train_seconds + row.val_seconds for row in history)
@@ -122,7 +122,7 @@ class RunWorker:
             raise _unusable(folder, "its settings differ from its name", code="config_differs")
         return checkpoint.state.history
 
-    def _train_on(self) -> None:
+    def _train_epochs(self) -> None:
         """Train to the last epoch, or until the run should stop."""
         run, folder = self.run, self._folder
         if folder.has_checkpoint():
