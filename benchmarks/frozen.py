@@ -135,7 +135,7 @@ def record(source: Path, *, with_cifar10: bool) -> dict[str, Any]:
             output = form.replace(" ", "-")
             tree.run("export", "runs/learnt", "--output", output, *flags)
             models = sorted((tree.folder / output).glob("*.onnx"))
-            results[f"logits, {form}"] = {path.name: _logits_hash(path) for path in models}
+            results[f"logits, {form}"] = [_logits_hash(path) for path in models]
         for network in json.loads(tree.run("models", "--json")):
             label = network["name"]
             results[f"models, {label}"] = _numbers(network)

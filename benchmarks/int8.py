@@ -61,7 +61,7 @@ FORMS = (
 
 def build(run: Path, folder: Path, num_calibration: int) -> dict[str, Path]:
     """Write a file of each form."""
-    trained = open_trained(run, data=None)
+    trained = open_trained(run)
     _, calibration = load_images(
         trained.manifest, run, None, num_compared=1, num_calibration=num_calibration
     )
@@ -158,7 +158,7 @@ def main() -> None:
     result = machine.new_result("int8", onnxruntime=ort.__version__)
     with tempfile.TemporaryDirectory() as folder:
         files = build(given.run, Path(folder), given.calibration_images)
-        manifest = open_trained(given.run, data=None).manifest
+        manifest = open_trained(given.run).manifest
         origin, spec = manifest.provenance, manifest.input
         test = load_split(
             find_dataset(origin.data), Split.TEST, val_size=origin.val_size, seed=origin.seed

@@ -66,8 +66,8 @@ def write_model(
     crops = np.random.default_rng(0).integers(0, 256, (2, sides[1], sides[1], 3), np.uint8)
     file_format = Format.ALL if shared else Format.ONNX
     settings = ExportSettings(file_format, shared_weights=shared, precision=precision)
-    export_model(build_network(spec, seed=0), manifest, folder, settings, Compared(crops), crops)
-    return folder / "model.onnx"
+    network = build_network(spec, seed=0)
+    return export_model(network, manifest, folder, settings, Compared(crops), crops)[-1].path
 
 
 def write_images(folder: Path, count: int, size: tuple[int, int]) -> None:

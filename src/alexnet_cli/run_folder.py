@@ -10,13 +10,13 @@ from typing import Any
 
 from alexnet_cli.errors import AlexnetError, UsageError
 from alexnet_cli.files import cache_folder, writing_error
-from alexnet_cli.manifest import data_name
+from alexnet_cli.manifest import EXPORT_VIEW_COUNTS, ExportPrecision, data_name
 from alexnet_cli.networks import PRETRAINED
 
 RUNS_FOLDER = Path("runs")
 NEWEST = Path("newest")  # on the command line: the run that was started last
 SAVE_MINUTES = 10.0  # between checkpoints inside an epoch
-ONNX_NAME, SAFETENSORS_NAME = "model.onnx", "model.safetensors"
+_ONNX, SHARED_ONNX, SAFETENSORS = ".onnx", "-shared.onnx", ".safetensors"  # ends of names
 
 
 class _PathOf:
@@ -46,8 +46,6 @@ class RunFolder:
     confusion_plot = _PathOf("confusion.png")
     filters_plot = _PathOf("filters.png")  # weights of the first layer
     card = _PathOf("README.md")  # model card
-    onnx = _PathOf(ONNX_NAME)
-    safetensors = _PathOf(SAFETENSORS_NAME)
 
     @property
     def resume_command(self) -> str:
@@ -133,6 +131,39 @@ def find_run_of(path: Path) -> RunFolder | None:
     return None
 
 
+def export_name(
+    end: str = _ONNX, precision: ExportPrecision = ExportPrecision.FP32, num_views: int = 1
+) -> str:
+    """Return the name of an exported file: `model.onnx`, `model-int8-10views.onnx` and so on."""
+    precisions = [] if precision is ExportPrecision.FP32 else [precision]
+    views = [] if num_views == 1 else [f"{num_views}views"]
+    return "-".join(["model", *precisions, *views]) + end
+
+
+SAFETENSORS_NAME = export_name(SAFETENSORS)
+
+
+def list_exports(folder: Path, precision: ExportPrecision | None = None) -> list[Path]:
+    """Return the exported files of a folder, of all precisions or of one.
+
+    The first is the one to use by default: float32 before fp16 and int8, one view before ten, ONNX
+    before safetensors.
+    """
+    names = [
+        export_name(end, each, num_views)
+        for each in ([precision] if precision else ExportPrecision)
+        for num_views in EXPORT_VIEW_COUNTS
+        for end in (_ONNX, SHARED_ONNX, SAFETENSORS)
+    ]
+    return [folder / name for name in names if (folder / name).is_file()]
+
+
+def weights_beside(onnx_file: Path) -> Path | None:
+    """Return the float32 weights beside an exported ONNX file, if there are any."""
+    paths = (onnx_file.with_suffix(SAFETENSORS), onnx_file.with_name(SAFETENSORS_NAME))
+    return next((path for path in paths if path.is_file()), None)
+
+
 def pretrained_folder(name: str) -> Path:
     """Return the folder of downloaded weights; it need not exist."""
     return cache_folder() / "weights" / PRETRAINED[name]
@@ -159,33 +190,49 @@ def named_model(path: Path) -> Path:
     return pretrained_model(str(path)) if str(path) in PRETRAINED else path
 
 
-def model_file(path: Path) -> Path:
-    """Return the file of an exported model: a file, that of a run, or that of downloaded weights.
+def model_file(
+    path: Path | None, precision: ExportPrecision | None = None, *, data: str | None = None
+) -> Path:
+    """Return an exported file: the one named, or that of a run, or that of downloaded weights.
+
+    Args:
+        path: A file, a run folder or a name of downloaded weights; the newest run by default.
+        precision: Which of a run's files; by default float32, or what there is.
+        data: Without a path, consider only runs on this dataset.
 
     Raises:
         AlexnetError: The run has not been exported, or the weights are not downloaded.
     """
-    path = named_model(path)
-    return exported_model(RunFolder(path)) if path.is_dir() else path
+    path = named_model(path) if path else newest_run(data=data).path
+    if path.is_dir():
+        return exported_model(RunFolder(path), precision)
+    if precision:
+        raise UsageError(
+            f"--precision {precision} chooses a file of a run, and {path} is not a run folder",
+            hint="leave --precision out; a file has one precision",
+        )
+    return path
 
 
-def exported_model(run: RunFolder) -> Path:
-    """Return a run's exported model, ONNX before safetensors.
+def exported_model(run: RunFolder, precision: ExportPrecision | None = None) -> Path:
+    """Return a run's exported file, see `list_exports`.
 
     Raises:
-        AlexnetError: It has not been exported.
+        AlexnetError: It has not been exported, or not in this precision.
     """
-    for path in (run.onnx, run.safetensors):
-        if path.is_file():
-            return path
-    if not run.checkpoints.is_dir():
+    exports = list_exports(run.path, precision)
+    if exports:
+        return exports[0]
+    if not run.checkpoints.is_dir() and not list_exports(run.path):
         raise AlexnetError(
-            f"{run.path} is not a run folder and has no {ONNX_NAME} or {SAFETENSORS_NAME}",
-            hint=f"pass a model file, as {RUNS_FOLDER}/RUN/{ONNX_NAME}, or a run in {RUNS_FOLDER}/",
+            f"{run.path} is not a run folder and has no {export_name()} or {SAFETENSORS_NAME}",
+            hint=f"pass a model file, as {RUNS_FOLDER}/RUN/{export_name()}, or a run in "
+            f"{RUNS_FOLDER}/",
             code="not_a_run",
         )
+    wanted = f"--precision {precision}" if precision else f"--format {_ONNX[1:]}"
     raise AlexnetError(
-        f"the run {run.path} has no exported model",
-        hint=f"export it with: alexnet export {shlex.quote(str(run.path))} --format onnx",
+        f"the run {run.path} has no exported model{f' in {precision}' if precision else ''}",
+        hint=f"export it with: alexnet export {shlex.quote(str(run.path))} {wanted}",
         code="not_exported",
     )

@@ -297,7 +297,7 @@ def test_a_damaged_model_is_an_error(open_page, site, complaints, tmp_path, dama
 
 
 def test_a_graph_with_shared_weights_is_refused(open_page, site, complaints, exported):
-    shutil.copy(exported.shared / "model.onnx", site.folder)
+    shutil.copy(exported.shared / "model-shared.onnx", site.folder / "model.onnx")
     page = open_page()
     page.get_by_role("alert").get_by_text("without --shared-weights").wait_for()
     complaints.clear()  # ONNX Runtime's own message

@@ -9,7 +9,7 @@ from tests.faults.conftest import few_or
 from tests.faults.file_reader import FileReader
 from tests.faults.mutants import mutate
 
-ONNX, SAFETENSORS = "model.onnx", "model.safetensors"
+ONNX, SHARED, SAFETENSORS = "model.onnx", "model-shared.onnx", "model.safetensors"
 
 
 def hot_places(content, name):
@@ -23,7 +23,7 @@ def hot_places(content, name):
 @pytest.mark.parametrize("num_mutants", few_or(500, few=25, long=20_000))
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [("whole", ONNX), ("shared", ONNX), ("whole", SAFETENSORS), ("shared", SAFETENSORS)],
+    [("whole", ONNX), ("shared", SHARED), ("whole", SAFETENSORS), ("shared", SAFETENSORS)],
 )
 def test_mutants_of_a_model(kind, name, num_mutants, exports, tmp_path, report):
     random = np.random.default_rng(10)
@@ -31,7 +31,7 @@ def test_mutants_of_a_model(kind, name, num_mutants, exports, tmp_path, report):
         shutil.copy(file, tmp_path)
     damaged, loaded = tmp_path / name, tmp_path / name
     if kind == "shared":
-        loaded = tmp_path / ONNX  # beside damaged weights, it must not crash either
+        loaded = tmp_path / SHARED  # beside damaged weights, it must not crash either
     whole = damaged.read_bytes()
     with FileReader("models") as reader:
         assert reader.read([loaded]) == ["read"]

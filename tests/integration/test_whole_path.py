@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shlex
 import tomllib
 from pathlib import Path
 
@@ -75,30 +76,37 @@ def test_onnx_runtime_reports_nothing(work, alexnet_process):
 
 def test_predict_formats_agree(work, succeed):
     succeed("export", "--format", "onnx", "--shared-weights", "--output", "shared")
-    models = (RUN, RUN / "model.onnx", RUN / "model.safetensors", "shared/model.onnx")
+    shared = Path("shared/model-shared.onnx")
+    models = (RUN, RUN / "model.onnx", RUN / "model.safetensors", shared)
     answers = {succeed("predict", "0.png", "--json", "--model", model).stdout for model in models}
     assert len(answers) == 1
-    assert Path("shared/model.onnx").stat().st_size < 100_000
+    assert shared.stat().st_size < 100_000
 
 
 def test_a_file_that_makes_its_views_is_measured_and_predicts(work, json_of, alexnet):
-    (described,) = json_of("export", "--views", "10", "--output", "ten")
+    (described,) = json_of("export", "--views", "10")
+    assert described["path"] == str(RUN / "model-10views.onnx")
     assert described["deployment"]["num_views"] == 10
-    assert "| 10 | 20 | convolution |" in Path("ten/README.md").read_text()
+    card = (RUN / "README.md").read_text()
+    assert "| 10 | 20 | convolution |" in card
+    assert card.count("\n| `model") == 3  # the files of before are described as well
     file, run = (
         json_of("evaluate", *arguments, "--device", "cpu")
-        for arguments in (("ten/model.onnx",), ("--views", "10"))
+        for arguments in ((described["path"],), ("--views", "10"))
     )
     assert file["num_views"] == run["num_views"] == 10
     assert file["confusion"] == run["confusion"]
-    refused = alexnet("evaluate", "ten/model.onnx", "--views", "5")
+    refused = alexnet("evaluate", described["path"], "--views", "5")
     assert refused.returncode == 2
     assert "averages 10 views" in refused.stderr
-    assert alexnet("predict", "0.png", "--model", "ten/model.onnx").returncode == 0
+    assert alexnet("predict", "0.png", "--model", described["path"]).returncode == 0
 
 
-def test_eight_bits_go_the_whole_path(work, succeed):
-    succeed("export", "--precision", "int8", "--calibration-images", "40")
+def test_eight_bits_go_the_whole_path(work, succeed, json_of):
+    exported = succeed(
+        "export", "--precision", "int8", "--format", "all", "--calibration-images", "40"
+    )
+    assert exported.stdout.split() == [str(RUN / "model.safetensors"), str(RUN / "model-int8.onnx")]
     card = (RUN / "README.md").read_text()
     assert "ranges from 40 training images" in card
     assert "test set was not used" in card
@@ -107,21 +115,40 @@ def test_eight_bits_go_the_whole_path(work, succeed):
     found = []
     for count in (1, 12):  # more than eight are run another way
         names = [f"{number}.png" for number in range(count)]
-        lines = succeed("predict", *names, "--json").stdout.splitlines()
+        lines = succeed("predict", *names, "--precision", "int8", "--json").stdout.splitlines()
         found += [json.loads(line)["top"][0] for line in lines[::3]]
-    (prediction,) = Classifier(RUN / "model.onnx", device="cpu")(["0.png"])
+    (prediction,) = Classifier(RUN / "model-int8.onnx", device="cpu")(["0.png"])
     assert prediction.best is not None
     assert len(found) == 5
     for answer in found:
         assert answer["class"] == prediction.best.name
         assert answer["probability"] == pytest.approx(prediction.best.probability, abs=1e-6)
+    assert "model.onnx, fp32" in succeed("predict", "0.png").stderr
+    assert "model-int8.onnx" in json_of("runs")[0]["exports"]
+    suggested = exported.stderr.partition("next:\n")[2].splitlines()
+    predict, evaluate, train = [shlex.split(line)[1:] for line in suggested]
+    assert predict == ["predict", "YOUR_PHOTO.jpg", "--precision", "int8"]
+    assert evaluate == ["evaluate", str(RUN), str(RUN / "model-int8.onnx")]
+    assert train[:3] == ["train", "--from", str(RUN / "model.safetensors")]
+    compared = json_of(*evaluate, "--device", "cpu")["models"]
+    chosen = json_of("evaluate", "--precision", "int8", "--device", "cpu")
+    assert compared[1]["loss"] == chosen["loss"]
 
 
-def test_a_graph_beside_the_weights_of_another_export_is_refused(work, succeed, alexnet):
+def test_only_force_replaces_the_weights_beside_a_graph_which_then_refuses_them(
+    work, succeed, alexnet
+):
+    shared = Path("shared/model-shared.onnx")
     succeed("export", "--format", "onnx", "--shared-weights", "--output", "shared")
+    before = shared.with_name("model.safetensors").read_bytes()
     other = RUN / "checkpoints" / "step-8"
-    succeed("export", other, "--format", "safetensors", "--output", "shared")
-    result = alexnet("predict", "0.png", "--model", "shared/model.onnx")
+    refused = alexnet("export", other, "--format", "safetensors", "--output", "shared")
+    assert refused.returncode == 2
+    assert shared.with_name("model.safetensors").read_bytes() == before
+    assert alexnet("predict", "0.png", "--model", shared).returncode == 0
+    hint = refused.stderr.partition("hint: replace it with: ")[2].partition(";")[0]
+    succeed(*shlex.split(hint)[1:])
+    result = alexnet("predict", "0.png", "--model", shared)
     assert result.returncode == 1
     assert "from another export" in result.stderr
 

@@ -7,7 +7,17 @@ import pytest
 import tomli_w
 
 from alexnet_cli.errors import AlexnetError, UsageError
-from alexnet_cli.run_folder import RunFolder, create_run, exported_model, newest_run
+from alexnet_cli.manifest import ExportPrecision
+from alexnet_cli.run_folder import (
+    RunFolder,
+    create_run,
+    exported_model,
+    list_exports,
+    model_file,
+    newest_run,
+)
+
+_, FP16, INT8 = ExportPrecision
 
 
 def start(name, *, seconds, parent=Path("runs"), data="cifar10"):
@@ -93,14 +103,35 @@ def test_no_run_is_an_error(isolated, make_folder):
     assert caught.value.hint
 
 
-def test_onnx_is_preferred_to_safetensors(tmp_path):
+def test_a_run_is_used_in_float32_with_one_view_as_onnx_if_there_is_such_a_file(tmp_path):
     run = RunFolder(tmp_path)
-    run.onnx.mkdir()  # a folder is no model
-    run.safetensors.touch()
-    assert exported_model(run) == tmp_path / "model.safetensors"
-    run.onnx.rmdir()
-    run.onnx.touch()
-    assert exported_model(run) == tmp_path / "model.onnx"
+    names = (
+        "model-int8-10views.onnx", "model-int8.onnx", "model-fp16.onnx",
+        "model-10views.safetensors", "model-10views.onnx", "model.safetensors",
+        "model-shared.onnx", "model.onnx",
+    )  # fmt: skip
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "model.onnx").mkdir()  # a folder is not a model
+    for number, name in enumerate(names):
+        if name == "model.onnx":
+            (tmp_path / name).rmdir()
+        (tmp_path / name).touch()
+        assert exported_model(run) == tmp_path / name
+        assert list_exports(tmp_path) == [tmp_path / each for each in names[number::-1]]
+    assert exported_model(run, INT8) == model_file(tmp_path, INT8) == tmp_path / "model-int8.onnx"
+    (tmp_path / "model-fp16.onnx").unlink()
+    with pytest.raises(AlexnetError) as caught:
+        exported_model(run, FP16)
+    assert caught.value.code == "not_exported"
+    assert f"alexnet export {tmp_path} --precision fp16" in caught.value.hint
+
+
+def test_a_precision_chooses_among_the_files_of_a_run_only(tmp_path):
+    file = tmp_path / "model.onnx"
+    file.touch()
+    assert model_file(file) == file
+    with pytest.raises(UsageError):
+        model_file(file, INT8)
 
 
 def test_a_run_without_a_model_is_an_error_with_the_command_that_exports_it(tmp_path):

@@ -27,6 +27,7 @@ def command(device: Device = "auto", quiet: Quiet = False) -> None:
     from alexnet_cli.data.datasets import find_dataset
     from alexnet_cli.evaluation.measure import measure
     from alexnet_cli.evaluation.output import print_evaluation
+    from alexnet_cli.export.settings import ExportSettings
     from alexnet_cli.run_folder import RUNS_FOLDER
     from alexnet_cli.training.device import resolve_device
     from alexnet_cli.training.open_model import open_model
@@ -43,12 +44,11 @@ def command(device: Device = "auto", quiet: Quiet = False) -> None:
     result = measure(open_model(run.folder.path, device=device), test, quiet=quiet).result
     print_evaluation(result, title="shapes test")
     note("3/4 export", quiet=quiet)
-    export.command(run.folder.path, quiet=quiet)
+    (exported,) = export.write_files(run.folder.path, ExportSettings(), quiet=quiet)
+    print(exported.path)
     note("4/4 predict", quiet=quiet)
     files = _save_images(test, run.manifest.classes, run.folder.path / "images")
-    predict.command(
-        list(map(str, files)), model=run.folder.onnx, top_k=1, device=device, quiet=quiet
-    )
+    predict.command(list(map(str, files)), model=exported.path, top_k=1, device=device, quiet=quiet)
     if result.top1 < _EXPECTED_TOP1:
         raise TrainingError(
             f"the demo learned {result.top1:.1%} of the shapes, less than {_EXPECTED_TOP1:.0%}: "

@@ -12,7 +12,8 @@ from alexnet_cli.cli.options import Device, Json, Quiet, choose
 from alexnet_cli.console import note
 from alexnet_cli.errors import AlexnetError, DataError, UsageError
 from alexnet_cli.files import atomic_write
-from alexnet_cli.run_folder import find_run_of
+from alexnet_cli.manifest import NAMED_DATA, ExportPrecision
+from alexnet_cli.run_folder import find_run_of, model_file
 
 if TYPE_CHECKING:
     from alexnet_cli.data.arrays import ImageSource
@@ -74,6 +75,13 @@ def command(
             ".jsonl; an older file is replaced.",
         ),
     ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="Measure the exported file of a run instead of its checkpoint: the one in fp32, "
+            "fp16 or int8."
+        ),
+    ] = None,
     device: Device = "auto",
     csv: Annotated[
         bool, typer.Option("--csv", help="Print CSV: a row for each class, or for each model.")
@@ -96,7 +104,7 @@ def command(
     )
     from alexnet_cli.training.open_model import open_model
 
-    names: list[Path | None] = [*models] if models else [None]
+    names = _names(models, precision)
     split = choose(Split, split, "--split")
     _require_possible(len(names), corrupt=corrupt, csv=csv, json=json, file=predictions)
     chosen = parse_corruption(corrupt) if corrupt is not None and corrupt != _ALL else None
@@ -139,6 +147,23 @@ def command(
     print_results(
         measured, source.labels_N, {**where, "corruption": corruption}, as_csv=csv, as_json=json
     )
+
+
+def evaluate_command(models: Sequence[Path], data: str) -> str:
+    """Return the command that measures models of a dataset, also one without test images."""
+    from alexnet_cli.data.folder import has_test
+
+    split = [] if data in NAMED_DATA or has_test(Path(data)) else ["--split", "val"]
+    return shlex.join(["alexnet", "evaluate", *map(str, models), *split])
+
+
+def _names(models: list[Path] | None, precision: str | None) -> list[Path | None]:
+    """Return the models to measure, None for the newest run; with a precision, exported files."""
+    names: list[Path | None] = [*models] if models else [None]
+    if precision is None:
+        return names
+    wanted = choose(ExportPrecision, precision, "--precision")
+    return [model_file(path, wanted) for path in names]
 
 
 def _require_possible(

@@ -1,14 +1,15 @@
 """`alexnet export`."""
 
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from alexnet_cli.cli.options import Json, Quiet, choose
-from alexnet_cli.console import note, print_json
-from alexnet_cli.errors import UsageError
+from alexnet_cli.console import note, print_json, suggest
+from alexnet_cli.errors import AlexnetError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,15 +17,15 @@ if TYPE_CHECKING:
 
     from alexnet_cli.data.arrays import ImageSource
     from alexnet_cli.data.datasets import Dataset
-    from alexnet_cli.export.settings import Compared
+    from alexnet_cli.export.settings import Compared, ExportSettings
     from alexnet_cli.export.write import Exported
-    from alexnet_cli.manifest import Manifest
+    from alexnet_cli.manifest import ExportPrecision, Manifest
     from alexnet_cli.training.open_model import Trained
 
 EXAMPLES = (
     "alexnet export",
     "alexnet export runs/alexnet-cifar-cifar10 --format all --shared-weights",
-    "alexnet export --precision int8 --output small",
+    "alexnet export --precision int8",
     "alexnet export --views 10",
 )
 
@@ -44,12 +45,15 @@ def command(
     ] = "onnx",
     shared_weights: Annotated[
         bool,
-        typer.Option("--shared-weights", help="A small model.onnx that reads model.safetensors."),
+        typer.Option(
+            "--shared-weights", help="A small model-shared.onnx that reads model.safetensors."
+        ),
     ] = False,
     precision: Annotated[
         str,
         typer.Option(
-            help="fp32; int8, for CPUs, calibrated on training images; or fp16, for GPUs."
+            help="Of the ONNX file: fp32; int8, for CPUs, calibrated on training images; or fp16, "
+            "for GPUs."
         ),
     ] = "fp32",
     views: Annotated[
@@ -91,19 +95,22 @@ def command(
             help="Training images that int8 measures; 500, or 50 of ten views each.",
         ),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace existing files of other content.")
+    ] = False,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Write the best checkpoint as ONNX or safetensors, compared with PyTorch on real images.
 
-    A model card, README.md, goes with the files. A file that differs from the trained network
-    by more than its precision explains is not written: any logit by 1e-4 in fp32; in fp16 and
-    int8 the top class of 0.5 % and 3 % of the images, or 0.3 and 1 points of top-1.
+    The files are called model.onnx, model-int8.onnx, model-10views.onnx and so on. A model card,
+    README.md, goes with them. A file that differs from the trained network by more than its
+    precision explains is not written: any logit by 1e-4 in fp32; in fp16 and int8 the top class
+    of 0.5 % and 3 % of the images, or 0.3 and 1 points of top-1.
     """
     from alexnet_cli.export.settings import ExportSettings, Format
-    from alexnet_cli.export.write import export_model
     from alexnet_cli.manifest import ExportPrecision, LrnForm
-    from alexnet_cli.training.open_model import open_trained
+    from alexnet_cli.run_folder import newest_run
 
     settings = ExportSettings(
         choose(Format, file_format, "--format"),
@@ -112,32 +119,70 @@ def command(
         views,
         opset,
         choose(LrnForm, lrn_form, "--lrn-form") if lrn_form else None,
+        force,
     )
     settings.check()
-    trained = open_trained(model, data=data)
-    folder = output or trained.folder
-    _require_free(folder, trained, writes_weights=settings.writes_weights)
-    origin = trained.manifest.provenance
-    epoch = f"epoch {origin.epoch}, " if origin.epoch else ""
-    note(f"exporting {trained.label} ({epoch}validation top-1 {origin.val_top1:.2%})", quiet=quiet)
-    compared, calibration = load_images(
-        trained.manifest,
-        model,
-        data if model else None,
+    source = model or newest_run(data=data).path
+    written = write_files(
+        source,
+        settings,
+        data=data if model else None,
+        output=output,
         num_compared=num_parity_images or _NUM_COMPARED // views,
-        num_calibration=(num_calibration_images or _NUM_CALIBRATION // views)
-        if settings.needs_calibration
-        else 0,
+        num_calibration=num_calibration_images or _NUM_CALIBRATION // views,
+        quiet=quiet,
     )
-    written = export_model(
-        trained.network, trained.manifest, folder, settings, compared, calibration
-    )
-    _report(written, as_json=json, quiet=quiet)
+    if json:
+        print_json([_to_dict(file) for file in written])
+        return
+    for file in written:
+        print(file.path)
+    suggest(*_next_commands(written, settings, source, output), quiet=quiet)
+
+
+def write_files(
+    source: Path,
+    settings: "ExportSettings",
+    *,
+    data: str | None = None,
+    output: Path | None = None,
+    num_compared: int = _NUM_COMPARED,
+    num_calibration: int = _NUM_CALIBRATION,
+    quiet: bool = False,
+) -> "list[Exported]":
+    """Export a model, with notes of what is exported and how near it is; see `command`."""
+    from alexnet_cli.export.write import EXPORT_EXISTS, export_model, require_free
+    from alexnet_cli.training.open_model import open_trained
+
+    trained = open_trained(source)
+    folder, origin = output or trained.folder, trained.manifest.provenance
+    _require_other_place(folder, trained, settings)
+    try:
+        require_free(folder, trained.manifest, settings)
+        epoch = f"epoch {origin.epoch}, " if origin.epoch else ""
+        text = f"exporting {trained.label} ({epoch}validation top-1 {origin.val_top1:.2%})"
+        note(text, quiet=quiet)
+        num_calibration = num_calibration if settings.needs_calibration else 0
+        compared, calibration = load_images(
+            trained.manifest, source, data,
+            num_compared=num_compared, num_calibration=num_calibration,
+        )  # fmt: skip
+        written = export_model(
+            trained.network, trained.manifest, folder, settings, compared, calibration
+        )
+    except UsageError as error:
+        if error.code == EXPORT_EXISTS:
+            again = shlex.join(["alexnet", *sys.argv[1:], "--force"])
+            error.hint = f"replace it with: {again}; or choose another --output"
+        raise
+    for file in written:
+        note(f"{file.path.name}: {file.num_bytes:,} bytes; {_compared(file)}", quiet=quiet)
+    return written
 
 
 def load_images(
     manifest: "Manifest",
-    model: Path | None,
+    model: Path,
     data: str | None,
     *,
     num_compared: int,
@@ -166,8 +211,10 @@ def load_images(
         dataset = find_dataset(data or origin.data)
     except UsageError as error:
         if data is None:
-            named = shlex.quote(str(model)) if model else "RUN"
-            error.hint = f"name the folder of its images: alexnet export {named} --data FOLDER"
+            error.hint = (
+                "name the folder of its images: "
+                f"alexnet export {shlex.quote(str(model))} --data FOLDER"
+            )
         raise
     if data is None:
         train, others = load_training(dataset, val_size=origin.val_setting, seed=origin.seed)
@@ -200,7 +247,7 @@ def _spread(source: "ImageSource", num_images: int) -> "ImageSource":
     return source.take(np.linspace(0, len(source) - 1, count).astype(np.int64))
 
 
-def _require_free(folder: Path, trained: "Trained", *, writes_weights: bool) -> None:
+def _require_other_place(folder: Path, trained: "Trained", settings: "ExportSettings") -> None:
     """Refuse to write over the weights that are exported."""
     from alexnet_cli.training.checkpoint import STATE_FILE
 
@@ -209,22 +256,57 @@ def _require_free(folder: Path, trained: "Trained", *, writes_weights: bool) -> 
             f"{folder} is a checkpoint; an export would overwrite its weights",
             hint="choose another --output",
         )
-    source = trained.weights
-    if writes_weights and source is not None and folder.resolve() == source.parent.resolve():
+    source, name = trained.weights, settings.weights_name
+    if source is not None and name and (folder / name).resolve() == source.resolve():
         raise UsageError(
-            f"{source} lies in the folder that its own copy would be written to",
+            f"{source} would be replaced by its own copy",
             hint="choose another --output, or --format onnx alone",
         )
 
 
-def _report(written: "list[Exported]", *, as_json: bool, quiet: bool) -> None:
-    for file in written:
-        note(f"{file.path.name}: {file.num_bytes:,} bytes; {_compared(file)}", quiet=quiet)
-    if as_json:
-        print_json([_to_dict(file) for file in written])
-        return
-    for file in written:
-        print(file.path)
+def _next_commands(
+    written: "list[Exported]", settings: "ExportSettings", source: Path, output: Path | None
+) -> list[str]:
+    """Return the commands that make sense with files that were exported from `source`."""
+    from alexnet_cli.cli.evaluate import evaluate_command
+    from alexnet_cli.manifest import ExportPrecision
+    from alexnet_cli.networks import PRETRAINED_DATA
+    from alexnet_cli.run_folder import list_exports
+
+    weights, path = written[0].path, written[-1].path
+    data = written[0].manifest.provenance.data
+    has_images = data != PRETRAINED_DATA
+    is_plain = settings.precision is ExportPrecision.FP32 and settings.num_views == 1
+    commands = [f"alexnet predict YOUR_PHOTO.jpg{_model_flag(path, settings.precision)}"]
+    if has_images and not is_plain:
+        commands.append(evaluate_command([source, path], data))
+    elif has_images and settings.onnx_name and not list_exports(path.parent, ExportPrecision.INT8):
+        named = [] if _is_newest_run(source) else [str(source)]
+        named += ["--output", str(output)] if output else []
+        commands.append(shlex.join(["alexnet", "export", *named, "--precision", "int8"]))
+    if settings.weights_name:
+        commands.append(f"alexnet train --from {shlex.quote(str(weights))} --data YOUR_PHOTOS")
+    return commands
+
+
+def _model_flag(path: Path, precision: "ExportPrecision") -> str:
+    """Return the flag with which `predict` takes a file; none for the first of the newest run."""
+    from alexnet_cli.run_folder import list_exports
+
+    if _is_newest_run(path.parent):
+        for flag, choice in (("", None), (f" --precision {precision}", precision)):
+            if list_exports(path.parent, choice)[0] == path:
+                return flag
+    return f" --model {shlex.quote(str(path))}"
+
+
+def _is_newest_run(folder: Path) -> bool:
+    from alexnet_cli.run_folder import newest_run
+
+    try:
+        return newest_run().path.resolve() == folder.resolve()
+    except AlexnetError:
+        return False
 
 
 def _compared(file: "Exported") -> str:

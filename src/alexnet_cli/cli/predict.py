@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from alexnet_cli.cli.options import Device, Json, Quiet, TrainedOn
+from alexnet_cli.cli.options import Device, Json, Quiet, TrainedOn, choose
 from alexnet_cli.cli.predict_request import DEFAULTS, MAX_BATCH_SIZE, PredictRequest
 
 EXAMPLES = (
@@ -36,6 +36,13 @@ def command(
             show_default=False,
         ),
     ] = DEFAULTS.model,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a run, use the file in fp32, fp16 or int8; by default fp32, or what there is.",
+            show_default=False,
+        ),
+    ] = DEFAULTS.precision,
     data: TrainedOn = DEFAULTS.data,
     files_from: Annotated[
         str | None,
@@ -76,11 +83,13 @@ def command(
 ) -> None:
     """Classify images with an exported model, through ONNX Runtime and without PyTorch."""
     from alexnet_cli.cli.prediction import predict
+    from alexnet_cli.manifest import ExportPrecision
 
+    wanted = None if precision is None else choose(ExportPrecision, precision, "--precision")
     status = predict(
         PredictRequest(
-            tuple(images or ()), model, data, files_from, top_k, threshold, batch_size, copy_to,
-            device, csv, verbose, quiet, json,
+            tuple(images or ()), model, wanted, data, files_from, top_k, threshold, batch_size,
+            copy_to, device, csv, verbose, quiet, json,
         )
     )  # fmt: skip
     if status:

@@ -11,7 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from alexnet_cli.manifest import ExportPrecision
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,7 @@ class PredictRequest:
 
     images: tuple[str, ...] = ()
     model: Path | None = None
+    precision: "ExportPrecision | None" = None
     data: str | None = None
     files_from: str | None = None
     top_k: int = 5
@@ -51,8 +55,15 @@ def _probability(text: str) -> float:
     return float(text)
 
 
+def _precision(text: str) -> "ExportPrecision":
+    from alexnet_cli.manifest import ExportPrecision
+
+    return ExportPrecision(text)
+
+
 _OPTIONS: dict[str, Callable[[str], Any]] = {
     "model": Path,
+    "precision": _precision,
     "data": str,
     "files_from": str,
     "top_k": _count,

@@ -88,13 +88,11 @@ def _check(request: PredictRequest) -> None:
 
 
 def _model_path(request: PredictRequest) -> Path:
-    if request.model and request.model.is_file():
+    if request.model and not request.precision and request.model.is_file():
         return request.model
-    from alexnet_cli.run_folder import exported_model, model_file, newest_run
+    from alexnet_cli.run_folder import model_file
 
-    if request.model:
-        return model_file(request.model)
-    return exported_model(newest_run(data=request.data))
+    return model_file(request.model, request.precision, data=request.data)
 
 
 def _classify(

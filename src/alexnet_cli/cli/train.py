@@ -16,8 +16,7 @@ from alexnet_cli.cli.options import Deterministic, Device, Json, Quiet, with_con
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.console import note, print_json, printable, suggest
 from alexnet_cli.errors import AlexnetError, UsageError
-from alexnet_cli.manifest import NAMED_DATA
-from alexnet_cli.run_folder import RUNS_FOLDER, SAVE_MINUTES
+from alexnet_cli.run_folder import RUNS_FOLDER, SAVE_MINUTES, list_exports
 
 if TYPE_CHECKING:
     from alexnet_cli.training.checkpoint import Checkpoint
@@ -288,7 +287,7 @@ def _announce(run: "TrainingRun", checkpoint: "Checkpoint | None", *, quiet: boo
 
 def _finish(run: "TrainingRun", *, plots: bool, as_json: bool, quiet: bool) -> None:
     """Draw the plots and print the result, on rank 0."""
-    from alexnet_cli.data.folder import has_test
+    from alexnet_cli.cli.evaluate import evaluate_command
 
     if not run.ranks.is_first:
         return
@@ -303,7 +302,13 @@ def _finish(run: "TrainingRun", *, plots: bool, as_json: bool, quiet: bool) -> N
         print_json(json.loads(run.folder.metrics_json.read_text()))
         return
     print(run.folder.path)
-    named = "" if run.folder.path.parent == RUNS_FOLDER else f" {shlex.quote(str(run.folder.path))}"
-    has_test_images = run.config.data in NAMED_DATA or has_test(Path(run.config.data))
-    evaluate = f"alexnet evaluate{named}" + ("" if has_test_images else " --split val")
-    suggest(evaluate, f"alexnet report{named}", f"alexnet export{named}", quiet=quiet)
+    paths = [] if run.folder.path.parent == RUNS_FOLDER else [run.folder.path]
+    named = "".join(f" {shlex.quote(str(path))}" for path in paths)
+    # A run that was resumed may have older exports.
+    force = " --force" if list_exports(run.folder.path) else ""
+    suggest(
+        evaluate_command(paths, run.config.data),
+        f"alexnet report{named}",
+        f"alexnet export{named}{force}",
+        quiet=quiet,
+    )

@@ -18,20 +18,20 @@ from numpy.typing import NDArray
 from onnx.external_data_helper import set_external_data
 
 from alexnet_cli.devices import processor_kind
-from alexnet_cli.errors import ExportError
+from alexnet_cli.errors import ExportError, ModelFileError, UsageError
 from alexnet_cli.export.graph import deploy, describe, with_views
 from alexnet_cli.export.model_card import write_card
-from alexnet_cli.export.settings import Compared, ExportSettings, Format
+from alexnet_cli.export.settings import Compared, ExportSettings
 from alexnet_cli.files import atomic_write, temporary_folder
 from alexnet_cli.image import crop_centre
 from alexnet_cli.inference.session import GRAPH_KEY, WEIGHTS_FILE_KEY, Model, load_model
 from alexnet_cli.manifest import METADATA_KEY, WEIGHTS_HASH_KEY, ExportPrecision, Manifest, Parity
 from alexnet_cli.models.layers import PixelNetwork
-from alexnet_cli.run_folder import ONNX_NAME, SAFETENSORS_NAME
 
 MAX_LOGIT_DIFFERENCE = 1e-4
 _TIE = 1e-5  # top-1 may differ where the two best logits are this close
 _NUM_REPEATED = 8  # images on which the finished files are run once more
+EXPORT_EXISTS = "export_exists"  # code of the error
 _Answer = TypeVar("_Answer")
 
 
@@ -42,7 +42,14 @@ class Exported:
     path: Path
     num_bytes: int
     manifest: Manifest
-    parity: Parity
+
+    @property
+    def parity(self) -> Parity:
+        """Its comparison with the trained network."""
+        deployment = self.manifest.deployment
+        if deployment is None or deployment.parity is None:
+            raise ValueError("the file was not compared")
+        return deployment.parity
 
 
 def export_model(
@@ -58,17 +65,70 @@ def export_model(
     Args:
         core: The network, without input scaling.
         manifest: Its description.
-        folder: Where `model.onnx` and `model.safetensors` go.
+        folder: Where the files go; `export_name` is the rule of their names.
         settings: Which files, and how.
         images: Images held out of the training, on which PyTorch and ONNX Runtime are compared.
         calibration_NIIC: For int8: uint8 squares that were trained on, (N, I, I, 3).
 
     Raises:
-        UsageError: The settings contradict each other.
+        UsageError: The settings contradict each other, or a file of other content exists.
         ExportError: A file's answers differ; none was written.
     """
     settings.check()
     core = core.to("cpu", torch.float32).eval()
+    contents: dict[str, bytes] = {}
+    manifests: dict[str, Manifest] = {}
+    for each in settings.by_precision:
+        files, described = _build(core, manifest, each, images, calibration_NIIC)
+        contents |= files
+        manifests |= dict.fromkeys(files, described)
+    if not settings.force:
+        for name, content in contents.items():
+            path = folder / name
+            if path.is_file() and path.read_bytes() != content:
+                raise _exists_error(path, "has other content")
+    for name, content in contents.items():  # the weights come first: a graph never lacks them
+        atomic_write(folder / name, content)
+    write_card(folder, manifest, manifests)
+    return [Exported(folder / name, len(contents[name]), manifests[name]) for name in contents]
+
+
+def require_free(folder: Path, manifest: Manifest, settings: ExportSettings) -> None:
+    """Refuse before the work to replace files that were exported from other weights.
+
+    Raises:
+        UsageError: There is such a file, and it is not to be replaced.
+    """
+    for path in [] if settings.force else [folder / name for name in settings.names]:
+        if not path.is_file():
+            continue
+        try:
+            origin = load_model(path, device="cpu", for_many=False).manifest.provenance
+        except ModelFileError as error:
+            raise _exists_error(path, "is not a usable model") from error
+        if origin != manifest.provenance:
+            epoch = f"epoch {origin.epoch}, " if origin.epoch else ""
+            raise _exists_error(
+                path, f"has other weights ({epoch}validation top-1 {origin.val_top1:.2%})"
+            )
+
+
+def _exists_error(path: Path, difference: str) -> UsageError:
+    return UsageError(
+        f"{path} exists and {difference}; nothing was written",
+        hint="replace it with: alexnet export --force; or choose another --output",
+        code=EXPORT_EXISTS,
+    )
+
+
+def _build(
+    core: torch.nn.Module,
+    manifest: Manifest,
+    settings: ExportSettings,
+    images: Compared,
+    calibration_NIIC: NDArray[np.uint8] | None,
+) -> tuple[dict[str, bytes], Manifest]:
+    """Return the content of each file of one precision, compared, and their manifest."""
     graph, deployment = deploy(core, manifest, settings, calibration_NIIC)
     manifest = replace(manifest, deployment=deployment)
     images = replace(images, squares_BIIC=crop_centre(images.squares_BIIC, manifest.input_side_px))
@@ -87,10 +147,7 @@ def export_model(
     manifest = replace(manifest, deployment=replace(deployment, parity=parity))
     contents = _contents(describe(graph, manifest), core, manifest, settings)
     _common_answer(contents, repeat)
-    for name, content in contents.items():  # the weights come first: a graph never lacks them
-        atomic_write(folder / name, content)
-    write_card(folder, manifest, dict.fromkeys(contents, manifest))
-    return [Exported(folder / name, len(data), manifest, parity) for name, data in contents.items()]
+    return contents, manifest
 
 
 def compare(
@@ -200,12 +257,12 @@ def _contents(
 ) -> dict[str, bytes]:
     """Return the content of each file."""
     contents = {}
-    if settings.writes_weights:
-        contents[SAFETENSORS_NAME] = _safetensors_bytes(core, graph, manifest)
-    if settings.file_format is not Format.SAFETENSORS:
-        if settings.shared_weights:
-            graph = _shared_graph(graph, contents[SAFETENSORS_NAME])
-        contents[ONNX_NAME] = graph.SerializeToString()
+    if settings.weights_name:
+        contents[settings.weights_name] = _safetensors_bytes(core, graph, manifest)
+    if settings.onnx_name:
+        if settings.weights_name and settings.shared_weights:
+            graph = _shared_graph(graph, settings.weights_name, contents[settings.weights_name])
+        contents[settings.onnx_name] = graph.SerializeToString()
     return contents
 
 
@@ -241,7 +298,9 @@ def _header(safetensors_file: bytes) -> bytes:
     return safetensors_file[8 : 8 + length]
 
 
-def _shared_graph(graph: onnx.ModelProto, weights_file: bytes) -> onnx.ModelProto:
+def _shared_graph(
+    graph: onnx.ModelProto, weights_name: str, weights_file: bytes
+) -> onnx.ModelProto:
     """Return a graph that reads its weights from the safetensors file beside it."""
     header = _header(weights_file)
     positions = {}
@@ -249,9 +308,9 @@ def _shared_graph(graph: onnx.ModelProto, weights_file: bytes) -> onnx.ModelProt
         if name != "__metadata__":
             begin, end = entry["data_offsets"]
             positions[name] = (8 + len(header) + begin, end - begin)
-    shared = _without_weights(graph, positions, location=SAFETENSORS_NAME)
+    shared = _without_weights(graph, positions, location=weights_name)
     digest = hashlib.sha256(header).hexdigest()
-    shared.metadata_props.add(key=WEIGHTS_FILE_KEY, value=f"{SAFETENSORS_NAME} {digest}")
+    shared.metadata_props.add(key=WEIGHTS_FILE_KEY, value=f"{weights_name} {digest}")
     return shared
 
 

@@ -146,7 +146,7 @@ def _unusable(path: Path, reason: str, code: str | None = None) -> ModelFileErro
 
 
 def export_hint(path: Path) -> str:
-    """Return the command that writes a model file again, from the run that it is in, if any."""
+    """Return the command that writes a model file (again), from the run that it is in, if any."""
     import shlex
 
     from alexnet_cli.networks import PRETRAINED
@@ -155,10 +155,17 @@ def export_hint(path: Path) -> str:
     for name in PRETRAINED:
         if path.parent == pretrained_folder(name):
             return f"fetch it again with: alexnet download --weights {name} --force"
-    file_format = "safetensors" if path.suffix == ".safetensors" else "onnx"
     run = RunFolder(path.parent)
-    name = f" {shlex.quote(str(run.path))}" if run.checkpoints.is_dir() else ""
-    return f"export it with: alexnet export{name} --format {file_format}"
+    words = ["alexnet", "export", *([str(run.path)] if run.checkpoints.is_dir() else [])]
+    words += ["--format", "safetensors" if path.suffix == ".safetensors" else "onnx"]
+    first, *special = path.stem.split("-")  # see `export_name`
+    if first == "model":
+        for precision in ExportPrecision:
+            words += ["--precision", precision] if precision in special else []
+        words += ["--views", "10"] if "10views" in special else []
+        words += ["--shared-weights"] if "shared" in special else []
+        words += ["--force"] if path.exists() else []
+    return f"export it with: {shlex.join(words)}"
 
 
 def read_manifest(path: Path) -> Manifest:

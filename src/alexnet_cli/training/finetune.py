@@ -14,7 +14,7 @@ from alexnet_cli.inference.session import export_hint, read_manifest
 from alexnet_cli.manifest import Manifest
 from alexnet_cli.models.build import build_network, weight_layers
 from alexnet_cli.networks import OPTIONS, PRETRAINED, network_spec, option_flag
-from alexnet_cli.run_folder import pretrained_model
+from alexnet_cli.run_folder import pretrained_model, weights_beside
 from alexnet_cli.training.checkpoint import MODEL_FILE, chosen_checkpoint
 
 _COUNT = "num_batches_tracked"  # of batch normalisation; inference does not use it
@@ -150,9 +150,9 @@ def _find(name: str) -> Path:
     )
     if not path.is_file():
         raise UsageError(f"unknown trained weights {name!r}", hint=hint, code="weights_missing")
-    sibling = path.with_suffix(".safetensors")
-    if sibling.is_file():
-        hint = f"name the file next to it: {shlex.quote(str(sibling))}"
+    weights = weights_beside(path)
+    if weights is not None:
+        hint = f"name the file next to it: {shlex.quote(str(weights))}"
     raise UsageError(
         f"{path} cannot be trained further, only .safetensors files can",
         hint=hint,

@@ -14,7 +14,7 @@ from alexnet_cli.errors import CheckpointError, UsageError
 from alexnet_cli.evaluation.measure import OpenedModel
 from alexnet_cli.image import crop_centre, resize_all
 from alexnet_cli.manifest import Manifest
-from alexnet_cli.run_folder import RunFolder, named_model, newest_run
+from alexnet_cli.run_folder import RunFolder, named_model, newest_run, weights_beside
 
 if TYPE_CHECKING:  # PyTorch is imported where it is used: an exported file runs without it
     from torch import nn
@@ -22,19 +22,18 @@ if TYPE_CHECKING:  # PyTorch is imported where it is used: an exported file runs
     from alexnet_cli.training.checkpoint import Checkpoint
 
 
-def find_checkpoint(path: Path | None, *, data: str | None = None) -> "Checkpoint":
+def find_checkpoint(path: Path | None) -> "Checkpoint":
     """Return the best checkpoint of a run (the newest run by default), or the one named.
 
     Args:
         path: A run folder or a checkpoint folder.
-        data: Without a path, consider only runs on this dataset.
 
     Raises:
         CheckpointError: There is none there.
     """
     from alexnet_cli.training.checkpoint import chosen_checkpoint
 
-    folder = path or newest_run(data=data).path
+    folder = path or newest_run().path
     if not folder.is_dir():
         is_file = f"{folder} is a file; a run or checkpoint folder is needed"
         raise CheckpointError(
@@ -65,39 +64,37 @@ class Trained:
     weights: Path | None = None  # the exported file it was read from, if it was
 
 
-def open_trained(path: Path | None, *, data: str | None = None) -> Trained:
+def open_trained(path: Path) -> Trained:
     """Rebuild the network of a run, a checkpoint, exported or downloaded weights.
 
     Args:
-        path: A run or checkpoint folder, a `.safetensors` export, or a name of downloaded
-            weights; the newest run by default.
-        data: Without a path, consider only runs on this dataset.
+        path: A run or checkpoint folder, a `.safetensors` export, or a name of downloaded weights.
 
     Raises:
         AlexnetError: There are no weights there, or they are damaged.
     """
-    weights = named_model(path) if path else None
-    if weights is not None and weights.suffix == ".onnx" and not weights.is_dir():
+    weights = named_model(path)
+    if weights.suffix == ".onnx" and not weights.is_dir():
         raise UsageError(
             f"{weights} is an export already; a run or a .safetensors file is needed",
             hint=_hint_weights_beside(weights),
         )
-    if weights is not None and weights.suffix == ".safetensors" and not weights.is_dir():
+    if weights.suffix == ".safetensors" and not weights.is_dir():
         from alexnet_cli.training.finetune import open_pretrained
 
         opened = open_pretrained(str(weights))
         return Trained(opened.rebuild(), opened.manifest, str(path), weights.parent, weights)
-    checkpoint = find_checkpoint(path, data=data)
+    checkpoint = find_checkpoint(path)
     run = checkpoint.folder.resolve().parent.parent
     folder = run.relative_to(Path.cwd()) if run.is_relative_to(Path.cwd()) else run
     return Trained(load_network(checkpoint), checkpoint.manifest, str(checkpoint.folder), folder)
 
 
 def _hint_weights_beside(path: Path) -> str:
-    for other in (path.parent, path.with_suffix(".safetensors")):
-        if RunFolder(other).checkpoints.is_dir() or other.is_file():
-            return f"name them: alexnet export {shlex.quote(str(other))}"
-    return "name a run folder or a .safetensors file"
+    source = path.parent if RunFolder(path.parent).checkpoints.is_dir() else weights_beside(path)
+    if source is None:
+        return "name a run folder or a .safetensors file"
+    return f"name them: alexnet export {shlex.quote(str(source))}"
 
 
 def drawn_crops(num_images: int, *, image_size_px: int, crop_size_px: int) -> NDArray[np.uint8]:

@@ -37,6 +37,7 @@ def test_the_request_has_the_names_and_defaults_of_the_flags():
         ["--files-from", "-", "--data", "shapes"],
         ["--files_from=list", "--model=m.onnx"],
         ["a.png", "--threshold", "1e-3"],
+        ["a.png", "--precision", "int8", "--precision=fp16"],
         ["a.png", "--json", "--json"],
         ["--data="],
     ],
@@ -52,6 +53,7 @@ def test_what_is_plain_is_read_as_typer_reads_it(arguments):
         ["--top-k", "0"], ["--top-k", "-1"], ["--top-k", "²"], ["--top-k", "x"], ["--json=1"],
         ["--threshold", "1.5"], ["--threshold", "nan"], ["--threshold", "x"], ["--model", "-m"],
         ["--images", "x"], ["--batch-size", "70000"], ["--top-k="], ["---json"], ["--no-json"],
+        ["--precision", "int4"],
     ],
 )  # fmt: skip
 def test_what_is_not_is_left_to_typer(arguments):

@@ -5,6 +5,8 @@ import copy
 import shutil
 import sysconfig
 import zlib
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -13,19 +15,21 @@ import torch
 from onnx import numpy_helper
 from safetensors import safe_open
 
-from alexnet_cli.errors import ExportError, ModelFileError
+from alexnet_cli.errors import ExportError, ModelFileError, UsageError
 from alexnet_cli.export.settings import Compared, ExportSettings, Format
 from alexnet_cli.export.write import (
+    EXPORT_EXISTS,
     MAX_LOGIT_DIFFERENCE,
     compare,
     export_model,
+    require_free,
     require_parity,
 )
 from alexnet_cli.inference.session import GRAPH_KEY, load_model
 from alexnet_cli.manifest import METADATA_KEY, ExportPrecision, Parity, manifest_from_json
 from alexnet_cli.models.build import build_network
 
-ONNX, SAFETENSORS = "model.onnx", "model.safetensors"
+ONNX, SHARED, SAFETENSORS = "model.onnx", "model-shared.onnx", "model.safetensors"
 FP32, FP16, INT8 = ExportPrecision
 NAN = float("nan")
 
@@ -44,9 +48,9 @@ def test_no_file_names_a_path_of_this_machine(exported):
         assert not [path for path in paths if path.encode() in content]
 
 
-@pytest.mark.parametrize("folder", ["whole", "shared"])
-def test_the_manifest_is_the_same_in_both_files(exported, folder):
-    model = onnx.load(getattr(exported, folder) / ONNX, load_external_data=False)
+@pytest.mark.parametrize(("folder", "name"), [("whole", ONNX), ("shared", SHARED)])
+def test_the_manifest_is_the_same_in_both_files(exported, folder, name):
+    model = onnx.load(getattr(exported, folder) / name, load_external_data=False)
     in_onnx = {entry.key: entry.value for entry in model.metadata_props}
     in_safetensors = metadata_of(getattr(exported, folder) / SAFETENSORS)
     assert in_onnx[METADATA_KEY] == in_safetensors[METADATA_KEY]
@@ -64,7 +68,7 @@ def test_the_safetensors_hold_the_state_dict(exported):
 @pytest.mark.parametrize("num_images", [1, 7])
 def test_every_kind_of_file_gives_the_same_bits(exported, num_images, tmp_path):
     bare = shutil.copy(exported.shared / SAFETENSORS, tmp_path / "moved.safetensors")
-    files = [exported.whole / ONNX, exported.shared / ONNX, bare]
+    files = [exported.whole / ONNX, exported.shared / SHARED, bare]
     images = exported.images_BSSC[:num_images]
     models = [load_model(file, device="cpu") for file in files]
     logits = [model.logits(images) for model in models]
@@ -77,9 +81,45 @@ def test_every_kind_of_file_gives_the_same_bits(exported, num_images, tmp_path):
     np.testing.assert_allclose(models[0].probabilities(images), expected.softmax(1), atol=1e-5)
 
 
-def export(core, exported, folder, file_format=Format.ALL):
-    images = Compared(exported.images_BSSC)
-    return export_model(core, exported.manifest, folder, ExportSettings(file_format), images)
+def export(core, exported, folder, file_format=Format.ALL, **settings):
+    images, settings = Compared(exported.images_BSSC), ExportSettings(file_format, **settings)
+    return export_model(core, exported.manifest, folder, settings, images)
+
+
+def test_only_force_replaces_files_of_other_content(exported, tmp_path):
+    for name in (ONNX, SAFETENSORS):
+        shutil.copy(exported.whole / name, tmp_path)
+    export(exported.core, exported, tmp_path)  # the same once more
+    for name in (ONNX, SAFETENSORS):
+        assert (tmp_path / name).read_bytes() == (exported.whole / name).read_bytes()
+    (tmp_path / SAFETENSORS).unlink()
+    other = copy.deepcopy(exported.core)
+    with torch.no_grad():
+        other.classifier[7].bias.add_(0.1)
+    with pytest.raises(UsageError) as caught:
+        export(other, exported, tmp_path)
+    assert caught.value.code == EXPORT_EXISTS
+    assert not (tmp_path / SAFETENSORS).exists()
+    assert (tmp_path / ONNX).read_bytes() == (exported.whole / ONNX).read_bytes()
+    export(other, exported, tmp_path, force=True)
+    assert (tmp_path / ONNX).read_bytes() != (exported.whole / ONNX).read_bytes()
+
+
+def test_a_file_of_other_weights_is_refused_before_the_work(exported, tmp_path):
+    manifest, settings = exported.manifest, ExportSettings(Format.ALL)
+    origin = replace(manifest.provenance, epoch=manifest.provenance.epoch + 1)
+    later = replace(manifest, provenance=origin)
+    require_free(tmp_path, later, settings)
+    for name in (ONNX, SAFETENSORS):
+        path = Path(shutil.copy(exported.whole / name, tmp_path))
+        require_free(tmp_path, manifest, settings)
+        for _ in range(2):
+            with pytest.raises(UsageError, match=name) as caught:
+                require_free(tmp_path, later, settings)
+            assert caught.value.code == EXPORT_EXISTS
+            path.write_bytes(b"\0not a model")
+        require_free(tmp_path, later, replace(settings, force=True))
+        path.unlink()
 
 
 def test_a_failed_export_leaves_no_file_and_spoils_none(exported, isolated):
@@ -88,7 +128,7 @@ def test_a_failed_export_leaves_no_file_and_spoils_none(exported, isolated):
         core.classifier[7].weight.mul_(1e6)  # rounding alone is then above the limit
     (isolated / SAFETENSORS).write_bytes(b"older")
     with pytest.raises(ExportError, match="differs"):
-        export(core, exported, isolated)
+        export(core, exported, isolated, force=True)
     assert [path.name for path in isolated.iterdir()] == [SAFETENSORS]
     assert (isolated / SAFETENSORS).read_bytes() == b"older"
 

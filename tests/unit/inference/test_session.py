@@ -11,7 +11,7 @@ from alexnet_cli.errors import ModelFileError, UsageError
 from alexnet_cli.inference.session import WEIGHTS_FILE_KEY, load_model, read_safetensors
 from alexnet_cli.manifest import METADATA_KEY
 
-ONNX, SAFETENSORS = "model.onnx", "model.safetensors"
+ONNX, SHARED, SAFETENSORS = "model.onnx", "model-shared.onnx", "model.safetensors"
 CUTS = np.linspace(0, 0.999, 16)
 
 
@@ -100,12 +100,12 @@ def test_safetensors_are_read_as_views_of_the_file(tmp_path):
 @pytest.fixture
 def shared(exported, tmp_path):
     """A copy of a graph and of the weights beside it."""
-    for file in (ONNX, SAFETENSORS):
+    for file in (SHARED, SAFETENSORS):
         shutil.copy(exported.shared / file, tmp_path)
     return tmp_path
 
 
-@pytest.mark.parametrize("name", [ONNX, SAFETENSORS])
+@pytest.mark.parametrize("name", [SHARED, SAFETENSORS])
 def test_damaged_weights_are_found_where_many_answers_follow(shared, name):
     damaged = bytearray((shared / SAFETENSORS).read_bytes())
     damaged[-1000] ^= 1
@@ -115,21 +115,21 @@ def test_damaged_weights_are_found_where_many_answers_follow(shared, name):
     load_model(shared / name, device="cpu", for_many=False)  # it would take too long
 
 
-@pytest.mark.parametrize("name", ["", "other.safetensors", "n\0ul", "..", "model.onnx"])
+@pytest.mark.parametrize("name", ["", "other.safetensors", "n\0ul", "..", SHARED])
 def test_a_graph_that_names_other_weights(shared, name):
-    model = onnx.load(shared / ONNX, load_external_data=False)
+    model = onnx.load(shared / SHARED, load_external_data=False)
     (entry,) = [prop for prop in model.metadata_props if prop.key == WEIGHTS_FILE_KEY]
     entry.value = entry.value.replace(SAFETENSORS, name)
-    (shared / ONNX).write_bytes(model.SerializeToString())
-    refuse(shared / ONNX)
+    (shared / SHARED).write_bytes(model.SerializeToString())
+    refuse(shared / SHARED)
 
 
 @pytest.mark.parametrize(
     ("text", "damaged"), [(b"images", b"im\xffges"), (b'"bee"', b'"b\xffe"')], ids=["name", "class"]
 )
 def test_text_that_is_not_utf8(shared, text, damaged):
-    (shared / ONNX).write_bytes((shared / ONNX).read_bytes().replace(text, damaged))
-    refuse(shared / ONNX)
+    (shared / SHARED).write_bytes((shared / SHARED).read_bytes().replace(text, damaged))
+    refuse(shared / SHARED)
 
 
 @pytest.mark.parametrize("manifest", [None, "", "{}", "[1]", '{"schema": 99}'])
@@ -164,27 +164,31 @@ def test_safetensors_of_someone_else(tmp_path):
 
 
 def test_a_shared_graph_beside_damaged_weights_has_one_short_line(exported, tmp_path):
-    shutil.copy(exported.shared / ONNX, tmp_path)
-    refuse(tmp_path / ONNX)  # there are no weights
+    shutil.copy(exported.shared / SHARED, tmp_path)
+    refuse(tmp_path / SHARED)  # there are no weights
     weights = (exported.shared / SAFETENSORS).read_bytes()
     (tmp_path / SAFETENSORS).write_bytes(weights[: len(weights) // 2])
-    message = refuse(tmp_path / ONNX).message.replace(str(tmp_path), "")
+    message = refuse(tmp_path / SHARED).message.replace(str(tmp_path), "")
     assert "(the weights beside it are cut short, or from another export)" in message
     assert len(message) < 250
     assert not [noise for noise in (".cc", "::", "[", "\n") if noise in message]
 
 
 @pytest.mark.parametrize(
-    ("name", "content"),
-    [(ONNX, None), (ONNX, b"garbage"), (SAFETENSORS, None), (SAFETENSORS, b"garbage" * 9)],
+    ("name", "flags"),
+    [
+        (ONNX, "--format onnx"),
+        (SAFETENSORS, "--format safetensors"),
+        ("model-int8-10views.onnx", "--format onnx --precision int8 --views 10"),
+        (SHARED, "--format onnx --shared-weights"),
+    ],
 )
-def test_the_hint_exports_the_run_that_the_file_lies_in(tmp_path, name, content):
+def test_the_hint_exports_the_run_that_the_file_lies_in(tmp_path, name, flags):
     run = tmp_path / "my run"
     (run / "checkpoints").mkdir(parents=True)
-    if content:
-        (run / name).write_bytes(content)
-    kind = name.removeprefix("model.")
-    assert f"alexnet export '{run}' --format {kind}" in refuse(run / name).hint
+    assert refuse(run / name).hint.endswith(f"alexnet export '{run}' {flags}")
+    (run / name).write_bytes(b"garbage" * 9)
+    assert refuse(run / name).hint.endswith(f"alexnet export '{run}' {flags} --force")
 
 
 @pytest.mark.parametrize("name", [ONNX, SAFETENSORS])
