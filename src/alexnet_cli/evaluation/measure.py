@@ -6,13 +6,10 @@ Shape letters: N images, B batch, S side of a crop, K classes.
 """
 
 import contextlib
-import dataclasses
-import math
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,17 +26,9 @@ from alexnet_cli.data.datasets import (
 )
 from alexnet_cli.errors import UsageError, join_some
 from alexnet_cli.evaluation.metrics import (
-    NO_CLASS,
-    Calibration,
-    ClassMetrics,
-    calibration,
-    class_metrics,
-    confusion_matrix,
-    in_top_k,
-    mean_negative_log_likelihood,
-    predicted_classes,
+    Evaluation,
     softmax,
-    wilson_interval,
+    summarise,
 )
 from alexnet_cli.manifest import Manifest, Provenance
 
@@ -47,27 +36,6 @@ VIEW_COUNTS = (1, 5, 9, 10)
 Logits = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """A model in any runtime: uint8 images (B, S, S, 3), S the manifest's `input_side_px`, to logits
 (B, K) whose softmax is its answer."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The result of an evaluation; accuracies are 0–1."""
-
-    num_images: int
-    num_unanswered: int  # images with a NaN for an answer: wrong, and not in `confusion`
-    top1: float
-    top1_interval: tuple[float, float]  # Wilson, 95 %
-    top5: float
-    loss: float  # mean negative log-likelihood in nats
-    num_views: int  # averaged per image
-    classes: tuple[ClassMetrics, ...]
-    confusion: tuple[tuple[int, ...], ...]  # counts by true class, then predicted class
-    calibration: Calibration
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the result as plain data for JSON; a loss of NaN becomes None."""
-        loss = self.loss if math.isfinite(self.loss) else None
-        return dataclasses.asdict(self) | {"loss": loss}
 
 
 @dataclass(frozen=True)
@@ -174,38 +142,6 @@ def predict_probabilities(  # noqa: PLR0913 - settings, each named at the call
             answers.append(np.asarray(total) / num_crops)
             on_batch(len(squares_BIIC))
     return np.concatenate(answers)
-
-
-def summarise(
-    probabilities_NK: NDArray[np.float64],
-    labels_N: NDArray[np.int64],
-    *,
-    classes: tuple[str, ...],
-    num_views: int = 1,
-) -> Evaluation:
-    """Compute the metrics of probabilities.
-
-    Args:
-        probabilities_NK: As `predict_probabilities` returns them.
-        labels_N: True classes.
-        classes: Names in label order.
-        num_views: Views that were averaged.
-    """
-    hits = in_top_k(probabilities_NK, labels_N, 1)
-    predictions_N = predicted_classes(probabilities_NK)
-    confusion = confusion_matrix(labels_N, predictions_N, len(classes))
-    return Evaluation(
-        num_images=len(labels_N),
-        num_unanswered=int((predictions_N == NO_CLASS).sum()),
-        top1=float(hits.mean()),
-        top1_interval=wilson_interval(int(hits.sum()), len(labels_N)),
-        top5=float(in_top_k(probabilities_NK, labels_N, 5).mean()),
-        loss=mean_negative_log_likelihood(probabilities_NK, labels_N),
-        num_views=num_views,
-        classes=class_metrics(confusion, labels_N, classes),
-        confusion=tuple(tuple(row) for row in confusion.tolist()),
-        calibration=calibration(probabilities_NK, labels_N),
-    )
 
 
 def views_of(

@@ -1,10 +1,14 @@
 """Metrics in numpy: accuracy, classes, calibration, and McNemar's comparison of two models.
 
+A new metric is a function here, a field of `Evaluation` and a line in `summarise`.
+
 Shape letters: N images, K classes.
 """
 
+import dataclasses
+import math
 from dataclasses import dataclass
-from math import sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +41,7 @@ def wilson_interval(num_right: int, num_images: int) -> tuple[float, float]:
     denominator = 1 + Z_95**2 / num_images
     centre = (share + Z_95**2 / (2 * num_images)) / denominator
     spread = share * (1 - share) / num_images + Z_95**2 / (4 * num_images**2)
-    half = Z_95 / denominator * sqrt(spread)
+    half = Z_95 / denominator * math.sqrt(spread)
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
@@ -178,6 +182,59 @@ def calibration(
     return Calibration(gaps / len(confidences) if len(confidences) else None, tuple(bins))
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """The result of an evaluation; accuracies are 0–1."""
+
+    num_images: int
+    num_unanswered: int  # images with a NaN for an answer: wrong, and not in `confusion`
+    top1: float
+    top1_interval: tuple[float, float]  # Wilson, 95 %
+    top5: float
+    loss: float  # mean negative log-likelihood in nats
+    num_views: int  # averaged per image
+    classes: tuple[ClassMetrics, ...]
+    confusion: tuple[tuple[int, ...], ...]  # counts by true class, then predicted class
+    calibration: Calibration
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as plain data for JSON; a loss of NaN becomes None."""
+        loss = self.loss if math.isfinite(self.loss) else None
+        return dataclasses.asdict(self) | {"loss": loss}
+
+
+def summarise(
+    probabilities_NK: NDArray[np.float64],
+    labels_N: NDArray[np.int64],
+    *,
+    classes: tuple[str, ...],
+    num_views: int = 1,
+) -> Evaluation:
+    """Compute the metrics of probabilities.
+
+    Args:
+        probabilities_NK: As `predict_probabilities` returns them.
+        labels_N: True classes.
+        classes: Names in label order.
+        num_views: Views that were averaged.
+    """
+    hits = in_top_k(probabilities_NK, labels_N, 1)
+    predictions_N = predicted_classes(probabilities_NK)
+    confusion = confusion_matrix(labels_N, predictions_N, len(classes))
+    return Evaluation(
+        num_images=len(labels_N),
+        num_unanswered=int((predictions_N == NO_CLASS).sum()),
+        top1=float(hits.mean()),
+        top1_interval=wilson_interval(int(hits.sum()), len(labels_N)),
+        top5=float(in_top_k(probabilities_NK, labels_N, 5).mean()),
+        loss=mean_negative_log_likelihood(probabilities_NK, labels_N),
+        num_views=num_views,
+        classes=class_metrics(confusion, labels_N, classes),
+        confusion=tuple(tuple(row) for row in confusion.tolist()),
+        calibration=calibration(probabilities_NK, labels_N),
+    )
+
+
 SIGNIFICANCE = 0.05
 
 
@@ -242,5 +299,5 @@ def paired_interval(only_first: int, only_second: int, num_images: int) -> tuple
     size = num_images + 2
     centre = (only_second - only_first) / size
     spread = (only_first + only_second + 1) / size - centre**2
-    half = Z_95 * sqrt(spread / size)
+    half = Z_95 * math.sqrt(spread / size)
     return max(-1.0, centre - half), min(1.0, centre + half)

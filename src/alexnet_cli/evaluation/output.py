@@ -21,11 +21,12 @@ from alexnet_cli.data.arrays import ImageSource
 from alexnet_cli.data.corruption import NUM_SEVERITIES, Corruption, CorruptionKind, all_corruptions
 from alexnet_cli.data.folder import ImageFolder
 from alexnet_cli.errors import UsageError
-from alexnet_cli.evaluation.measure import Evaluation, Measured
+from alexnet_cli.evaluation.measure import Measured
 from alexnet_cli.evaluation.metrics import (
     NO_CLASS,
     SIGNIFICANCE,
     Comparison,
+    Evaluation,
     compare,
     in_top_k,
     predicted_classes,

@@ -20,7 +20,8 @@ from torch import nn
 from alexnet_cli.data.arrays import ImageSource, iterate_images
 from alexnet_cli.data.datasets import DATASETS, find_dataset, load_training, split_fingerprint
 from alexnet_cli.errors import CheckpointError, DataError, TrainingError, UsageError
-from alexnet_cli.evaluation.measure import Evaluation, predict_probabilities, summarise
+from alexnet_cli.evaluation.measure import predict_probabilities
+from alexnet_cli.evaluation.metrics import Evaluation, summarise
 from alexnet_cli.image import crop_centre
 from alexnet_cli.manifest import Manifest
 from alexnet_cli.models.layers import PixelNetwork, first_filters, torch_logits

@@ -17,7 +17,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from alexnet_cli.config.schema import Freeze
 from alexnet_cli.data.loader import Batch, make_batches
 from alexnet_cli.errors import Interrupted, TrainingError
-from alexnet_cli.evaluation.measure import Evaluation, predict_probabilities, summarise
+from alexnet_cli.evaluation.measure import predict_probabilities
+from alexnet_cli.evaluation.metrics import Evaluation, summarise
 from alexnet_cli.models.build import build_network
 from alexnet_cli.models.layers import PixelNetwork, torch_logits
 from alexnet_cli.run_folder import SAVE_MINUTES

@@ -13,10 +13,9 @@ from alexnet_cli.evaluation.measure import (
     load_images,
     measure,
     predict_probabilities,
-    summarise,
     views_of,
 )
-from alexnet_cli.evaluation.metrics import softmax
+from alexnet_cli.evaluation.metrics import softmax, summarise
 from alexnet_cli.evaluation.output import compare_with_first
 from alexnet_cli.image import crop_centre, resize_square
 from alexnet_cli.training.open_model import open_model

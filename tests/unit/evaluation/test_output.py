@@ -9,7 +9,8 @@ import pytest
 from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.data.folder import ImageFolder
 from alexnet_cli.errors import AlexnetError, UsageError
-from alexnet_cli.evaluation.measure import Measured, summarise
+from alexnet_cli.evaluation.measure import Measured
+from alexnet_cli.evaluation.metrics import summarise
 from alexnet_cli.evaluation.output import (
     compare_with_first,
     print_results,
