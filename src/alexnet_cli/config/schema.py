@@ -146,6 +146,9 @@ _Share = Annotated[float, Field(ge=0, le=1)]
 class TrainConfig(BaseModel):
     """Everything that determines the result of a run, and nothing else."""
 
+    # A default here holds unless the recipe has another: `recipes.py`, and by network and data
+    # `training` and `cifar10_training` in `networks.py`.
+
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     data: Annotated[str, AfterValidator(data_name), Flag(Panel.GENERAL)] = "cifar10"
@@ -238,7 +241,8 @@ class TrainConfig(BaseModel):
     early_crop_size: Annotated[_Pixels, Flag(Panel.IMAGES, can_change=True)] = 0
     """Crop size in the first two thirds of the epochs; 0 = as later."""
     pad: Annotated[int, Field(ge=0, le=64), Flag(Panel.IMAGES, can_change=True)] = 0
-    """Zero padding before random crops, in px."""
+    """Zero padding before random crops, in px: 2 for alexnet-cifar on cifar10, 0 on other data and
+    with --recipe fast, --image-size or --crop-size."""
     flip: Annotated[bool, Flag(Panel.IMAGES, can_change=True)] = True
     """Random horizontal flips."""
     colour_noise: Annotated[float, Field(ge=0, le=10), Flag(Panel.IMAGES, also="--color-noise")] = (
