@@ -177,7 +177,7 @@ class Network(StrEnum):
         "alexnet-cifar",
         NetworkInfo(
             "The paper's layers at the scale of 32 pixels.",
-            "alexnet_cifar:AlexNetCifar",
+            "alexnet:AlexNetCifar",
             cifar10_training={**RELEASED_START, "pad": 2},
             training_departures=(
                 Departure(
@@ -197,7 +197,7 @@ class Network(StrEnum):
         "alexnet-cifar-bn",
         NetworkInfo(
             "alexnet-cifar with batch normalisation in place of LRN.",
-            "alexnet_cifar:AlexNetCifarBN",
+            "alexnet:AlexNetCifarBN",
             source="the paper, §3; Ioffe, Szegedy 2015",
             lrn=False,
             options=("activation", "pool", "groups"),

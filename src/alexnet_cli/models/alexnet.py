@@ -1,4 +1,4 @@
-"""AlexNet for ImageNet: the two towers of 2012, and the single tower of 2014 as in torchvision.
+"""AlexNet: the two towers of 2012, the single tower of 2014 as in torchvision, and small images.
 
 Source: Krizhevsky, Sutskever, Hinton, "ImageNet Classification with Deep Convolutional Neural
 Networks", NIPS 2012, §3; `computerhistory/AlexNet-Source-Code` where the paper is silent.
@@ -15,6 +15,7 @@ from alexnet_cli.networks import Departure, NetworkSpec
 
 # The smallest inputs that leave a pixel after the last pooling.
 MIN_CROP_PX, OWT_MIN_CROP_PX = 36, 63
+CIFAR_CROP_PX = (8, 96)  # and the largest before the first fully connected layer is enormous
 
 
 class AlexNet(ConvNet):
@@ -68,9 +69,6 @@ class AlexNet(ConvNet):
         )
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        # Paper: 224-px input, stride 4, 55 outputs, which does not add up. Here: zeros at the
-        # right and bottom up to the next size that fits, because the original's output-size
-        # rule reads past the edge as zeros in just this way.
         missing = _padded(self.crop_size_px) - self.crop_size_px
         return super().forward(F.pad(x_NCHW, (0, missing, 0, missing)))
 
@@ -141,3 +139,118 @@ def _require_crop(spec: NetworkSpec, min_px: int, *, own: str) -> None:
             f"{spec.name} needs crops of at least {min_px} px, not {spec.crop_size_px}",
             hint=f"resize with {own}, or train --model alexnet-cifar",
         )
+
+
+class AlexNetCifar(ConvNet):
+    """AlexNet with a 5×5 first layer at stride 1 and fully connected layers of 1024.
+
+    Shapes for a 32-pixel input and all kernels.
+    """
+
+    departures = (
+        Departure(
+            paper="conv1 is 11×11 at stride 4 on 224 px, fc6 and fc7 have 4096 units",
+            here="conv1 is 5×5 at stride 1, fc6 and fc7 have 1024 units",
+            because="the paper's conv1 would leave nothing of a 32-px image, and 50,000 images "
+            "cannot train 50 M fully connected weights; the channels, the two towers, LRN, "
+            "overlapping ceil-mode pools, ReLU and dropout are the paper's",
+        ),
+    )
+
+    def __init__(self, spec: NetworkSpec) -> None:
+        super().__init__()
+        side, groups = _side_after_pools(spec.crop_size_px), spec.groups
+        conv1, conv2, conv3, conv4 = conv_widths(spec, 96, 256, 384, 384)
+        self.features = nn.Sequential(
+            nn.Conv2d(3, conv1, kernel_size=5, padding=2),  # 96×32×32
+            activation(spec),
+            lrn(spec),
+            max_pool(spec),  # 96×16×16
+            nn.Conv2d(conv1, conv2, kernel_size=5, padding=2, groups=groups),  # 256×16×16
+            activation(spec),
+            lrn(spec),
+            max_pool(spec),  # 256×8×8
+            nn.Conv2d(conv2, conv3, kernel_size=3, padding=1),  # 384×8×8, connects both towers
+            activation(spec),
+            nn.Conv2d(conv3, conv4, kernel_size=3, padding=1, groups=groups),  # 384×8×8
+            activation(spec),
+            nn.Conv2d(conv4, 256, kernel_size=3, padding=1, groups=groups),  # 256×8×8
+            activation(spec),
+            max_pool(spec),  # 256×4×4
+        )
+        self.classifier = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(256 * side * side, 1024),
+            activation(spec),
+            nn.Dropout(spec.dropout),
+            nn.Linear(1024, 1024),
+            activation(spec),
+            nn.Dropout(spec.dropout),
+            nn.Linear(1024, spec.num_classes),
+        )
+
+
+class AlexNetCifarBN(ConvNet):
+    """`alexnet-cifar` with batch normalisation before each hidden ReLU.
+
+    Shapes for a 32-pixel input. Source: Ioffe, Szegedy 2015, "Batch Normalization", §3.2.
+    """
+
+    departures = (
+        Departure(
+            paper="LRN after the ReLUs of conv1 and conv2, biases everywhere",
+            here="batch normalisation after every hidden layer, which replaces both",
+            because="it allows larger learning rates",
+        ),
+    )
+
+    def __init__(self, spec: NetworkSpec) -> None:
+        super().__init__()
+        side, groups = _side_after_pools(spec.crop_size_px), spec.groups
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 96, kernel_size=5, padding=2, bias=False),  # 96×32×32
+            nn.BatchNorm2d(96),
+            activation(spec),
+            max_pool(spec),  # 96×16×16
+            nn.Conv2d(96, 256, kernel_size=5, padding=2, groups=groups, bias=False),  # 256×16×16
+            nn.BatchNorm2d(256),
+            activation(spec),
+            max_pool(spec),  # 256×8×8
+            nn.Conv2d(256, 384, kernel_size=3, padding=1, bias=False),  # 384×8×8
+            nn.BatchNorm2d(384),
+            activation(spec),
+            nn.Conv2d(384, 384, kernel_size=3, padding=1, groups=groups, bias=False),  # 384×8×8
+            nn.BatchNorm2d(384),
+            activation(spec),
+            nn.Conv2d(384, 256, kernel_size=3, padding=1, groups=groups, bias=False),  # 256×8×8
+            nn.BatchNorm2d(256),
+            activation(spec),
+            max_pool(spec),  # 256×4×4
+        )
+        self.classifier = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(256 * side * side, 1024, bias=False),
+            nn.BatchNorm1d(1024),
+            activation(spec),
+            nn.Dropout(spec.dropout),
+            nn.Linear(1024, 1024, bias=False),
+            nn.BatchNorm1d(1024),
+            activation(spec),
+            nn.Dropout(spec.dropout),
+            nn.Linear(1024, spec.num_classes),
+        )
+
+
+def _side_after_pools(crop_size_px: int) -> int:
+    """Return the side after three 3×3 pools at stride 2, rounded up: 32 → 16 → 8 → 4.
+
+    Raises:
+        UsageError: The crops are too small or too large.
+    """
+    least, most = CIFAR_CROP_PX
+    if not least <= crop_size_px <= most:
+        raise UsageError(
+            f"alexnet-cifar takes crops of {least} to {most} px, not {crop_size_px}",
+            hint="choose --image-size 32 --crop-size 28, or for large images --model alexnet",
+        )
+    return crop_size_px // 2 // 2 // 2
