@@ -8,8 +8,8 @@ import torch
 
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.data.arrays import ImageArrays
+from alexnet_cli.data.batches import Batch
 from alexnet_cli.data.datasets import find_dataset
-from alexnet_cli.data.loader import Batch
 from alexnet_cli.manifest import Manifest
 from alexnet_cli.run_folder import RunFolder
 from alexnet_cli.training.checkpoint import TrainState

@@ -21,9 +21,8 @@ from torch.utils.data import DataLoader
 from torchvision import datasets
 from torchvision.transforms import v2 as transforms
 
-from alexnet_cli.data.augment import BatchSettings
+from alexnet_cli.data.batches import BatchSettings, StreamingBatches
 from alexnet_cli.data.folder import ImageFolder, list_classes, load_train
-from alexnet_cli.data.loader import StreamingBatches
 from alexnet_cli.image import read_image, resize_square
 from benchmarks import machine
 from benchmarks.family import run_sampled

@@ -22,7 +22,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 
 from alexnet_cli.config.recipes import recipe_settings
 from alexnet_cli.config.schema import Recipe, TrainConfig
-from alexnet_cli.data.loader import Batch
+from alexnet_cli.data.batches import Batch
 from alexnet_cli.devices import num_cores
 from alexnet_cli.networks import Network
 from benchmarks import alexnet_side, machine

@@ -14,8 +14,8 @@ from alexnet_cli.config.recipes import demo_config
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.config.sources import read_config
 from alexnet_cli.data.arrays import training_statistics
+from alexnet_cli.data.batches import make_batches
 from alexnet_cli.data.datasets import find_dataset, load_training
-from alexnet_cli.data.loader import make_batches
 from alexnet_cli.evaluation.measure import predict_probabilities
 from alexnet_cli.evaluation.metrics import summarise
 from alexnet_cli.models.build import build_network

@@ -9,9 +9,8 @@ import torch
 
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.data.arrays import ImageArrays
-from alexnet_cli.data.augment import BatchSettings
+from alexnet_cli.data.batches import BatchSettings, ResidentBatches
 from alexnet_cli.data.datasets import find_dataset
-from alexnet_cli.data.loader import ResidentBatches
 from alexnet_cli.errors import TrainingError
 from alexnet_cli.models.build import build_network
 from alexnet_cli.models.lrn import LocalResponseNorm, kernel_name

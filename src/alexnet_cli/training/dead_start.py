@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alexnet_cli.config.schema import Init, InputScaling, TrainConfig
-from alexnet_cli.data.loader import Batch
+from alexnet_cli.data.batches import Batch
 from alexnet_cli.models.build import weight_layers
 from alexnet_cli.models.layers import PixelNetwork
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.data.arrays import load_if_fits, training_statistics
+from alexnet_cli.data.batches import Batch, make_batches
 from alexnet_cli.data.datasets import Dataset, load_training
-from alexnet_cli.data.loader import Batch, make_batches
 from alexnet_cli.training.checkpoint import ColourAxes
 from alexnet_cli.training.schedule import crop_size_px
 from alexnet_cli.training.setup import batch_settings, resolve_sizes

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from alexnet_cli.data.loader import share_of
+from alexnet_cli.data.batches import share_of
 from alexnet_cli.devices import parse_device
 from alexnet_cli.errors import AlexnetError, Interrupted, TrainingError, UsageError, first_line
 from alexnet_cli.evaluation.measure import Logits

@@ -11,7 +11,7 @@ from torch import nn
 
 from alexnet_cli.config.schema import Init, InputScaling, TrainConfig
 from alexnet_cli.data.arrays import ColourStatistics, ImageSource, load_if_fits
-from alexnet_cli.data.augment import BatchSettings
+from alexnet_cli.data.batches import BatchSettings
 from alexnet_cli.data.datasets import Dataset, find_dataset, load_training, split_fingerprint
 from alexnet_cli.data.folder import ImageFolder
 from alexnet_cli.errors import UsageError

@@ -7,8 +7,7 @@ from PIL import Image
 
 from alexnet_cli.data import datasets as catalog
 from alexnet_cli.data.arrays import load_if_fits
-from alexnet_cli.data.augment import BatchSettings
-from alexnet_cli.data.loader import StreamingBatches, make_batches
+from alexnet_cli.data.batches import BatchSettings, StreamingBatches, make_batches
 from alexnet_cli.evaluation.measure import predict_probabilities
 from alexnet_cli.inference.classify import read_crop
 from alexnet_cli.inference.inputs import Source

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from alexnet_cli.config.schema import TrainConfig
-from alexnet_cli.data.loader import Batch
+from alexnet_cli.data.batches import Batch
 from alexnet_cli.manifest import InputSpec
 from alexnet_cli.models.build import build_network
 from alexnet_cli.models.layers import PixelNetwork

@@ -6,8 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alexnet_cli.data.augment import BatchSettings
-from alexnet_cli.data.loader import ResidentBatches, share_of
+from alexnet_cli.data.batches import BatchSettings, ResidentBatches, share_of
 from alexnet_cli.errors import UsageError
 from alexnet_cli.training.ranks import Ranks, StopRequest, ranks_from_env
 from tests.unit.training.conftest import draw
