@@ -7,7 +7,7 @@ import numpy as np
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.evaluation.measure import predict_probabilities
 from alexnet_cli.evaluation.metrics import summarise
-from alexnet_cli.models.layers import torch_logits
+from alexnet_cli.models.build import torch_logits
 from benchmarks import alexnet_side, images, plain_loop
 from benchmarks.isolated_process import isolated_process
 from benchmarks.metrics import Comparison, Goal

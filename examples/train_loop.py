@@ -18,8 +18,7 @@ from alexnet_cli.data.batches import make_batches
 from alexnet_cli.data.datasets import find_dataset, load_training
 from alexnet_cli.evaluation.measure import predict_probabilities
 from alexnet_cli.evaluation.metrics import summarise
-from alexnet_cli.models.build import build_network
-from alexnet_cli.models.layers import PixelNetwork, torch_logits
+from alexnet_cli.models.build import PixelNetwork, build_network, torch_logits
 from alexnet_cli.training.device import resolve_device, resolve_precision
 from alexnet_cli.training.optimizer import build_optimizer, set_learning_rate
 from alexnet_cli.training.schedule import learning_rate

@@ -239,8 +239,7 @@ def exported(every_worker):
 
     from alexnet_cli.export.settings import Compared, ExportSettings, Format
     from alexnet_cli.export.write import export_model
-    from alexnet_cli.models.build import build_network
-    from alexnet_cli.models.layers import PixelNetwork
+    from alexnet_cli.models.build import PixelNetwork, build_network
 
     manifest = Manifest(
         network=NetworkSpec(Network.ALEXNET_CIFAR, num_classes=5, crop_size_px=8),

@@ -24,8 +24,7 @@ from alexnet_cli.inference.gpu_check import GPU_REQUIREMENT, has_gpu_wheel
 from alexnet_cli.inference.providers import runtime_message
 from alexnet_cli.inference.session import load_model
 from alexnet_cli.manifest import InputSpec, Manifest, Provenance
-from alexnet_cli.models.build import build_network
-from alexnet_cli.models.layers import PixelNetwork
+from alexnet_cli.models.build import PixelNetwork, build_network
 from alexnet_cli.models.lrn import LocalResponseNorm, kernel_name
 from alexnet_cli.networks import Network, NetworkSpec
 from alexnet_cli.training.device import resolve_device

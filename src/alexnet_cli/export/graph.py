@@ -28,7 +28,7 @@ from alexnet_cli.errors import ExportError, UsageError
 from alexnet_cli.export.settings import OPSET_VERSION, ExportSettings
 from alexnet_cli.image import crop_centre
 from alexnet_cli.manifest import METADATA_KEY, Deployment, ExportPrecision, LrnForm, Manifest
-from alexnet_cli.models.layers import PixelNetwork
+from alexnet_cli.models.build import PixelNetwork
 from alexnet_cli.models.lrn import LocalResponseNorm
 
 _IR_VERSION = 10  # ONNX Runtime 1.20 reads it; onnx's own default is newer

@@ -26,7 +26,7 @@ from alexnet_cli.files import atomic_write, temporary_folder
 from alexnet_cli.image import crop_centre
 from alexnet_cli.inference.session import GRAPH_KEY, WEIGHTS_FILE_KEY, Model, load_model
 from alexnet_cli.manifest import METADATA_KEY, WEIGHTS_HASH_KEY, ExportPrecision, Manifest, Parity
-from alexnet_cli.models.layers import PixelNetwork
+from alexnet_cli.models.build import PixelNetwork
 
 MAX_LOGIT_DIFFERENCE = 1e-4
 _TIE = 1e-5  # top-1 may differ where the two best logits are this close

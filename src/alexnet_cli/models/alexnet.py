@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.models.layers import ConvNet, activation, conv_widths, lrn, max_pool
+from alexnet_cli.models.build import ConvNet, activation, conv_widths, lrn, max_pool
 from alexnet_cli.networks import Departure, NetworkSpec
 
 # The smallest inputs that leave a pixel after the last pooling.

@@ -9,7 +9,7 @@ Sources: cuda-convnet's `example-layers` and wiki; the 2012 source as released.
 from torch import nn
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.models.layers import (
+from alexnet_cli.models.build import (
     ConvNet,
     LocallyConnected,
     SameMapNorm,

@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from alexnet_cli.models.build import outline_network
-from alexnet_cli.models.layers import LocallyConnected, SameMapNorm
+from alexnet_cli.models.build import LocallyConnected, SameMapNorm, outline_network
 from alexnet_cli.models.lrn import LocalResponseNorm
 from alexnet_cli.networks import (
     Activation,

@@ -24,7 +24,7 @@ from alexnet_cli.evaluation.measure import predict_probabilities
 from alexnet_cli.evaluation.metrics import Evaluation, summarise
 from alexnet_cli.image import crop_centre
 from alexnet_cli.manifest import Manifest
-from alexnet_cli.models.layers import PixelNetwork, first_filters, torch_logits
+from alexnet_cli.models.build import PixelNetwork, first_filters, torch_logits
 from alexnet_cli.report.grad_cam import Evidence, find_evidence
 from alexnet_cli.run_folder import RunFolder
 from alexnet_cli.training.checkpoint import (

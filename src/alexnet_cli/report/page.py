@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from alexnet_cli.data.arrays import ImageSource
 from alexnet_cli.errors import AlexnetError
 from alexnet_cli.files import atomic_write
-from alexnet_cli.models.layers import first_filters
+from alexnet_cli.models.build import first_filters
 from alexnet_cli.paper.experiments import (
     TRAIN_ERROR,
     Claim,

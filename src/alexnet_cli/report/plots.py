@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from alexnet_cli.evaluation.metrics import Calibration, ClassMetrics
-from alexnet_cli.models.layers import mosaic, to_unit_range
+from alexnet_cli.models.build import mosaic, to_unit_range
 from alexnet_cli.report.drawing import (
     DASHES,
     FAINT,

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from alexnet_cli.config.schema import Init, InputScaling, TrainConfig
 from alexnet_cli.data.batches import Batch
-from alexnet_cli.models.build import weight_layers
-from alexnet_cli.models.layers import PixelNetwork
+from alexnet_cli.models.build import PixelNetwork, weight_layers
 
 CHECK_STEPS = (200, 1_000)
 """Updates after which the loss is checked: early for a network whose output does not depend on the

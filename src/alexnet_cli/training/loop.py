@@ -19,8 +19,7 @@ from alexnet_cli.data.batches import Batch, make_batches
 from alexnet_cli.errors import Interrupted, TrainingError
 from alexnet_cli.evaluation.measure import predict_probabilities
 from alexnet_cli.evaluation.metrics import Evaluation, summarise
-from alexnet_cli.models.build import build_network
-from alexnet_cli.models.layers import PixelNetwork, torch_logits
+from alexnet_cli.models.build import PixelNetwork, build_network, torch_logits
 from alexnet_cli.run_folder import SAVE_MINUTES
 from alexnet_cli.training import run_files
 from alexnet_cli.training.checkpoint import (

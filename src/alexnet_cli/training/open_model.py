@@ -126,7 +126,7 @@ def _open_exported(path: Path, *, device: str) -> OpenedModel:
 def _open_checkpoint(checkpoint: "Checkpoint", *, device: str) -> OpenedModel:
     import torch
 
-    from alexnet_cli.models.layers import PixelNetwork, torch_logits
+    from alexnet_cli.models.build import PixelNetwork, torch_logits
     from alexnet_cli.training.device import describe_device, resolve_device
 
     chosen = resolve_device(device)

@@ -25,7 +25,7 @@ from alexnet_cli.console import note
 from alexnet_cli.errors import UsageError, first_line
 from alexnet_cli.files import atomic_write
 from alexnet_cli.image import crop_centre
-from alexnet_cli.models.layers import first_filters, mosaic, to_unit_range
+from alexnet_cli.models.build import first_filters, mosaic, to_unit_range
 from alexnet_cli.training.checkpoint import EpochRow
 from alexnet_cli.training.reporting import Reporter
 from alexnet_cli.training.setup import TrainingRun

@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from alexnet_cli.manifest import InputSpec, Manifest, Provenance
-from alexnet_cli.models.build import build_network
-from alexnet_cli.models.layers import PixelNetwork
+from alexnet_cli.models.build import PixelNetwork, build_network
 from alexnet_cli.networks import Kernels, Network, NetworkSpec
 
 NUM_CLASSES, IMAGE_PX, CROP_PX = 5, 12, 8

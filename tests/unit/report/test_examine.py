@@ -9,8 +9,7 @@ from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.errors import CheckpointError, DataError, TrainingError, UsageError
 from alexnet_cli.evaluation.metrics import softmax
 from alexnet_cli.manifest import InputSpec, Manifest, Provenance
-from alexnet_cli.models.build import build_network
-from alexnet_cli.models.layers import PixelNetwork
+from alexnet_cli.models.build import PixelNetwork, build_network
 from alexnet_cli.networks import Network, NetworkSpec
 from alexnet_cli.report.examine import (
     draw_indices,

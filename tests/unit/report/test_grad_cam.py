@@ -4,8 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from alexnet_cli.manifest import InputSpec
-from alexnet_cli.models.build import build_network
-from alexnet_cli.models.layers import PixelNetwork
+from alexnet_cli.models.build import PixelNetwork, build_network
 from alexnet_cli.networks import Network, NetworkSpec
 from alexnet_cli.report.grad_cam import evidence_maps, find_evidence
 from tests.made_runs import draw_tinted

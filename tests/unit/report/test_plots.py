@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from alexnet_cli.evaluation.metrics import calibration, class_metrics
-from alexnet_cli.models.build import build_network
-from alexnet_cli.models.layers import first_filters, to_unit_range
+from alexnet_cli.models.build import build_network, first_filters, to_unit_range
 from alexnet_cli.networks import Network, NetworkSpec
 from alexnet_cli.report import plots
 from alexnet_cli.report.drawing import draw, save_png, style

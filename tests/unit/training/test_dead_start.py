@@ -6,8 +6,7 @@ import torch
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.data.batches import Batch
 from alexnet_cli.manifest import InputSpec
-from alexnet_cli.models.build import build_network
-from alexnet_cli.models.layers import PixelNetwork
+from alexnet_cli.models.build import PixelNetwork, build_network
 from alexnet_cli.networks import Network, network_spec
 from alexnet_cli.training.dead_start import CHECK_STEPS, DeadStartDetector, examine
 

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.models.build import build_network
-from alexnet_cli.models.layers import PixelNetwork
+from alexnet_cli.models.build import PixelNetwork, build_network
 from alexnet_cli.training.checkpoint import EpochRow
 from alexnet_cli.training.tracking import TRACKERS, Tracker, open_trackers, require_package
 
