@@ -10,7 +10,7 @@ from pathlib import Path
 
 from alexnet_cli.config.schema import Freeze, TrainConfig
 from alexnet_cli.training.device import resolve_device
-from alexnet_cli.training.finetune import open_pretrained, settings_of
+from alexnet_cli.training.open_model import open_pretrained, settings_of
 from alexnet_cli.training.run import prepare_run, train_run
 
 if len(sys.argv) < 2:

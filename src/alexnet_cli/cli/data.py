@@ -2,6 +2,7 @@
 
 import functools
 import shlex
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,10 @@ from alexnet_cli.console import ByteProgress, note, print_json, printable, stdou
 from alexnet_cli.errors import UsageError, join_some
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from alexnet_cli.data.batches import Batch
     from alexnet_cli.data.datasets import Dataset
     from alexnet_cli.data.inventory import Entry
 
@@ -152,7 +157,11 @@ def show(
     labels = _chosen_classes(dataset.classes, only)
     count = count or images_per_class(len(labels))
     if augmented:
-        images_NSSC, labels_N, caption = _augmented(config, dataset, labels, count, epoch)
+        images_NSSC, labels_N, num_images = augmented_images(
+            config, dataset, labels=labels, count=count, epoch=epoch - 1
+        )
+        crops = f"{images_NSSC.shape[1]}-px crops of epoch {epoch}, seed {config.seed}"
+        caption = f"{num_images:,} images, {crops}"
     else:
         images_NSSC, labels_N, caption = _as_they_are(config, dataset, labels, count, split)
     if not len(labels_N):
@@ -203,18 +212,55 @@ def _chosen_classes(classes: tuple[str, ...], only: list[str] | None) -> list[in
     return [classes.index(name) for name in dict.fromkeys(only or classes)]
 
 
-def _augmented(
-    config: TrainConfig, dataset: "Dataset", labels: list[int], count: int, epoch: int
-) -> tuple[Any, Any, str]:
-    """Return images, labels and a caption."""
-    from alexnet_cli.training.preview import augmented_images
+def augmented_images(
+    config: TrainConfig, dataset: "Dataset", *, labels: list[int], count: int, epoch: int
+) -> "tuple[NDArray[np.uint8], NDArray[np.int64], int]":
+    """Return the first images of some classes in an epoch of training, at most `count` of each.
 
-    images_NSSC, labels_N, num_training = augmented_images(
-        config, dataset, labels=labels, count=count, epoch=epoch - 1
-    )
-    side_px = images_NSSC.shape[1]
-    caption = f"{num_training:,} images, {side_px}-px crops of epoch {epoch}, seed {config.seed}"
-    return images_NSSC, labels_N, caption
+    Returns:
+        The images, uint8 (N, S, S, 3); their classes (N,), in the order of `labels`; the number of
+        images in the training set.
+    """
+    import numpy as np
+    import torch
+
+    from alexnet_cli.data.arrays import load_if_fits, training_statistics
+    from alexnet_cli.data.batches import make_batches
+    from alexnet_cli.data.datasets import load_training
+    from alexnet_cli.training.schedule import crop_size_px
+    from alexnet_cli.training.setup import batch_settings, resolve_sizes
+
+    size_px, final_px = resolve_sizes(config, stored_px=dataset.image_size_px)
+    train, _ = load_training(dataset, val_size=config.val_size, seed=config.seed)
+    train = load_if_fits(train, size_px=size_px, num_workers=0)
+    axes: tuple[tuple[float, ...], ...] = ()
+    if config.colour_noise:
+        colours = training_statistics(train, size_px=size_px, seed=config.seed, num_workers=0)
+        axes = colours.noise_axes(config.colour_noise)
+    side_px = crop_size_px(config, final_px=final_px, epoch=epoch)
+    present = Counter(train.labels_N.tolist())
+    wanted = {label: min(count, present[label]) for label in labels}
+    found: dict[int, list[NDArray[np.uint8]]] = {label: [] for label in labels}
+    batches = make_batches(train, batch_settings(config, size_px, axes), device=torch.device("cpu"))
+    for batch in batches.epoch(epoch, crop_size_px=side_px):
+        for label, image in zip(batch.labels_B.tolist(), _with_colours(batch), strict=True):
+            if label in found and len(found[label]) < wanted[label]:
+                found[label].append(image)
+        if all(len(found[label]) == wanted[label] for label in labels):
+            break
+    labels_N = np.array([label for label in labels for _ in found[label]], np.int64)
+    images = [image for label in labels for image in found[label]]
+    images_NSSC = np.stack(images) if images else np.empty((0, side_px, side_px, 3), np.uint8)
+    return images_NSSC, labels_N, len(train)
+
+
+def _with_colours(batch: "Batch") -> "NDArray[np.uint8]":
+    """Return a batch as bytes with its colour changes, which training adds to floats."""
+    pixels_BSSC = batch.images_BSSC.float()
+    if batch.colours_BC is not None:
+        pixels_BSSC += batch.colours_BC[:, None, None, :]
+    seen: NDArray[np.uint8] = pixels_BSSC.round().clamp(0, 255).byte().numpy()
+    return seen
 
 
 def _as_they_are(

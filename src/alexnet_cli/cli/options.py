@@ -97,7 +97,7 @@ def _resolve(
     values = {name: field.default for name, field in TrainConfig.model_fields.items()} | flags
     weights = {}
     if values["from_weights"]:
-        from alexnet_cli.training.finetune import settings_of
+        from alexnet_cli.training.open_model import settings_of
 
         weights = settings_of(values["from_weights"])
     config, sources = resolve_config(values, given, weights=weights)

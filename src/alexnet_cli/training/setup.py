@@ -22,7 +22,7 @@ from alexnet_cli.networks import NetworkSpec, network_spec
 from alexnet_cli.run_folder import RunFolder
 from alexnet_cli.training.checkpoint import ColourAxes
 from alexnet_cli.training.device import describe_device
-from alexnet_cli.training.finetune import Pretrained, open_pretrained
+from alexnet_cli.training.open_model import Pretrained, open_pretrained
 from alexnet_cli.training.ranks import ALONE, Ranks, StopRequest
 from alexnet_cli.training.run_files import library_versions
 

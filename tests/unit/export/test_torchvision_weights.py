@@ -17,7 +17,7 @@ from alexnet_cli.errors import DownloadError
 from alexnet_cli.export.torchvision_weights import convert, fetch_state_dict
 from alexnet_cli.inference.session import load_model
 from alexnet_cli.networks import Network
-from alexnet_cli.training.finetune import open_pretrained
+from alexnet_cli.training.open_model import open_pretrained
 
 CLASSES = [f"class {number}" for number in range(12)]
 

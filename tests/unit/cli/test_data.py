@@ -3,10 +3,10 @@ import pytest
 import torch
 from PIL import Image
 
+from alexnet_cli.cli.data import augmented_images
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.data.datasets import find_dataset
 from alexnet_cli.training.loop import Trainer
-from alexnet_cli.training.preview import augmented_images
 from alexnet_cli.training.run import prepare_run
 
 

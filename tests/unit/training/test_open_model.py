@@ -7,7 +7,7 @@ from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.errors import AlexnetError, ModelFileError, UsageError
 from alexnet_cli.models.build import build_network
 from alexnet_cli.networks import Network
-from alexnet_cli.training.finetune import open_pretrained, settings_of
+from alexnet_cli.training.open_model import open_pretrained, settings_of
 from alexnet_cli.training.run import prepare_run
 
 CLASSES = ("ant", "bee", "cat", "dog", "élan")
