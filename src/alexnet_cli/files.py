@@ -39,9 +39,8 @@ def cache_folder() -> Path:
 def atomic_write(path: Path, content: bytes | BinaryIO) -> None:
     """Write a file so that a reader, or a crash, sees the old or the new content, never a mixture.
 
-    A unique temporary file in the same folder is written, flushed to the disk and renamed over
-    the target; then the folder itself is flushed, so that the name survives a power cut. The
-    folder is created if necessary.
+    A unique temporary file in the same folder is written and moved. The folder is created if
+    necessary.
 
     Raises:
         AlexnetError: The disk is full or the folder cannot be written to.
@@ -57,11 +56,7 @@ def atomic_write(path: Path, content: bytes | BinaryIO) -> None:
         with os.fdopen(descriptor, "wb") as file:
             source = BytesIO(content) if isinstance(content, bytes) else content
             shutil.copyfileobj(source, file, _CHUNK_BYTES)
-            file.flush()
-            temporary.chmod(0o666 & ~_umask())
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
+        atomic_move(temporary, path)
     except OSError as error:
         raise writing_error(path, error) from error
     finally:
@@ -72,6 +67,8 @@ def atomic_write(path: Path, content: bytes | BinaryIO) -> None:
 
 def atomic_move(source: Path, path: Path) -> None:
     """Flush a file to the disk and rename it to `path` on the same file system.
+
+    Then the folder itself is flushed, so that the name survives a power cut.
 
     Raises:
         AlexnetError: The folder cannot be written to.

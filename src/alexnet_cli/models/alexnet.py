@@ -35,42 +35,51 @@ class AlexNet(ConvNet):
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
         _require_crop(spec, MIN_CROP_PX, own="--image-size 227 --crop-size 227")
-        self.crop_size_px, groups = spec.crop_size_px, spec.groups
-        conv1, conv2, conv3, conv4 = conv_widths(spec, 96, 256, 384, 384)
-        self.features = nn.Sequential(
-            nn.Conv2d(3, conv1, kernel_size=11, stride=4),  # 96×55×55
-            activation(spec),
-            lrn(spec),
-            max_pool(spec),  # 96×27×27, overlapping: §3.4
-            nn.Conv2d(conv1, conv2, kernel_size=5, padding=2, groups=groups),  # 256×27×27
-            activation(spec),
-            lrn(spec),
-            max_pool(spec),  # 256×13×13
-            nn.Conv2d(conv2, conv3, kernel_size=3, padding=1),  # 384×13×13, connects both towers
-            activation(spec),
-            nn.Conv2d(conv3, conv4, kernel_size=3, padding=1, groups=groups),  # 384×13×13
-            activation(spec),
-            nn.Conv2d(conv4, 256, kernel_size=3, padding=1, groups=groups),  # 256×13×13
-            activation(spec),
-            max_pool(spec),  # 256×6×6
-        )
+        self.crop_size_px = spec.crop_size_px
+        conv1 = nn.Conv2d(3, *conv_widths(spec, 96), kernel_size=11, stride=4)  # 96×55×55
         side = (_padded(spec.crop_size_px) - 11) // 4 + 1
-        for _ in range(3):
-            side //= 2  # a 3×3 pool at stride 2, rounded up
-        self.classifier = nn.Sequential(
-            nn.Flatten(),
-            nn.Linear(256 * side * side, 4096),
-            activation(spec),
-            nn.Dropout(spec.dropout),
-            nn.Linear(4096, 4096),
-            activation(spec),
-            nn.Dropout(spec.dropout),
-            nn.Linear(4096, spec.num_classes),
-        )
+        self.features = _features(spec, conv1)
+        self.classifier = _classifier(spec, side_px=side // 2 // 2 // 2, num_units=4096)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         missing = _padded(self.crop_size_px) - self.crop_size_px
         return super().forward(F.pad(x_NCHW, (0, missing, 0, missing)))
+
+
+def _features(spec: NetworkSpec, conv1: nn.Conv2d) -> nn.Sequential:
+    """Return conv1 and the paper's other convolutions; shapes for 55×55 pixels behind conv1."""
+    groups = spec.groups
+    conv2, conv3, conv4 = conv_widths(spec, 256, 384, 384)
+    return nn.Sequential(
+        conv1,
+        activation(spec),
+        lrn(spec),
+        max_pool(spec),  # 96×27×27, overlapping: §3.4; rounded up
+        nn.Conv2d(conv1.out_channels, conv2, kernel_size=5, padding=2, groups=groups),  # 256×27×27
+        activation(spec),
+        lrn(spec),
+        max_pool(spec),  # 256×13×13
+        nn.Conv2d(conv2, conv3, kernel_size=3, padding=1),  # 384×13×13, connects both towers
+        activation(spec),
+        nn.Conv2d(conv3, conv4, kernel_size=3, padding=1, groups=groups),  # 384×13×13
+        activation(spec),
+        nn.Conv2d(conv4, 256, kernel_size=3, padding=1, groups=groups),  # 256×13×13
+        activation(spec),
+        max_pool(spec),  # 256×6×6
+    )
+
+
+def _classifier(spec: NetworkSpec, *, side_px: int, num_units: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(256 * side_px * side_px, num_units),  # fc6
+        activation(spec),
+        nn.Dropout(spec.dropout),
+        nn.Linear(num_units, num_units),  # fc7
+        activation(spec),
+        nn.Dropout(spec.dropout),
+        nn.Linear(num_units, spec.num_classes),
+    )
 
 
 def _padded(size: int) -> int:
@@ -142,10 +151,7 @@ def _require_crop(spec: NetworkSpec, min_px: int, *, own: str) -> None:
 
 
 class AlexNetCifar(ConvNet):
-    """AlexNet with a 5×5 first layer at stride 1 and fully connected layers of 1024.
-
-    Shapes for a 32-pixel input and all kernels.
-    """
+    """AlexNet with a 5×5 first layer at stride 1 and fully connected layers of 1024 units."""
 
     departures = (
         Departure(
@@ -159,35 +165,10 @@ class AlexNetCifar(ConvNet):
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
-        side, groups = _side_after_pools(spec.crop_size_px), spec.groups
-        conv1, conv2, conv3, conv4 = conv_widths(spec, 96, 256, 384, 384)
-        self.features = nn.Sequential(
-            nn.Conv2d(3, conv1, kernel_size=5, padding=2),  # 96×32×32
-            activation(spec),
-            lrn(spec),
-            max_pool(spec),  # 96×16×16
-            nn.Conv2d(conv1, conv2, kernel_size=5, padding=2, groups=groups),  # 256×16×16
-            activation(spec),
-            lrn(spec),
-            max_pool(spec),  # 256×8×8
-            nn.Conv2d(conv2, conv3, kernel_size=3, padding=1),  # 384×8×8, connects both towers
-            activation(spec),
-            nn.Conv2d(conv3, conv4, kernel_size=3, padding=1, groups=groups),  # 384×8×8
-            activation(spec),
-            nn.Conv2d(conv4, 256, kernel_size=3, padding=1, groups=groups),  # 256×8×8
-            activation(spec),
-            max_pool(spec),  # 256×4×4
-        )
-        self.classifier = nn.Sequential(
-            nn.Flatten(),
-            nn.Linear(256 * side * side, 1024),
-            activation(spec),
-            nn.Dropout(spec.dropout),
-            nn.Linear(1024, 1024),
-            activation(spec),
-            nn.Dropout(spec.dropout),
-            nn.Linear(1024, spec.num_classes),
-        )
+        side = _side_after_pools(spec.crop_size_px)
+        conv1 = nn.Conv2d(3, *conv_widths(spec, 96), kernel_size=5, padding=2)  # 96×32×32
+        self.features = _features(spec, conv1)
+        self.classifier = _classifier(spec, side_px=side, num_units=1024)
 
 
 class AlexNetCifarBN(ConvNet):
