@@ -36,7 +36,8 @@ class AlexNet(ConvNet):
         super().__init__()
         _require_crop(spec, MIN_CROP_PX, own="--image-size 227 --crop-size 227")
         self.crop_size_px = spec.crop_size_px
-        conv1 = nn.Conv2d(3, *conv_widths(spec, 96), kernel_size=11, stride=4)  # 96×55×55
+        (channels,) = conv_widths(spec, 96)
+        conv1 = nn.Conv2d(3, channels, kernel_size=11, stride=4)  # 96×55×55
         side = (_padded(spec.crop_size_px) - 11) // 4 + 1
         self.features = _features(spec, conv1)
         self.classifier = _classifier(spec, side_px=side // 2 // 2 // 2, num_units=4096)
@@ -166,7 +167,8 @@ class AlexNetCifar(ConvNet):
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
         side = _side_after_pools(spec.crop_size_px)
-        conv1 = nn.Conv2d(3, *conv_widths(spec, 96), kernel_size=5, padding=2)  # 96×32×32
+        (channels,) = conv_widths(spec, 96)
+        conv1 = nn.Conv2d(3, channels, kernel_size=5, padding=2)  # 96×32×32
         self.features = _features(spec, conv1)
         self.classifier = _classifier(spec, side_px=side, num_units=1024)
 

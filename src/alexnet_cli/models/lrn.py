@@ -19,7 +19,7 @@ from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -38,6 +38,15 @@ _OPTIMISE = (
     "-fno-math-errno", "-fno-trapping-math",
 )  # fmt: skip
 _COMPILE_SECONDS = 60
+
+
+class Constants(NamedTuple):
+    """Of the formula of `LocalResponseNorm`."""
+
+    size: int  # n
+    alpha: float
+    beta: float
+    k: float
 
 
 class LocalResponseNorm(nn.Module):
@@ -81,7 +90,8 @@ class LocalResponseNorm(nn.Module):
                 shape=x_NCHW.shape,
             )
             return node
-        result: Tensor = _LRN.apply(x_NCHW, self.size, self.alpha, self.beta, self.k)
+        constants = Constants(self.size, self.alpha, self.beta, self.k)
+        result: Tensor = _LRN.apply(x_NCHW, constants)
         return result
 
     def extra_repr(self) -> str:
@@ -92,16 +102,16 @@ class _LRN(torch.autograd.Function):
     """`y = x · d^-β` with `d = k + α/n · window(x²)`; β·d^-(β+1) is its derivative's factor."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, size: int, alpha: float, beta: float, k: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, constants: Constants) -> Tensor:
         ctx.save_for_backward(x)
-        ctx.constants = {"size": size, "alpha": alpha, "beta": beta, "k": k}
-        return _kernel_for(x)(x, None, **ctx.constants)
+        ctx.constants = constants
+        return _kernel_for(x)(x, None, constants)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (x,) = ctx.saved_tensors
-        return _kernel_for(x)(x, grad, **ctx.constants), None, None, None, None
+        return _kernel_for(x)(x, grad, ctx.constants), None
 
 
 def kernel_name(device: torch.device) -> str:
@@ -132,20 +142,12 @@ def _triton() -> ModuleType | None:
         return None
 
 
-def convolve(
-    x_NCHW: Tensor,
-    grad_NCHW: Tensor | None = None,
-    *,
-    size: int,
-    alpha: float,
-    beta: float,
-    k: float,
-) -> Tensor:
+def convolve(x_NCHW: Tensor, grad_NCHW: Tensor | None, constants: Constants) -> Tensor:
     """Return y, or with a gradient of y the gradient of x, anywhere PyTorch runs.
 
-    dL/dx = g·d^-β - 2αβ/n · x · bandᵀ∗(g·x·d^-(β+1)), and the band is symmetric. The constants are
-    those of `LocalResponseNorm`.
+    dL/dx = g·d^-β - 2αβ/n · x · bandᵀ∗(g·x·d^-(β+1)), and the band is symmetric.
     """
+    size, alpha, beta, k = constants
     channel = torch.arange(x_NCHW.shape[1], device=x_NCHW.device)
     is_neighbour = (channel[:, None] - channel[None, :]).abs() <= size // 2
     # Zeros and ones are exact in every dtype.
@@ -188,20 +190,13 @@ def why_unavailable() -> str | None:
     return None
 
 
-def normalise_in_c(
-    x_NCHW: Tensor,
-    grad_NCHW: Tensor | None = None,
-    *,
-    size: int,
-    alpha: float,
-    beta: float,
-    k: float,
-) -> Tensor:
+def normalise_in_c(x_NCHW: Tensor, grad_NCHW: Tensor | None, constants: Constants) -> Tensor:
     """Return y, or with a gradient of y the gradient of x; arguments as in `convolve`.
 
     The activities are on the CPU, of one of `_C_DTYPES`, channels-last or not. The result has their
     memory format.
     """
+    size, alpha, beta, k = constants
     is_last = x_NCHW.is_contiguous(memory_format=torch.channels_last)
     layout = torch.channels_last if is_last else torch.contiguous_format
     x = x_NCHW.contiguous(memory_format=layout)

@@ -10,6 +10,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from alexnet_cli.models.lrn import Constants
+
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _BLOCK = 512
 
@@ -75,20 +77,13 @@ def _backward(
     tl.store(dx + at, result.to(dx.dtype.element_ty), mask=exists)
 
 
-def normalise(
-    x_NCHW: Tensor,
-    grad_NCHW: Tensor | None = None,
-    *,
-    size: int,
-    alpha: float,
-    beta: float,
-    k: float,
-) -> Tensor:
+def normalise(x_NCHW: Tensor, grad_NCHW: Tensor | None, constants: Constants) -> Tensor:
     """Return y, or with a gradient of y the gradient of x; arguments as in `lrn.convolve`.
 
     The activities are on a CUDA device, of one of `DTYPES`, channels-last or not. The result has
     their memory format.
     """
+    size, alpha, beta, k = constants
     is_last = x_NCHW.is_contiguous(memory_format=torch.channels_last)
     layout = torch.channels_last if is_last else torch.contiguous_format
     x = x_NCHW.contiguous(memory_format=layout)
@@ -97,12 +92,12 @@ def normalise(
         return result
     channels = x.shape[1]
     stride = 1 if is_last else x.shape[2] * x.shape[3]
-    constants = (x.numel(), channels, stride, alpha / size, beta, k, size, beta == 0.75, _BLOCK)
+    arguments = (x.numel(), channels, stride, alpha / size, beta, k, size, beta == 0.75, _BLOCK)
     grid = (triton.cdiv(x.numel(), _BLOCK),)
     # Triton launches on the current device, not on the tensor's; -1 leaves it as it is.
     with torch.cuda.device(x.device if x.is_cuda else -1):
         if grad_NCHW is None:
-            _forward[grid](x, result, *constants)
+            _forward[grid](x, result, *arguments)
         else:
-            _backward[grid](x, grad_NCHW.contiguous(memory_format=layout), result, *constants)
+            _backward[grid](x, grad_NCHW.contiguous(memory_format=layout), result, *arguments)
     return result

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from alexnet_cli.models import lrn
-from alexnet_cli.models.lrn import LocalResponseNorm, convolve, kernel_name, normalise_in_c
+from alexnet_cli.models.lrn import (
+    Constants,
+    LocalResponseNorm,
+    convolve,
+    kernel_name,
+    normalise_in_c,
+)
 
 SETTINGS = [  # channels, size, alpha, beta, k
     (96, 5, 1e-4, 0.75, 2.0),  # the paper's
@@ -61,12 +67,12 @@ def assert_near(found, wanted, tolerance):
 def test_equals_torch_forward_and_backward(
     channels, size, alpha, beta, k, layout, dtype, tolerance, kernel
 ):
-    constants = {"size": size, "alpha": alpha, "beta": beta, "k": k}
+    constants = Constants(size, alpha, beta, k)
     x = activities(channels).to(dtype).to(memory_format=layout)
     grad = torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=dtype)
-    y, dx = kernel(x, **constants), kernel(x, grad, **constants)
+    y, dx = kernel(x, None, constants), kernel(x, grad, constants)
     assert (y.shape, y.dtype, dx.shape, dx.dtype) == (x.shape, dtype, x.shape, dtype)
-    expected = reference(x, grad, **constants)
+    expected = reference(x, grad, *constants)
     if dtype is torch.bfloat16 and kernel is convolve:
         tolerance *= 4  # every intermediate is rounded to 8 bits
     assert_near(y, expected[0], tolerance)
@@ -87,13 +93,13 @@ def test_any_shape_agrees_in_any_layout(channels, height, width, batch, size, be
     x = activities(channels, (batch, height, width)).float()
     x = x.permute(0, 3, 1, 2) if layout is None else x.contiguous(memory_format=layout)
     grad = torch.ones_like(x)
-    constants = {"size": size, "alpha": 1e-2, "beta": beta, "k": 1.5}
+    constants = Constants(size, 1e-2, beta, 1.5)
     if batch == 0:
-        assert normalise_in_c(x, **constants).shape == x.shape
+        assert normalise_in_c(x, None, constants).shape == x.shape
         return
-    expected = reference(x, grad, **constants)
+    expected = reference(x, grad, *constants)
     for found, wanted in zip(
-        (normalise_in_c(x, **constants), normalise_in_c(x, grad, **constants)),
+        (normalise_in_c(x, None, constants), normalise_in_c(x, grad, constants)),
         expected,
         strict=True,
     ):
@@ -102,13 +108,13 @@ def test_any_shape_agrees_in_any_layout(channels, height, width, batch, size, be
 
 def test_the_number_of_threads_does_not_change_a_bit():
     x = activities(96, (4, 9, 9)).float()
-    constants = {"size": 5, "alpha": 1e-2, "beta": 0.75, "k": 1.0}
+    constants = Constants(5, 1e-2, 0.75, 1.0)
     found = []
     before = torch.get_num_threads()
     try:
         for threads in (1, 2, 5):
             torch.set_num_threads(threads)
-            found.append(normalise_in_c(x, x, **constants))
+            found.append(normalise_in_c(x, x, constants))
     finally:
         torch.set_num_threads(before)
     assert torch.equal(found[0], found[1])
@@ -119,7 +125,7 @@ def test_the_number_of_threads_does_not_change_a_bit():
 def test_what_is_not_a_number_comes_through(dtype):
     x = torch.ones(1, 8, 1, 2, dtype=dtype)
     x[0, 0, 0, 0] = float("nan")
-    y = normalise_in_c(x, size=3, alpha=1.0, beta=0.75, k=1.0)
+    y = normalise_in_c(x, None, Constants(3, 1.0, 0.75, 1.0))
     assert y[0, :2, 0, 0].isnan().all()
     assert y[0, 2:].isfinite().all()
     assert y[0, :, 0, 1].isfinite().all()
@@ -183,15 +189,16 @@ TRITON = """
 import torch
 from torch import nn
 from alexnet_cli.models import lrn_triton
+from alexnet_cli.models.lrn import Constants
 for layout in (torch.contiguous_format, torch.channels_last):
     for channels, size, beta in ((7, 5, 0.75), (16, 3, 0.6), (3, 5, 0.75)):
         x = (20 * torch.randn(2, channels, 5, 6)).to(memory_format=layout).requires_grad_()
         grad = torch.randn_like(x)
         y = nn.LocalResponseNorm(size, 1e-2, beta, 1.5)(x)
         y.backward(grad)
-        constants = dict(size=size, alpha=1e-2, beta=beta, k=1.5)
-        found = lrn_triton.normalise(x.detach(), **constants)
-        found_dx = lrn_triton.normalise(x.detach(), grad, **constants)
+        constants = Constants(size, 1e-2, beta, 1.5)
+        found = lrn_triton.normalise(x.detach(), None, constants)
+        found_dx = lrn_triton.normalise(x.detach(), grad, constants)
         torch.testing.assert_close(found, y.detach(), rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(found_dx, x.grad, rtol=1e-5, atol=1e-5)
 print("equal")
