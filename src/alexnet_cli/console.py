@@ -61,12 +61,7 @@ def print_table(
 ) -> None:
     """Print a table: with lines on a terminal, as plain columns in a pipe.
 
-    Args:
-        columns: The headings.
-        rows: A cell for each column.
-        right: Headings of the columns that are aligned to the right.
-        title: Text above the table.
-        caption: Text below the table.
+    `right` names the columns that are aligned to the right.
     """
     rows = [[printable(cell) for cell in row] for row in rows]
     console = stdout_console()

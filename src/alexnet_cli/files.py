@@ -166,10 +166,7 @@ def sha256_of(
 ) -> str:
     """Return the SHA-256 of a file, or of what follows its first bytes, as lowercase hexadecimal.
 
-    Args:
-        path: The file.
-        on_bytes: Called with the number of bytes after each chunk, for a progress bar.
-        start: Number of bytes that are left out.
+    `on_bytes` is called with the number of bytes after each chunk, for a progress bar.
     """
     digest = hashlib.sha256()
     with path.open("rb") as file:

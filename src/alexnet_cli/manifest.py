@@ -152,9 +152,7 @@ class Manifest:
 def manifest_from_json(document: str, *, source: str) -> Manifest:
     """Read and check a manifest.
 
-    Args:
-        document: The JSON text.
-        source: The file it came from, for messages.
+    `source` names the file in messages.
 
     Raises:
         ModelFileError: The text is not a manifest of this schema, or is inconsistent.
@@ -271,10 +269,6 @@ def verify_weights_hash(path: Path, on_bytes: Callable[[int], object] = lambda _
 
     Reads the entire file: 0.12 s for the 228 MB of `alexnet`, half the time of a first prediction
     from the start of Python.
-
-    Args:
-        path: The file.
-        on_bytes: Called with the number of bytes after each chunk, for a progress bar.
 
     Returns:
         False if they differ, or if there is no such header.

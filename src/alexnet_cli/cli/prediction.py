@@ -147,11 +147,8 @@ def print_predictions(
 ) -> None:
     """Print predictions as they come: JSON Lines, CSV, tables on a terminal, or plain lines.
 
-    Args:
-        predictions: Without errors.
-        classes: Class names in index order.
-        as_json: One object per image; `class` is null where no class is probable enough.
-        as_csv: One row per class; an image without one has a row with nothing but its name.
+    With `as_json` an image has one object, whose `class` is null where no class is probable enough;
+    with `as_csv` one row per class, or a row with nothing but its name.
     """
     if as_json:
         _print_json_lines(predictions)

@@ -63,10 +63,8 @@ def resolve_config(
 ) -> tuple[TrainConfig, dict[str, ValueSource]]:
     """Return the configuration, and the source of each of its values by field.
 
-    Args:
-        values: A value for every field; the default where the user left it open.
-        given: Sources of the values that the user set.
-        weights: Settings of the trained weights of `--from`.
+    `values` has a value for every field, `given` the sources of those that the user set, `weights`
+    the settings of the trained weights of `--from`.
 
     Raises:
         UsageError: A value is out of bounds, or two do not agree.

@@ -118,9 +118,6 @@ def colour_statistics(batches: Iterable[NDArray[np.uint8]]) -> ColourStatistics:
     """Return mean and covariance of the colours of all pixels of all batches.
 
     The sums are exact: whole numbers below 2^53, so their order does not matter.
-
-    Args:
-        batches: uint8, each of shape (B, H, W, 3).
     """
     count, total_C, products_CC = 0, np.zeros(3), np.zeros((3, 3))
     for images_BHWC in batches:
@@ -136,8 +133,7 @@ def colour_sums(images_NHWC: NDArray[np.uint8]) -> NDArray[np.uint32]:
 
     Added up over any set of images they give its mean and covariance.
 
-    Args:
-        images_NHWC: uint8, shape (N, H, W, 3), of at most 2^16 pixels each: uint32 is enough.
+    The images have at most 2^16 pixels each: uint32 is enough.
 
     Returns:
         Sums over the pixels of R, G, B, RR, RG, RB, GG, GB, BB; exact, uint32, shape (N, 9).

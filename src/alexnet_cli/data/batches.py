@@ -161,12 +161,9 @@ class TrainingBatches(ABC):
     ) -> Iterator[Batch]:
         """Yield the batches of an epoch in order.
 
-        Args:
-            epoch: Counted from 0; each epoch has its own order, crops, flips and colours.
-            crop_size_px: Side S of the crops.
-            first_batch: Batches to skip, when a run is resumed inside an epoch.
-            rank: The process, of several that share each batch.
-            world_size: Number of processes; a rank's subset of a batch may be empty.
+        `epoch` counts from 0; each has its own order, crops, flips and colours. `first_batch`
+        batches are skipped, when a run is resumed inside an epoch. A rank's subset of a batch may
+        be empty.
 
         Raises:
             DataError: A file is damaged; the message names it.

@@ -142,12 +142,8 @@ def import_file(
 ) -> None:
     """Copy a file that the user names into the cache folder.
 
-    Args:
-        file: The published file that it replaces.
-        source: The user's file; never changed.
-        sha256: The hash the user trusts; by default one of the official files'.
-        check: Reads content that is not official, or raises DataError.
-        progress: Progress bar of the hash.
+    Its hash must be `sha256`, which the user trusts, or by default that of an official file.
+    `check` reads content that is not official, or raises DataError.
 
     Raises:
         DataError: The file is missing, has another hash or another content.
@@ -210,10 +206,7 @@ def load_arrays(archive: PublishedFile, layout: CifarLayout, split: str) -> Imag
 
     They are returned even if they cannot be kept (a full disk, a read-only folder).
 
-    Args:
-        archive: The archive; need not be there if its arrays are.
-        layout: What it holds.
-        split: `TRAIN` or `TEST`.
+    The archive need not be there if its arrays are.
 
     Raises:
         DataError: The arrays are missing or damaged, and so is the archive.

@@ -119,9 +119,7 @@ _MAX_MEMOS = 1_000_000  # of a pickle; a batch has at most some for each image
 def read_archive(path: Path, layout: CifarLayout = CIFAR10) -> tuple[ImageArrays, ImageArrays]:
     """Read the training and the test set from either official archive, or one of its layout.
 
-    Args:
-        path: A `.tar.gz` whose hash has been checked already.
-        layout: The dataset it should hold.
+    The hash of the archive, a `.tar.gz`, has been checked already.
 
     Returns:
         Training and test images, in the order of the archive.

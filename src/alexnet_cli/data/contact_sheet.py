@@ -66,11 +66,7 @@ def draw_sheet(
 ) -> Sheet:
     """Draw images with the names of their classes.
 
-    Args:
-        images_NSSC: uint8, shape (N, S, S, 3), N ≥ 1.
-        labels_N: Their classes, shape (N,); images of one class follow each other.
-        classes: Class names in label order.
-        title: Heading of the sheet.
+    Images of one class follow each other.
     """
     labels = labels_N.tolist()
     numbered = {label: classes[label] for label in labels if not _find_font(classes[label])}

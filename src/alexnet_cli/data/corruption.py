@@ -95,10 +95,7 @@ def corrupt(
     The same arguments give the same bytes on one machine and with the same libraries: NumPy does
     not promise its random streams across versions, nor Pillow its JPEG encoder.
 
-    Args:
-        images_NHWC: uint8.
-        corruption: Kind and severity.
-        places_N: Place of each image in its dataset, 0 or greater; seeds the noise.
+    `places_N` is the place of each image in its dataset, which seeds the noise.
 
     Returns:
         uint8, shape (N, H, W, 3).

@@ -194,10 +194,8 @@ def load_split(dataset: Dataset, split: Split, *, val_size: float | None, seed: 
 def num_held_out(labels_N: NDArray[np.int64], val_size: float | None) -> int:
     """Return how many of the training images are held out for validation.
 
-    Args:
-        labels_N: Labels of the entire training set.
-        val_size: A number of images; a share below 1; None for a tenth, at most 5,000. A share
-            and the default hold out and keep at least one image of each class that has two.
+    `val_size` is a number of images, a share below 1, or None for a tenth, at most 5,000. A share
+    and the default hold out and keep at least one image of each class that has two.
 
     Raises:
         UsageError: Nothing would be left to train on, or to validate on.
@@ -228,10 +226,7 @@ def stratified_split(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Draw a validation set with each class in proportion.
 
-    Args:
-        labels_N: Labels of the entire training set.
-        val_size: Number or share of the images to hold out, see `num_held_out`.
-        seed: Fixes the draw.
+    `val_size` is as in `num_held_out`.
 
     Returns:
         Indices of the training and of the validation images, each sorted; disjoint, together

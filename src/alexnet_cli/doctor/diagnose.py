@@ -195,13 +195,7 @@ def torch_import_findings() -> list[Finding]:
 
 
 def gpu_findings(providers: Sequence[str], driver: Driver, *, has_hardware: bool) -> list[Finding]:
-    """Return why ONNX Runtime cannot use the GPU; on a machine without a GPU that is a note.
-
-    Args:
-        providers: What ONNX Runtime lists as available.
-        driver: The driver.
-        has_hardware: True if the machine has an NVIDIA GPU, with a driver or without.
-    """
+    """Return why ONNX Runtime cannot use the GPU; on a machine without a GPU that is a note."""
     clash = clash_problem()
     findings = [] if clash is None else [broken("ONNX Runtime", clash)]
     if not driver.gpus and driver.problem is None:
@@ -227,10 +221,7 @@ def torch_findings(
 ) -> list[Finding]:
     """Return why PyTorch cannot use the GPU, and conflicts with ONNX Runtime about CUDA.
 
-    Args:
-        torch_cuda: CUDA version of PyTorch, None for a CPU build.
-        onnxruntime_cuda: CUDA version of ONNX Runtime, None for a CPU build.
-        driver: The driver.
+    The CUDA version of a CPU build is None.
     """
     if torch_cuda is None:
         problem = Problem("this PyTorch is a CPU build", _TORCH_FIX)

@@ -70,13 +70,7 @@ def measure(
 ) -> Measured:
     """Evaluate a model on images, with a progress bar on a terminal.
 
-    Args:
-        opened: The model.
-        source: The images.
-        name: What the user calls the model; its path by default.
-        num_views: Crops averaged per image; by default, what the model makes itself.
-        batch_size: Images per run of the model.
-        quiet: Whether there is no bar.
+    `num_views` crops are averaged per image; by default, those that the model makes itself.
     """
     from rich.markup import escape
     from rich.progress import Progress
@@ -118,14 +112,8 @@ def predict_probabilities(  # noqa: PLR0913 - settings, each named at the call
 ) -> NDArray[np.float64]:
     """Return the probability of each class for each image, in the order of the images.
 
-    Args:
-        model: The model.
-        source: The images, in memory or not.
-        manifest: The model's description.
-        num_views: Crops per image whose probabilities are averaged, unless the model does it.
-        batch_size: Images per call of the model.
-        num_workers: Threads that decode images; 0: as many as cores.
-        on_batch: Called with the number of images after each batch.
+    `num_views` crops are averaged per image, unless the model does it. `on_batch` is called with
+    the number of images after each batch.
 
     Returns:
         Float64, shape (N, K); rows sum to 1, or are NaN where the model's answer is NaN.
@@ -152,11 +140,8 @@ def views_of(
     Source: paper §4.1: "five 224×224 patches (the four corner patches and the center patch) as
     well as their horizontal reflections".
 
-    Args:
-        images_NHWC: uint8, shape (N, H, W, 3) with H, W ≥ `crop_size_px`.
-        crop_size_px: Side S of the crops.
-        num_views: 1 (the centre), 5 (the corners too), 10 (and their mirror images), or 9 (a grid
-            of three by three, as in cuda-convnet2's test on CIFAR-10).
+    `num_views` is 1 (the centre), 5 (the corners too), 10 (and their mirror images), or 9 (a grid
+    of three by three, as in cuda-convnet2's test on CIFAR-10).
 
     Returns:
         Arrays (N, S, S, 3), the centre first.

@@ -104,10 +104,7 @@ def class_metrics(
 ) -> tuple[ClassMetrics, ...]:
     """Return precision, recall and F1 of each class.
 
-    Args:
-        confusion_KK: Counts by true class, then predicted class.
-        labels_N: True class of every image, also of those without an answer.
-        classes: Names in label order.
+    `labels_N` has every image, also those without an answer, which are not in the counts.
     """
     actual_K = np.bincount(labels_N, minlength=len(classes)).tolist()
     predicted_K, hits_K = confusion_KK.sum(axis=0).tolist(), confusion_KK.diagonal().tolist()
@@ -153,11 +150,6 @@ def calibration(
 
     Images whose answer is NaN are left out. The error depends on the bins, is biased where they
     hold few images, and ignores the classes below the first.
-
-    Args:
-        probabilities_NK: Float64, shape (N, K), rows that sum to 1.
-        labels_N: True classes.
-        num_bins: Bins between 0 and 1.
 
     Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", §2, eq. 2, 3 and 5 (15 bins
         in §5); the number is that of Naeini, Cooper and Hauskrecht 2015.
@@ -210,14 +202,7 @@ def summarise(
     classes: tuple[str, ...],
     num_views: int = 1,
 ) -> Evaluation:
-    """Compute the metrics of probabilities.
-
-    Args:
-        probabilities_NK: As `predict_probabilities` returns them.
-        labels_N: True classes.
-        classes: Names in label order.
-        num_views: Views that were averaged.
-    """
+    """Compute the metrics of probabilities."""
     hits = in_top_k(probabilities_NK, labels_N, 1)
     predictions_N = predicted_classes(probabilities_NK)
     confusion = confusion_matrix(labels_N, predictions_N, len(classes))

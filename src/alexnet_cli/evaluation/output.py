@@ -52,12 +52,8 @@ def print_results(
 ) -> None:
     """Print the metrics of one model, or of several, each compared with the first.
 
-    Args:
-        measured: The models, measured on the same images.
-        labels_N: True classes of the images.
-        where: Names of these images: `data`, `split` and `corruption`.
-        as_csv: A row for each class of one model, or for each of several models.
-        as_json: All metrics.
+    `where` names the images: `data`, `split` and `corruption`. CSV has a row for each class of one
+    model, or for each of several models.
     """
     first, *others = measured
     comparisons = compare_with_first(measured, labels_N)
@@ -214,11 +210,8 @@ def report_corruptions(
 ) -> None:
     """Measure a model on the clean images and under every corruption, and print the result.
 
-    Args:
-        measure: Evaluates the model under a corruption, or without.
-        where: What is measured: `model`, `data` and `split`.
-        quiet: Whether to leave out a line for each measurement.
-        as_json: Whether the result is for programs.
+    `measure` evaluates the model under a corruption, or without; `where` names what is measured:
+    `model`, `data` and `split`.
     """
     clean = measure(None)
     note(f"clean: top-1 {clean.top1:.2%}", quiet=quiet)
@@ -281,11 +274,7 @@ def write_predictions(
     A row is one image and one model, so that the columns are the same for any number of models.
     Probabilities have all their digits: rounded ones do not sum to 1.
 
-    Args:
-        path: Named `.csv` or `.jsonl`, which is its format.
-        measured: The models.
-        source: The images, in the order of their answers.
-        classes: Names in label order.
+    The suffix of `path`, `.csv` or `.jsonl`, is the format.
 
     Raises:
         AlexnetError: The disk is full, or the folder cannot be written to.

@@ -44,11 +44,8 @@ def deploy(
 ) -> tuple[onnx.ModelProto, Deployment]:
     """Build the graph that every file of an export has.
 
-    Args:
-        core: The network, without input scaling, float32 on the CPU in evaluation mode.
-        manifest: Its description.
-        settings: How to write it.
-        calibration_NIIC: For int8: uint8 squares of training images, (N, I, I, 3).
+    `core` is the network without input scaling, float32 on the CPU in evaluation mode. int8 needs
+    `calibration_NIIC`, uint8 squares of training images.
 
     Returns:
         The graph, its manifest inside, and what the manifest says of it.

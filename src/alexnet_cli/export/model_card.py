@@ -37,11 +37,8 @@ def write_card(
 
     A `README.md` that is not a model card of this program stays; the card is then `MODEL_CARD.md`.
 
-    Args:
-        folder: Folder of a run or of exported files.
-        manifest: Description of the model.
-        files: Descriptions of the files that were just exported, by name.
-        trained: From training: rows for the table, and closing paragraphs.
+    `files` describes those that were just exported, by name; `trained` are rows for the table and
+    closing paragraphs, from training.
 
     Returns:
         The path of the card.

@@ -78,10 +78,7 @@ class _Batches(CalibrationDataReader):  # type: ignore[misc] # onnxruntime has n
 def to_int8(graph: onnx.ModelProto, calibration_BSSC: NDArray[np.uint8]) -> onnx.ModelProto:
     """Return a graph whose convolutions and matrix layers are quantised.
 
-    Args:
-        graph: A float32 graph.
-        calibration_BSSC: uint8 training images as the graph takes them; the smallest and the
-            largest activation seen on them become the ranges.
+    The smallest and the largest activation seen on the calibration images become the ranges.
     """
     with temporary_folder() as folder:
         plain, folded, quantised = (folder / f"{name}.onnx" for name in ("a", "b", "c"))

@@ -57,11 +57,7 @@ def convert(
 ) -> Exported:
     """Write `model.safetensors` with the names of ImageNet's classes.
 
-    Args:
-        state: The weights.
-        weights: Their entry in torchvision.
-        folder: Where the file goes.
-        images_BSSC: uint8 crops, (B, 224, 224, 3), on which PyTorch and ONNX Runtime are compared.
+    PyTorch and ONNX Runtime are compared on `images_BSSC`, uint8 crops of 224 px.
 
     Raises:
         ExportError: The file differs from PyTorch.

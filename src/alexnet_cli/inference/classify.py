@@ -123,13 +123,6 @@ def classify_stream(
 
     Threads find and decode images up to three batches ahead, while this one runs the model. A
     batch does not wait for a slow source longer than `LATEST_SECONDS`.
-
-    Args:
-        model: The loaded model.
-        sources: Images, taken as they are needed.
-        choice: Which classes are named.
-        batch_size: Images per run of the model.
-        num_threads: Threads that decode; by default one per core.
     """
     from concurrent.futures import ThreadPoolExecutor  # one image would wait for its import
 

@@ -70,10 +70,7 @@ def cuda_problems(
 
     Each is looked for only when it is asked for, so that the first costs no more than itself.
 
-    Args:
-        providers: What ONNX Runtime lists as available, which does not mean that it works.
-        driver: The driver.
-        index: The GPU's number, if one was named.
+    That ONNX Runtime lists a provider as available does not mean that it works.
     """
     yield from _driver_problems(driver, index)
     if CUDA in providers:

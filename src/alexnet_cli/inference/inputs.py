@@ -36,9 +36,7 @@ def find_images(arguments: Iterable[str], *, skip: Path | None = None) -> Iterat
     no shell has expanded (`*.png`, `photos/**`), files with the suffix of an image are taken, by
     name; hidden files and folders are left out, and linked folders are not followed.
 
-    Args:
-        arguments: Paths and patterns; `-` is an image's bytes on stdin.
-        skip: A folder that is left out.
+    `-` is an image's bytes on stdin. The folder `skip` is left out.
 
     Yields:
         The images; an argument that names none gives an error in its place.
@@ -54,9 +52,7 @@ def find_images(arguments: Iterable[str], *, skip: Path | None = None) -> Iterat
 def listed_images(path: str, *, skip: Path | None = None) -> Iterator[Source]:
     """Find the images in a list: one path per line, or each ended by a NUL (`find -print0`).
 
-    Args:
-        path: The list; `-` is stdin.
-        skip: A folder that is left out.
+    The list `-` is stdin. The folder `skip` is left out.
 
     Yields:
         As `find_images`, but paths are taken literally: there are no patterns.

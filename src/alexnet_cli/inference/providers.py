@@ -138,11 +138,6 @@ def _tensorrt_options() -> dict[str, str]:
 def open_session(model: str | bytes, options: Any, providers: Providers) -> tuple[Any, str | None]:
     """Open a session, on the CPU if another provider does not start.
 
-    Args:
-        model: Path or bytes of a graph.
-        options: Session options.
-        providers: The chosen providers.
-
     Returns:
         The session, and ONNX Runtime's error if the wanted provider did not start.
     """
@@ -166,10 +161,7 @@ def open_session(model: str | bytes, options: Any, providers: Providers) -> tupl
 def check_provider(session: Any, providers: Providers, failure: str | None = None) -> str | None:
     """Return why the session does not run on a GPU, if `auto` chose the CPU.
 
-    Args:
-        session: The session.
-        providers: The chosen providers.
-        failure: ONNX Runtime's error if the wanted one did not start.
+    `failure` is ONNX Runtime's error if the wanted provider did not start.
 
     Raises:
         DeviceError: It fell back, entirely or for some nodes, although the device was required.

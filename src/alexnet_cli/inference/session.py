@@ -77,13 +77,10 @@ class Model:
 def load_model(path: Path, *, device: str = "auto", for_many: bool = True) -> Model:
     """Load an exported model.
 
-    Args:
-        path: `.onnx`, or `.safetensors` written by `alexnet export`.
-        device: `auto`, `cpu`, `cuda`, `cuda:N` or `tensorrt`.
-        for_many: Whether many batches will follow. If not, the session is optimised for an early
-            first answer: basic graph optimisations, weights not repacked, and those in a
-            safetensors file not compared with their hash. An int8 file is opened the same way
-            for one image as for many, so that its answers are the same.
+    Unless `for_many` batches follow, the session is optimised for an early first answer: basic
+    graph optimisations, weights not repacked, and those in a safetensors file not compared with
+    their hash. An int8 file is opened the same way for one image as for many, so that its answers
+    are the same.
 
     Raises:
         ModelFileError: Missing, damaged, or not one of ours.

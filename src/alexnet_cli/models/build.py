@@ -231,9 +231,7 @@ class PixelNetwork(nn.Module):
     def forward(self, images_NHWC: Tensor, colours_NC: Tensor | None = None) -> Tensor:
         """Return logits (N, K) of uint8 RGB images (N, S, S, 3).
 
-        Args:
-            images_NHWC: The images.
-            colours_NC: In training, the colour noise (N, 3) added to all pixels of an image.
+        In training, the colour noise (N, 3) is added to all pixels of an image.
         """
         # A permuted NHWC tensor is a channels-last NCHW tensor: no copy is made.
         pixels_NCHW = images_NHWC.permute(0, 3, 1, 2).to(self.scale_C11.dtype)

@@ -100,13 +100,7 @@ def plan_search(experiment: Experiment, protocol: Protocol) -> list[PlannedRun]:
 def plan_seeds(
     experiment: Experiment, protocol: Protocol, learning_rates: Mapping[str, float]
 ) -> list[PlannedRun]:
-    """Return the runs that count, all arms of a seed before the next seed.
-
-    Args:
-        experiment: The experiment.
-        protocol: Its extent.
-        learning_rates: The learning rates that the search chose, by arm.
-    """
+    """Return the runs that count, all arms of a seed before the next seed."""
     return [
         plan_run(experiment, arm, protocol, seed=seed, learning_rate=learning_rates.get(arm))
         for seed in range(1, protocol.num_seeds + 1)

@@ -67,10 +67,8 @@ def estimate(claim: Claim, values: Sequence[Mapping[int, float]]) -> Estimate:
     Differences and ratios are paired by seed: both networks of a seed share the train/validation
     split, the order of images and the initial weights.
 
-    Args:
-        claim: The claim.
-        values: The values of each of its quantities, by seed; infinite for a seed that did not
-            reach the target error.
+    `values` are those of each quantity of the claim, by seed; infinite for a seed that did not
+    reach the target error.
     """
     seeds = sorted(set.intersection(*map(set, values)))
     rows = [[by_seed[seed] for by_seed in values] for seed in seeds]

@@ -29,10 +29,7 @@ from alexnet_cli.training.ranks import StopRequest
 def run_experiment(experiment: Experiment, protocol: Protocol, workspace: Workspace) -> Result:
     """Run what is missing of an experiment, and write the result after each run.
 
-    Args:
-        experiment: The experiment.
-        protocol: Its extent; a result of more seeds keeps them.
-        workspace: The place of the result and the runs.
+    A result of more seeds keeps them.
 
     Raises:
         Interrupted: A signal arrived; all runs have saved.
@@ -84,11 +81,8 @@ def run_all(
 ) -> None:
     """Train and test runs, several at once, started in their order.
 
-    Args:
-        runs: The runs; those that were interrupted are resumed.
-        workspace: Their place.
-        should_stop: Called after each epoch of a run.
-        on_finished: Called with each finished run, in this thread.
+    Those that were interrupted are resumed. `should_stop` is called after each epoch of a run,
+    `on_finished` with each finished run, in this thread.
 
     Raises:
         Interrupted: A signal arrived; all runs have saved.

@@ -91,10 +91,8 @@ def to_svg(figure: Figure, description: str, *, name: str) -> Markup:
 
     The page's Content-Security-Policy forbids inline CSS, so that CSS becomes attributes.
 
-    Args:
-        figure: The figure.
-        description: Text for readers who do not see the figure.
-        name: Unique name in the page; all ids derive from it.
+    `description` is for readers who do not see the figure. All ids derive from `name`, which is
+    unique in the page.
     """
     file = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": name}):

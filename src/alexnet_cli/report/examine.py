@@ -73,9 +73,7 @@ class RunRecord:
 def read_run(path: Path, *, warn: Callable[[str], None] = lambda _: None) -> RunRecord:
     """Read a run that has completed an epoch, finished or not.
 
-    Args:
-        path: The run folder.
-        warn: Called with a message if a damaged checkpoint is skipped.
+    `warn` is called with a message if a damaged checkpoint is skipped.
 
     Raises:
         CheckpointError: It has no usable checkpoint, or a file is damaged.
@@ -218,10 +216,7 @@ def examine(
 def draw_indices(num_images: int, count: int, *, stream: int) -> NDArray[np.int64]:
     """Draw `count` images at random, or all if there are fewer, with the seed `DRAW_SEED`.
 
-    Args:
-        num_images: Number of images to draw from.
-        count: Number of images to draw.
-        stream: A number for each independent draw.
+    Each independent draw has a `stream` of its own.
     """
     generator = np.random.default_rng([DRAW_SEED, stream])
     chosen: NDArray[np.int64] = generator.permutation(num_images)[:count]

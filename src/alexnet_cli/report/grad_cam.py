@@ -52,11 +52,7 @@ def evidence_maps(
     The channels of the last convolution are weighted by the mean gradient of the logit. What is
     below 0 speaks for other classes and counts as 0; a map may be 0 everywhere.
 
-    Args:
-        network: The network, in evaluation mode.
-        crops_BSS3: Crops, uint8.
-        classes_B: The class of each crop whose logit counts.
-        device: Where the network is.
+    The network is in evaluation mode.
     """
     kept: list[Tensor] = []
 

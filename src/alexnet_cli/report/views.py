@@ -103,11 +103,7 @@ def view_run(
 ) -> dict[str, Any]:
     """Return the content of a run's section.
 
-    Args:
-        examined: The run.
-        label: A letter, unique in the page.
-        figures: Figures of `draw_figures`.
-        sizes: Sizes of the pictures.
+    `label` is a letter, unique in the page.
     """
     record, examination = examined.record, examined.examination
     classes = _shorten_classes(record.manifest)
@@ -168,10 +164,8 @@ def choose_for_cells(
 ) -> dict[tuple[int, int], NDArray[np.int64]]:
     """Choose the most confident images for cells of the confusion matrix.
 
-    Args:
-        examination: Answers of the network.
-        cells: True and predicted class. If there are more cells than images, the last get none.
-        max_images: Number of images in all; each cell gets at most the same number.
+    The cells, each a true and a predicted class, get at most the same number. If there are more
+    cells than images, the last get none.
     """
     labels_N, predictions_N = examination.labels_N, examination.predictions_N
     members = {

@@ -290,9 +290,7 @@ def _is_valid(checkpoints: Path, step: int) -> bool:
 class AsyncCheckpointer:
     """Writes checkpoints in a thread, one at a time. On exit, the last one is on the disk.
 
-    Args:
-        minutes: Between two checkpoints inside an epoch; 0: off.
-        steps: Updates between two; 0: off.
+    Inside an epoch one is due after `minutes` or after `steps` updates; 0: off.
     """
 
     def __init__(self, minutes: float, steps: int) -> None:

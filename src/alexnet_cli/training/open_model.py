@@ -40,9 +40,6 @@ FINE_TUNING_LR = 0.001  # a tenth of the paper's: learned weights should move, n
 def find_checkpoint(path: Path | None) -> "Checkpoint":
     """Return the best checkpoint of a run (the newest run by default), or the one named.
 
-    Args:
-        path: A run folder or a checkpoint folder.
-
     Raises:
         CheckpointError: There is none there.
     """
@@ -82,8 +79,7 @@ class Trained:
 def open_trained(path: Path) -> Trained:
     """Rebuild the network of a run, a checkpoint, exported or downloaded weights.
 
-    Args:
-        path: A run or checkpoint folder, a `.safetensors` export, or a name of downloaded weights.
+    `path` is a run or checkpoint folder, a `.safetensors` export, or a name of downloaded weights.
 
     Raises:
         AlexnetError: There are no weights there, or they are damaged.

@@ -89,11 +89,9 @@ class OrthogonalSGD(torch.optim.SGD):
     Source: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"; the
     norm as in airbench94_muon.py by the same author.
 
-    Args:
-        network: All its convolutions but the first take orthogonalised steps.
-        groups: All its weights, the first convolution's in the first group.
-        step_size: As a fraction of the bank's norm, at the initial learning rate.
-        settings: Of `torch.optim.SGD`.
+    All convolutions of the network but the first take such steps; the first convolution's weights
+    are in the first group. `step_size` is a fraction of the bank's norm, at the initial learning
+    rate.
     """
 
     def __init__(

@@ -42,9 +42,8 @@ Result = TypeVar("Result")
 class StopRequest:
     """A context in which the first signal only sets `signal_number`; a second one acts at once.
 
-    Args:
-        once: Ignore further signals instead, and all of them after an error, until the process
-            ends: the launcher signals all ranks as soon as the first of them has ended.
+    With `once`, further signals are ignored instead, and all of them after an error, until the
+    process ends: the launcher signals all ranks as soon as the first of them has ended.
     """
 
     def __init__(self, *, once: bool = False) -> None:

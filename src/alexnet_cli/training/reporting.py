@@ -49,12 +49,7 @@ class Reporter:
 
 
 class TrainingDisplay(Reporter):
-    """Prints progress: live on a terminal, elsewhere one line an epoch.
-
-    Args:
-        num_epochs: Epochs of the run.
-        quiet: Print warnings only.
-    """
+    """Prints progress: live on a terminal, elsewhere one line an epoch."""
 
     def __init__(self, num_epochs: int, *, quiet: bool) -> None:
         self._console, self._num_epochs, self._quiet = stderr_console(), num_epochs, quiet

@@ -50,13 +50,9 @@ def resume_run(
 ) -> tuple[TrainingRun, Checkpoint]:
     """Resume a run from its newest valid checkpoint, with its saved configuration.
 
-    Args:
-        path: The run folder, or one of its checkpoints.
-        device: The device of this process.
-        requested: The settings that the user gave, by name of the field.
-        allow_drift: Accept settings and hardware that differ from the run's.
-        ranks: The processes of the run; rank 0 warns of damaged checkpoints and of drift.
-        num_workers: Threads that decode images; 0: one per core.
+    `path` is the run folder, or one of its checkpoints; `requested` are the settings that the user
+    gave, by field. `allow_drift` accepts settings and hardware that differ from the run's. Rank 0
+    warns of damaged checkpoints and of drift.
 
     Raises:
         CheckpointError: There is no usable checkpoint.

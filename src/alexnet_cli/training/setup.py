@@ -240,13 +240,8 @@ def describe_model(
 ) -> Manifest:
     """Describe the model that a run will train.
 
-    Args:
-        config: The run's configuration.
-        dataset: The dataset it names.
-        colours: Of the training images, for the input scaling.
-        num_val: Number of validation images.
-        images: Fingerprint of the split.
-        pretrained: Of the weights to start from, whose input scaling is kept.
+    `images` is the fingerprint of the split. `pretrained` describes the weights to start from,
+    whose input scaling is kept.
 
     Raises:
         UsageError: The sizes do not fit each other, the network or the images, or the network

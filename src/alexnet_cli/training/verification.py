@@ -61,10 +61,8 @@ class FileComparison:
 class KilledRun:
     """A short training, run twice in an empty folder: uninterrupted, and killed.
 
-    Args:
-        settings: By name of their field; `VERIFY_SETTINGS` fills in the rest.
-        folder: Where both run folders go.
-        arguments: More of the command line, for both.
+    `VERIFY_SETTINGS` complete the settings, which have the names of their fields. `arguments` are
+    more of the command line, for both runs.
     """
 
     def __init__(self, settings: dict[str, Any], folder: Path, arguments: Sequence[str]) -> None:
