@@ -11,10 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from alexnet_cli.data.cache import TEST, TRAIN, array_path, load_arrays, record_path
-from alexnet_cli.data.cifar import (
-    CIFAR10,
-    read_archive,
-)
+from alexnet_cli.data.cifar import CIFAR10, read_archive
 from alexnet_cli.errors import DataError
 from tests.conftest import write_tar
 from tests.faults.conftest import IS_LONG, few_or

@@ -10,13 +10,7 @@ from PIL import Image
 
 from alexnet_cli.errors import DeviceError
 from alexnet_cli.export.settings import Format
-from alexnet_cli.inference.gpu_check import (
-    CPU,
-    CUDA,
-    TENSORRT,
-    read_driver,
-    tensorrt_problems,
-)
+from alexnet_cli.inference.gpu_check import CPU, CUDA, TENSORRT, read_driver, tensorrt_problems
 from alexnet_cli.inference.providers import placed_operators
 from alexnet_cli.inference.session import load_model
 from alexnet_cli.networks import Network, network_spec

@@ -7,13 +7,7 @@ from pathlib import Path
 import pytest
 
 from alexnet_cli.errors import AlexnetError, TrainingError
-from alexnet_cli.files import (
-    atomic_move,
-    atomic_write,
-    cache_folder,
-    lock_folder,
-    sha256_of,
-)
+from alexnet_cli.files import atomic_move, atomic_write, cache_folder, lock_folder, sha256_of
 
 
 def names_in(folder):

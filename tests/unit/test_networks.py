@@ -4,14 +4,7 @@ import json
 import pytest
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.networks import (
-    OPTIONS,
-    Activation,
-    Network,
-    NetworkSpec,
-    Pool,
-    network_spec,
-)
+from alexnet_cli.networks import OPTIONS, Activation, Network, NetworkSpec, Pool, network_spec
 
 
 def test_a_network_is_its_name_and_carries_its_description():

@@ -13,12 +13,7 @@ from dataclasses import dataclass
 from packaging.requirements import InvalidRequirement, Requirement
 
 from alexnet_cli import __version__
-from alexnet_cli.config.sources import (
-    Variable,
-    known_variables,
-    list_variables,
-    unread_message,
-)
+from alexnet_cli.config.sources import Variable, known_variables, list_variables, unread_message
 from alexnet_cli.doctor.machine import (
     Cache,
     Cpu,

@@ -10,13 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from alexnet_cli.devices import (
-    BF16_CAPABILITY,
-    BF16_CPU_FLAGS,
-    cpu_flags,
-    num_cores,
-    read_cpuinfo,
-)
+from alexnet_cli.devices import BF16_CAPABILITY, BF16_CPU_FLAGS, cpu_flags, num_cores, read_cpuinfo
 from alexnet_cli.inference.gpu_check import Gpu, Problem
 
 

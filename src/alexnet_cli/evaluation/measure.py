@@ -25,11 +25,7 @@ from alexnet_cli.data.datasets import (
     split_fingerprint,
 )
 from alexnet_cli.errors import UsageError, join_some
-from alexnet_cli.evaluation.metrics import (
-    Evaluation,
-    softmax,
-    summarise,
-)
+from alexnet_cli.evaluation.metrics import Evaluation, softmax, summarise
 from alexnet_cli.manifest import Manifest, Provenance
 
 VIEW_COUNTS = (1, 5, 9, 10)

@@ -12,21 +12,12 @@ from alexnet_cli.errors import CheckpointError, TrainingError
 from alexnet_cli.files import lock_folder
 from alexnet_cli.run_folder import SAVE_MINUTES, RunFolder, create_run
 from alexnet_cli.training import run_files
-from alexnet_cli.training.checkpoint import (
-    Checkpoint,
-    EpochRow,
-)
-from alexnet_cli.training.device import (
-    is_out_of_memory,
-    resolve_precision,
-)
+from alexnet_cli.training.checkpoint import Checkpoint, EpochRow
+from alexnet_cli.training.device import is_out_of_memory, resolve_precision
 from alexnet_cli.training.loop import Trainer
 from alexnet_cli.training.ranks import ALONE, Ranks, StopRequest, is_lost_peer, lost_peer_error
 from alexnet_cli.training.reporting import Reporter
-from alexnet_cli.training.resume import (
-    find_restarted_run,
-    launch_record,
-)
+from alexnet_cli.training.resume import find_restarted_run, launch_record
 from alexnet_cli.training.setup import (
     TrainingRun,
     describe_model,

@@ -8,12 +8,7 @@ from PIL import Image
 
 from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.data.folder import ImageFolder
-from alexnet_cli.report.views import (
-    choose_for_cells,
-    compare_runs,
-    make_pictures,
-    most_confident,
-)
+from alexnet_cli.report.views import choose_for_cells, compare_runs, make_pictures, most_confident
 
 
 def test_a_comparison_names_the_settings_that_differ(examined):

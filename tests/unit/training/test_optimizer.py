@@ -6,11 +6,7 @@ from alexnet_cli.config.recipes import recipe_settings
 from alexnet_cli.config.schema import Recipe, TrainConfig
 from alexnet_cli.models.build import build_network
 from alexnet_cli.networks import Network, NetworkSpec
-from alexnet_cli.training.optimizer import (
-    build_optimizer,
-    orthogonalised,
-    set_learning_rate,
-)
+from alexnet_cli.training.optimizer import build_optimizer, orthogonalised, set_learning_rate
 
 
 def network():
