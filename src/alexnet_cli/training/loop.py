@@ -48,7 +48,7 @@ LOG_EVERY = 20  # updates; the losses stay on the device until then, since readi
 
 
 class Trainer:
-    """Trains one model: the network behind its input scaling.
+    """Trains one model: a network behind its input scaling.
 
     `eval_model`, which is validated, saved and exported, is the same, or with `--ema-decay` the
     one with the averaged weights.

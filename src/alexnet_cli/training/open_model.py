@@ -137,12 +137,12 @@ def _open_checkpoint(checkpoint: "Checkpoint", *, device: str) -> OpenedModel:
     from alexnet_cli.training.device import describe_device, resolve_device
 
     chosen = resolve_device(device)
-    network = PixelNetwork(load_network(checkpoint), checkpoint.manifest.input).to(chosen)
+    model = PixelNetwork(load_network(checkpoint), checkpoint.manifest.input).to(chosen)
     epoch = checkpoint.manifest.provenance.epoch
     label = f"{checkpoint.folder} (epoch {epoch}) with PyTorch, {describe_device(chosen)}"
     # Full float32, so that the metrics are those of the exported model.
     torch.backends.cudnn.allow_tf32 = False
-    logits = torch_logits(network, device=chosen, dtype=torch.float32)
+    logits = torch_logits(model, device=chosen, dtype=torch.float32)
     return OpenedModel(checkpoint.folder, label, checkpoint.manifest, logits)
 
 

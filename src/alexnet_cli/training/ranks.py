@@ -139,13 +139,11 @@ class Ranks:
             model, device_ids=[device] if device.type == "cuda" else None
         )
 
-    def no_sync(
-        self, ddp_model: nn.Module, *, unless: bool
-    ) -> contextlib.AbstractContextManager[None]:
+    def no_sync(self, model: nn.Module, *, unless: bool) -> contextlib.AbstractContextManager[None]:
         """Return a context in which backward passes exchange no gradients, `unless` asked to."""
-        if unless or not isinstance(ddp_model, DistributedDataParallel):
+        if unless or not isinstance(model, DistributedDataParallel):
             return contextlib.nullcontext()
-        return ddp_model.no_sync()
+        return model.no_sync()
 
     def total(self, own: Tensor) -> Tensor:
         """Return the sum of a tensor over the ranks, in its own dtype."""

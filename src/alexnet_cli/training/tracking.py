@@ -51,7 +51,7 @@ class Tracker(Reporter):
     def __init__(self, run: TrainingRun, *, first_epoch: int) -> None:
         self.run, self.first_epoch = run, first_epoch
         self._has_failed = False
-        self._network: nn.Module = nn.Identity()
+        self._model: nn.Module = nn.Identity()
 
     def open(self) -> None:
         """Open the log of a run, new or resumed after `first_epoch` completed epochs.
@@ -69,14 +69,14 @@ class Tracker(Reporter):
     def log_image(self, name: str, image_HW3: NDArray[np.uint8], *, epoch: int) -> None:
         """Log a picture."""
 
-    def log_graph(self, network: nn.Module, images_NSS3: Tensor) -> None:
-        """Log the graph of a network, if the tracker can show one."""
+    def log_graph(self, model: nn.Module, images_NSS3: Tensor) -> None:
+        """Log the graph of a model, if the tracker can show one."""
 
     def finish(self) -> None:
         """Write or send what is buffered."""
 
     def on_start(self, model: nn.Module, history: tuple[EpochRow, ...]) -> None:
-        self._network, spec, val = model, self.run.manifest.input, self.run.val
+        self._model, spec, val = model, self.run.manifest.input, self.run.val
         first = val.take(np.arange(min(_NUM_IMAGES, len(val)))).load_images(spec.image_size_px)
         images_NSS3 = np.ascontiguousarray(crop_centre(first, spec.crop_size_px))
         environment = {k: v for k, v in self.run.environment.items() if k != "precision"}
@@ -100,7 +100,7 @@ class Tracker(Reporter):
                 self.finish()
 
     def _log_filters(self, epoch: int) -> None:
-        filters = _picture(to_unit_range(first_filters(self._network)))
+        filters = _picture(to_unit_range(first_filters(self._model)))
         self.log_image("filters", filters, epoch=epoch)
 
     @contextlib.contextmanager
@@ -144,12 +144,12 @@ class TensorBoard(Tracker):
     def log_image(self, name: str, image_HW3: NDArray[np.uint8], *, epoch: int) -> None:
         self._writer.add_image(name, image_HW3, epoch, dataformats="HWC")
 
-    def log_graph(self, network: nn.Module, images_NSS3: Tensor) -> None:
-        was_training = network.training
+    def log_graph(self, model: nn.Module, images_NSS3: Tensor) -> None:
+        was_training = model.training
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # the writer still uses the tracer, which warns
-            self._writer.add_graph(network.eval(), images_NSS3)
-        network.train(was_training)
+            self._writer.add_graph(model.eval(), images_NSS3)
+        model.train(was_training)
 
     def finish(self) -> None:
         self._writer.close()
