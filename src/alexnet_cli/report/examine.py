@@ -34,7 +34,7 @@ from alexnet_cli.training.checkpoint import (
     best_checkpoint,
     newest_checkpoint,
 )
-from alexnet_cli.training.open_model import load_network
+from alexnet_cli.training.open_model import rebuild_model
 
 NUM_QUERIES, NUM_NEIGHBOURS = 5, 6
 _NUM_MISTAKES, _NUM_EXAMPLES = 24, 8
@@ -174,13 +174,6 @@ class Examination:
     def counts_KK(self) -> NDArray[np.int64]:  # noqa: N802 - a shape suffix
         """Images by true class (rows) and predicted class (columns)."""
         return np.array(self.summary.confusion, np.int64)
-
-
-def rebuild(checkpoint: Checkpoint, *, device: torch.device) -> PixelNetwork:
-    """Return the network of a checkpoint in evaluation mode."""
-    torch.backends.cudnn.allow_tf32 = False  # float32 as in the exported model
-    network = load_network(checkpoint)
-    return PixelNetwork(network, checkpoint.manifest.input).to(device).eval()
 
 
 def examine(
@@ -331,7 +324,7 @@ def examine_run(
     """Run the best network of a run on its validation images, and on training images."""
     manifest = record.manifest
     train, val = load_images_of(record)
-    network = rebuild(record.best, device=device)
+    network = rebuild_model(record.best, device=device)
     examination = examine(
         network, manifest, val, device=device,
         on_batch=lambda count: on_progress(f"validation images of {record.name}", len(val), count),

@@ -53,11 +53,11 @@ from alexnet_cli.report.examine import (
     RunRecord,
     examine,
     read_run,
-    rebuild,
 )
 from alexnet_cli.report.plots import confusion_figure, filters_figure, metrics_figure
 from alexnet_cli.report.views import Sizes, compare_runs, draw_figures, view_run
 from alexnet_cli.run_folder import RunFolder
+from alexnet_cli.training.open_model import rebuild_model
 from alexnet_cli.training.reporting import duration
 
 MAX_BYTES = 5_000_000
@@ -136,7 +136,7 @@ def write_plots(
 def plot_trained(run: RunFolder, val: ImageSource, *, device: torch.device) -> tuple[Path, ...]:
     """Write the plots of a run that has just ended, from its loaded validation images."""
     record = read_run(run.path)
-    network = rebuild(record.best, device=device)
+    network = rebuild_model(record.best, device=device)
     examination = examine(network, record.manifest, val, device=device)
     return write_plots(record, examination, first_filters(network))
 

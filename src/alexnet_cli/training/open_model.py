@@ -29,8 +29,10 @@ from alexnet_cli.run_folder import (
 )
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
+    from alexnet_cli.models.build import PixelNetwork
     from alexnet_cli.training.checkpoint import Checkpoint
 
 _COUNT = "num_batches_tracked"  # of batch normalisation; inference does not use it
@@ -63,6 +65,16 @@ def load_network(checkpoint: "Checkpoint") -> "nn.Module":
     network = build_network(checkpoint.manifest.network)
     checkpoint.load_model(network)
     return network
+
+
+def rebuild_model(checkpoint: "Checkpoint", *, device: "torch.device") -> "PixelNetwork":
+    """Rebuild the model of a checkpoint in evaluation mode, float32 as in the exported model."""
+    import torch
+
+    from alexnet_cli.models.build import PixelNetwork
+
+    torch.backends.cudnn.allow_tf32 = False
+    return PixelNetwork(load_network(checkpoint), checkpoint.manifest.input).to(device).eval()
 
 
 @dataclass(frozen=True)
@@ -133,15 +145,13 @@ def _open_exported(path: Path, *, device: str) -> OpenedModel:
 def _open_checkpoint(checkpoint: "Checkpoint", *, device: str) -> OpenedModel:
     import torch
 
-    from alexnet_cli.models.build import PixelNetwork, torch_logits
+    from alexnet_cli.models.build import torch_logits
     from alexnet_cli.training.device import describe_device, resolve_device
 
     chosen = resolve_device(device)
-    model = PixelNetwork(load_network(checkpoint), checkpoint.manifest.input).to(chosen)
     epoch = checkpoint.manifest.provenance.epoch
     label = f"{checkpoint.folder} (epoch {epoch}) with PyTorch, {describe_device(chosen)}"
-    # Full float32, so that the metrics are those of the exported model.
-    torch.backends.cudnn.allow_tf32 = False
+    model = rebuild_model(checkpoint, device=chosen)
     logits = torch_logits(model, device=chosen, dtype=torch.float32)
     return OpenedModel(checkpoint.folder, label, checkpoint.manifest, logits)
 

@@ -17,8 +17,8 @@ from alexnet_cli.report.examine import (
     find_neighbours,
     load_images_of,
     read_run,
-    rebuild,
 )
+from alexnet_cli.training.open_model import rebuild_model
 
 CPU = torch.device("cpu")
 
@@ -55,7 +55,7 @@ def test_a_copy_of_a_training_image_is_its_nearest_neighbour(name, side, num_uni
 
 
 def test_neighbours_are_those_of_a_plain_search(examined):
-    network = rebuild(examined.record.best, device=CPU)
+    network = rebuild_model(examined.record.best, device=CPU)
     size = examined.record.manifest.input
 
     def hidden(source):
@@ -74,7 +74,7 @@ def test_neighbours_are_those_of_a_plain_search(examined):
 
 
 def test_probabilities_are_the_network_s_own(examined):
-    network = rebuild(examined.record.best, device=CPU)
+    network = rebuild_model(examined.record.best, device=CPU)
     crops = np.ascontiguousarray(examined.val.load_images(12)[:, 2:10, 2:10])
     with torch.inference_mode():
         expected = softmax(network(torch.from_numpy(crops)).numpy())
@@ -87,7 +87,7 @@ def test_probabilities_are_the_network_s_own(examined):
 
 def test_outputs_that_are_not_finite_are_an_error(small_run, examined):
     record = read_run(small_run)
-    network = rebuild(record.best, device=CPU)
+    network = rebuild_model(record.best, device=CPU)
     with torch.no_grad():
         network.network.classifier[-1].bias.fill_(float("nan"))
     with pytest.raises(TrainingError, match="not finite"):
