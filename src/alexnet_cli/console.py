@@ -90,7 +90,6 @@ def print_table(
 
 
 def report_error(message: str, hint: str | None, code: str, *, as_json: bool) -> None:
-    """Print an error and its hint, for people or for programs."""
     if as_json:
         document = {"error": {"code": code, "message": message, "hint": hint}}
         print(json.dumps(document), file=sys.stderr, flush=True)

@@ -193,12 +193,8 @@ def _sections(command: TyperCommand | TyperGroup, context: Any) -> dict[str, lis
 
 
 class HelpCommand(TyperCommand):
-    """A command with our help page."""
-
     format_help = _write_page
 
 
 class HelpGroup(TyperGroup):
-    """A group of commands with our help page."""
-
     format_help = _write_page

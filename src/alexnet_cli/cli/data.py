@@ -38,7 +38,6 @@ _SHOWN_FIELDS = (
 
 
 def build_group(group: typer.Typer) -> None:
-    """Add the commands below `alexnet data`."""
     group.callback(invoke_without_command=True)(command)
     for below, examples in ((verify, _VERIFY_EXAMPLES), (show, _SHOW_EXAMPLES)):
         group.command(below.__name__, cls=HelpCommand, epilog="\n".join(examples))(below)

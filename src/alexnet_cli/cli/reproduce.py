@@ -109,7 +109,6 @@ def command(
 
 
 def _print(experiment: "Experiment", result: "Result", *, as_json: bool) -> None:
-    """Print the result as JSON, or its claims as a table."""
     from alexnet_cli.paper.result import to_document
     from alexnet_cli.paper.tables import claim_table, describe_protocol
 
@@ -134,7 +133,6 @@ def _print(experiment: "Experiment", result: "Result", *, as_json: bool) -> None
 
 
 def _list(*, as_json: bool) -> None:
-    """Print the experiments as a table or as JSON."""
     from alexnet_cli.paper.experiments import EXPERIMENTS
     from alexnet_cli.paper.plan import num_epochs_published
 

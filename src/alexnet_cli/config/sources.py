@@ -35,8 +35,6 @@ class SourceKind(StrEnum):
 
 @dataclass(frozen=True)
 class ValueSource:
-    """The source of a value."""
-
     kind: SourceKind
     name: str = ""  # of the flag, variable, file, weights or recipe
 

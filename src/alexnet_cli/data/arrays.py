@@ -55,8 +55,6 @@ class ImageSource(Protocol):
 
 @dataclass(frozen=True)
 class ImageArrays:
-    """Images in memory and their labels."""
-
     images_NHWC: NDArray[np.uint8]
     labels_N: NDArray[np.int64]  # 0 … number of classes - 1
     colour_sums_N9: NDArray[np.uint32] | None = None  # `colour_sums` of the images, if known

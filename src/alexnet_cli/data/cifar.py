@@ -55,7 +55,6 @@ class CifarLayout:
         return self.train_images * (len(self.binary) - 1)
 
     def num_images(self, name: str) -> int:
-        """Return how many images the file of that name holds."""
         is_test = name in (self.binary[-1], self.python[-1])
         return self.test_images if is_test else self.train_images
 

@@ -78,8 +78,6 @@ class Split(StrEnum):
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset: what it holds and how to load it."""
-
     name: str  # as --data calls it
     classes: tuple[str, ...]  # in label order
     image_size_px: int | None  # side of the stored square images; none if they differ in size

@@ -21,8 +21,6 @@ from alexnet_cli.files import atomic_move, sha256_of
 
 @dataclass(frozen=True)
 class FetchOptions:
-    """Options of a download."""
-
     mirrors: tuple[str, ...] = ()  # addresses of folders with the file, tried first, in this order
     sha256: str | None = None  # of other content that the user trusts; only mirrors are asked then
     check: Callable[[Path], object] = lambda _path: None  # reads such content or raises DataError

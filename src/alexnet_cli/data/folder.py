@@ -24,8 +24,6 @@ _LAYOUT = "put the images into {0}/train/CLASS/ and {0}/test/CLASS/, or into {0}
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """Image files and their labels."""
-
     root: Path  # of the split
     names_N: NDArray[np.object_]  # paths below it, as str, sorted by class, then by name
     labels_N: NDArray[np.int64]  # 0 … number of classes - 1

@@ -169,7 +169,6 @@ def draw_shapes(num_images: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[
 
 
 def _draw(outline: Distance, num_images: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Draw images of one class."""
     coverage_NHW1 = _cover(outline, num_images, rng)[..., None]
     colours_N2C = rng.uniform(0, 255, (num_images, 2, 3)).astype(np.float32)
     background_NHWC = _blend(colours_N2C, num_images, rng)

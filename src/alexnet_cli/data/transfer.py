@@ -33,8 +33,6 @@ _CONTENT_RANGE = rf"bytes ({_NUMBER})-{_NUMBER}/({_NUMBER}|\*)"
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """Timeouts and retries."""
-
     connect_seconds: float = 10.0
     read_seconds: float = 30.0  # for the next byte
     stall_seconds: float = 60.0  # window in which `_MIN_BYTES_PER_SECOND` must arrive
@@ -151,7 +149,6 @@ class Fetcher:
         time.sleep(seconds)
 
     def _attempt(self, session: requests.Session, url: str) -> None:
-        """Make one request and receive its response."""
         address, offset, headers = without_password(url), self.part.num_bytes, {}
         if offset:
             headers["Range"] = f"bytes={offset}-"

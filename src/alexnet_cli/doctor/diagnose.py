@@ -78,7 +78,6 @@ class Diagnosis:
 
 
 def examine() -> Diagnosis:
-    """Examine this machine and this installation."""
     cpu, compiler = read_cpu(os.environ), find_compiler()
     variables = list_variables(os.environ, known_variables())
     providers, findings = _providers()

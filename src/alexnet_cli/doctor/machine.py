@@ -30,7 +30,6 @@ class Finding:
 
 
 def broken(subject: str, problem: Problem) -> Finding:
-    """Return the finding of a problem that fails the diagnosis."""
     return Finding(Level.BROKEN, subject, problem.cause, problem.fix)
 
 
@@ -59,8 +58,6 @@ class Cpu:
 
 @dataclass(frozen=True)
 class Default:
-    """The default of a command, and the reason."""
-
     name: str
     reason: str
 

@@ -47,8 +47,6 @@ class OpenedModel:
 
 @dataclass(frozen=True)
 class Measured:
-    """A model and its answers."""
-
     name: str  # as the user typed it
     path: str
     probabilities_NK: NDArray[np.float64]

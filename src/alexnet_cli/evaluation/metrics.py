@@ -135,8 +135,6 @@ class CalibrationBin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Confidence against accuracy."""
-
     expected_error: float | None
     """Expected calibration error: mean over the images of the distance between their bin's
     confidence and accuracy, 0–1; none if no image has an answer."""
@@ -202,7 +200,6 @@ def summarise(
     classes: tuple[str, ...],
     num_views: int = 1,
 ) -> Evaluation:
-    """Compute the metrics of probabilities."""
     hits = in_top_k(probabilities_NK, labels_N, 1)
     predictions_N = predicted_classes(probabilities_NK)
     confusion = confusion_matrix(labels_N, predictions_N, len(classes))
@@ -225,8 +222,6 @@ SIGNIFICANCE = 0.05
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models on the same images."""
-
     num_images: int
     only_first: int  # images that only the first classifies correctly
     only_second: int

@@ -78,7 +78,6 @@ def print_results(
 def compare_with_first(
     measured: Sequence[Measured], labels_N: NDArray[np.int64]
 ) -> list[Comparison]:
-    """Compare the first model with each of the others."""
     first, *others = (in_top_k(each.probabilities_NK, labels_N, 1) for each in measured)
     return [compare(first, other) for other in others]
 

@@ -22,8 +22,6 @@ _CHUNK_BYTES = 1 << 16
 
 @dataclass(frozen=True)
 class Source:
-    """An image to classify."""
-
     name: str
     picture: ImageInput | None = None  # None if nothing was found
     error: DataError | None = None  # why nothing was found

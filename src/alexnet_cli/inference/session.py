@@ -41,8 +41,6 @@ _OTHER_EXPORT = "from another export"
 
 
 class Model:
-    """A model ready to run."""
-
     def __init__(self, session: Any, manifest: Manifest, path: Path, note: str | None) -> None:
         self._session, self._path = session, path
         self.manifest = manifest

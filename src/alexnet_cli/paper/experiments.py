@@ -18,8 +18,6 @@ TRAIN_ERROR = 0.25  # of the paper's figure 1: experiments count the epochs unti
 
 
 class Measure(StrEnum):
-    """A measurement of a trained network."""
-
     TEST_ERROR = "test error"
     TEST_ERROR_10_VIEWS = "test error, 10 views"
     EPOCHS = "epochs to 25 % training error"
@@ -40,8 +38,6 @@ class ClaimKind(StrEnum):
 
 @dataclass(frozen=True)
 class Quantity:
-    """A measurement of one arm of an experiment."""
-
     arm: str
     measure: Measure = Measure.TEST_ERROR
 

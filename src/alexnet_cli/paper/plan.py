@@ -150,7 +150,6 @@ def _configure(settings: Mapping[str, Any]) -> TrainConfig:
 
 
 def num_epochs_published(experiment: Experiment, arm: str) -> int:
-    """Return the epochs of an arm's published training."""
     return plan_run(experiment, arm, Protocol(1), seed=1).config.epochs
 
 

@@ -42,8 +42,6 @@ _COMBINE: dict[ClaimKind, Callable[..., float]] = {
 
 
 class Verdict(StrEnum):
-    """The outcome for a claim."""
-
     AGREES = "agrees"
     DIFFERS = "differs"
     UNDECIDED = "not decided"
@@ -157,8 +155,6 @@ class Score(Record):
 
 
 class FinishedRun(Record):
-    """A finished run."""
-
     arm: str
     seed: int
     key: str  # that of the planned run
@@ -250,7 +246,6 @@ def open_result(path: Path, experiment: str, protocol: Protocol) -> Result:
 
 
 def write_result(path: Path, result: Result) -> None:
-    """Write a result file atomically."""
     text = json.dumps(to_document(result), indent=1)
     # An epoch of the log on one line, not on nine.
     lines = re.sub(

@@ -54,8 +54,6 @@ class Workspace:
 
 @dataclass(frozen=True)
 class RunWorker:
-    """Trains and tests one run."""
-
     run: PlannedRun
     workspace: Workspace
     should_stop: ShouldStop

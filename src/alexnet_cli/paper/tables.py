@@ -11,7 +11,6 @@ Table: TypeAlias = tuple[tuple[str, ...], list[tuple[str, ...]]]
 
 
 def claim_table(experiment: Experiment, result: Result) -> Table:
-    """Return a row for each claim."""
     trial = ", on drawn images" if result.protocol.is_trial else ""
     rows: list[tuple[str, ...]] = []
     for claim in experiment.claims:

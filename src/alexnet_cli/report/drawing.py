@@ -80,7 +80,6 @@ def label_epochs(axes: Axes, title: str, *, percent: bool = False) -> None:
 
 
 def save_png(figure: Figure) -> bytes:
-    """Return a figure as the content of a PNG file."""
     file = io.BytesIO()
     figure.savefig(file, format="png", metadata={"Software": None})
     return file.getvalue()

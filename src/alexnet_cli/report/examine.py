@@ -307,8 +307,6 @@ def _num_searched(manifest: Manifest, num_training: int) -> int:
 
 @dataclass(frozen=True)
 class ExaminedRun:
-    """A run with its images and the answers of its network."""
-
     record: RunRecord
     train: ImageSource
     val: ImageSource

@@ -18,8 +18,6 @@ from alexnet_cli.models.build import PixelNetwork
 
 
 class Evidence(NamedTuple):
-    """The evidence for a class in an image."""
-
     picture_SS3: NDArray[np.uint8]  # the crop in grey under the map in colours
     place: str  # where the most lies, such as "top left"; "" without any
 
@@ -31,7 +29,6 @@ def find_evidence(
     *,
     device: torch.device,
 ) -> list[Evidence]:
-    """Return the evidence for one class in each crop."""
     maps_BSS = evidence_maps(network, crops_BSS3, classes_B, device=device)
     grey_BSS1 = crops_BSS3.mean(axis=-1, keepdims=True)
     colours_BSS3 = 255 * mpl.colormaps["inferno"](maps_BSS)[..., :3]

@@ -59,7 +59,6 @@ def metrics_figure(history: History) -> Figure:
 
 
 def curve_panels(history: History) -> dict[str, Panel]:
-    """Return the curves of a run by name."""
     return {
         "loss": lambda axes: _plot_metric(axes, history, "loss", "loss (nats)"),
         "top1": lambda axes: _plot_metric(axes, history, "top1", "top-1"),
@@ -69,7 +68,6 @@ def curve_panels(history: History) -> dict[str, Panel]:
 
 
 def comparison_panels(histories: Mapping[str, History]) -> dict[str, Panel]:
-    """Return plots with the curves of several runs, given by label."""
     return {
         "top1": lambda axes: _plot_runs(axes, histories, "val_top1", "validation top-1"),
         "loss": lambda axes: _plot_runs(axes, histories, "val_loss", "validation loss (nats)"),

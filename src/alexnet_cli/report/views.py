@@ -84,7 +84,6 @@ class Cell(NamedTuple):
 
 
 def draw_figures(examined: ExaminedRun, label: str) -> dict[str, Markup]:
-    """Return the figures of a run by name."""
     summary, curves = examined.examination.summary, curve_panels(examined.record.history)
     with style():
         figures = {

@@ -311,7 +311,6 @@ class AsyncCheckpointer:
         self._step, self._begin = step, time.monotonic()
 
     def is_due(self, step: int) -> bool:
-        """Return whether it is time for the next checkpoint."""
         by_time = self._minutes and time.monotonic() - self._begin >= 60 * self._minutes
         return bool(by_time or (self._steps and step - self._step >= self._steps))
 

@@ -180,7 +180,6 @@ class Ranks:
         return gathered
 
     def wait(self) -> None:
-        """Wait until all ranks have come here."""
         self.all_gather(0)
 
     def shard_logits(self, model: Logits, *, num_classes: int) -> Logits:

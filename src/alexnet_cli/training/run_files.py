@@ -97,7 +97,6 @@ def write_metrics(run: RunFolder, history: Sequence[EpochRow]) -> None:
 
 
 def write_run_card(run: RunFolder, config: TrainConfig, manifest: Manifest, best: EpochRow) -> None:
-    """Write the model card, `README.md`."""
     validation = (
         f"{manifest.provenance.val_size:,}, held out of the training set, seed {config.seed}"
     )

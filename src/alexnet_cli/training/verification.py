@@ -37,8 +37,6 @@ _TIMES = ("train_seconds", "val_seconds", "images_per_second", "data_wait_share"
 
 @dataclass(frozen=True)
 class Attempt:
-    """One process of the run that is killed."""
-
     seconds: float  # that it lived
     killed: bool  # the last one ends by itself
     saved_step: int  # of the newest checkpoint after it; 0: none
