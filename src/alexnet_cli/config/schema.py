@@ -27,6 +27,7 @@ class Schedule(StrEnum):
     STAGES = "stages"
     INVERSE_TIME = "inverse-time"
     LINEAR = "linear"
+    COSINE = "cosine"
     CONSTANT = "constant"
 
 
@@ -209,7 +210,7 @@ class TrainConfig(BaseModel):
     """EMA decay of the weights, e.g. 0.999; 0 = off."""
     schedule: Annotated[Schedule, Flag(Panel.SCHEDULE, can_change=True)] = Schedule.PLATEAU
     """Drops by 10 on a plateau of the validation accuracy, or after given epochs (stages); inverse
-    in time, linear to zero, or constant."""
+    in time, linear or cosine to zero, or constant."""
     warmup_epochs: Annotated[
         float, Field(ge=0, le=100_000, allow_inf_nan=False), Flag(Panel.SCHEDULE, can_change=True)
     ] = 0.0

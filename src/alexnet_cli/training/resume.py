@@ -157,7 +157,8 @@ def merge_resume_settings(
 
 
 def _only_extends(own: TrainConfig, epochs: int) -> bool:
-    depends = own.schedule is Schedule.LINEAR or own.warmup_epochs or own.early_crop_size
+    to_zero = own.schedule in (Schedule.LINEAR, Schedule.COSINE)
+    depends = to_zero or own.warmup_epochs or own.early_crop_size
     return epochs > own.epochs and not depends
 
 

@@ -1,5 +1,6 @@
 """The learning rate and the crop size as functions of the configuration and the progress."""
 
+import math
 from collections.abc import Sequence
 
 from alexnet_cli.config.schema import Schedule, TrainConfig
@@ -16,7 +17,11 @@ def learning_rate(
 
     The inverse-time schedule is that of the TensorFlow program this project began with: divided by
     1 + 0.95 · ⌊step / 100,000⌋. The warm-up is linear: its first update already moves the weights,
-    its last one has the full learning rate.
+    its last one has the full learning rate. The linear and the cosine schedule then reach zero
+    after the last update.
+
+    Source: Loshchilov & Hutter 2016, "SGDR: Stochastic gradient descent with warm restarts", eq. 5,
+    for the cosine; here without restarts.
 
     Args:
         config: The schedule and the initial learning rate.
@@ -30,6 +35,9 @@ def learning_rate(
         return config.learning_rate * min(1.0, (step + 1) / warmup_steps)
     if config.schedule is Schedule.LINEAR:
         return config.learning_rate * (num_steps - step) / (num_steps - warmup_steps)
+    if config.schedule is Schedule.COSINE:
+        progress = (step - warmup_steps) / (num_steps - warmup_steps)
+        return config.learning_rate * (1 + math.cos(math.pi * progress)) / 2
     if config.schedule is Schedule.INVERSE_TIME:
         return config.learning_rate / (1 + _INVERSE_TIME_DECAY * (step // _INVERSE_TIME_STEPS))
     num_drops = 0  # of a constant learning rate

@@ -36,7 +36,7 @@ def test_every_field_has_help_and_a_flag_and_is_in_the_hash(field):
         ("learning_rate", float("nan")), ("learning_rate", float("inf")), ("momentum", -0.1),
         ("momentum", 1), ("momentum", float("nan")), ("weight_decay", -1e-9),
         ("weight_decay", 1.1), ("weight_decay", float("nan")), ("dropout", -0.1), ("dropout", 1),
-        ("dropout", float("nan")), ("schedule", "cosine"), ("precision", "fp16"),
+        ("dropout", float("nan")), ("schedule", "exponential"), ("precision", "fp16"),
         ("model", "resnet"), ("patience", 0), ("max_drops", -1), ("max_drops", 11),
         ("image_size", -1), ("image_size", 1025), ("crop_size", -1), ("crop_size", 1025),
         ("pad", -1), ("pad", 65), ("val_size", 0), ("val_size", -1), ("val_size", 1.5),

@@ -149,13 +149,15 @@ _FAST = {
     "settings",
     [
         {"momentum_kind": MomentumKind.CLASSICAL, "bias_rate_factor": 2.0},
+        {"schedule": Schedule.COSINE, "warmup_epochs": 0.5},
         {"momentum_kind": MomentumKind.NESTEROV, "bias_rate_factor": 2.0},
         _FAST,
     ],
-    ids=["classical", "nesterov", "fast"],
+    ids=["classical", "cosine", "nesterov", "fast"],
 )
 def test_with_a_falling_learning_rate_too(make_run, settings):
-    runs = [make_run(name, schedule=Schedule.LINEAR, **settings) for name in ("whole", "stopped")]
+    settings = {"schedule": Schedule.LINEAR, **settings}
+    runs = [make_run(name, **settings) for name in ("whole", "stopped")]
     Trainer(runs[0]).train()
     stop_and_resume(runs[1], (2, 3, 1))
     assert fingerprint(runs[1]) == fingerprint(runs[0])

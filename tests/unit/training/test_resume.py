@@ -30,6 +30,7 @@ def test_epochs_may_grow(own):
     [
         ({}, 4),
         ({"schedule": Schedule.LINEAR}, 9),
+        ({"schedule": Schedule.COSINE}, 9),
         ({"warmup_epochs": 1.0}, 9),
         ({"early_crop_size": 20}, 9),
     ],

@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from alexnet_cli.config.schema import Schedule, TrainConfig
 from alexnet_cli.training.schedule import count_drops, crop_size_px, learning_rate
@@ -54,6 +55,20 @@ def test_drops_on_a_plateau(val_top1, expected):
 def test_after_the_warm_up_the_learning_rate_falls_linearly(step, expected):
     settings = {"epochs": 20, "warmup_epochs": 2, "schedule": "linear", "learning_rate": 0.6}
     assert rate_at(step, **settings) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("warmup_epochs", [0, 2])
+def test_the_cosine_is_that_of_pytorch(warmup_epochs):
+    settings = {"epochs": 6, "warmup_epochs": warmup_epochs, "learning_rate": 0.6}
+    num_steps = 7 * (6 - warmup_epochs)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.6)
+    reference = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_steps)
+    for step in range(7 * warmup_epochs, 7 * 6):
+        found = rate_at(step, steps_per_epoch=7, schedule="cosine", **settings)
+        assert found == pytest.approx(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        reference.step()
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.0)
 
 
 @pytest.mark.parametrize("epochs", [0.001, 0.3, 0.9999, 1.0])
