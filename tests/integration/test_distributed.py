@@ -51,10 +51,12 @@ def test_two_ranks_end_in_the_weights_of_one():
 
 
 def test_processes_make_one_run(alexnet_process):
-    result = alexnet_process("train", *TINY, "--epochs", "1", "--processes", "2")
+    settings = ("--epochs", "9", "--stop-after", "1", "--lr", "1e-9")  # stops after epoch 2
+    result = alexnet_process("train", *TINY, *settings, "--processes", "2")
     assert result.returncode == 0, result.stderr
     assert result.stdout == f"{_RUN}\n"
-    assert result.stderr.count("epoch 1/1") == 1
+    assert result.stderr.count("epoch 2/9") == 1
+    assert result.stderr.count("stopped early") == 1
     assert [path.name for path in Path("runs").iterdir()] == [_RUN.name]
     assert (_RUN / "README.md").is_file()
 

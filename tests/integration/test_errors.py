@@ -91,6 +91,22 @@ def test_a_run_that_grows_ends_as_if_it_had_had_all_epochs_from_the_start(work, 
         assert (RUN / name).read_bytes() == Path("runs/whole", name).read_bytes()
 
 
+def test_a_run_that_stopped_early_is_complete_and_may_be_continued(small, isolated, succeed):
+    flags = ("--epochs", "5", "--stop-after", "1", "--lr", "1e-9")  # it learns nothing
+    for command in (("train", *small, *flags), ("train", "--resume")):
+        result = succeed(*command)
+        assert result.stdout == f"{RUN}\n"
+        assert f"--resume {RUN} --stop-after 0" in result.stderr
+        metrics = json.loads((RUN / "metrics.json").read_text())
+        assert (metrics["epochs"], metrics["stopped_early"]) == (2, True)
+        assert "| epochs | 2 of 5, stopped early" in (RUN / "README.md").read_text()
+    (listed,) = json.loads(succeed("runs", "--json").stdout)
+    assert (listed["epochs_done"], listed["stopped_early"]) == (2, True)
+    succeed("train", "--resume", RUN, "--stop-after", "0")
+    metrics = json.loads((RUN / "metrics.json").read_text())
+    assert (metrics["epochs"], metrics["stopped_early"]) == (5, False)
+
+
 def test_a_run_resumes_from_one_of_its_checkpoints(work, succeed):
     expected = WEIGHTS.read_bytes()
     resumed = succeed("train", "--resume", RUN / "checkpoints" / "step-8")

@@ -37,6 +37,7 @@ class RunSummary:
     recipe: str
     epochs_done: int
     epochs: int
+    stopped_early: bool
     best_val_top1: float | None
     test_top1: float | None  # of the last `alexnet evaluate`
     exports: tuple[str, ...]
@@ -83,7 +84,7 @@ def _cells(run: RunSummary) -> tuple[str, ...]:
         run.model,
         Path(run.data).name,
         run.recipe,
-        f"{run.epochs_done}/{run.epochs}",
+        f"{run.epochs_done}/{run.epochs}" + (", stopped" if run.stopped_early else ""),
         share(run.best_val_top1),
         share(run.test_top1),
         " ".join(run.exports),
@@ -107,9 +108,7 @@ def _summary(run: RunFolder) -> RunSummary:
     rows = []
     if run.metrics_csv.is_file():
         rows = list(csv.DictReader(run.metrics_csv.read_text(encoding="utf-8").splitlines()))
-    test = None
-    if run.test_result.is_file():
-        test = float(json_text.loads(run.test_result.read_text(encoding="utf-8"))["top1"])
+    result, test = _read_json(run.metrics_json), _read_json(run.test_result)
     return RunSummary(
         path=str(run.path),
         model=config["model"],
@@ -117,8 +116,9 @@ def _summary(run: RunFolder) -> RunSummary:
         recipe=config["recipe"],
         epochs_done=len(rows),
         epochs=config["epochs"],
+        stopped_early=result.get("stopped_early", False),
         best_val_top1=max((float(row["val_top1"]) for row in rows), default=None),
-        test_top1=test,
+        test_top1=float(test["top1"]) if test else None,
         exports=tuple(sorted(path.name for path in run.path.glob("model*") if path.is_file())),
         num_bytes=sum(path.stat().st_size for path in run.path.rglob("*") if path.is_file()),
     )
@@ -134,6 +134,10 @@ def _find(name: str, parent: Path) -> RunFolder:
         hint="list the runs with: alexnet runs",
         code="not_a_run",
     )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    return dict(json_text.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 
 def _read_settings(run: RunFolder) -> dict[str, Any]:

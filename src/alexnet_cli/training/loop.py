@@ -40,7 +40,7 @@ from alexnet_cli.training.optimizer import (
     set_learning_rate,
 )
 from alexnet_cli.training.reporting import Reporter, TimedIterator
-from alexnet_cli.training.schedule import crop_size_px, learning_rate
+from alexnet_cli.training.schedule import crop_size_px, learning_rate, stops_early
 from alexnet_cli.training.setup import TrainingRun, batch_settings
 
 VAL_BATCH_SIZE = 500  # on each rank
@@ -96,22 +96,25 @@ class Trainer:
         load_tensors(checkpoint, self.model.network, self.optimizer, self._ema, learning_rate=lr)
 
     def train(self) -> tuple[EpochRow, ...]:
-        """Train to the last epoch and return the row of every epoch.
+        """Train to the last epoch, or stop early, and return the row of every epoch.
 
         Raises:
             Interrupted: A signal came; a checkpoint was saved.
             TrainingError: The loss is no longer finite.
             AlexnetError: A checkpoint cannot be written.
         """
+        config = self.run.config
         self._checkpointer.restart_timer(self.state.step)
         self._ddp = self.run.ranks.wrap_ddp(self.model)
         for reporter in self.reporters:
             reporter.on_start(self.eval_model, self.state.history)
         try:
             with self.run.stop, self._checkpointer:
-                while self.state.epoch < self.run.config.epochs:
+                while self.state.epoch < config.epochs and not self._stops_early:
                     self._train_epoch()
                     self._finish_epoch()
+                if self._stops_early:
+                    self._report_early_stop()
         finally:
             self._ddp = self.model  # DDP keeps the process group from being destroyed
         return self.state.history
@@ -193,8 +196,16 @@ class Trainer:
             self.run.config,
             step=step,
             steps_per_epoch=self.batches.num_batches,
-            val_top1=[row.val_top1 for row in self.state.history],
+            val_top1=self._val_top1,
         )
+
+    @property
+    def _val_top1(self) -> list[float]:
+        return [row.val_top1 for row in self.state.history]
+
+    @property
+    def _stops_early(self) -> bool:
+        return stops_early(self.run.config, self._val_top1)
 
     def _epoch_batches(self) -> Iterator[Batch]:
         """Yield this rank's subset of the remaining batches of the current epoch."""
@@ -274,7 +285,7 @@ class Trainer:
         )
         self._save()
         if self.run.ranks.is_first:
-            run_files.write_metrics(self.run.folder, self.state.history)
+            run_files.write_metrics(self.run.folder, self.run.config, self.state.history)
         for reporter in self.reporters:
             reporter.on_epoch(row, is_best=is_best)
 
@@ -326,6 +337,15 @@ class Trainer:
             model=to_safetensors(self.eval_model.network.state_dict()),
             optimizer=to_safetensors(others),
         )
+
+    def _report_early_stop(self) -> None:
+        config = self.run.config
+        for reporter in self.reporters:
+            reporter.log(
+                f"stopped early, after epoch {self.state.epoch} of {config.epochs}: no better val "
+                f"acc in {config.stop_after} epochs; continue with: "
+                f"{self.run.folder.resume_command} --stop-after 0"
+            )
 
     def _interrupt(self, signal_number: int) -> NoReturn:
         self._save()

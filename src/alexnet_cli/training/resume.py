@@ -5,6 +5,7 @@
 
 import functools
 import json
+import math
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -119,8 +120,9 @@ def merge_resume_settings(
 ) -> TrainConfig:
     """Return a run's settings with the changes that the user requested, by name of the field.
 
-    More epochs are not drift if they change nothing in the epochs before: the result is that of a
-    run that had them from the start. `allow_drift` accepts changes that make the result differ.
+    A later end (`epochs`, `stop_after`) is not drift if it changes nothing in the epochs before:
+    the result is that of a run that had it from the start. `allow_drift` accepts changes that make
+    the result differ.
 
     Raises:
         UsageError: The result would differ, or another network or other data would be needed.
@@ -146,7 +148,7 @@ def merge_resume_settings(
         raise UsageError(
             f"the run's settings and {differences}: {reason}", hint="see its config.toml"
         ) from error
-    if allow_drift or (changes.keys() == {"epochs"} and _only_extends(own, changed.epochs)):
+    if allow_drift or _only_extends(own, changed):
         return changed
     flags = ", ".join(map(flag_of, sorted(changes)))
     raise UsageError(
@@ -156,10 +158,15 @@ def merge_resume_settings(
     )
 
 
-def _only_extends(own: TrainConfig, epochs: int) -> bool:
-    to_zero = own.schedule in (Schedule.LINEAR, Schedule.COSINE)
-    depends = to_zero or own.warmup_epochs or own.early_crop_size
-    return epochs > own.epochs and not depends
+def _only_extends(own: TrainConfig, changed: TrainConfig) -> bool:
+    """Return True if with the changed settings the run ends later, and is the same until then."""
+    epochs, stop_after = changed.epochs, changed.stop_after
+    if changed != own.model_copy(update={"epochs": epochs, "stop_after": stop_after}):
+        return False
+    ends_later = epochs >= own.epochs and (stop_after or math.inf) >= (own.stop_after or math.inf)
+    falls_to_zero = own.schedule in (Schedule.LINEAR, Schedule.COSINE)
+    depends = falls_to_zero or own.warmup_epochs or own.early_crop_size
+    return ends_later and (epochs == own.epochs or not depends)
 
 
 def _shown(value: object) -> str:

@@ -103,11 +103,10 @@ def train_run(
                 run.ranks.run_on_all_ranks(lambda: _require_same_step(run, step))
                 trainer.resume(checkpoint)
             history = trainer.train()
-            best = max(history, key=lambda row: row.val_top1)
             if run.ranks.is_first:
-                run_files.write_metrics(run.folder, history)
-                run_files.write_run_card(run.folder, run.config, run.manifest, best)
-            return best
+                run_files.write_metrics(run.folder, run.config, history)
+                run_files.write_run_card(run.folder, run.config, run.manifest, history)
+            return max(history, key=lambda row: row.val_top1)
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, RuntimeError) and is_lost_peer(error):
             hint = "nothing was saved yet; start again with: alexnet train"

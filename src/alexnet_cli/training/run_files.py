@@ -22,6 +22,7 @@ from alexnet_cli.files import atomic_write, remove_partial_writes
 from alexnet_cli.manifest import Manifest
 from alexnet_cli.run_folder import RunFolder
 from alexnet_cli.training.checkpoint import EpochRow
+from alexnet_cli.training.schedule import stops_early
 
 
 def library_versions() -> dict[str, str]:
@@ -76,7 +77,7 @@ def _git(*arguments: str) -> str:
     return result.stdout.strip()
 
 
-def write_metrics(run: RunFolder, history: Sequence[EpochRow]) -> None:
+def write_metrics(run: RunFolder, config: TrainConfig, history: Sequence[EpochRow]) -> None:
     """Write `metrics.csv`, one row an epoch, and `metrics.json`, the result."""
     table = io.StringIO(newline="")
     writer = csv.DictWriter(table, [f.name for f in dataclasses.fields(EpochRow)])
@@ -86,6 +87,7 @@ def write_metrics(run: RunFolder, history: Sequence[EpochRow]) -> None:
     result = {
         "run": str(run.path),
         "epochs": len(history),
+        "stopped_early": stops_early(config, [row.val_top1 for row in history]),
         "best_epoch": best.epoch,
         "best_val_top1": best.val_top1,
         "best_val_loss": best.val_loss,
@@ -96,14 +98,20 @@ def write_metrics(run: RunFolder, history: Sequence[EpochRow]) -> None:
     atomic_write(run.metrics_json, json.dumps(result, indent=1).encode())
 
 
-def write_run_card(run: RunFolder, config: TrainConfig, manifest: Manifest, best: EpochRow) -> None:
+def write_run_card(
+    run: RunFolder, config: TrainConfig, manifest: Manifest, history: Sequence[EpochRow]
+) -> None:
+    best = max(history, key=lambda row: row.val_top1)
     validation = (
         f"{manifest.provenance.val_size:,}, held out of the training set, seed {config.seed}"
     )
     if has_val(Path(config.data)):
         validation = f"those of {Path(config.data) / VAL}"
     origin = replace(manifest.provenance, epoch=best.epoch, val_top1=best.val_top1)
-    rows = f"| epochs | {config.epochs} |\n| validation images | {validation} |"
+    epochs = f"{len(history)}"
+    if len(history) < config.epochs:
+        epochs += f" of {config.epochs}, stopped early (--stop-after {config.stop_after})"
+    rows = f"| epochs | {epochs} |\n| validation images | {validation} |"
     end = f"""The test set was not used. Measure on it with `alexnet evaluate {run.path}`.
 Repeat the run with `alexnet train --config {run.config}`."""
     card.write_card(run.path, replace(manifest, provenance=origin), {}, trained=(rows, end))

@@ -1,4 +1,4 @@
-"""The learning rate and the crop size as functions of the configuration and the progress."""
+"""Learning rate, early stopping and crop size as functions of configuration and progress."""
 
 import math
 from collections.abc import Sequence
@@ -63,6 +63,17 @@ def count_drops(val_top1: Sequence[float], *, patience: int, max_drops: int) -> 
         if waited >= patience and drops < max_drops:
             drops, waited = drops + 1, 0
     return drops
+
+
+def stops_early(config: TrainConfig, val_top1: Sequence[float]) -> bool:
+    """Return True if training ends before its last epoch, because the accuracy no longer rises.
+
+    `val_top1` is the validation accuracy of every epoch so far. A tie is not better.
+    """
+    if not config.stop_after or not 0 < len(val_top1) < config.epochs:
+        return False
+    best = val_top1.index(max(val_top1))  # the first of equals
+    return len(val_top1) - 1 - best >= config.stop_after
 
 
 def crop_size_px(config: TrainConfig, *, final_px: int, epoch: int) -> int:

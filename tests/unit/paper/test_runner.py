@@ -1,5 +1,6 @@
 import pytest
 
+from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.paper.runner import epochs_to_train_error, read_metrics
 from alexnet_cli.run_folder import RunFolder
 from alexnet_cli.training.checkpoint import EpochRow
@@ -33,5 +34,5 @@ def test_the_metrics_are_those_that_training_wrote(tmp_path):
     run = RunFolder(tmp_path)
     assert read_metrics(run.metrics_csv) == ()
     rows = history(0.5, 0.4)
-    write_metrics(run, rows)
+    write_metrics(run, TrainConfig(), rows)
     assert read_metrics(run.metrics_csv) == rows

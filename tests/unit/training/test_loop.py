@@ -252,6 +252,17 @@ def test_the_best_step_is_that_of_the_best_validation(make_run):
     assert saved.manifest.provenance.val_top1 == top1[best]
 
 
+def test_a_run_stops_early_at_the_same_epoch_when_it_is_resumed(make_run):
+    settings = {"epochs": 9, "stop_after": 2, "val_is_right": False, "learning_rate": 0.03}
+    whole, stopped = make_run("whole", **settings), make_run("stopped", **settings)
+    top1 = [row.val_top1 for row in Trainer(whole).train()]
+    assert len(top1) < 9
+    assert top1.index(max(top1)) == len(top1) - 3
+    stop_and_resume(stopped, (STEPS_PER_EPOCH + 1,))
+    assert fingerprint(stopped) == fingerprint(whole)
+    assert len(resumed(stopped).train()) == len(top1)  # it is over
+
+
 def test_a_run_resumed_from_before_a_damaged_checkpoint_can_be_stopped_again(make_run):
     run = make_run()
     with pytest.raises(Interrupted):

@@ -44,6 +44,32 @@ def test_epochs_that_change_what_was_done_are_drift(own, epochs):
     assert merge({"epochs": epochs}, own=own, allow_drift=True).epochs == epochs
 
 
+@pytest.mark.parametrize(
+    ("before", "requested"),
+    [(3, {"stop_after": 5}), (3, {"stop_after": 0}), (3, {"stop_after": 0, "epochs": 9})],
+)
+def test_a_run_may_stop_later(before, requested):
+    own = OWN.model_copy(update={"stop_after": before, "schedule": Schedule.STAGES})
+    own = own.model_copy(update={"drop_epochs": "2"})
+    assert merge(requested, own=own) == own.model_copy(update=requested)
+
+
+@pytest.mark.parametrize(
+    ("before", "requested"),
+    [
+        (3, {"stop_after": 2}),
+        (0, {"stop_after": 3}),
+        (3, {"stop_after": 5, "epochs": 4}),
+        (3, {"stop_after": 5, "momentum": 0.5}),
+    ],
+)
+def test_a_run_that_would_have_stopped_sooner_is_drift(before, requested):
+    own = OWN.model_copy(update={"stop_after": before})
+    with pytest.raises(UsageError, match="started with other settings"):
+        merge(requested, own=own)
+    assert merge(requested, own=own, allow_drift=True) == own.model_copy(update=requested)
+
+
 def test_all_differences_are_listed():
     with pytest.raises(UsageError) as caught:
         merge({"learning_rate": 0.5, "epochs": 9, "momentum": 0.9, "schedule": Schedule.CONSTANT})

@@ -2,7 +2,12 @@ import pytest
 import torch
 
 from alexnet_cli.config.schema import Schedule, TrainConfig
-from alexnet_cli.training.schedule import count_drops, crop_size_px, learning_rate
+from alexnet_cli.training.schedule import (
+    count_drops,
+    crop_size_px,
+    learning_rate,
+    stops_early,
+)
 
 STEPS = 1_000  # updates of an epoch
 
@@ -46,6 +51,24 @@ def test_learning_rate(schedule, epoch, expected):
 def test_drops_on_a_plateau(val_top1, expected):
     assert count_drops(val_top1, patience=2, max_drops=3) == expected
     assert count_drops(val_top1, patience=1, max_drops=0) == 0
+
+
+@pytest.mark.parametrize(
+    ("val_top1", "expected"),
+    [
+        ([], False),
+        ([0.5], False),
+        ([0.5, 0.4], False),
+        ([0.5, 0.4, 0.4], True),
+        ([0.5, 0.5, 0.5], True),  # as good is not better
+        ([0.5, 0.4, 0.6, 0.5], False),
+        ([0.5, 0.4, 0.6, 0.5, 0.6], True),
+        ([0.5] * 6, False),  # the end
+    ],
+)
+def test_training_stops_early_when_nothing_is_better(val_top1, expected):
+    assert stops_early(TrainConfig(epochs=6, stop_after=2), val_top1) == expected
+    assert not stops_early(TrainConfig(epochs=6), val_top1)
 
 
 @pytest.mark.parametrize(
