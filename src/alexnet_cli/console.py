@@ -3,6 +3,7 @@
 On a terminal there are colours (NO_COLOR, FORCE_COLOR) and tables with lines; in a pipe plain text.
 """
 
+import io
 import json
 import os
 import sys
@@ -12,6 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
+
+_PIPE_WIDTH = 10_000  # columns: nothing is cut or wrapped in a pipe
 
 
 def stderr_console() -> "Console":
@@ -32,6 +36,11 @@ def printable(text: str) -> str:
         character if character.isprintable() else character.encode("unicode_escape").decode()
         for character in text
     )
+
+
+def counted(number: int, noun: str) -> str:
+    """Return `1 image`, `2 images` or `2,000 images`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def note(message: str, *, quiet: bool = False) -> None:
@@ -59,33 +68,41 @@ def print_table(
     title: str = "",
     caption: str = "",
 ) -> None:
-    """Print a table: with lines on a terminal, as plain columns in a pipe.
+    """Print a table of text.
 
     `right` names the columns that are aligned to the right.
     """
-    rows = [[printable(cell) for cell in row] for row in rows]
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title), caption=Text(caption))
+    for name in columns:
+        justify: Literal["left", "right"] = "right" if name in right else "left"
+        table.add_column(name, justify=justify, no_wrap=name in right, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    print_rich_table(table)
+
+
+def print_rich_table(table: "Table") -> None:
+    """Print a table: with lines on a terminal, as plain columns of any width in a pipe."""
+    from rich.console import Console
+    from rich.text import Text
+
     console = stdout_console()
     if console.is_terminal:
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(title=Text(title) if title else None, caption=caption or None)
-        for name in columns:
-            justify: Literal["left", "right"] = "right" if name in right else "left"
-            table.add_column(name, justify=justify, no_wrap=name in right, overflow="fold")
-        for row in rows:
-            table.add_row(*map(Text, row))
         console.print(table)
         return
-    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if name in right else cell.ljust(width)
-            for name, cell, width in zip(columns, row, widths, strict=True)
-        )
-        for row in (columns, *rows)
-    ]
-    for line in filter(None, (title, *lines, caption)):
+    title, caption = (
+        Text.from_markup(text).plain if isinstance(text, str) else str(text or "")
+        for text in (table.title, table.caption)
+    )
+    table.title = table.caption = table.box = None
+    table.pad_edge = False
+    plain = Console(file=io.StringIO(), width=_PIPE_WIDTH, highlight=False)
+    with plain.capture() as capture:
+        plain.print(table)
+    for line in filter(None, (title, *capture.get().splitlines(), caption)):
         print(line.rstrip())
 
 

@@ -90,12 +90,12 @@ def join_some(names: Sequence[str], *, limit: int = 5, separator: str = ", ") ->
     return separator.join(names[:limit]) + more
 
 
-def did_you_mean(name: str, choices: Iterable[str]) -> str:
-    """Return the question for the choice nearest to a mistyped name, or "" if none is near."""
+def did_you_mean(name: str, choices: Iterable[str], *, hint: str) -> str:
+    """Return a hint, after the question for the choice nearest to a mistyped name, if one is."""
     import difflib  # here, as `re` below: `predict` does not wait for them
 
     near = difflib.get_close_matches(name, [str(choice) for choice in choices], n=1)
-    return f"did you mean {near[0]!r}?" if near else ""
+    return f"did you mean {near[0]!r}? {hint}" if near else hint
 
 
 _REWORDED = (

@@ -10,9 +10,12 @@ import tempfile
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from alexnet_cli.errors import AlexnetError, UsageError
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 _CHUNK_BYTES = 1 << 20
 _PARTIAL_SUFFIX = ".part"
@@ -152,13 +155,28 @@ def lock_folder(folder: Path, *, busy: AlexnetError) -> contextlib.AbstractConte
     """
     from filelock import FileLock, Timeout
 
+    lock = FileLock(folder / ".lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(folder / ".lock", timeout=0).acquire()
+        lock.acquire(timeout=0)
     except Timeout as error:
         raise busy from error
     except OSError as error:
         raise writing_error(folder, error) from error
+    held = contextlib.ExitStack()
+    held.callback(release, lock)
+    return held
+
+
+def release(lock: "FileLock") -> None:
+    """Release a lock and remove its file, which no user should have to wonder about.
+
+    Removed while it is held: who has opened the old file meanwhile sees that it is gone, and
+    opens a new one (filelock 4 checks that).
+    """
+    with contextlib.suppress(OSError):  # Windows does not remove an open file
+        Path(lock.lock_file).unlink()
+    lock.release()
 
 
 def sha256_of(

@@ -63,9 +63,8 @@ def test_a_killed_run_ends_in_the_same_bytes(alexnet_process, report):
     document = json.loads(result.stdout)
     assert [each["name"] for each in document["comparisons"] if not each["is_same"]] == []
     assert len({each["whole"] for each in document["comparisons"]}) >= 3
-    num_kills = sum(attempt["killed"] for attempt in document["attempts"])
-    report(f"{num_kills} kills, the same bytes")
-    assert num_kills >= kills // 2  # a fast machine may be at the end before
+    assert sum(attempt["killed"] for attempt in document["attempts"]) == kills
+    report(f"{kills} kills, the same bytes")
     assert document["attempts"][-1]["saved_step"] == 125 * epochs
 
 
@@ -76,11 +75,11 @@ def test_a_stopped_run_saves_in_time_and_ends_in_the_same_bytes(settings, tmp_pa
     num_signals = 20 if IS_LONG else 3
     folder = tmp_path / "runs"
     folder.mkdir()
-    run = KilledRun(settings, folder, ["--save-minutes", "0", "--device", "cpu"])
+    settings = {**settings, "epochs": num_signals + 4}  # each signal saves, so each goes further
+    run = KilledRun(settings, folder, ["--save-minutes", "0", "--device", "cpu"], save_steps=0)
     run.train_whole()
     attempts = list(run.train_killed(num_signals, seed=1, by=signal.SIGTERM))
-    stopped = [attempt for attempt in attempts if attempt.killed]
-    assert stopped
+    *stopped, _ = attempts
     slowest = max(attempt.exit_seconds for attempt in stopped)
     report(f"{len(stopped)} SIGTERM, at most {slowest:.1f} s to the end")
     assert slowest < 10

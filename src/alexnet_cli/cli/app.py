@@ -71,9 +71,12 @@ def run_typer(arguments: list[str]) -> int:
 def _hint(message: str, command: str) -> str:
     """Return the nearest value to a mistyped one, and the page that lists all of them."""
     value, found, choices = message.partition(" is not one of ")
-    near = did_you_mean(value.rpartition(" '")[2].strip("'"), re.findall("'([^']*)'", choices))
     page = f"see: alexnet {command} --help" if command in COMMANDS else "see: alexnet --help"
-    return f"{near} {page}" if found and near else page
+    if not found:
+        return page
+    return did_you_mean(
+        value.rpartition(" '")[2].strip("'"), re.findall("'([^']*)'", choices), hint=page
+    )
 
 
 def _message(error: typer.TyperException) -> str:

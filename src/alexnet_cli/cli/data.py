@@ -11,8 +11,8 @@ import typer
 from alexnet_cli.cli.app import HelpCommand
 from alexnet_cli.cli.options import Json, Quiet, with_config_flags
 from alexnet_cli.config.schema import TrainConfig
-from alexnet_cli.console import ByteProgress, note, print_json, printable, stdout_console
-from alexnet_cli.errors import UsageError, join_some
+from alexnet_cli.console import ByteProgress, note, print_json, print_rich_table, printable
+from alexnet_cli.errors import UsageError, did_you_mean, join_some
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,7 +87,7 @@ def _print_entries(entries: "list[Entry]", folder: Path) -> None:
         size = f"{entry.num_bytes:,}" if entry.state != "absent" else ""
         cells = (entry.kind, name, Text(printable(str(path)), overflow="fold"), size, entry.state)
         table.add_row(*cells)
-    stdout_console().print(table)
+    print_rich_table(table)
 
 
 def verify(quiet: Quiet = False, json: Json = False) -> None:
@@ -206,7 +206,9 @@ def _chosen_classes(classes: tuple[str, ...], only: list[str] | None) -> list[in
     if unknown:
         raise UsageError(
             f"unknown class {unknown[0]!r}",
-            hint=f"choose --class from: {join_some(classes, limit=8)}",
+            hint=did_you_mean(
+                unknown[0], classes, hint=f"choose --class from: {join_some(classes, limit=8)}"
+            ),
         )
     return [classes.index(name) for name in dict.fromkeys(only or classes)]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from alexnet_cli.cli.options import Device, Json, Quiet, choose
-from alexnet_cli.console import note
+from alexnet_cli.console import counted, note
 from alexnet_cli.errors import AlexnetError, DataError, UsageError
 from alexnet_cli.files import atomic_write
 from alexnet_cli.manifest import NAMED_DATA, ExportPrecision
@@ -117,6 +117,7 @@ def command(
         if each.note:
             note(each.note)  # also when quiet: nobody falls back to the CPU unawares
     name, source = _find_images(opened, names, data, split)
+    _note_missing_classes(source, len(opened[0].manifest.classes), quiet=quiet)
     where = {"data": name, "split": split}
 
     def measure_on(corruption: "Corruption | None") -> "list[Measured]":
@@ -140,7 +141,7 @@ def command(
     measured = measure_on(chosen)
     if predictions is not None:
         write_predictions(predictions, measured, source, opened[0].manifest.classes)
-        note(f"answers to {len(source):,} images: {predictions}", quiet=quiet)
+        note(f"answers to {counted(len(source), 'image')}: {predictions}", quiet=quiet)
     if split is Split.TEST and chosen is None:
         _keep_test_results(opened, measured, name)
     corruption = str(chosen) if chosen else None
@@ -208,6 +209,12 @@ def _find_images(
             again = shlex.join(["alexnet", "evaluate", *models, *flags, "--split", "val"])
             error.hint = f"measure on the images held out: {again}"
         raise
+
+
+def _note_missing_classes(source: "ImageSource", num_classes: int, *, quiet: bool) -> None:
+    num_present = len(set(source.labels_N.tolist()))
+    if num_present < num_classes:
+        note(f"images of {num_present} of the model's {num_classes:,} classes", quiet=quiet)
 
 
 def _num_views(opened: "OpenedModel", wanted: int | None) -> int:

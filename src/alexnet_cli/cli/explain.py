@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from alexnet_cli.cli.options import Json
-from alexnet_cli.console import print_json, stdout_console
+from alexnet_cli.console import print_json, print_rich_table, stdout_console
 from alexnet_cli.errors import UsageError
 from alexnet_cli.networks import Activation, Kernels, Network, NetworkSpec, Pool
 
@@ -87,17 +87,19 @@ def command(
         print_json(document)
         return
     console = stdout_console()
-    console.print(_fitting_table(console, spec, rows))
+    print_rich_table(_fitting_table(console, spec, rows))
     for subject, texts in departures.items():
-        console.print(f"\nThe {subject} and the paper")
+        print(f"\nThe {subject} and the paper")
         for text in texts:
-            console.print(f"• {text}", markup=False)
+            console.print(f"• {text}", markup=False, soft_wrap=not console.is_terminal)
 
 
 def _fitting_table(console: "Console", spec: NetworkSpec, rows: "Rows") -> "Table":
-    """Return the table with as many columns as fit the console without breaking a word."""
+    """Return the table with as many columns as fit a terminal without breaking a word."""
     from rich.measure import Measurement
 
+    if not console.is_terminal:
+        return _table(spec, rows, left_out=())
     unlimited = console.options.update(max_width=1_000)
     for num_left_out in range(len(_DISPENSABLE) + 1):
         table = _table(spec, rows, left_out=_DISPENSABLE[:num_left_out])

@@ -12,6 +12,7 @@ from pathlib import Path
 from alexnet_cli.cli.predict_request import PredictRequest
 from alexnet_cli.console import (
     ImageCount,
+    counted,
     note,
     print_json,
     printable,
@@ -70,7 +71,8 @@ def predict(request: PredictRequest) -> int:
         seconds = time.perf_counter() - loaded
         # By default ONNX Runtime uses one thread per core.
         note(f"loaded in {(loaded - begin) * 1e3:,.0f} ms; {model.provider}, one thread per core")
-        note(f"{num_images:,} images in {seconds:,.2f} s: {num_images / seconds:,.0f} images/s")
+        speed = f"{num_images / seconds:,.0f} images/s"
+        note(f"{counted(num_images, 'image')} in {seconds:,.2f} s: {speed}")
     return 1 if num_failed else 0
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from alexnet_cli.cli.options import Device, Json, Quiet
-from alexnet_cli.console import note, print_json
+from alexnet_cli.console import note, print_json, print_rich_table
 
 if TYPE_CHECKING:
     from alexnet_cli.paper.experiments import Experiment
@@ -117,8 +117,6 @@ def _print(experiment: "Experiment", result: "Result", *, as_json: bool) -> None
         return
     from rich.table import Table
 
-    from alexnet_cli.console import stdout_console
-
     table = Table(
         title=f"{experiment.title} ({experiment.source})",
         caption=describe_protocol(experiment, result),
@@ -129,7 +127,7 @@ def _print(experiment: "Experiment", result: "Result", *, as_json: bool) -> None
         table.add_column(column[0], min_width=longest)  # lines break between words
     for row in rows:
         table.add_row(*row)
-    stdout_console().print(table)
+    print_rich_table(table)
 
 
 def _list(*, as_json: bool) -> None:
@@ -156,8 +154,6 @@ def _list(*, as_json: bool) -> None:
         return
     from rich.table import Table
 
-    from alexnet_cli.console import stdout_console
-
     table = Table(caption="networks: with the epochs of the published training of a seed")
     for heading in ("name", "question", "source", "networks", "seeds"):
         table.add_column(heading, no_wrap=heading == "networks")
@@ -166,4 +162,4 @@ def _list(*, as_json: bool) -> None:
         table.add_row(
             entry["name"], entry["question"], entry["source"], networks, str(entry["seeds"])
         )
-    stdout_console().print(table)
+    print_rich_table(table)

@@ -44,8 +44,8 @@ def command(
     from alexnet_cli.training.verification import KilledRun
 
     folder = Path(tempfile.mkdtemp(prefix="alexnet-verify-"))
-    arguments = ["--save-steps", str(save_steps), "--device", device]
-    run = KilledRun(given, folder, [*arguments, *(["--deterministic"] if deterministic else [])])
+    arguments = ["--device", device, *(["--deterministic"] if deterministic else [])]
+    run = KilledRun(given, folder, arguments, save_steps=save_steps)
     seconds = run.train_whole()
     note(f"uninterrupted: {seconds:.1f} s", quiet=quiet)
     attempts = []
@@ -66,8 +66,7 @@ def command(
             code="resume_differs",
         )
     shutil.rmtree(folder)
-    num_kills = sum(attempt.killed for attempt in attempts)
-    note(f"killed {num_kills} times, the result is the same, byte for byte", quiet=quiet)
+    note(f"killed {kills} times, the result is the same, byte for byte", quiet=quiet)
 
 
 def _line(number: int, attempt: "Attempt") -> str:

@@ -116,7 +116,7 @@ def read_config(path: Path) -> dict[str, Any]:
         ) from error
     for key in values:
         if key not in TrainConfig.model_fields:
-            hint = did_you_mean(key, TrainConfig.model_fields) or "see all keys: alexnet config"
+            hint = did_you_mean(key, TrainConfig.model_fields, hint="see all keys: alexnet config")
             raise UsageError(f"{path} has an unknown key {key!r}", hint=hint, code="unknown_key")
     try:
         TrainConfig(**values)

@@ -27,7 +27,7 @@ from alexnet_cli.console import ByteProgress
 from alexnet_cli.data.arrays import ImageArrays, colour_sums
 from alexnet_cli.data.cifar import IMAGE_SIZE, CifarLayout, read_archive
 from alexnet_cli.errors import AlexnetError, DataError
-from alexnet_cli.files import atomic_write, cache_folder, sha256_of, writing_error
+from alexnet_cli.files import atomic_write, cache_folder, release, sha256_of, writing_error
 
 SCHEMA = 1  # of the arrays
 TRAIN, TEST = "train", "test"
@@ -198,7 +198,7 @@ def locked(
     try:
         yield
     finally:
-        lock.release()
+        release(lock)
 
 
 def load_arrays(archive: PublishedFile, layout: CifarLayout, split: str) -> ImageArrays:

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from alexnet_cli.data.arrays import ImageArrays, ImageSource
-from alexnet_cli.errors import UsageError
+from alexnet_cli.errors import UsageError, did_you_mean
 from alexnet_cli.image import resize_all
 
 
@@ -74,8 +74,12 @@ def parse_corruption(text: str) -> Corruption:
     if kind not in tuple(CorruptionKind) or severity not in allowed:
         raise UsageError(
             f"no corruption is called {text!r}",
-            hint=f"use {', '.join(CorruptionKind)} with a severity of 1 to {NUM_SEVERITIES}, as in "
-            "--corrupt jpeg:3, or --corrupt all",
+            hint=did_you_mean(
+                kind,
+                CorruptionKind,
+                hint=f"use {', '.join(CorruptionKind)} with a severity of 1 to {NUM_SEVERITIES}, "
+                "as in --corrupt jpeg:3, or --corrupt all",
+            ),
             code="unknown_corruption",
         )
     return Corruption(CorruptionKind(kind), int(severity))

@@ -24,7 +24,7 @@ from alexnet_cli.data.cifar import (
     read_cifar10_1_images,
     read_cifar10_1_labels,
 )
-from alexnet_cli.errors import UsageError
+from alexnet_cli.errors import UsageError, did_you_mean
 from alexnet_cli.manifest import data_name
 
 _TORONTO = "https://www.cs.toronto.edu/~kriz"
@@ -153,7 +153,11 @@ def find_dataset(name: str) -> Dataset:
     if not name or not path.is_dir():
         raise UsageError(
             f"no dataset or folder is called {name!r}",
-            hint=f"choose --data from: {', '.join(DATASETS)}, or name a folder of images",
+            hint=did_you_mean(
+                name,
+                DATASETS,
+                hint=f"choose --data from: {', '.join(DATASETS)}, or name a folder of images",
+            ),
             code="unknown_dataset",
         )
     classes = folder.list_classes(path)

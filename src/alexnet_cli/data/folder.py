@@ -99,7 +99,7 @@ def list_classes(path: Path) -> tuple[str, ...]:
     """
     _require_clear_splits(path)
     root = training_root(path)
-    classes = _class_folders(root)
+    classes = class_folders(root)
     if len(classes) < 2:
         found = f"only the folder {classes[0]!r}" if classes else "no folder of images"
         raise DataError(
@@ -131,7 +131,22 @@ def _split_doubt(entry: "os.DirEntry[str]", *, has_train: bool) -> str | None:
     return None if entry.name in (TRAIN, VAL, TEST) else "it is no train/, val/ or test/"
 
 
-def _class_folders(root: Path) -> tuple[str, ...]:
+def labelled_root(path: Path, split: str) -> Path | None:
+    """Return the folder that holds the class folders of a split, without looking into `train/`.
+
+    For the test split that is `PATH/test`, or `PATH` itself if it has no splits.
+    """
+    if (path / split).is_dir():
+        return path / split
+    return path if split == TEST and not (path / TRAIN).is_dir() and path.is_dir() else None
+
+
+def class_folders(root: Path) -> tuple[str, ...]:
+    """Return the names of the class folders, sorted.
+
+    Raises:
+        DataError: A name is not text, or a link leads round in a circle.
+    """
     entries = [e for e in os.scandir(root) if e.is_dir() and not e.name.startswith(".")]
     for entry in entries:
         if entry.is_symlink() and root.resolve().is_relative_to(target := Path(entry).resolve()):
@@ -158,7 +173,7 @@ def scan_folder(root: Path, classes: tuple[str, ...]) -> ImageFolder:
         DataError: A class folder is empty, or not of these classes.
     """
     silence_metadata_warnings()  # for good: threads share the filters
-    present = _class_folders(root)
+    present = class_folders(root)
     if unknown := set(present) - set(classes):
         raise DataError(
             f"{root} has classes that the training split does not have: "

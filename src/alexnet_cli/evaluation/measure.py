@@ -17,16 +17,21 @@ from numpy.typing import NDArray
 from alexnet_cli.console import note, printable, stderr_console
 from alexnet_cli.data.arrays import ImageSource, iterate_images
 from alexnet_cli.data.datasets import (
+    DATASETS,
     Dataset,
     Split,
     find_dataset,
     load_split,
     load_training,
     split_fingerprint,
+    stratified_split,
 )
+from alexnet_cli.data.folder import ImageFolder, class_folders, labelled_root, scan_folder
+from alexnet_cli.data.imagenet import are_wordnet_ids, wordnet_ids
 from alexnet_cli.errors import UsageError, join_some
 from alexnet_cli.evaluation.metrics import Evaluation, softmax, summarise
 from alexnet_cli.manifest import Manifest, Provenance
+from alexnet_cli.networks import PRETRAINED_DATA
 
 VIEW_COUNTS = (1, 5, 9, 10)
 Logits = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -159,11 +164,18 @@ def views_of(
 def load_images(models: Sequence[OpenedModel], data: str, split: Split) -> ImageSource:
     """Return the images of a split on which models can be measured.
 
+    A folder that no model was trained on needs no images of every class, and no `train/`; its
+    class folders may have the WordNet ids of ImageNet's.
+
     Raises:
         UsageError: A model has other classes than the dataset or the first model, or may have been
             trained on these images.
     """
     _require_same_classes(models)
+    if data not in DATASETS and all(each.manifest.provenance.data != data for each in models):
+        root = labelled_root(Path(data), split)
+        if root is not None:
+            return _scan_labelled(root, models)
     dataset = find_dataset(data)
     origin = models[0].manifest.provenance
     _require_classes(
@@ -177,6 +189,34 @@ def load_images(models: Sequence[OpenedModel], data: str, split: Split) -> Image
             _require_unchanged(dataset, each.manifest.provenance)
         _require_same_held_out(models, dataset)
     return load_split(dataset, split, val_size=origin.val_setting, seed=origin.seed)
+
+
+def _scan_labelled(root: Path, models: Sequence[OpenedModel]) -> ImageFolder:
+    """List the images of a folder whose class folders are classes of the models."""
+    first = models[0]
+    names, classes = class_folders(root), first.manifest.classes
+    if first.manifest.provenance.data == PRETRAINED_DATA and are_wordnet_ids(names):
+        classes = wordnet_ids()
+    if not names or not set(names) <= set(classes):
+        _require_classes(first, root, names, hint="name its class folders as the model's classes")
+    images = scan_folder(root, classes)
+    for each in models:
+        if _is_training_set(images, each.manifest.provenance):
+            raise UsageError(
+                f"{root} holds the images that {each.path} was trained on",
+                hint="name other images, or measure on those held out: --split val",
+                code="trained_on",
+            )
+    return images
+
+
+def _is_training_set(images: ImageFolder, origin: Provenance) -> bool:
+    """Return True if a model's split of these images is the split it was trained with."""
+    try:
+        split = stratified_split(images.labels_N, val_size=origin.val_setting, seed=origin.seed)
+    except UsageError:  # too few images for it
+        return False
+    return split_fingerprint(*map(images.take, split)) == origin.images
 
 
 def common_data(models: Sequence[OpenedModel]) -> str:
@@ -225,14 +265,14 @@ def _require_classes(
 
 
 def _require_unchanged(dataset: Dataset, origin: Provenance) -> None:
-    """Refuse to evaluate on changed images as held out: some may have been trained on."""
-    if dataset.name != origin.data or not origin.images:
+    """Refuse to evaluate on other images as held out: some may have been trained on."""
+    if not origin.images:
         return
     now = split_fingerprint(*load_training(dataset, val_size=origin.val_setting, seed=origin.seed))
     if now != origin.images:
         raise UsageError(
-            f"the images of {dataset.name} have changed since the training, so that some of "
-            f"its validation images may have been trained on: {origin.images} then, {now} now",
+            f"the images of {dataset.name} are not those of the training, so that some of its "
+            f"validation images may have been trained on: {origin.images} then, {now} now",
             hint="put the folder back as it was, or measure on images of its test/ folder",
             code="images_differ",
         )

@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from alexnet_cli.console import note, print_json, printable, stdout_console
+from alexnet_cli.console import counted, note, print_json, print_rich_table, printable
 from alexnet_cli.data.arrays import ImageSource
 from alexnet_cli.data.corruption import NUM_SEVERITIES, Corruption, CorruptionKind, all_corruptions
 from alexnet_cli.data.folder import ImageFolder
@@ -85,25 +85,22 @@ def compare_with_first(
 def print_evaluation(result: Evaluation, *, title: str) -> None:
     """Print the per-class table and the metrics of one model."""
     views = f", {result.num_views} views each" if result.num_views > 1 else ""
-    table = Table(title=f"{escape(printable(title))}, {_images(result.num_images)}{views}")
+    table = Table(title=f"{escape(printable(title))}, {counted(result.num_images, 'image')}{views}")
     for column in ("class", "images", "precision", "recall", "F1"):
         table.add_column(column, justify="left" if column == "class" else "right")
     for row in result.classes:
+        if not row.num_images:  # a set need not have images of every class
+            continue
         cells = (f"{value:.1%}" for value in (row.precision, row.recall, row.f1))
         table.add_row(Text(printable(row.name)), f"{row.num_images:,}", *cells)
-    console = stdout_console()
-    console.print(table)
+    print_rich_table(table)
     top5 = f"   top-5 {result.top5:.2%}" if len(result.classes) > _FEW_CLASSES else ""
-    console.print(f"{_top1(result)}{top5}   loss {result.loss:.4f}")
+    print(f"{_top1(result)}{top5}   loss {result.loss:.4f}")
     error, bins = result.calibration.expected_error, result.calibration.bins
     if error is not None:
         answered = result.num_images - result.num_unanswered
         mean = sum(each.num_images * (each.mean_confidence or 0) for each in bins) / answered
-        console.print(f"calibration error {error:.2%}; mean confidence {mean:.2%}")
-
-
-def _images(number: int) -> str:
-    return "1 image" if number == 1 else f"{number:,} images"
+        print(f"calibration error {error:.2%}; mean confidence {mean:.2%}")
 
 
 def _top1(result: Evaluation) -> str:
@@ -117,7 +114,7 @@ def _print_comparison(
     """Print a row for each model, and whether the others differ from the first."""
     first = measured[0].result
     has_top5 = len(first.classes) > _FEW_CLASSES
-    table = Table(title=f"{escape(printable(title))}, {_images(first.num_images)}")
+    table = Table(title=f"{escape(printable(title))}, {counted(first.num_images, 'image')}")
     table.add_column("")
     table.add_column("model", overflow="fold")
     columns = ("top-1", "95 % interval", *(["top-5"] if has_top5 else []), "loss")
@@ -129,11 +126,10 @@ def _print_comparison(
         cells += [f"{result.top5:.2%}"] if has_top5 else []
         cells += [f"{result.loss:.4f}", "–" if error is None else f"{error:.2%}"]
         table.add_row(letter, Text(printable(each.name)), *cells)
-    console = stdout_console()
-    console.print(table)
+    print_rich_table(table)
     for letter, comparison in zip(ascii_uppercase[1:], comparisons, strict=False):
         for line in _verdict(letter, comparison, num=len(comparisons)):
-            console.print(line, soft_wrap=True)
+            print(line)
 
 
 def _interval(result: Evaluation, *, digits: int) -> str:
@@ -153,8 +149,8 @@ def _verdict(other: str, comparison: Comparison, *, num: int) -> tuple[str, str]
         chance += f", of {num} comparisons"
     if not _is_significant(comparison, num=num):
         return counts, (
-            f"no difference between A and {other} shown by {_images(comparison.num_images)} "
-            f"({chance})"
+            f"no difference between A and {other} shown by "
+            f"{counted(comparison.num_images, 'image')} ({chance})"
         )
     better, worse = (other, "A") if comparison.difference > 0 else ("A", other)
     return counts, f"{better} is better than {worse} ({chance})"
@@ -228,10 +224,9 @@ def report_corruptions(
         document = {"clean": clean.to_dict(), "mean_corrupted_top1": mean, "corruptions": rows}
         print_json({**where, **document})
         return
-    console = stdout_console()
-    title = f"{where['data']} {where['split']}, {clean.num_images:,} images"
-    console.print(_corruption_table(results, title=title))
-    console.print(f"clean: {_top1(clean)}   mean of the {len(results)}: {mean:.2%}")
+    title = f"{where['data']} {where['split']}, {counted(clean.num_images, 'image')}"
+    print_rich_table(_corruption_table(results, title=title))
+    print(f"clean: {_top1(clean)}   mean of the {len(results)}: {mean:.2%}")
 
 
 def _corruption_table(results: Mapping[Corruption, Evaluation], *, title: str) -> Table:

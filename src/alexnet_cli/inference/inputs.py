@@ -6,6 +6,7 @@ the names in one folder are held at a time, to be sorted.
 
 import fnmatch
 import os
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -67,6 +68,14 @@ def _below(argument: str, skip: Path | None, *, is_pattern: bool) -> Iterator[So
     path = Path(argument)
     if not argument:  # as of "$unset" in a shell; Path("") would be the working folder
         error = DataError("an empty path names no image", hint="name a file", code="image_missing")
+        yield Source(argument, error=error)
+        return
+    if "://" in argument and not path.exists():
+        error = DataError(
+            f"{argument} is an address; predict reads files",
+            hint=f"download it first: curl -O {shlex.quote(argument)}",
+            code="image_missing",
+        )
         yield Source(argument, error=error)
         return
     if "\0" in argument or not (path.is_dir() or (is_pattern and not path.exists())):

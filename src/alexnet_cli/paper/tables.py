@@ -2,6 +2,7 @@
 
 from typing import TypeAlias
 
+from alexnet_cli.console import counted
 from alexnet_cli.paper.experiments import ClaimKind, Experiment, Measure
 from alexnet_cli.paper.plan import SEARCH_SEED, is_shortened
 from alexnet_cli.paper.result import Estimate, FinishedRun, Result, RunProvenance
@@ -56,7 +57,7 @@ def describe_protocol(experiment: Experiment, result: Result) -> str:
     mean = "Geometric mean" if has_ratio else "Mean"
     parts = [f"{mean} ± standard deviation over seeds", result.protocol.data]
     if result.protocol.max_epochs:
-        parts.append(f"longer training shortened to {result.protocol.max_epochs} epochs")
+        parts.append(f"longer training shortened to {counted(result.protocol.max_epochs, 'epoch')}")
     parts += [f"lr of {arm}: {rate:g}" for arm, rate in result.learning_rates.items()]
     return "; ".join([*parts, *sorted({run.provenance.device for run in result.runs})])
 
@@ -106,7 +107,7 @@ def _origin(origin: RunProvenance) -> tuple[str, str]:
 
 def describe_run(run: FinishedRun) -> str:
     """Return the outcome of a run on a line."""
-    parts = [f"{run.epochs} epochs in {run.seconds:,.0f} s"]
+    parts = [f"{counted(run.epochs, 'epoch')} in {run.seconds:,.0f} s"]
     if run.tests:
         parts += [f"test error {1 - test.top1:.2%} (views: {test.num_views})" for test in run.tests]
     elif run.epochs_to_train_error is not None:

@@ -22,6 +22,7 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 _MIN_CURVE_WIDTH, _MAX_CURVE_WIDTH = 4, 40  # columns
 _MIN_BAR_WIDTH = 12  # columns
 _SEPARATOR = "   "
+_LOG_SECONDS = 30.0  # between lines within an epoch, where no bar is shown
 
 Item = TypeVar("Item")
 
@@ -49,12 +50,13 @@ class Reporter:
 
 
 class TrainingDisplay(Reporter):
-    """Prints progress: live on a terminal, elsewhere one line an epoch."""
+    """Prints progress: a bar on a terminal, elsewhere a line an epoch and one every 30 s."""
 
     def __init__(self, num_epochs: int, *, quiet: bool) -> None:
         self._console, self._num_epochs, self._quiet = stderr_console(), num_epochs, quiet
         self._epoch = self._done = self._total = self._first = 0
         self._begin, self._has_estimated = 0.0, False
+        self._logged_at = time.perf_counter()
         self._means: tuple[str, ...] = ()  # of this epoch
         self._lr = ""
         self._history: tuple[EpochRow, ...] = ()
@@ -87,11 +89,17 @@ class TrainingDisplay(Reporter):
         self._means = (f"loss {loss:.3f}", f"acc {top1:.1%}")
         self._lr = f"lr {learning_rate:.2g}"
         speed = self._images_per_second()
-        if self._has_estimated or not speed or self._done == self._total:
+        if not speed or self._done == self._total:
             return
-        self._has_estimated = True
-        epoch, rest = duration(self._total / speed), duration(self._seconds_left(speed))
-        self.log(f"about {speed:,.0f} images/s: {epoch} an epoch, {rest} to the end")
+        rest = duration(self._seconds_left(speed))
+        if not self._has_estimated:
+            self._has_estimated = True
+            epoch = duration(self._total / speed)
+            self.log(f"about {speed:,.0f} images/s: {epoch} an epoch, {rest} to the end")
+        elif not self._live and time.perf_counter() - self._logged_at >= _LOG_SECONDS:
+            done = f"epoch {self._epoch}/{self._num_epochs}  {self._done / self._total:.0%}"
+            left = f"{speed:,.0f} images/s  {rest} left"
+            self.log("  ".join((done, self._lr, *self._means, left)))
 
     def on_epoch(self, row: EpochRow, *, is_best: bool) -> None:
         self._history = (*self._history, row)
@@ -106,6 +114,7 @@ class TrainingDisplay(Reporter):
         )
 
     def log(self, text: str) -> None:
+        self._logged_at = time.perf_counter()
         if not self._quiet:
             self.warn(text)
 

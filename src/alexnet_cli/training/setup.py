@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from alexnet_cli.config.schema import Init, InputScaling, TrainConfig
+from alexnet_cli.console import counted
 from alexnet_cli.data.arrays import ColourStatistics, ImageSource, load_if_fits
 from alexnet_cli.data.batches import BatchSettings
 from alexnet_cli.data.datasets import Dataset, find_dataset, load_training, split_fingerprint
@@ -67,10 +68,11 @@ class TrainingRun:
         slow_lrn = f", slow LRN by {lrn}" if lrn.startswith("convolution") else ""
         processes = "" if self.ranks.is_alone else f", {self.ranks.world_size} processes"
         return (
-            f"training {self.config.model} ({parameters:,} parameters) on {len(self.train):,} "
-            f"images of {self.config.data}, {image.crop_size_px}-px crops of {image.image_size_px} "
-            f"px, {len(self.val):,} held out; {self.environment['device']}, "
-            f"{self.environment['precision']}{slow_lrn}{processes}; {self.folder.path}"
+            f"training {self.config.model} ({parameters:,} parameters) on "
+            f"{counted(len(self.train), 'image')} of {self.config.data}, "
+            f"{image.crop_size_px}-px crops of {image.image_size_px} px, "
+            f"{len(self.val):,} held out; {self.environment['device']}, {self.environment['precision']}"
+            f"{slow_lrn}{processes}; {self.folder.path}"
         )
 
 

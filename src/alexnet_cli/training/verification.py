@@ -4,6 +4,7 @@ Covers SIGKILL of a single process at random moments, but not power cuts. Files 
 are found by the hashes of a checkpoint when it is read.
 """
 
+import contextlib
 import csv
 import hashlib
 import math
@@ -32,6 +33,7 @@ from alexnet_cli.training.checkpoint import (
     saved_steps,
 )
 
+_POLL_SECONDS = 0.01
 _TIMES = ("train_seconds", "val_seconds", "images_per_second", "data_wait_share")
 
 
@@ -60,16 +62,26 @@ class KilledRun:
     """A short training, run twice in an empty folder: uninterrupted, and killed.
 
     `VERIFY_SETTINGS` complete the settings, which have the names of their fields. `arguments` are
-    more of the command line, for both runs.
+    more of the command line, for both runs. `save_steps` are the updates between checkpoints;
+    0: only after epochs.
     """
 
-    def __init__(self, settings: dict[str, Any], folder: Path, arguments: Sequence[str]) -> None:
-        self._folder, self._arguments = folder, arguments
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        folder: Path,
+        arguments: Sequence[str],
+        *,
+        save_steps: int,
+    ) -> None:
+        self._folder, self._save_steps = folder, save_steps
+        self._arguments = [*arguments, "--save-steps", str(save_steps)]
         both = {**VERIFY_SETTINGS, **settings}
         config = TrainConfig(**both).model_dump(mode="json", include=set(both))
         self._config = folder / "settings.toml"
         self._config.write_text(tomli_w.dumps(config))
-        self._training_seconds = 0.0
+        self._num_epochs = int(config["epochs"])
+        self._num_steps, self._training_seconds = 0, 0.0
 
     def train_whole(self) -> float:
         """Train uninterrupted, and return the seconds it took."""
@@ -80,41 +92,61 @@ class KilledRun:
             _, rest = process.communicate()
         self._training_seconds = time.monotonic() - first
         _require_success(process.returncode, output + rest)
+        self._num_steps = saved_steps(self._run("whole").checkpoints)[0]
         return time.monotonic() - begin
 
     def train_killed(
         self, num_kills: int, *, seed: int, by: signal.Signals = signal.SIGKILL
     ) -> Iterator[Attempt]:
-        """Train with a signal to each of the first processes, and resume each time.
+        """Train with a signal to each of the first `num_kills` processes, and resume each time.
 
-        There are at most `num_kills` signals, fewer if the run ends before; `seed` fixes when.
+        A signal comes after a random step has been saved, by up to the time between two saves;
+        `seed` fixes when. A SIGKILL loses what was not saved, so the run does not reach its end.
+
+        Raises:
+            TrainingError: A process ended before its signal.
         """
+        steps_per_epoch = self._num_steps // self._num_epochs
+        interval = min(self._save_steps or steps_per_epoch, self._num_steps // 2)
+        seconds = interval * self._training_seconds / self._num_steps
         generator = np.random.default_rng(seed)
-        for number in range(num_kills + 1):
-            delay = float(generator.uniform(0, 1.5 * self._training_seconds / num_kills))
-            attempt = self._attempt(delay if number < num_kills else None, by)
+        last = max(1, self._num_steps - 3 * interval)
+        steps = sorted(generator.integers(last, size=num_kills).tolist())
+        for number, step in enumerate(steps, start=1):
+            attempt = self._attempt(by, step, float(generator.uniform(0, seconds)))
             yield attempt
             if not attempt.killed:
-                return
+                raise TrainingError(
+                    f"the run ended before kill {number} of {num_kills}: nothing is proven",
+                    hint=f"try a longer one: alexnet verify-resume --epochs {2 * self._num_epochs}",
+                    code="not_killed",
+                )
+        yield self._attempt(by)
 
-    def _attempt(self, delay_seconds: float | None, by: signal.Signals) -> Attempt:
-        """Run one process, and signal it after a delay from its first update."""
+    def _attempt(
+        self, by: signal.Signals, step: int | None = None, delay_seconds: float = 0.0
+    ) -> Attempt:
+        """Run one process; with a step, signal it some time after that step was saved."""
         begin, signalled = time.monotonic(), math.inf
         with self._process("killed") as process:
             output = _until_first_update(process)
-            try:
-                _, rest = process.communicate(timeout=delay_seconds)
-            except subprocess.TimeoutExpired:
+            if step is not None:
+                while self._saved_step() < step and not _has_ended(process, within=_POLL_SECONDS):
+                    pass
+                _has_ended(process, within=delay_seconds)
                 signalled = time.monotonic()
                 process.send_signal(by)
-                _, rest = process.communicate()
+            _, rest = process.communicate()
         end = time.monotonic()
         killed = process.returncode in (-by, 128 + by)  # else it ended before the signal arrived
         if not killed:
             _require_success(process.returncode, output + rest)
-        steps = saved_steps(self._run("killed").checkpoints)
         exit_seconds = max(0.0, end - signalled)
-        return Attempt(end - begin, killed, steps[0] if steps else 0, exit_seconds)
+        return Attempt(end - begin, killed, self._saved_step(), exit_seconds)
+
+    def _saved_step(self) -> int:
+        """Return the newest saved step of the killed run, 0 before the first."""
+        return next(iter(saved_steps(self._run("killed").checkpoints)), 0)
 
     def _process(self, name: str) -> "subprocess.Popen[str]":
         run = self._run(name)
@@ -148,6 +180,14 @@ def _until_first_update(process: "subprocess.Popen[str]") -> str:
         if line.startswith("first update"):
             break
     return "".join(lines)
+
+
+def _has_ended(process: "subprocess.Popen[str]", *, within: float) -> bool:
+    """Wait for the end, some seconds at most; reads the output, so that no full pipe blocks it."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.communicate(timeout=within)
+        return True
+    return False
 
 
 def _require_success(status: int, stderr: str) -> None:

@@ -3,10 +3,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from torchvision.models import AlexNet_Weights
 
-from alexnet_cli.data import shapes
+from alexnet_cli.data import imagenet, shapes
 from alexnet_cli.data.arrays import ImageArrays
-from alexnet_cli.data.datasets import Split
+from alexnet_cli.data.datasets import Split, split_fingerprint, stratified_split
+from alexnet_cli.data.folder import scan_folder
+from alexnet_cli.data.imagenet import wordnet_ids
 from alexnet_cli.errors import UsageError
 from alexnet_cli.evaluation.measure import (
     common_data,
@@ -22,6 +26,7 @@ from alexnet_cli.training.open_model import open_model
 
 NUM_IMAGES = 7
 LABELS = np.arange(40) % 5
+TABLE = Path(imagenet.__file__).with_name("imagenet_classes.tsv")
 
 
 class Recorder:
@@ -214,3 +219,61 @@ def test_the_same_images_may_be_held_out_by_different_settings(shapes_model):
     share = other(shapes_model, val_size=1_000, val_share=0.1)
     by_default = other(shapes_model, val_size=1_000, val_share=0.0)
     assert len(load_images([share, by_default], "shapes", Split.VAL)) == 1_000
+
+
+def write_images(root, counts):
+    for name, count in counts.items():
+        (root / name).mkdir(parents=True)
+        for number in range(count):
+            Image.new("RGB", (8, 8)).save(root / name / f"{number}.png")
+
+
+def labels(models, path, split=Split.TEST):
+    return load_images(models, str(path), split).labels_N.tolist()
+
+
+def test_a_labelled_folder_is_a_test_set_and_need_not_have_every_class(shapes_model, tmp_path):
+    write_images(tmp_path, {"ring": 2, "circle": 1})
+    expected = [shapes.CLASSES.index("circle"), *[shapes.CLASSES.index("ring")] * 2]
+    assert labels([shapes_model], tmp_path) == expected
+    write_images(tmp_path / "split" / "val", {"star": 1})
+    assert labels([shapes_model], tmp_path / "split", Split.VAL) == [shapes.CLASSES.index("star")]
+    write_images(tmp_path, {"zebra": 1})
+    with pytest.raises(UsageError, match="also has split and zebra"):
+        labels([shapes_model], tmp_path)
+
+
+def test_folders_of_wordnet_ids_are_the_classes_of_imagenet(shapes_model, tmp_path):
+    write_images(tmp_path / "val", {"n01440764": 1, "n15075141": 2})  # the first and the last
+    owt = other(
+        shapes_model, classes=tuple(AlexNet_Weights.DEFAULT.meta["categories"]), data="imagenet"
+    )
+    assert labels([owt], tmp_path, Split.VAL) == [0, 999, 999]
+    with pytest.raises(UsageError, match="different classes"):
+        labels([shapes_model], tmp_path, Split.VAL)
+
+
+def test_each_wordnet_id_names_the_class_of_its_output():
+    rows = [line.split("\t") for line in TABLE.read_text(encoding="utf-8").splitlines()]
+    assert [row[0] for row in rows] == sorted(wordnet_ids())
+    names = [[name.lower() for name in row[1].split(", ")] for row in rows]
+    categories = [name.lower() for name in AlexNet_Weights.DEFAULT.meta["categories"]]
+    differing = {k: name for k, name in enumerate(categories) if name not in names[k]}
+    # torchvision tells the two cranes and the two maillots apart.
+    assert differing == {134: "crane bird", 639: "maillot tank suit"}
+    assert (names[134], names[639]) == (["crane"], ["maillot", "tank suit"])
+
+
+def test_a_copy_of_the_training_images_is_no_test_set(shapes_model, tmp_path):
+    write_images(tmp_path, dict.fromkeys(shapes.CLASSES, 2))
+    images = scan_folder(tmp_path, shapes.CLASSES)
+    split = stratified_split(images.labels_N, val_size=10, seed=3)
+    origin = {"data": "/elsewhere", "val_size": 10, "val_share": None, "seed": 3}
+    trained = other(shapes_model, images=split_fingerprint(*map(images.take, split)), **origin)
+    with pytest.raises(UsageError) as caught:
+        labels([trained], tmp_path)
+    assert caught.value.code == "trained_on"
+    assert len(labels([trained], tmp_path, Split.VAL)) == 10
+    write_images(tmp_path / "star", {"more": 1})
+    with pytest.raises(UsageError, match="not those of the training"):
+        labels([trained], tmp_path, Split.VAL)
