@@ -28,7 +28,7 @@ from alexnet_cli.data.datasets import (
 )
 from alexnet_cli.data.folder import ImageFolder, class_folders, labelled_root, scan_folder
 from alexnet_cli.data.imagenet import are_wordnet_ids, wordnet_ids
-from alexnet_cli.errors import UsageError, join_some
+from alexnet_cli.errors import DataError, UsageError, join_some
 from alexnet_cli.evaluation.metrics import Evaluation, softmax, summarise
 from alexnet_cli.manifest import Manifest, Provenance
 from alexnet_cli.networks import PRETRAINED_DATA
@@ -197,9 +197,19 @@ def _scan_labelled(root: Path, models: Sequence[OpenedModel]) -> ImageFolder:
     names, classes = class_folders(root), first.manifest.classes
     if first.manifest.provenance.data == PRETRAINED_DATA and are_wordnet_ids(names):
         classes = wordnet_ids()
-    if not names or not set(names) <= set(classes):
-        _require_classes(first, root, names, hint="name its class folders as the model's classes")
+    if unknown := [name for name in names if name not in set(classes)]:
+        raise UsageError(
+            f"{root} has folders that are no classes of {first.path}: {join_some(unknown)}",
+            hint=f"its classes are: {join_some(classes, limit=10)}",
+            code="classes_differ",
+        )
     images = scan_folder(root, classes)
+    if not len(images):
+        raise DataError(
+            f"{root} has no folder of images",
+            hint=f"put the images of each class into {root}/CLASS/",
+            code="no_images",
+        )
     for each in models:
         if _is_training_set(images, each.manifest.provenance):
             raise UsageError(

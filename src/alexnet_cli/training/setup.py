@@ -71,8 +71,8 @@ class TrainingRun:
             f"training {self.config.model} ({parameters:,} parameters) on "
             f"{counted(len(self.train), 'image')} of {self.config.data}, "
             f"{image.crop_size_px}-px crops of {image.image_size_px} px, "
-            f"{len(self.val):,} held out; {self.environment['device']}, {self.environment['precision']}"
-            f"{slow_lrn}{processes}; {self.folder.path}"
+            f"{len(self.val):,} held out; {self.environment['device']}, "
+            f"{self.environment['precision']}{slow_lrn}{processes}; {self.folder.path}"
         )
 
 
