@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from alexnet_cli.config.schema import Precision, TrainConfig
+from alexnet_cli.config.schema import ClassWeights, Precision, TrainConfig
 from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.manifest import InputSpec, Manifest, Provenance
 from alexnet_cli.networks import Network, NetworkSpec
@@ -28,6 +28,7 @@ CONFIG = TrainConfig(
     patience=1,
     dropout=0.0,
     label_smoothing=0.1,
+    class_weights=ClassWeights.BALANCED,
     pad=1,
     val_size=21,
     seed=5,

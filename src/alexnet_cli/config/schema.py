@@ -69,6 +69,13 @@ class InputScaling(StrEnum):
     CENTRED = "centred"
 
 
+class ClassWeights(StrEnum):
+    """Weights of the classes in the training loss."""
+
+    NONE = "none"
+    BALANCED = "balanced"
+
+
 class Freeze(StrEnum):
     """Weights that are not trained."""
 
@@ -220,6 +227,10 @@ class TrainConfig(BaseModel):
     """Epochs of linear warm-up of the learning rate."""
     label_smoothing: Annotated[_Fraction, Flag(Panel.OPTIMIZER, can_change=True)] = 0.0
     """Label smoothing: fraction of each target spread over all classes."""
+    class_weights: Annotated[ClassWeights, Flag(Panel.OPTIMIZER, can_change=True)] = (
+        ClassWeights.NONE
+    )
+    """balanced: in the training loss all classes count the same, however many images they have."""
     patience: Annotated[int, Field(ge=1), Flag(Panel.SCHEDULE, can_change=True)] = 10
     """Epochs without a better val accuracy before the learning rate drops."""
     max_drops: Annotated[int, Field(ge=0, le=10), Flag(Panel.SCHEDULE, can_change=True)] = 3

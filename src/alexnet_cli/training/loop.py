@@ -85,6 +85,7 @@ class Trainer:
             device=run.device,
             num_workers=run.num_workers,
         )
+        self._class_weights_K = run.class_weights()
         self._dead_start = DeadStartDetector(len(run.manifest.classes))
         self._checkpointer = AsyncCheckpointer(save_minutes, save_steps)
 
@@ -189,7 +190,12 @@ class Trainer:
             logits_BK = self._ddp(images_BSSC, colours_BC)
         logits_BK = logits_BK.to(torch.promote_types(logits_BK.dtype, torch.float32))
         smoothing = self.run.config.label_smoothing
-        return logits_BK, F.cross_entropy(logits_BK, labels_B, label_smoothing=smoothing)
+        if self._class_weights_K is None:
+            return logits_BK, F.cross_entropy(logits_BK, labels_B, label_smoothing=smoothing)
+        # Divided by the number of images, not by their weights as `F.cross_entropy(weight=…)`:
+        # micro-batches and ranks then add up to the mean over the batch.
+        losses_B = F.cross_entropy(logits_BK, labels_B, label_smoothing=smoothing, reduction="none")
+        return logits_BK, (losses_B * self._class_weights_K[labels_B]).mean()
 
     def _learning_rate(self, step: int) -> float:
         return learning_rate(

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from alexnet_cli.config.schema import Init, InputScaling, TrainConfig
+from alexnet_cli.config.schema import ClassWeights, Init, InputScaling, TrainConfig
 from alexnet_cli.console import counted
 from alexnet_cli.data.arrays import ColourStatistics, ImageSource, load_if_fits
 from alexnet_cli.data.batches import BatchSettings
@@ -59,6 +59,21 @@ class TrainingRun:
             "images": self.manifest.provenance.images,
             **self.ranks.environment,
         }
+
+    def class_weights(self) -> Tensor | None:
+        """Return the weight of each class in the training loss, float32 (K,); None: all are 1.
+
+        A class with n_k of n images has the weight n/(K·n_k). The mean over the images is 1.
+
+        Source: King & Zeng 2001, "Logistic regression in rare events data", in the form of
+        `class_weight="balanced"` in scikit-learn.
+        """
+        if self.config.class_weights is ClassWeights.NONE:
+            return None
+        counts_K = np.bincount(self.train.labels_N, minlength=len(self.manifest.classes))
+        num_classes = np.count_nonzero(counts_K)  # all images of a class may have been held out
+        weights_K = len(self.train) / (num_classes * np.maximum(counts_K, 1))
+        return torch.from_numpy(weights_K.astype(np.float32)).to(self.device)
 
     def describe(self) -> str:
         """Describe in one line what is trained, on what data and on which hardware."""

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from sklearn.utils.class_weight import compute_class_weight
 
-from alexnet_cli.config.schema import MomentumKind, Schedule
+from alexnet_cli.config.schema import ClassWeights, MomentumKind, Schedule
 from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.errors import Interrupted, TrainingError
 from alexnet_cli.training.checkpoint import (
@@ -109,6 +110,31 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(make_run):
     assert torch.equal(weights[0], weights[16])
     assert (weights[0] - weights[3]).abs().max() <= 1e-12
     assert not torch.equal(weights[0], weights[3]), "the small batches were not used"
+
+
+@pytest.mark.parametrize("micro_batch_size", [0, 3])
+def test_balanced_classes_have_the_weights_of_scikit_learn(make_run, micro_batch_size):
+    run = make_run(
+        num_images=100, colour_axes=(), dropout=0.0, batch_size=43,
+        class_weights=ClassWeights.BALANCED, micro_batch_size=micro_batch_size,
+    )  # fmt: skip
+    unbalanced = [index for index in range(100) if index % 4 == 0 or index < 24]  # 25, 6, 6, 6
+    run = dataclasses.replace(run, train=run.train.take(np.array(unbalanced)))
+    trainer = Trainer(run)
+    trainer.model.double()
+    reference = copy.deepcopy(trainer.model)
+    (batch,) = trainer._epoch_batches()
+    labels = run.train.labels_N
+    weights = torch.from_numpy(
+        compute_class_weight("balanced", classes=np.unique(labels), y=labels)
+    )
+    logits = reference(batch.images_BSSC, None)
+    loss = F.cross_entropy(logits, batch.labels_B, weight=weights, reduction="sum") / len(logits)
+    loss.backward()
+    loss_sum, _ = trainer._update(batch)
+    assert float(loss_sum) / len(logits) == pytest.approx(loss.item())
+    for ours, theirs in zip(trainer.model.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-5, atol=1e-7)
 
 
 def test_the_loss_falls_and_the_classes_are_learned(make_run):
