@@ -84,6 +84,25 @@ def test_resume_of_a_complete_run_writes_records_lost_to_a_kill_again(work, succ
     assert (RUN / "README.md").is_file()
 
 
+def test_a_complete_run_is_known_without_pytorch_unless_its_weights_are_damaged(work):
+    code = (
+        "import sys; from alexnet_cli.cli.main import run;"
+        f"assert run(['train', '--resume', {str(RUN)!r}, '--no-plots']) == 0;"
+        "sys.exit('torch' in sys.modules)"
+    )
+
+    def resume():
+        command = [sys.executable, "-c", code]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    done = resume()
+    assert (done.returncode, done.stdout) == (0, f"{RUN}\n")
+    assert "has all its epochs" in done.stderr
+    WEIGHTS.write_bytes(b"damaged")
+    assert resume().returncode == 1  # trained again from the checkpoint before
+    assert WEIGHTS.stat().st_size > 1_000
+
+
 def test_a_run_that_grows_ends_as_if_it_had_had_all_epochs_from_the_start(work, small, succeed):
     succeed("train", "--resume", "--epochs", "3")  # the newest
     succeed("train", *small, "--epochs", "3", "--name", "whole")

@@ -89,7 +89,7 @@ def test_fine_tuning_keeps_what_is_frozen_and_gets_a_new_head(photos, trained_fo
         assert np.array_equal(value, before[name]) == name.startswith("features."), name
     assert after["classifier.7.weight"].shape[0] == 2
     resumed = succeed("train", "--resume", run)
-    assert "has all its 2 epochs" in resumed.stderr
+    assert "has all its epochs" in resumed.stderr
     assert resumed.stderr.endswith("alexnet export --force\n")  # there is an older file
 
 

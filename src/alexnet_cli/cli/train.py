@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import sys
+import tomllib
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +17,15 @@ from alexnet_cli.cli.options import Deterministic, Device, Json, Quiet, with_con
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.console import note, print_json, printable, suggest
 from alexnet_cli.errors import AlexnetError, UsageError
-from alexnet_cli.run_folder import RUNS_FOLDER, SAVE_MINUTES, list_exports
+from alexnet_cli.files import sha256_of
+from alexnet_cli.run_folder import (
+    NEWEST,
+    RUNS_FOLDER,
+    SAVE_MINUTES,
+    RunFolder,
+    list_exports,
+    newest_run,
+)
 
 if TYPE_CHECKING:
     from alexnet_cli.training.checkpoint import Checkpoint
@@ -123,11 +132,12 @@ def command(
     out of the training set; the test set is not touched. A default by recipe also
     depends on network and data: alexnet config shows its value.
     """
-    if resume is None:
-        _check_images(config)
-    elif name is not None or dry_run:
-        flag = "--dry-run" if dry_run else "--name"
-        raise UsageError(f"{flag} is for new runs", hint="leave it out with --resume")
+    _check_request(config, resume, new_only={"--name": name is not None, "--dry-run": dry_run})
+    finished = _finished_run(resume, output, given=given, with_plots=plots)
+    if finished is not None:
+        note(f"{finished.path} has all its epochs; more with: --epochs N", quiet=quiet)
+        _print_result(finished, as_json=json, quiet=quiet)
+        return
     if dry_run:
         _dry_run(config, num_ranks=processes, name=name, parent=output, as_json=json)
         return
@@ -175,10 +185,17 @@ def command(
         raise typer.Exit(error.exit_code) from error
 
 
-def _check_images(config: TrainConfig) -> None:
-    """Refuse missing images and an impossible split before the seconds that PyTorch takes."""
+def _check_request(config: TrainConfig, resume: Path | None, *, new_only: dict[str, bool]) -> None:
+    """Refuse what cannot be trained, before the seconds that PyTorch's import takes.
+
+    That is missing images, an impossible split, and flags of new runs together with `--resume`.
+    """
     from alexnet_cli.data.datasets import find_dataset, load_training
 
+    if resume is not None:
+        for flag in (flag for flag, is_given in new_only.items() if is_given):
+            raise UsageError(f"{flag} is for new runs", hint="leave it out with --resume")
+        return
     if "RANK" in os.environ:  # their launcher has done so
         return
     dataset = find_dataset(config.data)
@@ -251,6 +268,27 @@ def _print_plan(config: TrainConfig, plan: dict[str, Any]) -> None:
         print(f"and {len(classes) - _MAX_CLASSES} more; all with --json")
 
 
+def _finished_run(
+    resume: Path | None, parent: Path, *, given: dict[str, Any], with_plots: bool
+) -> RunFolder | None:
+    """Return the run to resume if nothing is left to do, which is known before PyTorch's import."""
+    if resume is None or given or "RANK" in os.environ:
+        return None
+    run = newest_run(parent) if resume == NEWEST else RunFolder(resume)
+    written = [run.config, run.metrics_json, run.card, *([run.metrics_plot] if with_plots else [])]
+    if not all(path.is_file() for path in written):
+        return None
+    try:
+        states = run.checkpoints.glob("step-*/state.json")
+        path = max(states, key=lambda each: int(each.parent.name.removeprefix("step-")))
+        saved = json.loads(path.read_text("utf-8"))
+        is_sound = all(sha256_of(path.parent / name) == it for name, it in saved["sha256"].items())
+        is_finished = saved["state"]["epoch"] == saved["config"]["epochs"]
+    except (OSError, ValueError, KeyError, TypeError):  # damaged; `resume_run` finds out how
+        return None
+    return run if is_sound and is_finished else None
+
+
 def _requested_trackers(flags: dict[str, bool]) -> list[str]:
     """Return the trackers whose flag is set, or raise an error if one is not installed."""
     names = [name for name, is_on in flags.items() if is_on]
@@ -287,8 +325,6 @@ def _announce(run: "TrainingRun", checkpoint: "Checkpoint | None", *, quiet: boo
 
 def _finish(run: "TrainingRun", *, plots: bool, as_json: bool, quiet: bool) -> None:
     """Draw the plots and print the result, on rank 0."""
-    from alexnet_cli.cli.evaluate import evaluate_command
-
     if not run.ranks.is_first:
         return
     if plots:
@@ -298,16 +334,22 @@ def _finish(run: "TrainingRun", *, plots: bool, as_json: bool, quiet: bool) -> N
             plot_trained(run.folder, run.val, device=run.device)
         except AlexnetError as error:
             note(f"the run is complete, but its plots could not be drawn: {error.message}")
+    _print_result(run.folder, as_json=as_json, quiet=quiet)
+
+
+def _print_result(run: RunFolder, *, as_json: bool, quiet: bool) -> None:
+    from alexnet_cli.cli.evaluate import evaluate_command
+
     if as_json:
-        print_json(json.loads(run.folder.metrics_json.read_text()))
+        print_json(json.loads(run.metrics_json.read_text("utf-8")))
         return
-    print(run.folder.path)
-    paths = [] if run.folder.path.parent == RUNS_FOLDER else [run.folder.path]
+    print(run.path)
+    paths = [] if run.path.parent == RUNS_FOLDER else [run.path]
     named = "".join(f" {shlex.quote(str(path))}" for path in paths)
     # A run that was resumed may have older exports.
-    force = " --force" if list_exports(run.folder.path) else ""
+    force = " --force" if list_exports(run.path) else ""
     suggest(
-        evaluate_command(paths, run.config.data),
+        evaluate_command(paths, tomllib.loads(run.config.read_text("utf-8"))["data"]),
         f"alexnet report{named}",
         f"alexnet export{named}{force}",
         quiet=quiet,
