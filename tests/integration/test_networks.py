@@ -99,7 +99,7 @@ def test_models_and_explain(succeed, json_of):
     assert listed["alexnet"] == 56_909_194
     table = succeed("models").stdout
     assert all(name in table for name in Network)
-    narrow = {"COLUMNS": "80"}
+    narrow = {"COLUMNS": "80", "FORCE_COLOR": "1", "TERM": "dumb"}  # a terminal, without codes
     shown = succeed("explain", "alexnet", env=narrow).stdout
     for text in ("60,965,224", "724.4 M", "11/4/0/1", "§3.2, §3.5 │", "The training and the paper"):
         assert text in shown

@@ -111,7 +111,8 @@ def test_a_table_of_80_columns_breaks_between_words_only(alexnet):
         for place, arm in enumerate(arms) for seed in (1, 2, 3)
     ]  # fmt: skip
     write_result(Path("reproduction/results/lrn.json"), result_of("lrn", runs))
-    table = alexnet("reproduce", "lrn", "--seeds", "3", env={"COLUMNS": "80"}).stdout
+    terminal = {"COLUMNS": "80", "FORCE_COLOR": "1", "TERM": "dumb"}
+    table = alexnet("reproduce", "lrn", "--seeds", "3", env=terminal).stdout
     assert "…" not in table
     assert max(map(len, table.splitlines()[:-1])) <= 80
     for word in ("lowers", "12.20%", "+1.00", "points", "differs"):
