@@ -98,6 +98,7 @@ def test_a_complete_run_is_known_without_pytorch_unless_its_weights_are_damaged(
     done = resume()
     assert (done.returncode, done.stdout) == (0, f"{RUN}\n")
     assert "has all its epochs" in done.stderr
+    WEIGHTS.unlink()  # a hard link to the file that all tests share
     WEIGHTS.write_bytes(b"damaged")
     assert resume().returncode == 1  # trained again from the checkpoint before
     assert WEIGHTS.stat().st_size > 1_000
