@@ -26,7 +26,13 @@ from alexnet_cli.data.datasets import (
     split_fingerprint,
     stratified_split,
 )
-from alexnet_cli.data.folder import ImageFolder, class_folders, labelled_root, scan_folder
+from alexnet_cli.data.folder import (
+    ImageFolder,
+    class_folders,
+    labelled_root,
+    scan_folder,
+    training_root,
+)
 from alexnet_cli.data.imagenet import are_wordnet_ids, wordnet_ids
 from alexnet_cli.errors import DataError, UsageError, join_some
 from alexnet_cli.evaluation.metrics import Evaluation, softmax, summarise
@@ -211,17 +217,19 @@ def _scan_labelled(root: Path, models: Sequence[OpenedModel]) -> ImageFolder:
             code="no_images",
         )
     for each in models:
-        if _is_training_set(images, each.manifest.provenance):
+        if _was_trained_on(images, each.manifest.provenance):
             raise UsageError(
-                f"{root} holds the images that {each.path} was trained on",
+                f"{root} holds images that {each.path} was trained on",
                 hint="name other images, or measure on those held out: --split val",
                 code="trained_on",
             )
     return images
 
 
-def _is_training_set(images: ImageFolder, origin: Provenance) -> bool:
-    """Return True if a model's split of these images is the split it was trained with."""
+def _was_trained_on(images: ImageFolder, origin: Provenance) -> bool:
+    """Return True for a folder inside the training images, and for a copy split as they were."""
+    if images.root.resolve().is_relative_to(training_root(Path(origin.data)).resolve()):
+        return True
     try:
         split = stratified_split(images.labels_N, val_size=origin.val_setting, seed=origin.seed)
     except UsageError:  # too few images for it

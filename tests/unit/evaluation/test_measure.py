@@ -265,6 +265,17 @@ def test_each_wordnet_id_names_the_class_of_its_output():
     assert (names[134], names[639]) == (["crane"], ["maillot", "tank suit"])
 
 
+def test_a_folder_inside_the_training_images_is_no_test_set(shapes_model, tmp_path):
+    photos = tmp_path / "photos"
+    for split in ("train", "val", "test"):
+        write_images(photos / split, {"star": 1})
+    trained = other(shapes_model, data=str(photos))
+    with pytest.raises(UsageError) as caught:
+        labels([trained], photos / "train")
+    assert caught.value.code == "trained_on"
+    assert len(labels([trained], photos / "test")) == 1
+
+
 def test_a_copy_of_the_training_images_is_no_test_set(shapes_model, tmp_path):
     photos, classes = tmp_path / "photos", tuple(sorted(shapes.CLASSES))
     write_images(photos, dict.fromkeys(shapes.CLASSES, 2))
