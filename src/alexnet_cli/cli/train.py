@@ -16,8 +16,7 @@ import typer
 from alexnet_cli.cli.options import Deterministic, Device, Json, Quiet, with_config_flags
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.console import note, print_json, printable, suggest
-from alexnet_cli.errors import AlexnetError, UsageError
-from alexnet_cli.files import sha256_of
+from alexnet_cli.errors import AlexnetError, CheckpointError, UsageError
 from alexnet_cli.run_folder import (
     NEWEST,
     RUNS_FOLDER,
@@ -272,6 +271,8 @@ def _finished_run(
     resume: Path | None, parent: Path, *, given: dict[str, Any], with_plots: bool
 ) -> RunFolder | None:
     """Return the run to resume if nothing is left to do, which is known before PyTorch's import."""
+    from alexnet_cli.training.checkpoint import newest_checkpoint
+
     if resume is None or given or "RANK" in os.environ:
         return None
     run = newest_run(parent) if resume == NEWEST else RunFolder(resume)
@@ -279,14 +280,10 @@ def _finished_run(
     if not all(path.is_file() for path in written):
         return None
     try:
-        states = run.checkpoints.glob("step-*/state.json")
-        path = max(states, key=lambda each: int(each.parent.name.removeprefix("step-")))
-        saved = json.loads(path.read_text("utf-8"))
-        is_sound = all(sha256_of(path.parent / name) == it for name, it in saved["sha256"].items())
-        is_finished = saved["state"]["epoch"] == saved["config"]["epochs"]
-    except (OSError, ValueError, KeyError, TypeError):  # damaged; `resume_run` finds out how
+        newest = newest_checkpoint(run.checkpoints)
+    except CheckpointError:  # `resume_run` reports it
         return None
-    return run if is_sound and is_finished else None
+    return run if newest.state.epoch == newest.config.get("epochs") else None
 
 
 def _requested_trackers(flags: dict[str, bool]) -> list[str]:

@@ -1,7 +1,7 @@
 """Checkpoints: folders `step-N` of two safetensors files and a `state.json` that commits them.
 
 `state.json` is written last, with the SHA-256 of both files; a folder without a valid one does not
-count. No pickle anywhere.
+count. No pickle anywhere. Which checkpoint is the newest valid one is known without PyTorch.
 """
 
 import dataclasses
@@ -14,16 +14,15 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
-
-import safetensors.torch
-from safetensors import SafetensorError
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, Self
 
 from alexnet_cli.errors import AlexnetError, CheckpointError, ModelFileError
 from alexnet_cli.files import atomic_write, remove_partial_writes, sha256_of
 from alexnet_cli.manifest import Manifest, manifest_from_json
 from alexnet_cli.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 SCHEMA_VERSION = 3
 MODEL_FILE, OPTIMIZER_FILE, STATE_FILE = "model.safetensors", "optimizer.safetensors", "state.json"
@@ -74,11 +73,11 @@ class Checkpoint:
     manifest: Manifest
     colour_axes: ColourAxes  # directions of the colour noise, scaled by its standard deviation
 
-    def load_model(self, network: nn.Module) -> None:
+    def load_model(self, network: "nn.Module") -> None:
         """Copy the weights into a network, as `load_into`."""
         self.load_into(network, self.read_tensors(MODEL_FILE))
 
-    def load_into(self, network: nn.Module, tensors: dict[str, Tensor]) -> None:
+    def load_into(self, network: "nn.Module", tensors: "dict[str, Tensor]") -> None:
         """Copy tensors of this checkpoint into a network.
 
         Raises:
@@ -93,20 +92,25 @@ class Checkpoint:
                 code="checkpoint_mismatch",
             ) from error
 
-    def read_tensors(self, name: str) -> dict[str, Tensor]:
+    def read_tensors(self, name: str) -> "dict[str, Tensor]":
         """Read `MODEL_FILE` (what is evaluated and exported) or `OPTIMIZER_FILE` (the rest).
 
         Raises:
             CheckpointError: Not a safetensors file.
         """
+        import safetensors.torch
+        from safetensors import SafetensorError
+
         try:
             return safetensors.torch.load((self.folder / name).read_bytes())
         except (SafetensorError, OSError) as error:
             raise _damaged(self.folder / name, str(error)) from error
 
 
-def to_safetensors(tensors: dict[str, Tensor]) -> bytes:
+def to_safetensors(tensors: "dict[str, Tensor]") -> bytes:
     """Return the content of a safetensors file; the tensors may be on any device."""
+    import safetensors.torch
+
     return safetensors.torch.save({k: t.cpu().contiguous() for k, t in tensors.items()})
 
 
