@@ -99,10 +99,9 @@ def print_rich_table(table: "Table") -> None:
     )
     table.title = table.caption = table.box = None
     table.pad_edge = False
-    plain = Console(file=io.StringIO(), width=_PIPE_WIDTH, highlight=False)
-    with plain.capture() as capture:
-        plain.print(table)
-    for line in filter(None, (title, *capture.get().splitlines(), caption)):
+    text = io.StringIO()
+    Console(file=text, width=_PIPE_WIDTH, highlight=False).print(table)
+    for line in filter(None, (title, *text.getvalue().splitlines(), caption)):
         print(line.rstrip())
 
 
