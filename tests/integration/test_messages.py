@@ -22,6 +22,7 @@ train --nonsense                            | 2 | usage              | --nonsens
 train --model vgg                           | 2 | usage              | 'vgg'            | alexnet train --help
 train --data cifar10.1                      | 2 | no_training_images | cifar10.1 has test images only | alexnet evaluate --data cifar10.1
 train --data nothing                        | 2 | unknown_dataset    | 'nothing'        | cifar100
+train --data shaps                          | 2 | unknown_dataset    | 'shaps'          | did you mean 'shapes'?
 train --data shapes --model alexnet         | 2 | usage              | 224 px           | --image-size 227
 train --data shapes --model alexnet-owt --image-size 32 | 2 | usage  | at least 63 px   | alexnet-cifar
 train --data shapes --model alexnet-cifar-bn --lrn | 2 | usage       | cannot be built with --lrn | leave it out
@@ -74,6 +75,7 @@ evaluate                                    | 1 | no_run             | runs     
 evaluate nowhere                            | 1 | checkpoint_missing | nowhere          | run folder
 evaluate nowhere.onnx                       | 1 | model_missing      | nowhere.onnx     | alexnet export
 evaluate --split dev                        | 2 | usage              | 'dev'            | --split val
+evaluate --split tset                       | 2 | usage              | 'tset'           | did you mean 'test'?
 evaluate a b --corrupt all                  | 2 | usage              | measures one model | --corrupt jpeg:3
 evaluate --corrupt all --predictions a.csv  | 2 | usage              | --predictions does not go with | --json
 evaluate --predictions answers.xml          | 2 | usage              | .csv or .jsonl   | --predictions predictions.csv

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from alexnet_cli.cli.options import Json, Quiet
-from alexnet_cli.console import note, print_json, printable, stdout_console
+from alexnet_cli.console import counted, note, print_json, printable, stdout_console
 
 if TYPE_CHECKING:
     from alexnet_cli.doctor.diagnose import Diagnosis
@@ -183,5 +183,5 @@ def _print_findings(diagnosis: "Diagnosis") -> None:
 
 def _summary(findings: "list[Finding]", num_broken: int) -> str:
     num_notes = len(findings) - num_broken
-    notes = f", {num_notes} note{'s' if num_notes != 1 else ''}" if num_notes else ""
+    notes = f", {counted(num_notes, 'note')}" if num_notes else ""
     return f"{num_broken} broken{notes}" if num_broken else f"nothing is broken{notes}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from alexnet_cli.errors import UsageError
+from alexnet_cli.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from alexnet_cli.config.sources import ValueSource
@@ -40,7 +40,8 @@ def choose(kind: type[_Choice], value: str, flag: str) -> _Choice:
     if value in tuple(kind):
         return kind(value)
     hint = f"use {' or '.join(f'{flag} {each}' for each in kind)}"
-    raise UsageError(f"unknown {flag.removeprefix('--')} {value!r}", hint=hint)
+    name = flag.removeprefix("--")
+    raise UsageError(f"unknown {name} {value!r}", hint=did_you_mean(value, kind, hint=hint))
 
 
 def with_config_flags(

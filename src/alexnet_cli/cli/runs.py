@@ -16,6 +16,7 @@ from alexnet_cli.run_folder import (
     RUNS_FOLDER,
     RunFolder,
     differing_entries,
+    list_exports,
     list_runs,
     no_run_error,
 )
@@ -119,7 +120,7 @@ def _summary(run: RunFolder) -> RunSummary:
         stopped_early=result.get("stopped_early", False),
         best_val_top1=max((float(row["val_top1"]) for row in rows), default=None),
         test_top1=float(test["top1"]) if test else None,
-        exports=tuple(sorted(path.name for path in run.path.glob("model*") if path.is_file())),
+        exports=tuple(path.name for path in list_exports(run.path)),
         num_bytes=sum(path.stat().st_size for path in run.path.rglob("*") if path.is_file()),
     )
 

@@ -13,6 +13,7 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalEx
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig, launch_agent
 
+from alexnet_cli.console import counted
 from alexnet_cli.devices import num_cores
 from alexnet_cli.errors import TrainingError, UsageError
 from alexnet_cli.training.device import resolve_device
@@ -55,8 +56,8 @@ def _require_devices(num_processes: int, *, device: str) -> None:
     if num_processes > available:
         name = "GPU" if is_cuda else "CPU core"
         raise UsageError(
-            f"--processes {num_processes} is more than the {available} {name}"
-            f"{'s' if available > 1 else ''} of this machine",
+            f"--processes {num_processes} is more than the {counted(available, name)} of this "
+            "machine",
             hint=f"use --processes {available} or fewer",
         )
 
