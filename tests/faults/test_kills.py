@@ -1,6 +1,7 @@
 """Runs that are killed or stopped at random moments end in the bytes of one that is not."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import time
 
 import pytest
 
+from alexnet_cli.errors import TrainingError
 from alexnet_cli.training.checkpoint import (
     MODEL_FILE,
     OPTIMIZER_FILE,
@@ -85,6 +87,20 @@ def test_a_stopped_run_saves_in_time_and_ends_in_the_same_bytes(settings, tmp_pa
     assert slowest < 10
     assert all(attempt.saved_step for attempt in stopped)  # nothing is lost
     assert all(each.is_same for each in run.compare())
+
+
+@pytest.mark.slow
+def test_a_run_that_is_not_killed_proves_nothing(tmp_path):
+    """The run that should be killed is complete already, as on a machine that is too fast."""
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    settings = {"val_size": 9_900, "batch_size": 100, "epochs": 2}
+    run = KilledRun(settings, folder, ["--device", "cpu"], save_steps=1)
+    run.train_whole()
+    shutil.copytree(folder / "whole", folder / "killed")
+    with pytest.raises(TrainingError) as caught:
+        list(run.train_killed(1, seed=0))
+    assert caught.value.code == "not_killed"
 
 
 @pytest.mark.alone

@@ -103,6 +103,8 @@ def test_models_and_explain(succeed, json_of):
     shown = succeed("explain", "alexnet", env=narrow).stdout
     for text in ("60,965,224", "724.4 M", "11/4/0/1", "§3.2, §3.5 │", "The training and the paper"):
         assert text in shown
+    assert " memory " not in shown.splitlines()[2]
+    assert " memory " in succeed("explain", "alexnet").stdout  # a pipe has every column
     switched = succeed("explain", "alexnet", "--no-lrn", env=narrow).stdout
     assert "Here: none, because it was asked" in switched
     document = json_of("explain", "alexnet", "--groups", "1")

@@ -146,8 +146,29 @@ def test_a_lock_folder_refuses_another_process(tmp_path):
         refused = run_python(take, tmp_path / "new")
     assert refused.stdout == ""
     assert refused.stderr.endswith("AlexnetError: busy\n")
+    assert names_in(tmp_path / "new") == []  # the lock file is gone
     assert run_python(take, tmp_path / "new").stdout == "taken\n"
     (tmp_path / "file").touch()
     with pytest.raises(AlexnetError) as caught, lock_folder(tmp_path / "file", busy=busy):
         pass
     assert caught.value.code == "not_writable"
+
+
+def test_processes_that_remove_the_lock_file_still_exclude_each_other(tmp_path):
+    increment = (
+        "import sys; from pathlib import Path\n"
+        "from filelock import FileLock\n"
+        "from alexnet_cli.files import release\n"
+        "count = Path(sys.argv[1])\n"
+        "for _ in range(100):\n"
+        "    lock = FileLock(f'{count}.lock')\n"
+        "    lock.acquire(poll_interval=0.001)\n"
+        "    count.write_text(str(int(count.read_text()) + 1))\n"
+        "    release(lock)\n"
+    )
+    (tmp_path / "count").write_text("0")
+    command = [sys.executable, "-c", increment, str(tmp_path / "count")]
+    processes = [subprocess.Popen(command) for _ in range(3)]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    assert (tmp_path / "count").read_text() == "300"
+    assert not (tmp_path / "count.lock").exists()

@@ -49,11 +49,11 @@ def progress():
 
 @pytest.fixture
 def kept(tmp_path):
-    """Names in the cache folder, but for the locks that are kept for good."""
+    """Names in the cache folder."""
 
     def names():
         folder = tmp_path / "cache"
         found = folder.iterdir() if folder.exists() else ()
-        return sorted(path.name for path in found if path.suffix != ".lock")
+        return sorted(path.name for path in found)
 
     return names

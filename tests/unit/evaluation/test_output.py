@@ -67,6 +67,12 @@ def test_six_classes_have_top_5_and_two_have_none(printed):
     assert one.split("\n")[0].strip() == "photos test, 1 image"
 
 
+def test_a_class_without_images_has_no_row(printed):
+    out = printed(measured("a", 1, classes=("cat", "dog", "fox")))  # the labels are 0 and 1
+    assert "dog" in out
+    assert "fox" not in out
+
+
 def test_a_model_that_answers_nan_has_no_calibration(printed):
     out = printed(unanswered("a"))
     assert "top-1 0.00%" in out

@@ -61,7 +61,8 @@ def test_a_pattern_that_no_shell_expanded(tree, pattern, expected):
 @pytest.mark.parametrize(
     ("argument", "code"),
     [("empty", "no_images"), ("*.gif", "no_images"), ("nowhere/*", "no_images"),
-     ("**/nothing", "no_images"), ("", "image_missing")],
+     ("**/nothing", "no_images"), ("", "image_missing"),
+     ("https://example.org/a.png?x=*", "image_missing")],
 )  # fmt: skip
 def test_where_there_is_no_image_the_argument_is_an_error(tree, argument, code):
     (source,) = find_images([argument])
