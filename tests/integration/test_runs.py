@@ -35,7 +35,10 @@ def test_runs_are_listed_newest_first(two_runs, alexnet):
     assert second.split()[:2] == ["second", "alexnet-cifar"]
 
 
-def test_an_evaluation_on_the_test_set_is_listed(two_runs, alexnet):
+def test_an_evaluation_of_a_checkpoint_on_the_test_set_is_listed(two_runs, alexnet):
+    for path, *flags in (("first/model.onnx",), ("first", "--views", "10")):
+        alexnet("evaluate", two_runs / path, *flags)
+    assert not (two_runs / "first" / "test.json").exists()
     measured = json.loads(alexnet("evaluate", two_runs / "first", "--json").stdout)
     (_, first) = json.loads(alexnet("runs", "--json").stdout)
     assert first["test_top1"] == measured["top1"]

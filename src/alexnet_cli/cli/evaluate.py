@@ -231,10 +231,14 @@ def _num_views(opened: "OpenedModel", wanted: int | None) -> int:
 def _keep_test_results(
     opened: "Sequence[OpenedModel]", measured: "Sequence[Measured]", data: str
 ) -> None:
-    """Write results on a run's own test set into its folder, for `alexnet runs`."""
+    """Write results on a run's own test set into its folder, for `alexnet runs`.
+
+    Only those of a checkpoint with one view: so are those of other runs, beside which they stand.
+    """
     for model, each in zip(opened, measured, strict=True):
         run = find_run_of(model.path)
-        if run is None or model.manifest.provenance.data != data:
+        is_checkpoint = model.path.is_dir() and each.result.num_views == 1
+        if run is None or not is_checkpoint or model.manifest.provenance.data != data:
             continue
         figures = ("top1", "top1_interval", "num_images", "num_views")
         content = {"model": str(model.path)} | {
