@@ -16,7 +16,7 @@ from markupsafe import Markup
 from matplotlib import font_manager, ft2font
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 PAPER, INK, FAINT = "#fefefe", "#1b1b1b", "#8c8c8d"
 # Okabe, Ito 2008, "Color Universal Design": distinct with any kind of colour vision.
@@ -76,7 +76,7 @@ def label_epochs(axes: Axes, title: str, *, percent: bool = False) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(visible=True)
     if percent:
-        axes.yaxis.set_major_formatter("{x:.0%}")
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
 
 
 def save_png(figure: Figure) -> bytes:

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from alexnet_cli.evaluation.metrics import calibration, class_metrics
 from alexnet_cli.models.build import build_network, first_filters, to_unit_range
 from alexnet_cli.networks import Network, NetworkSpec
 from alexnet_cli.report import plots
-from alexnet_cli.report.drawing import draw, save_png, style
+from alexnet_cli.report.drawing import draw, label_epochs, save_png, style
 from alexnet_cli.training.checkpoint import EpochRow
 
 
@@ -24,6 +25,17 @@ def _style():
 
 def test_the_first_of_equals_is_the_best():
     assert plots.best_epoch(history(0.2, 0.5, 0.5)).epoch == 2
+
+
+def test_a_narrow_axis_of_shares_has_a_label_of_its_own_at_each_tick():
+    figure = Figure()
+    axes = figure.subplots()
+    axes.set_ylim(0.98, 0.99)
+    label_epochs(axes, "top-1", percent=True)
+    figure.draw_without_rendering()
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert len(labels) > 3
+    assert len(set(labels)) == len(labels)
 
 
 def test_descriptions_have_the_numbers():
