@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alexnet_cli.errors import AlexnetError, UsageError
+from alexnet_cli.errors import AlexnetError, UsageError, did_you_mean
 from alexnet_cli.files import cache_folder, writing_error
 from alexnet_cli.manifest import EXPORT_VIEW_COUNTS, ExportPrecision, data_name
 from alexnet_cli.networks import PRETRAINED
@@ -114,6 +114,11 @@ def no_run_error(parent: Path) -> AlexnetError:
     )
 
 
+def suggest_run(path: Path, *, hint: str) -> str:
+    """Return a hint, after the question for the run whose name is nearest to a mistyped path."""
+    return did_you_mean(str(path), [str(run.path) for run in list_runs()], hint=hint)
+
+
 def differing_entries(documents: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """Return the entries in which documents differ, a value for each; None where one has none."""
     names = dict.fromkeys(name for document in documents for name in document)
@@ -201,9 +206,17 @@ def model_file(
         data: Without a path, consider only runs on this dataset.
 
     Raises:
-        AlexnetError: The run has not been exported, or the weights are not downloaded.
+        AlexnetError: There is no such model, the run has not been exported, or the weights are not
+            downloaded.
     """
     path = named_model(path) if path else newest_run(data=data).path
+    if not path.exists() and path.suffix not in (_ONNX, SAFETENSORS):
+        names = f"a run in {RUNS_FOLDER}/, an exported file, or one of: {', '.join(PRETRAINED)}"
+        raise AlexnetError(
+            f"no such model: {path}",
+            hint=suggest_run(path, hint=f"name {names}"),
+            code="model_missing",
+        )
     if path.is_dir():
         return exported_model(RunFolder(path), precision)
     if precision:

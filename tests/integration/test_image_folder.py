@@ -78,6 +78,7 @@ def test_without_flags_a_tenth_is_held_out_of_an_uneven_folder(photos, succeed, 
     assert plan["num_images"] == {"train": num_images - num_val, "val": num_val, "test": 0}
     assert plan["images_per_class"][rare.name] == {"train": 1, "val": 1, "test": 0}
     assert plan["run"] == "runs/alexnet-cifar-photos"
+    assert 0 < plan["seconds_per_epoch"] < 60
     assert not Path("runs").exists()
     shown = succeed(*train, "--dry-run").stdout
     assert f"{num_val} validation, 0 test" in shown

@@ -87,6 +87,7 @@ export                                      | 1 | no_run             | runs     
 export --format tflite                      | 2 | usage              | 'tflite'         | safetensors
 predict                                     | 2 | usage              | images           | alexnet predict photo.jpg
 predict x.png                               | 1 | no_run             | runs             | alexnet train
+predict x.png --model nowhere               | 1 | model_missing      | nowhere          | owt
 predict x.png --files-from list             | 2 | usage              | --files-from     | out
 predict x.png --csv                         | 2 | usage              | --csv            | out
 predict - -                                 | 2 | usage              | stdin            | once

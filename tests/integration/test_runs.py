@@ -62,3 +62,11 @@ def test_a_run_that_cannot_be_read_does_not_hide_the_others(two_runs, alexnet):
 
 def test_no_run_and_no_such_run_are_errors(alexnet):
     assert alexnet("runs").returncode == alexnet("runs", "nothing", "nowhere").returncode == 1
+
+
+def test_a_mistyped_run_is_answered_with_the_nearest(two_runs, alexnet):
+    for line in ("predict x.png --model {}", "evaluate {}", "export {}", "report {}",
+                 "train --resume {}"):  # fmt: skip
+        refused = alexnet(*line.format("runs/secnd").split())
+        assert refused.returncode == 1
+        assert "did you mean 'runs/second'?" in refused.stderr, line

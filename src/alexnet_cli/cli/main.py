@@ -54,7 +54,7 @@ def run(arguments: list[str]) -> int:
         os.dup2(nothing, sys.stdout.fileno())
         os.dup2(nothing, sys.stderr.fileno())
         return 0
-    except (AlexnetError, OSError, MemoryError) as error:
+    except (AlexnetError, OSError, MemoryError, ModuleNotFoundError) as error:
         if debug:
             raise
         known = _to_alexnet_error(error)
@@ -76,6 +76,12 @@ def _to_alexnet_error(error: Exception) -> AlexnetError:
     if isinstance(error, MemoryError):
         hint = "choose a smaller --batch-size or --image-size"
         return AlexnetError("not enough memory", hint=hint, code="out_of_memory")
+    if isinstance(error, ModuleNotFoundError):
+        return AlexnetError(
+            f"this command needs a package that is not installed: {error.name}",
+            hint="see all that is missing, and its fix: alexnet doctor",
+            code="package_missing",
+        )
     message = str(error)
     if isinstance(error, OSError) and error.filename:
         message = f"{error.strerror or error}: {error.filename}"

@@ -19,8 +19,8 @@ def command(json: Json = False) -> None:
         (
             entry["name"],
             f"{entry['crop_size_px']} px",
-            f"{entry['num_parameters']:,}",
-            f"{entry['num_macs'] / 1e6:,.1f} M",
+            f"{entry['num_parameters']:,}" if entry["num_parameters"] else "",
+            f"{entry['num_macs'] / 1e6:,.1f} M" if entry["num_macs"] else "",
             f"{entry['summary']} {entry['source']}",
         )
         for entry in entries
@@ -31,17 +31,21 @@ def command(json: Json = False) -> None:
 
 
 def _entry(name: Network) -> dict[str, Any]:
-    from alexnet_cli.models.describe import layer_table, totals
     from alexnet_cli.networks import network_spec
 
     info, crop_size_px = name.info, name.info.own_crop_px()
     spec = network_spec(name, num_classes=10, crop_size_px=crop_size_px)
-    total = totals(layer_table(spec))
+    try:
+        from alexnet_cli.models.describe import layer_table, totals
+    except ModuleNotFoundError:  # where PyTorch is not installed; see docs/deployment.md
+        total = {}
+    else:
+        total = totals(layer_table(spec))
     return {
         "name": name,
         "crop_size_px": crop_size_px,
-        "num_parameters": total["num_parameters"],
-        "num_macs": total["num_macs"],
+        "num_parameters": total.get("num_parameters"),
+        "num_macs": total.get("num_macs"),
         "switches": info.options,
         "summary": info.summary,
         "source": info.source,

@@ -88,8 +88,8 @@ def command(
         bool,
         typer.Option(
             "--dry-run",
-            help="Check settings, network and images, print what would be trained, and stop; "
-            "needs no device.",
+            help="Check settings, network and images, print what would be trained and how long an "
+            "epoch would take, and stop.",
         ),
     ] = False,
     workers: Annotated[
@@ -138,7 +138,7 @@ def command(
         _print_result(finished, as_json=json, quiet=quiet)
         return
     if dry_run:
-        _dry_run(config, num_ranks=processes, name=name, parent=output, as_json=json)
+        _dry_run(config, device=device, num_ranks=processes, name=name, parent=output, as_json=json)
         return
     chosen = _requested_trackers({"tensorboard": tensorboard, "wandb": wandb, "mlflow": mlflow})
     _launch(processes, device=device, max_restarts=max_restarts)
@@ -204,15 +204,24 @@ def _check_request(config: TrainConfig, resume: Path | None, *, new_only: dict[s
 
 
 def _dry_run(
-    config: TrainConfig, *, num_ranks: int, name: str | None, parent: Path, as_json: bool
+    config: TrainConfig,
+    *,
+    device: str,
+    num_ranks: int,
+    name: str | None,
+    parent: Path,
+    as_json: bool,
 ) -> None:
-    """Check what can be checked without a device, and print what would be trained."""
+    """Check what can be checked without training, and print what would be trained."""
     from alexnet_cli.data.datasets import load_training
     from alexnet_cli.data.folder import ImageFolder
-    from alexnet_cli.models.build import num_parameters, outline_network
+    from alexnet_cli.models.build import build_network, num_parameters
     from alexnet_cli.run_folder import next_run
+    from alexnet_cli.training.device import images_per_second, resolve_device, resolve_precision
     from alexnet_cli.training.setup import plan_training, require_fit, resolve_sizes
 
+    torch_device = resolve_device(device)
+    dtype = resolve_precision(config.precision, torch_device)
     dataset, spec, _ = plan_training(config, num_ranks=num_ranks)
     train, val = load_training(dataset, val_size=config.val_size, seed=config.seed)
     for source in (train, val):
@@ -227,15 +236,19 @@ def _dry_run(
     labels = {"train": train.labels_N.tolist(), "val": val.labels_N.tolist(), "test": test_labels}
     counts = {split: Counter(each) for split, each in labels.items()}
     image_size_px, crop_size_px = resolve_sizes(config, stored_px=dataset.image_size_px)
+    network = build_network(spec, seed=config.seed)
+    speed = images_per_second(network, crop_size_px, device=torch_device, dtype=dtype)
     plan = {
         "num_images": {split: len(each) for split, each in labels.items()},
         "images_per_class": {
             name: {split: counts[split][label] for split in counts}
             for label, name in enumerate(dataset.classes)
         },
-        "num_parameters": num_parameters(outline_network(spec)),
+        "num_parameters": num_parameters(network),
         "image_size_px": image_size_px,
         "crop_size_px": crop_size_px,
+        "device": str(torch_device),
+        "seconds_per_epoch": len(train) / speed,
         "run": str(next_run(name or config.default_name, parent=parent)),
     }
     if as_json:
@@ -245,7 +258,10 @@ def _dry_run(
 
 
 def _print_plan(config: TrainConfig, plan: dict[str, Any]) -> None:
+    from alexnet_cli.training.reporting import duration
+
     sizes, classes = plan["num_images"], plan["images_per_class"]
+    epoch = duration(plan["seconds_per_epoch"])
     num_batches = -(-sizes["train"] // config.batch_size)
     for title, text in (
         ("data", config.data),
@@ -255,6 +271,7 @@ def _print_plan(config: TrainConfig, plan: dict[str, Any]) -> None:
         ("input", f"{plan['crop_size_px']}-px crops of {plan['image_size_px']} px"),
         ("epochs", f"{config.epochs}, recipe {config.recipe}"),
         ("batches", f"{num_batches:,} an epoch, of {config.batch_size} images"),
+        ("time", f"about {epoch} an epoch on {plan['device']}, without reading images"),
         ("run", plan["run"]),
     ):
         print(f"{title:<9}{printable(str(text))}")

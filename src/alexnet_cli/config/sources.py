@@ -47,7 +47,8 @@ class ValueSource:
         """Return a setting as the user wrote it there."""
         match self.kind:
             case SourceKind.FLAG:
-                return f"{self.name} {value}"
+                text = f"{value:g}" if isinstance(value, float) else value  # 0, not 0.0
+                return f"{self.name} {text}"
             case SourceKind.ENVIRONMENT:
                 return f"{self.name}={value}"
         return f"{self}: {field} = {value!r}"

@@ -26,7 +26,7 @@ from alexnet_cli.image import crop_centre
 from alexnet_cli.manifest import Manifest
 from alexnet_cli.models.build import PixelNetwork, first_filters, torch_logits
 from alexnet_cli.report.grad_cam import Evidence, find_evidence
-from alexnet_cli.run_folder import RunFolder
+from alexnet_cli.run_folder import RunFolder, suggest_run
 from alexnet_cli.training.checkpoint import (
     STATE_FILE,
     Checkpoint,
@@ -90,7 +90,7 @@ def read_run(path: Path, *, warn: Callable[[str], None] = lambda _: None) -> Run
         what = "has no checkpoint yet" if run.config.is_file() else "is not a run folder"
         raise CheckpointError(
             f"{path} {what}",
-            hint="name a folder in runs/, or train one with: alexnet train",
+            hint=suggest_run(path, hint="name a folder in runs/, or train one with: alexnet train"),
             code="checkpoint_missing",
         )
     history = newest_checkpoint(run.checkpoints).state.history

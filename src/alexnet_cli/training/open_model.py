@@ -25,6 +25,7 @@ from alexnet_cli.run_folder import (
     named_model,
     newest_run,
     pretrained_model,
+    suggest_run,
     weights_beside,
 )
 
@@ -52,7 +53,9 @@ def find_checkpoint(path: Path | None) -> "Checkpoint":
         is_file = f"{folder} is a file; a run or checkpoint folder is needed"
         raise CheckpointError(
             is_file if folder.is_file() else f"no such run or checkpoint: {folder}",
-            hint="name a run folder, or leave the path out to take the newest run",
+            hint=suggest_run(
+                folder, hint="name a run folder, or leave the path out to take the newest run"
+            ),
             code="checkpoint_missing",
         )
     return chosen_checkpoint(folder, warn=note)

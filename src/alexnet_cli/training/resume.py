@@ -19,7 +19,7 @@ from alexnet_cli.config.schema import Schedule, TrainConfig, flag_metadata, flag
 from alexnet_cli.console import note
 from alexnet_cli.data.datasets import find_dataset
 from alexnet_cli.errors import CheckpointError, UsageError
-from alexnet_cli.run_folder import NEWEST, RunFolder, newest_run
+from alexnet_cli.run_folder import NEWEST, RunFolder, newest_run, suggest_run
 from alexnet_cli.training.checkpoint import (
     STATE_FILE,
     Checkpoint,
@@ -98,7 +98,9 @@ def _find_checkpoint(path: Path, *, warn: Callable[[str], None]) -> tuple[RunFol
     if not folder.checkpoints.is_dir():
         raise CheckpointError(
             f"{folder.path} is not a run folder",
-            hint="name a folder in runs/, or start a new run with: alexnet train",
+            hint=suggest_run(
+                path, hint="name a folder in runs/, or start a new run with: alexnet train"
+            ),
             code="checkpoint_missing",
         )
     return folder, newest_checkpoint(folder.checkpoints, warn=warn)
