@@ -14,14 +14,16 @@ def test_a_device_is_a_kind_and_a_number(name, expected):
 
 def test_tensorrt_runs_exported_models_only():
     assert parse_device("tensorrt", has_tensorrt=True) == ("tensorrt", None)
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="tensorrt runs exported models") as caught:
         parse_device("tensorrt")
+    assert "alexnet export" in caught.value.hint
 
 
-@pytest.mark.parametrize("name", ["", "gpu", "cpu:0", "cuda:", "cuda:-1", "cuda:²", "tensorrt:0"])
+@pytest.mark.parametrize("name", ["", "gpu", "CUDA", "mps", "cpu:0", "cuda:", "cuda:-1", "cuda:²"])
 def test_other_names_are_refused(name):
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="unknown device") as caught:
         parse_device(name, has_tensorrt=True)
+    assert "--device" in caught.value.hint
 
 
 def test_the_processor_is_read_as_linux_writes_it(tmp_path):

@@ -9,7 +9,7 @@ import torch
 from alexnet_cli.config.schema import Precision, Schedule, TrainConfig
 from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.manifest import InputSpec, Manifest, Provenance
-from alexnet_cli.networks import Network, NetworkSpec
+from alexnet_cli.networks import Kernels, Network, NetworkSpec
 from alexnet_cli.run_folder import RunFolder
 from alexnet_cli.training.checkpoint import (
     Checkpoint,
@@ -25,7 +25,7 @@ CONFIG = TrainConfig(
     patience=1, pad=1, val_size=20, seed=5, precision=Precision.FP32,
 )  # fmt: skip
 MANIFEST = Manifest(
-    network=NetworkSpec(Network.ALEXNET_CIFAR, num_classes=4, crop_size_px=8, dropout=0.5),
+    network=NetworkSpec(Network.ALEXNET_CIFAR, 4, crop_size_px=8, kernels=Kernels.HALF),
     input=InputSpec(12, 8, scale=(0.02, 0.015, 0.01), shift=(-2.5, -2.0, -1.5)),
     classes=("ant", "bee", "cat", "élan"),
     provenance=Provenance("shapes", 5, 20, 0, 0.0, "0" * 64, {"torch": "2"}),

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from alexnet_cli.config.schema import Precision
-from alexnet_cli.errors import DeviceError, UsageError
+from alexnet_cli.errors import DeviceError
 from alexnet_cli.training.device import (
     describe_device,
     is_out_of_memory,
@@ -12,19 +12,6 @@ from alexnet_cli.training.device import (
 
 CPU = torch.device("cpu")
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-
-
-@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "mps", "", "CUDA"])
-def test_unknown_names_are_usage_errors(name):
-    with pytest.raises(UsageError, match="unknown device") as caught:
-        resolve_device(name)
-    assert "--device" in caught.value.hint
-
-
-def test_tensorrt_is_for_exported_models():
-    with pytest.raises(UsageError, match="tensorrt runs exported models") as caught:
-        resolve_device("tensorrt")
-    assert "alexnet export" in caught.value.hint
 
 
 @no_gpu

@@ -260,7 +260,7 @@ def test_a_stop_in_the_validation_does_not_wait_for_its_end(make_run):
 
 
 def test_the_best_step_is_that_of_the_best_validation(make_run):
-    run = make_run(epochs=5, val_is_right=False, schedule=Schedule.LINEAR, learning_rate=0.03)
+    run = make_run(epochs=5, val_is_right=False, schedule=Schedule.LINEAR)
     reporter = Keeper()
     returned = Trainer(run, [reporter]).train()
     state = newest_checkpoint(run.folder.checkpoints).state
@@ -279,7 +279,7 @@ def test_the_best_step_is_that_of_the_best_validation(make_run):
 
 
 def test_a_run_stops_early_at_the_same_epoch_when_it_is_resumed(make_run):
-    settings = {"epochs": 9, "stop_after": 2, "val_is_right": False, "learning_rate": 0.03}
+    settings = {"epochs": 9, "stop_after": 2, "val_is_right": False}
     whole, stopped = make_run("whole", **settings), make_run("stopped", **settings)
     top1 = [row.val_top1 for row in Trainer(whole).train()]
     assert len(top1) < 9

@@ -7,15 +7,22 @@ from alexnet_cli.errors import CheckpointError, TrainingError, UsageError
 from alexnet_cli.training.reporting import Reporter
 from alexnet_cli.training.resume import resume_run
 from alexnet_cli.training.run import prepare_run, train_run
+from tests.made_runs import make_images
 
 CPU = torch.device("cpu")
-TINY = {"data": "shapes", "image_size": 12, "crop_size": 8, "val_size": 9_900, "epochs": 1}
+TINY = {"image_size": 12, "crop_size": 8, "val_size": 10, "epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    return make_images(tmp_path_factory.mktemp("photos"), ("ant", "bee"), per_class=30)
 
 
 @pytest.fixture
-def prepare(tmp_path):
+def prepare(tmp_path, photos):
     def make(**settings):
-        return prepare_run(TrainConfig(**TINY | settings), CPU, name="run", parent=tmp_path)
+        config = TrainConfig(**{"data": str(photos), **TINY, **settings})
+        return prepare_run(config, CPU, name="run", parent=tmp_path)
 
     return make
 
@@ -26,8 +33,8 @@ def resume(path, **requested):
 
 def test_a_run_is_trained_resumed_and_locked(prepare):
     run = prepare()
-    assert (len(run.train), len(run.val)) == (100, 9_900)
-    assert "100 to train on, 9,900 held out" in run.manifest.provenance.images
+    assert (len(run.train), len(run.val)) == (50, 10)
+    assert "50 to train on, 10 held out" in run.manifest.provenance.images
     best = train_run(run)
     assert best.epoch == 1
     resumed, checkpoint = resume(run.folder.path, epochs=2)
@@ -44,7 +51,7 @@ def test_a_run_is_trained_resumed_and_locked(prepare):
 
 def test_nothing_is_written_for_an_impossible_run(prepare, tmp_path):
     with pytest.raises(UsageError, match="cannot hold out"):
-        prepare(val_size=10_000)
+        prepare(val_size=60)
     assert not (tmp_path / "run").exists()
     with pytest.raises(CheckpointError, match="is not a run folder"):
         resume(tmp_path)
