@@ -12,7 +12,7 @@ from alexnet_cli.errors import UsageError
 from alexnet_cli.evaluation.measure import views_of
 from alexnet_cli.evaluation.metrics import softmax
 from alexnet_cli.export.graph import WindowConvolution
-from alexnet_cli.export.settings import OPSET_VERSIONS, Compared, ExportSettings
+from alexnet_cli.export.settings import OPSET_VERSION, OPSET_VERSIONS, Compared, ExportSettings
 from alexnet_cli.export.write import export_model
 from alexnet_cli.inference.session import load_model
 from alexnet_cli.manifest import ExportPrecision, LrnForm
@@ -99,8 +99,8 @@ def test_half_precision_keeps_float32_outputs(write, exported, squares):
     assert 0 < np.abs(model.logits(crops) - single.logits(crops)).max() < 0.1
 
 
-@pytest.mark.parametrize("opset", OPSET_VERSIONS)
-def test_every_supported_opset_can_be_written(write, opset):
+@pytest.mark.parametrize("opset", sorted({*OPSET_VERSIONS} - {OPSET_VERSION}))
+def test_every_other_opset_can_be_written(write, opset):
     _, graph = write(opset=opset)
     assert [entry.version for entry in graph.opset_import] == [opset]
 

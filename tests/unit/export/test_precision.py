@@ -7,38 +7,38 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import numpy_helper
 
 from alexnet_cli.devices import processor_kind
+from alexnet_cli.export.graph import with_views
 from alexnet_cli.export.settings import Compared, ExportSettings
 from alexnet_cli.export.write import export_model
 from alexnet_cli.image import crop_centre
 from alexnet_cli.inference.session import load_model
 from alexnet_cli.manifest import ExportPrecision
+from alexnet_cli.models.build import PixelNetwork
 from benchmarks import avx2
 
 
 @pytest.fixture(scope="session", params=[1, 10], ids=["one view", "ten views"])
-def files(request, learnt, tmp_path_factory):
-    """Exports of the same network by precision, and the unseen images as they take them."""
-    compared = Compared(learnt.unseen_NIIC[:50], learnt.labels_N[:50])
-    paths = {}
-    for precision in (ExportPrecision.FP32, ExportPrecision.INT8):
-        (written,) = export_model(
-            learnt.core, learnt.manifest, tmp_path_factory.mktemp(precision),
-            ExportSettings(precision=precision, num_views=request.param), compared,
-            learnt.trained_NIIC[:50],
-        )  # fmt: skip
-        paths[precision] = written.path
-    return paths, crop_centre(learnt.unseen_NIIC, written.manifest.input_side_px)
+def exported_int8(request, learnt, tmp_path_factory):
+    """An int8 file, and the unseen images as it takes them."""
+    (written,) = export_model(
+        learnt.core, learnt.manifest, tmp_path_factory.mktemp("int8"),
+        ExportSettings(precision=ExportPrecision.INT8, num_views=request.param),
+        Compared(learnt.unseen_NIIC[:50], learnt.labels_N[:50]), learnt.trained_NIIC[:50],
+    )  # fmt: skip
+    return written.path, crop_centre(learnt.unseen_NIIC, written.manifest.input_side_px)
 
 
-def test_the_logits_are_near_those_of_float32(files, learnt):
-    paths, images = files
-    expected, found = (
-        load_model(paths[precision], device="cpu").logits(images)
-        for precision in (ExportPrecision.FP32, ExportPrecision.INT8)
-    )
+def test_the_logits_are_near_those_of_float32(exported_int8, learnt):
+    path, images = exported_int8
+    model = load_model(path, device="cpu")
+    network = with_views(PixelNetwork(learnt.core, learnt.manifest.input).eval(), model.manifest)
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(images)).numpy()
+    found = model.logits(images)
     error = np.abs(found - expected) / expected.std()
     assert error.mean() < 0.02
     assert error.max() < 0.2
@@ -47,8 +47,8 @@ def test_the_logits_are_near_those_of_float32(files, learnt):
     assert after > before - 0.01
 
 
-def test_an_answer_is_the_same_alone_and_in_a_batch(files):
-    path, images = files[0][ExportPrecision.INT8], files[1]
+def test_an_answer_is_the_same_alone_and_in_a_batch(exported_int8):
+    path, images = exported_int8
     many = load_model(path, device="cpu")
     alone = load_model(path, device="cpu", for_many=False)
     together = many.logits(images[:40])
@@ -56,8 +56,8 @@ def test_an_answer_is_the_same_alone_and_in_a_batch(files):
     np.testing.assert_allclose(each, together, rtol=0, atol=1e-5 * together.std())
 
 
-def test_two_products_fit_into_16_bits_so_that_every_processor_adds_alike(files):
-    graph = onnx.load(files[0][ExportPrecision.INT8]).graph
+def test_two_products_fit_into_16_bits_so_that_every_processor_adds_alike(exported_int8):
+    graph = onnx.load(exported_int8[0]).graph
     assert {node.domain for node in graph.node} == {""}
     weights = [
         numpy_helper.to_array(tensor).astype(int)
@@ -70,8 +70,8 @@ def test_two_products_fit_into_16_bits_so_that_every_processor_adds_alike(files)
     assert 255 * 64 * 2 < 2**15  # what AVX2's VPMADDUBSW adds without saturating
 
 
-def test_the_manifest_and_the_card_name_the_processor(files):
-    path = files[0][ExportPrecision.INT8]
+def test_the_manifest_and_the_card_name_the_processor(exported_int8):
+    path = exported_int8[0]
     parity = load_model(path, device="cpu").manifest.deployment.parity
     assert parity.processor == processor_kind()
     assert f"; on {processor_kind()} |" in path.with_name("README.md").read_text()
@@ -79,8 +79,9 @@ def test_the_manifest_and_the_card_name_the_processor(files):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not avx2.is_possible(), reason="needs Linux on x86-64, cc, objdump, readelf")
-def test_an_answer_is_the_same_on_a_processor_with_avx2_alone(files, tmp_path):
-    path, images = files[0][ExportPrecision.INT8], files[1][:60]
+def test_an_answer_is_the_same_on_a_processor_with_avx2_alone(exported_int8, tmp_path):
+    path, images = exported_int8
+    images = images[:60]
     np.save(tmp_path / "images.npy", images)
     code = f"""
 import numpy as np
