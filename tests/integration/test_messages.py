@@ -36,7 +36,6 @@ train --drop-epochs 3                       | 2 | usage              | need each
 train --schedule stages --drop-epochs 1,2,  | 2 | usage              | by commas        | --drop-epochs 120,130
 train --schedule stages --drop-epochs 91    | 2 | usage              | 90 epochs        | more --epochs
 train --data shapes --crop-size 40          | 2 | usage              | 40 px            | --crop-size 32
-train --data shapes --crop-size 40 --dry-run | 2 | usage             | 40 px            | --crop-size 32
 train --data shapes --val-size 10000        | 2 | usage              | 10000            | between 1 and 9999
 train --data shapes --val-size 1.5          | 2 | usage              | --val-size 1.5   | --val-size 0.1
 train --data shapes --val-size 0            | 2 | usage              | --val-size 0     | --val-size 0.1
@@ -100,6 +99,7 @@ reproduce                                   | 2 | usage              | experimen
 reproduce relu --epochs 0                   | 2 | usage              | --epochs         | alexnet reproduce --help
 reproduce relu --data cifar100              | 2 | usage              | not on cifar100  | --data shapes
 reproduce nothing                           | 2 | usage              | 'nothing'        | alexnet reproduce --list
+report                                      | 1 | no_run             | runs             | alexnet train
 report nowhere                              | 1 | checkpoint_missing | nowhere          | alexnet train
 frobnicate                                  | 2 | usage              | 'frobnicate'     | alexnet --help
 """  # noqa: E501 - a table

@@ -10,12 +10,13 @@ MINE = ("--recipe", "fast", "--no-lrn", "--seed", "7")
 
 @pytest.fixture
 def file(isolated):
-    Path("mine.toml").write_text('activation = "tanh"\npad = 2\n')
+    Path("mine.toml").write_text('activation = "tanh"\npad = 2\nbatch_size = 32\nseed = 1\n')
     return "mine.toml"
 
 
 def test_the_table_has_the_source_of_each_value(file, alexnet, monkeypatch):
-    monkeypatch.setenv("ALEXNET_BATCH_SIZE", "64")
+    monkeypatch.setenv("ALEXNET_BATCH_SIZE", "64")  # is in the file, too
+    monkeypatch.setenv("ALEXNET_SEED", "5")  # is a flag, too
     result = alexnet("config", *MINE, "--config", file)
     assert (result.returncode, result.stderr) == (0, "")
     lines = result.stdout.splitlines()

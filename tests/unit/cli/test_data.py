@@ -1,23 +1,18 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from alexnet_cli.cli.data import augmented_images
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.data.datasets import find_dataset
 from alexnet_cli.training.loop import Trainer
 from alexnet_cli.training.run import prepare_run
+from tests.made_runs import make_images
 
 
 @pytest.fixture
 def photos(isolated):
-    for index, name in enumerate(("ant", "bee", "élan")):
-        (isolated / "photos" / name).mkdir(parents=True)
-        for number in range(12):
-            random = np.random.default_rng([index, number])
-            pixels = random.integers(0, 256, (20 + number, 24, 3), np.uint8)
-            Image.fromarray(pixels).save(isolated / "photos" / name / f"{number}.png")
+    make_images(isolated / "photos", ("ant", "bee", "élan"), per_class=12, side=24)
     return "photos"
 
 

@@ -2,24 +2,17 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from alexnet_cli.cli.evaluate import command
 from alexnet_cli.errors import DataError, UsageError
+from tests.made_runs import make_images
 
 CLASSES = ("ant", "bee", "cat", "dog", "élan")
 
 
-def draw(folder, classes):
-    for name in classes:
-        (folder / name).mkdir(parents=True)
-        Image.new("RGB", (20, 20)).save(folder / name / "1.png")
-    return folder
-
-
 def test_without_a_test_split_the_hint_names_the_same_model(exported, isolated):
     model, data = exported.whole / "model.onnx", isolated / "my photos"
-    draw(data / "train", CLASSES)
+    make_images(data / "train", CLASSES, per_class=1)
     with pytest.raises(DataError, match="no test split") as caught:
         command([model], data=str(data), device="cpu", quiet=True)
     expected = f"alexnet evaluate {model} --data '{data}' --split val"
@@ -34,7 +27,7 @@ def test_without_a_test_split_the_hint_names_the_same_model(exported, isolated):
     ],
 )
 def test_folders_that_are_no_classes_are_named(exported, isolated, classes, words):
-    draw(isolated / "photos", classes)
+    make_images(isolated / "photos", classes, per_class=1)
     with pytest.raises(UsageError, match="no classes of") as caught:
         command([exported.whole / "model.onnx"], data="photos", device="cpu", quiet=True)
     assert caught.value.message.endswith(words)
@@ -42,15 +35,9 @@ def test_folders_that_are_no_classes_are_named(exported, isolated, classes, word
 
 @pytest.fixture
 def noisy(isolated):
-    """A folder of odd-sized images of noise, with a test split."""
-    for split, seed in (("train", 1), ("test", 2)):
-        for index, name in enumerate(CLASSES):
-            path = isolated / "photos" / split / name
-            path.mkdir(parents=True)
-            for number in range(4):
-                random = np.random.default_rng([seed, index, number])
-                pixels = random.integers(0, 256, (20 + number, 31, 3), np.uint8)
-                Image.fromarray(pixels).save(path / f"{number}.png")
+    """A folder of images of noise, with a test split."""
+    for split in ("train", "test"):
+        make_images(isolated / "photos" / split, CLASSES, per_class=4, side=21)
     return "photos"
 
 
@@ -72,6 +59,8 @@ def test_all_corruptions_of_a_folder_are_each_one_by_one(exported, noisy, capsys
     assert whole["clean"] == {name: clean[name] for name in whole["clean"]}
     assert {name: one[name] for name in rows["blur:5"]} == rows["blur:5"]
     assert one["loss"] != clean["loss"]
+    with pytest.raises(UsageError, match="--csv does not go with"):
+        command([exported.whole / "model.onnx"], data=noisy, corrupt="all", csv=True)
 
 
 def test_table_and_title_say_what_was_done(exported, noisy, capsys):

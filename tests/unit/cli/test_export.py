@@ -1,35 +1,35 @@
-import dataclasses
+import json
 import shutil
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from alexnet_cli.cli.export import command
 from alexnet_cli.errors import UsageError
-from alexnet_cli.export.settings import Compared, ExportSettings, Format
-from alexnet_cli.export.write import export_model
 from alexnet_cli.inference.session import load_model, read_safetensors
-from alexnet_cli.manifest import WEIGHTS_HASH_KEY
+from alexnet_cli.manifest import METADATA_KEY, WEIGHTS_HASH_KEY
 from alexnet_cli.run_folder import pretrained_folder
+from tests.made_runs import make_images
 
 ONNX, SAFETENSORS = "model.onnx", "model.safetensors"
 
 
 @pytest.fixture
 def copy(exported, tmp_path):
-    """Return a function that writes the weights elsewhere, as trained on other data."""
+    """Return a function that copies the weights elsewhere, as trained on other data."""
 
     def write(folder, *, data="shapes"):
-        origin = dataclasses.replace(exported.manifest.provenance, data=data)
-        export_model(
-            exported.core,
-            dataclasses.replace(exported.manifest, provenance=origin),
-            folder,
-            ExportSettings(Format.SAFETENSORS),
-            Compared(exported.images_BSSC),
-        )
-        return folder / SAFETENSORS
+        folder.mkdir(parents=True, exist_ok=True)
+        content = (exported.whole / SAFETENSORS).read_bytes()
+        length = 8 + int.from_bytes(content[:8], "little")
+        header = json.loads(content[8:length])
+        manifest = json.loads(header["__metadata__"][METADATA_KEY])
+        manifest["provenance"]["data"] = data
+        header["__metadata__"][METADATA_KEY] = json.dumps(manifest)
+        changed = json.dumps(header).encode()
+        path = folder / SAFETENSORS
+        path.write_bytes(len(changed).to_bytes(8, "little") + changed + content[length:])
+        return path
 
     return write
 
@@ -89,11 +89,6 @@ def test_images_that_were_moved_can_be_named(copy, isolated, capsys):
     with pytest.raises(UsageError, match="gone") as caught:
         command(path)
     assert f"alexnet export {path} --data FOLDER" in caught.value.hint
-    for number in range(3):
-        for name in ("x", "y"):
-            (isolated / "here" / name).mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", (20, 20), (90 * number, 9, 9)).save(
-                isolated / "here" / name / f"{number}.png"
-            )
+    make_images(isolated / "here", ("x", "y"), per_class=3, side=20)
     command(path, data="here")
     assert f"on 6 images of {isolated / 'here'}" in capsys.readouterr().err

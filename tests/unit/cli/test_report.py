@@ -57,10 +57,8 @@ def test_a_run_that_is_still_training(alexnet, run):
 @pytest.mark.parametrize(
     ("message", "arguments"),
     [
-        ("nothing is not a run folder", ["nothing"]),
         ("7 runs are too many for one page", ["runs/run"] * 7),
         ("runs is a folder", ["runs/run", "-o", "runs"]),
-        ("is a checkpoint", ["runs/run/checkpoints/step-2"]),
         ("cuda:99", ["runs/run", "--device", "cuda:99"]),
         ("cannot write", ["runs/run", "-o", "photos/a/0.png/page.html"]),
     ],
@@ -85,9 +83,3 @@ def test_images_that_are_gone_or_damaged_are_named(alexnet, run):
     result = alexnet("report", run)
     assert result.returncode == 1
     assert f"there is no folder {Path('photos').absolute()}" in result.stderr
-
-
-def test_no_run_at_all(alexnet):
-    result = alexnet("report")
-    assert result.returncode == 1
-    assert "no run found" in result.stderr
