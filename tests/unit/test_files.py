@@ -69,28 +69,6 @@ def test_atomic_write_gives_the_permissions_of_an_ordinary_new_file(tmp_path, ma
     assert (tmp_path / "file").stat().st_mode & 0o777 == mode
 
 
-@pytest.mark.skipif(os.name != "posix", reason="resource limits")
-def test_a_write_that_breaks_off_leaves_the_old_content_and_no_temporary_file(isolated):
-    path = isolated / "file"
-    path.write_bytes(b"old")
-    program = (
-        "import resource, signal, sys; from pathlib import Path\n"
-        "from alexnet_cli.errors import AlexnetError\n"
-        "from alexnet_cli.files import atomic_write\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
-        "try:\n"
-        "    atomic_write(Path(sys.argv[1]), bytes(1_000_000))\n"
-        "except AlexnetError as error:\n"
-        "    print(error.code, error.message)\n"
-    )
-    done = run_python(program, path)
-    assert done.stdout.startswith("not_writable "), done.stderr
-    assert str(path) in done.stdout
-    assert path.read_bytes() == b"old"
-    assert names_in(isolated) == ["file"]
-
-
 def test_a_full_disk_is_named_as_such():
     # /dev/full itself cannot be replaced; the message is checked where the error is made.
     from alexnet_cli.files import writing_error
