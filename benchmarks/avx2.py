@@ -53,7 +53,7 @@ def prepare(folder: Path) -> dict[str, str]:
         ignored = shutil.ignore_patterns(source.name, "__pycache__", *large)
         shutil.copytree(package, site / "onnxruntime", ignore=ignored, dirs_exist_ok=True)
         patched.write_bytes(_without_cpuid(source))
-        cpuinfo = Path("/proc/cpuinfo").read_text()
+        cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
         (folder / "cpuinfo").write_text(_HIDDEN_FLAG.sub("", cpuinfo))
     paths = [str(site), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {

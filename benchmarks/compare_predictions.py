@@ -18,7 +18,7 @@ from alexnet_cli.evaluation.metrics import compare
 
 def right(path: Path) -> NDArray[np.bool_]:
     """Return True for each correct prediction, in the order of the file."""
-    with path.open(newline="") as file:
+    with path.open(encoding="utf-8", newline="") as file:
         return np.array([row["truth"] == row["prediction"] for row in csv.DictReader(file)])
 
 

@@ -53,7 +53,7 @@ def together_mb(pid: int) -> float:
 def kibibytes(path: Path, field: str) -> int:
     """Return a field of a file in `/proc`, 0 if it is missing."""
     try:
-        found = re.search(rf"^{field}:\s+(\d+) kB", path.read_text(), re.MULTILINE)
+        found = re.search(rf"^{field}:\s+(\d+) kB", path.read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:  # the process has just ended
         return 0
     return int(found[1]) if found else 0

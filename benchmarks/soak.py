@@ -29,7 +29,7 @@ _SAMPLE_SECONDS = 1.0
 
 def sample(pid: int) -> tuple[int, int]:
     """Return resident KiB and the number of open files of a process."""
-    status = Path(f"/proc/{pid}/status").read_text()
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     resident = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
     return int(resident.split()[1]), len(list(Path(f"/proc/{pid}/fd").iterdir()))
 

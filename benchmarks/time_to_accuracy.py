@@ -119,7 +119,7 @@ def _finished(out: Path, command: str) -> list[dict[str, Any]]:
     """Return the runs of an earlier result of the same command and commit."""
     if not out.exists():
         return []
-    earlier = json.loads(out.read_text())
+    earlier = json.loads(out.read_text(encoding="utf-8"))
     is_same = earlier["command"] == command and earlier["commit"] == machine.provenance()["commit"]
     runs: list[dict[str, Any]] = earlier["runs"] if is_same else []
     return runs

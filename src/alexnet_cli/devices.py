@@ -16,6 +16,7 @@ _INTEGER_FLAGS = {
     "avx2": "AVX2",
 }  # fmt: skip
 _CPUINFO = Path("/proc/cpuinfo")
+_CGROUP = Path("/sys/fs/cgroup")
 
 
 def parse_device(name: str, *, has_tensorrt: bool = False) -> tuple[str, int | None]:
@@ -53,17 +54,38 @@ def gpu_flags(count: int) -> str:
 
 
 def num_cores() -> int:
-    """Return the number of cores this process may run on."""
+    """Return the number of cores this process may use: its CPU affinity, or a container's quota."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        num_allowed = len(os.sched_getaffinity(0))
+    else:
+        num_allowed = os.cpu_count() or 1
+    return min(num_allowed, cpu_quota() or num_allowed)
+
+
+def cpu_quota(cgroup: Path = _CGROUP) -> int | None:
+    """Return the cores' worth of time that Linux grants to a container; None without a limit.
+
+    A container sees its own control group as the root of the tree, in version 2 of the interface
+    (`cpu.max`) or in version 1 (`cpu.cfs_quota_us`, -1 without a limit).
+    """
+    try:
+        if (cgroup / "cpu.max").exists():
+            quota, period = (cgroup / "cpu.max").read_text(encoding="utf-8").split()
+        else:
+            quota, period = (
+                (cgroup / "cpu" / name).read_text(encoding="utf-8").strip()
+                for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+            )
+        return None if quota in ("max", "-1") else max(1, -(-int(quota) // int(period)))
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
 
 
 def read_cpuinfo(path: Path = _CPUINFO) -> dict[str, str]:
     """Return Linux's description of the first processor, by name; empty on other systems."""
     if not path.exists():
         return {}
-    lines = path.read_text().partition("\n\n")[0].splitlines()
+    lines = path.read_text(encoding="utf-8").partition("\n\n")[0].splitlines()
     pairs = (line.partition(":") for line in lines)
     return {name.strip(): value.strip() for name, _, value in pairs}
 

@@ -1,5 +1,6 @@
 """Files: atomic writes, hashes, locks, and temporary and cache folders."""
 
+import codecs
 import contextlib
 import errno
 import glob
@@ -37,6 +38,16 @@ def cache_folder() -> Path:
     import platformdirs
 
     return platformdirs.user_cache_path("alexnet")
+
+
+def decode_text(content: bytes) -> str:
+    """Decode UTF-8, or UTF-16 that begins with its byte order mark, as Windows writes it.
+
+    Raises:
+        UnicodeDecodeError: It is neither.
+    """
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if is_utf16 else "utf-8-sig")
 
 
 def atomic_write(path: Path, content: bytes | BinaryIO) -> None:

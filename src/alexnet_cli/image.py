@@ -202,10 +202,9 @@ def _named_damage(label: str) -> Iterator[None]:
         raise _refusal(label, "not a PNG, JPEG, WebP, BMP, GIF, TIFF or PPM image") from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise _refusal(label, "more pixels than a sane image has") from error
-    except PermissionError as error:
-        raise _refusal(label, "permission denied") from error
     except _DAMAGE as error:
-        raise _refusal(label, f"damaged: {error}") from error
+        is_system_error = isinstance(error, OSError) and error.strerror  # a decoder's has no number
+        raise _refusal(label, error.strerror if is_system_error else f"damaged: {error}") from error
 
 
 def _refusal(label: str, reason: str) -> DataError:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from alexnet_cli.console import note
 from alexnet_cli.errors import AlexnetError, UsageError, did_you_mean
 from alexnet_cli.files import cache_folder, writing_error
 from alexnet_cli.manifest import EXPORT_VIEW_COUNTS, ExportPrecision, data_name
@@ -87,7 +88,7 @@ def next_run(name: str, *, parent: Path = RUNS_FOLDER) -> Path:
 
 def list_runs(parent: Path = RUNS_FOLDER) -> list[RunFolder]:
     """Return the runs of a folder, the one that was started last first."""
-    configs = list(parent.glob("*/config.toml"))
+    configs = [path for path in parent.glob("*/config.toml") if path.is_file()]
     configs.sort(key=lambda path: (path.stat().st_mtime_ns, path.parent.name), reverse=True)
     return [RunFolder(config.parent) for config in configs]
 
@@ -103,8 +104,11 @@ def newest_run(parent: Path = RUNS_FOLDER, *, data: str | None = None) -> RunFol
     # A JSON string is a TOML string.
     line = f"\ndata = {json.dumps(data_name(data), ensure_ascii=False)}\n" if data else ""
     for run in list_runs(parent):
-        if run.has_checkpoint() and line in run.config.read_text():
-            return run
+        try:
+            if run.has_checkpoint() and line in run.config.read_text(encoding="utf-8"):
+                return run
+        except (OSError, UnicodeDecodeError) as error:
+            note(f"{run.path} is passed over: its config.toml cannot be read ({error})")
     raise no_run_error(parent)
 
 

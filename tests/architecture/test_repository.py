@@ -30,6 +30,17 @@ def test_no_registry_host_and_no_data():
     assert offenders == []
 
 
+def test_text_files_name_their_encoding():
+    call = re.compile(r"\.(read|write)_text\((?!.*encoding=)(?!inspect)")
+    offenders = [
+        f"{path.name}: {line.strip()}"
+        for path in (_ROOT / "src").rglob("*.py")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if call.search(line)
+    ]
+    assert offenders == []
+
+
 def test_the_rooms_import_each_other_in_one_direction():
     """The contracts are in pyproject.toml."""
     lint = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]

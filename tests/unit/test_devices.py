@@ -1,6 +1,6 @@
 import pytest
 
-from alexnet_cli.devices import cpu_flags, parse_device, processor_kind, read_cpuinfo
+from alexnet_cli.devices import cpu_flags, cpu_quota, parse_device, processor_kind, read_cpuinfo
 from alexnet_cli.errors import UsageError
 
 
@@ -24,6 +24,26 @@ def test_other_names_are_refused(name):
     with pytest.raises(UsageError, match="unknown device") as caught:
         parse_device(name, has_tensorrt=True)
     assert "--device" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("files", "num_cores"),
+    [
+        ({"cpu.max": "max 100000\n"}, None),
+        ({"cpu.max": "200000 100000\n"}, 2),
+        ({"cpu.max": "150000 100000\n"}, 2),
+        ({"cpu.max": "10000 100000\n"}, 1),
+        ({"cpu.max": "nonsense"}, None),
+        ({"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 4),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ({}, None),
+    ],
+)
+def test_the_cores_of_a_container_are_its_quota(tmp_path, files, num_cores):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert cpu_quota(tmp_path) == num_cores
 
 
 def test_the_processor_is_read_as_linux_writes_it(tmp_path):

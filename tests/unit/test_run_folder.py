@@ -67,6 +67,17 @@ def test_the_newest_run_is_the_one_started_last():
     assert newest_run() == last
 
 
+def test_runs_that_cannot_be_read_are_passed_over(capsys):
+    usable = start("usable", seconds=100)
+    start("odd", seconds=200).config.write_bytes(b'data = "\xff"\n')
+    os.utime("runs/odd/config.toml", (200, 200))
+    Path("runs/loop").mkdir()
+    Path("runs/loop/config.toml").symlink_to("config.toml")
+    Path("runs/folder/config.toml").mkdir(parents=True)
+    assert newest_run() == usable
+    assert "runs/odd" in capsys.readouterr().err
+
+
 def test_the_newest_of_another_folder_or_on_a_dataset():
     drawn = start("drawn", seconds=100, data="shapes")
     photos = start("photos", seconds=200)

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from alexnet_cli.cli.predict_request import read_plainly
 from alexnet_cli.console import report_error
+from alexnet_cli.devices import cpu_quota, num_cores
 from alexnet_cli.errors import AlexnetError
 
 
@@ -30,6 +31,8 @@ def run(arguments: list[str]) -> int:
     """Run a command line and return its exit code: 0 ok, 1 failure, 2 usage, 130, 143 signals."""
     _accept_any_bytes()
     _stop_at_once_on_signals()
+    if cpu_quota():  # PyTorch would start a thread for each core of the host
+        os.environ.setdefault("OMP_NUM_THREADS", str(num_cores()))
     debug = "--debug" in arguments or os.environ.get("ALEXNET_DEBUG", "") not in ("", "0")
     arguments = [argument for argument in arguments if argument != "--debug"]  # valid anywhere
     is_predict = arguments[:1] == ["predict"] and not is_completing()

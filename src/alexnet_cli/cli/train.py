@@ -355,7 +355,7 @@ def _print_result(run: RunFolder, *, as_json: bool, quiet: bool) -> None:
     from alexnet_cli.cli.evaluate import evaluate_command
 
     if as_json:
-        print_json(json.loads(run.metrics_json.read_text("utf-8")))
+        print_json(json.loads(run.metrics_json.read_text(encoding="utf-8")))
         return
     print(run.path)
     paths = [] if run.path.parent == RUNS_FOLDER else [run.path]
@@ -363,7 +363,7 @@ def _print_result(run: RunFolder, *, as_json: bool, quiet: bool) -> None:
     # A run that was resumed may have older exports.
     force = " --force" if list_exports(run.path) else ""
     suggest(
-        evaluate_command(paths, tomllib.loads(run.config.read_text("utf-8"))["data"]),
+        evaluate_command(paths, tomllib.loads(run.config.read_text(encoding="utf-8"))["data"]),
         f"alexnet report{named}",
         f"alexnet export{named}{force}",
         quiet=quiet,

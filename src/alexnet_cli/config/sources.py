@@ -5,6 +5,7 @@ settings of trained weights (`--from`), the recipe and the default.
 """
 
 import difflib
+import json
 import os
 import re
 import tomllib
@@ -22,6 +23,7 @@ from alexnet_cli.config.recipes import recipe_settings, reconcile_recipe
 from alexnet_cli.config.schema import PREFIX, TrainConfig, help_text, variable_of
 from alexnet_cli.console import note
 from alexnet_cli.errors import UsageError, did_you_mean, reword_validation
+from alexnet_cli.files import decode_text
 
 
 class SourceKind(StrEnum):
@@ -106,7 +108,7 @@ def read_config(path: Path) -> dict[str, Any]:
         UsageError: The file cannot be read, is not TOML, or has an unknown key or a wrong value.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(decode_text(path.read_bytes()))
     except OSError as error:
         raise UsageError(
             f"cannot read {path} ({error.strerror})", hint="check the path given to --config"
@@ -120,7 +122,8 @@ def read_config(path: Path) -> dict[str, Any]:
             hint = did_you_mean(key, TrainConfig.model_fields, hint="see all keys: alexnet config")
             raise UsageError(f"{path} has an unknown key {key!r}", hint=hint, code="unknown_key")
     try:
-        TrainConfig(**values)
+        # As JSON, whose strict types are TOML's: "3" is not a number, but "he" may name a choice.
+        TrainConfig.model_validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
         sources = dict.fromkeys(values, ValueSource(SourceKind.FILE, str(path)))
         for problem in error.errors(include_url=False):

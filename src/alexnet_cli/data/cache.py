@@ -103,7 +103,7 @@ def is_cached(file: PublishedFile) -> bool:
 def recorded_hash(file: PublishedFile) -> str:
     """Return the hash that the file in the cache folder must have."""
     if file.hash_path.is_file():
-        return file.hash_path.read_text().strip()
+        return file.hash_path.read_text(encoding="utf-8").strip()
     return file.sha256
 
 

@@ -76,7 +76,7 @@ class PartialDownload:
 
     def version(self, url: str) -> str | None:
         try:
-            known = json.loads(self._version_path.read_text())
+            known = json.loads(self._version_path.read_text(encoding="utf-8"))
             return str(known["validator"]) if known["url"] == url else None
         except (OSError, ValueError, KeyError, TypeError):
             return None  # the hash decides in the end; this only saves bytes

@@ -144,7 +144,9 @@ def has_nvidia_hardware(devices: Path = _PCI_DEVICES) -> bool:
     """Return True if Linux sees an NVIDIA GPU, with or without a driver for it."""
     for device in devices.glob("*"):
         try:
-            vendor, kind = ((device / name).read_text().strip() for name in ("vendor", "class"))
+            vendor, kind = (
+                (device / name).read_text(encoding="utf-8").strip() for name in ("vendor", "class")
+            )
         except OSError:
             continue
         if vendor == _NVIDIA and kind.startswith(_DISPLAY):

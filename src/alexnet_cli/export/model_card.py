@@ -45,7 +45,7 @@ def write_card(
     """
     for name in ("README.md", "MODEL_CARD.md"):
         path = folder / name
-        old = path.read_text(errors="replace") if path.is_file() else ""
+        old = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
         if not old or _MADE_BY in old:
             break
     body, _, old_files = old[max(0, old.find("\n# ")) :].partition(f"\n{_FILES}\n")

@@ -267,7 +267,9 @@ def read_driver() -> Driver:
         return Driver(is_installed=False)
     version = None
     if _DRIVER_VERSION.is_file():
-        found = re.search(r"Kernel Module.*?\s(\d+(?:\.\d+)+)\s", _DRIVER_VERSION.read_text())
+        found = re.search(
+            r"Kernel Module.*?\s(\d+(?:\.\d+)+)\s", _DRIVER_VERSION.read_text(encoding="utf-8")
+        )
         version = found[1] if found else None
     number, count, text = c_int(), c_int(), c_char_p()
     cuda_version = None

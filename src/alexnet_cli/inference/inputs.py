@@ -4,7 +4,9 @@ Images are found while others are classified, so that memory does not grow with 
 the names in one folder are held at a time, to be sorted.
 """
 
+import codecs
 import fnmatch
+import itertools
 import os
 import shlex
 import sys
@@ -19,6 +21,7 @@ STDIN = "-"
 MAX_STDIN_BYTES = 1 << 29
 _MAGIC = frozenset("*?[")
 _CHUNK_BYTES = 1 << 16
+_MIN_CHARACTERS = 4  # of UTF-16; fewer may be files with names of one letter
 
 
 @dataclass(frozen=True)
@@ -66,11 +69,13 @@ def listed_images(path: str, *, skip: Path | None = None) -> Iterator[Source]:
 
 def _below(argument: str, skip: Path | None, *, is_pattern: bool) -> Iterator[Source]:
     path = Path(argument)
+    # Not those of `Path`, which raise errors for a name too long or a device that is gone.
+    is_folder, is_there = os.path.isdir(argument), os.path.exists(argument)  # noqa: PTH110, PTH112
     if not argument:  # as of "$unset" in a shell; Path("") would be the working folder
         error = DataError("an empty path names no image", hint="name a file", code="image_missing")
         yield Source(argument, error=error)
         return
-    if "://" in argument and not path.exists():
+    if "://" in argument and not is_there:
         error = DataError(
             f"{argument} is an address; predict reads files",
             hint=f"download it first: curl -O {shlex.quote(argument)}",
@@ -78,10 +83,10 @@ def _below(argument: str, skip: Path | None, *, is_pattern: bool) -> Iterator[So
         )
         yield Source(argument, error=error)
         return
-    if "\0" in argument or not (path.is_dir() or (is_pattern and not path.exists())):
+    if "\0" in argument or not (is_folder or (is_pattern and not is_there)):
         yield Source(argument, path)
         return
-    if path.is_dir():
+    if is_folder:
         what, sources = "folder", _walk(path, skip)
     else:
         num_fixed = next(i for i, part in enumerate(path.parts) if _MAGIC.intersection(part))
@@ -177,17 +182,43 @@ def _from_stdin() -> Source:
 
 
 def _lines(path: str) -> Iterator[str]:
-    """Yield the entries of a list as soon as they arrive."""
+    """Yield the entries of a list as soon as they arrive.
+
+    Raises:
+        DataError: The list cannot be read, or is UTF-16 without a byte order mark.
+    """
     separator, rest = b"", b""
-    for chunk in _chunks(path):
+    for chunk in _without_mark(_chunks(path)):
         rest += chunk
         if not separator and (b"\0" in rest or b"\n" in rest):
             separator = b"\0" if b"\0" in rest else b"\n"
+            _refuse_utf16(rest, path)
         if separator:
             *lines, rest = rest.split(separator)
             yield from (os.fsdecode(line) for each in lines if (line := each.removesuffix(b"\r")))
     if line := rest.removesuffix(b"\r"):
         yield os.fsdecode(line)
+
+
+def _without_mark(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Drop a byte order mark, and turn UTF-16 that begins with one into UTF-8."""
+    first = next(chunks, b"")
+    if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        decoder = codecs.getincrementaldecoder("utf-16")("replace")
+        for chunk in itertools.chain([first], chunks):
+            yield decoder.decode(chunk).encode(errors="replace")
+    else:
+        yield first.removeprefix(codecs.BOM_UTF8)
+        yield from chunks
+
+
+def _refuse_utf16(begin: bytes, path: str) -> None:
+    """Refuse a list with a NUL after or before each character: entries `/` would be folders."""
+    entries = begin[:64].split(b"\0")
+    if len(entries) > _MIN_CHARACTERS and all(len(entry) <= 1 for entry in entries):
+        raise DataError(
+            f"the list {path} seems to be UTF-16", hint="save it as UTF-8", code="list_unreadable"
+        )
 
 
 def _chunks(path: str) -> Iterator[bytes]:

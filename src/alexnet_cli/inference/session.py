@@ -12,6 +12,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from alexnet_cli.devices import cpu_quota, num_cores
 from alexnet_cli.errors import ModelFileError
 from alexnet_cli.inference.providers import (
     ORT_ERRORS,
@@ -118,6 +119,8 @@ def load_model(path: Path, *, device: str = "auto", for_many: bool = True) -> Mo
 def _open(path: Path, providers: Providers, *, for_many: bool) -> tuple[Any, str | None]:
     options = ort.SessionOptions()
     options.log_severity_level = 4  # failures come as exceptions; the log would repeat them
+    if cpu_quota():
+        options.intra_op_num_threads = num_cores()  # by default one for each core of the host
     if not for_many:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.add_session_config_entry("session.disable_prepacking", "1")

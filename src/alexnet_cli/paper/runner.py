@@ -221,7 +221,7 @@ def epochs_to_train_error(history: History) -> float | None:
 def read_metrics(metrics_csv: Path) -> tuple[EpochRow, ...]:
     """Return the epochs that a training has logged so far, which may not be saved yet."""
     try:
-        with metrics_csv.open(newline="") as file:
+        with metrics_csv.open(encoding="utf-8", newline="") as file:
             return tuple(
                 EpochRow(int(row.pop("epoch")), **{name: float(row[name]) for name in row})
                 for row in csv.DictReader(file)

@@ -211,7 +211,7 @@ def find_restarted_run(ranks: Ranks, parent: Path) -> RunFolder | None:
     started = [
         path
         for path in parent.glob("*/environment.json")
-        if record.items() <= json.loads(path.read_text()).items()
+        if record.items() <= json.loads(path.read_text(encoding="utf-8")).items()
     ]
     newest = max(started, key=lambda path: path.stat().st_mtime_ns, default=None)
     return RunFolder(newest.parent) if newest else None

@@ -79,7 +79,7 @@ class KilledRun:
         both = {**VERIFY_SETTINGS, **settings}
         config = TrainConfig(**both).model_dump(mode="json", include=set(both))
         self._config = folder / "settings.toml"
-        self._config.write_text(tomli_w.dumps(config))
+        self._config.write_text(tomli_w.dumps(config), encoding="utf-8")
         self._num_epochs = int(config["epochs"])
         self._num_steps, self._training_seconds = 0, 0.0
 

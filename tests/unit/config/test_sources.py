@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,30 @@ def test_a_file_is_checked_value_by_value(isolated):
         path.write_text(f"freeze = 'features'\n{line}")
         with pytest.raises(UsageError, match=message):
             read_config(path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["epochs = true", 'epochs = "3"', "epochs = 3.5", 'lrn = "no"', "lrn = 0", 'pad = "auto"',
+     "model = 3", "drop_epochs = [1.5]", "learning_rate = 2026-11-28", "learning_rate = false"],
+)  # fmt: skip
+def test_a_file_has_the_types_of_the_schema(line, isolated):
+    Path("mine.toml").write_text(line)
+    with pytest.raises(UsageError, match=re.escape(f"mine.toml: {line.partition(' ')[0]}")):
+        read_config(Path("mine.toml"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_file_may_begin_with_a_byte_order_mark(encoding, isolated):
+    Path("mine.toml").write_text('data = "grüße"', encoding=encoding)
+    assert read_config(Path("mine.toml")) == {"data": "grüße"}
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16-le"])
+def test_a_file_in_another_encoding_is_refused(encoding, isolated):
+    Path("mine.toml").write_text('data = "grüße"', encoding=encoding)
+    with pytest.raises(UsageError, match=r"mine\.toml"):
+        read_config(Path("mine.toml"))
 
 
 def configurations():

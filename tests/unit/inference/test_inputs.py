@@ -2,6 +2,7 @@ import os
 
 import pytest
 
+from alexnet_cli.errors import DataError
 from alexnet_cli.inference import inputs
 from alexnet_cli.inference.inputs import find_images, listed_images
 
@@ -106,6 +107,24 @@ def test_found_while_it_is_used(tree):
 def test_a_list_of_paths(tree, content, expected):
     (tree / "list").write_bytes(content)
     assert [source.name for source in listed_images("list")] == expected
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_list_may_begin_with_a_byte_order_mark(tree, encoding):
+    (tree / "list").write_text("b.png\ncaf\u00e9.png\n", encoding=encoding)
+    assert [source.name for source in listed_images("list")] == ["b.png", "caf\u00e9.png"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf16_without_a_mark_is_refused(tree, encoding):
+    (tree / "list").write_text("/b.png\n/photos\n", encoding=encoding)
+    with pytest.raises(DataError, match="UTF-16"):
+        list(listed_images("list"))
+
+
+def test_what_cannot_be_examined_does_not_end_the_others(tree):
+    given = ["x" * 300, f"{'y' * 300}/*.png", "b.png/below.png", "b.png"]
+    assert names(*given) == given
 
 
 def test_a_long_list_in_pieces(tree):
