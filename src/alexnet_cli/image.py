@@ -203,8 +203,9 @@ def _named_damage(label: str) -> Iterator[None]:
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise _refusal(label, "more pixels than a sane image has") from error
     except _DAMAGE as error:
-        is_system_error = isinstance(error, OSError) and error.strerror  # a decoder's has no number
-        raise _refusal(label, error.strerror if is_system_error else f"damaged: {error}") from error
+        # A decoder's OSError has a text alone; the system's has a number too.
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise _refusal(label, reason or f"damaged: {error}") from error
 
 
 def _refusal(label: str, reason: str) -> DataError:
