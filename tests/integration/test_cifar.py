@@ -12,6 +12,7 @@ from alexnet_cli.data.cifar import CIFAR10, CIFAR100, read_archive
 from alexnet_cli.data.datasets import CIFAR10_1_IMAGES, CIFAR10_1_LABELS
 from alexnet_cli.files import sha256_of
 from tests.conftest import REAL_ARCHIVE_SHA256, write_tar
+from tests.unit.data.test_cifar import Calls
 
 # A small network on small crops: 50,000 images have to pass it.
 _TRAIN = ("--model", "cuda-convnet-80sec", "--crop-size", "8", "--val-size", "49000",
@@ -69,17 +70,9 @@ def test_a_model_of_cifar10_is_measured_on_cifar10_1(synthetic_archive, succeed,
     assert np.sum(document["confusion"], axis=1).tolist() == [200] * 10
 
 
-class _Touches:
-    def __init__(self, path):
-        self._path = path
-
-    def __reduce__(self):
-        return os.system, (f"touch {self._path}",)
-
-
 def test_a_hostile_archive_is_refused_and_leaves_nothing(tmp_path, alexnet):
     canary = tmp_path / "canary"
-    batch = pickle.dumps({b"data": _Touches(canary), b"labels": [0]}, protocol=2)
+    batch = pickle.dumps({b"data": Calls(os.system, f"touch {canary}"), b"labels": [0]}, protocol=2)
     path = write_tar(tmp_path / "hostile.tar.gz", dict.fromkeys(CIFAR10.python, batch))
     result = alexnet("download", "--archive", path, "--sha256", sha256_of(path))
     assert result.returncode == 1

@@ -79,9 +79,9 @@ def test_settings_come_from_the_configuration_of_a_run(photos, succeed):
     assert sheets[0] == sheets[1] != sheets[2]
 
 
-def test_json_and_classes(json_of):
-    classes = ("--class", "star", "--class", "heart")
-    assert json_of("data", "show", "--data", "shapes", *classes, "--count", "3") == {
-        "path": "shapes-train.png", "data": "shapes", "split": "train", "augmented": False,
+def test_json_and_classes(photos, json_of):
+    classes = ("--class", "ant", "--class", "cat")
+    assert json_of("data", "show", "--data", "photos", *classes, "--count", "3") == {
+        "path": "photos-train.png", "data": str(photos), "split": "train", "augmented": False,
         "num_images": 6,
     }  # fmt: skip

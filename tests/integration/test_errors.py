@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
-from filelock import FileLock
 
+from alexnet_cli.training.checkpoint import saved_steps
 from alexnet_cli.training.ranks import StopRequest
+from tests.faults.conftest import wait_until
 from tests.integration.conftest import RUN
 
 WEIGHTS = RUN / "checkpoints" / "step-16" / "model.safetensors"  # after the last epoch
@@ -30,46 +30,20 @@ def start(*arguments, **options):
     )  # fmt: skip
 
 
-def wait_until(condition, process):
-    """Wait for something that must come, while a process lives."""
-    end = time.monotonic() + 200
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.005)
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_cuda_is_a_contract(small, alexnet):
-    result = alexnet("train", *small, "--device", "cuda")
-    assert result.returncode == 1
-    assert "--device cpu" in result.stderr
-
-
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_and_the_hint_resumes(number, status, small):
+def test_ctrl_c_saves_and_the_hint_names_the_command_that_resumes(small):
     run = "runs/cuda-convnet-80sec-shapes"
     process = start("train", *small, "--epochs", "10000", "--model", "cuda-convnet-80sec")
-    wait_until(Path(run, "metrics.csv").exists, process)
-    process.send_signal(number)
+    wait_until(Path(run, "metrics.csv").exists, process, seconds=200)
+    process.send_signal(signal.SIGINT)  # tests/faults/test_kills.py sends SIGTERM
     _, stderr = process.communicate(timeout=200)
-    assert process.returncode == status, stderr
+    assert process.returncode == 130, stderr
     hint = next(line for line in stderr.splitlines() if line.startswith("hint: "))
-    command = hint.partition("alexnet ")[2].split()
-    assert command == ["train", "--resume", run]
-    if number == signal.SIGINT:
-        return  # once is enough
-    with start(*command) as resumed:
-        first_lines = [resumed.stderr.readline() for _ in range(4)]
-        resumed.kill()
-    assert "resuming" in first_lines[0]
-    assert "first update" in first_lines[2]
-    assert "epoch" in first_lines[3]
+    assert hint.endswith(f"alexnet train --resume {run}")
+    assert saved_steps(Path(run, "checkpoints"))
 
 
-@pytest.mark.parametrize("setting", [("--batch-size", "7"), ("--epochs", "1"), ("--lr", "0.5")])
-def test_resume_refuses_another_setting(setting, work, alexnet):
-    result = alexnet("train", "--resume", RUN, *setting)
+def test_resume_refuses_another_setting(work, alexnet):
+    result = alexnet("train", "--resume", RUN, "--lr", "0.5")
     assert result.returncode == 2
     assert "other settings" in result.stderr
 
@@ -84,24 +58,21 @@ def test_resume_of_a_complete_run_writes_records_lost_to_a_kill_again(work, succ
     assert (RUN / "README.md").is_file()
 
 
-def test_a_complete_run_is_known_without_pytorch_unless_its_weights_are_damaged(work):
+def test_a_complete_run_is_known_without_pytorch_unless_its_weights_are_damaged(work, succeed):
     code = (
         "import sys; from alexnet_cli.cli.main import run;"
         f"assert run(['train', '--resume', {str(RUN)!r}, '--no-plots']) == 0;"
         "sys.exit('torch' in sys.modules)"
     )
-
-    def resume():
-        command = [sys.executable, "-c", code]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
-
-    done = resume()
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, f"{RUN}\n")
     assert "has all its epochs" in done.stderr
+    expected = WEIGHTS.read_bytes()
     WEIGHTS.unlink()  # a hard link to the file that all tests share
     WEIGHTS.write_bytes(b"damaged")
-    assert resume().returncode == 1  # trained again from the checkpoint before
-    assert WEIGHTS.stat().st_size > 1_000
+    succeed("train", "--resume", RUN)  # from the checkpoint before
+    assert WEIGHTS.read_bytes() == expected
 
 
 def test_a_run_that_grows_ends_as_if_it_had_had_all_epochs_from_the_start(work, small, succeed):
@@ -132,14 +103,6 @@ def test_a_run_resumes_from_one_of_its_checkpoints(work, succeed):
     resumed = succeed("train", "--resume", RUN / "checkpoints" / "step-8")
     assert "at step 8" in resumed.stderr
     assert WEIGHTS.read_bytes() == expected
-
-
-def test_a_second_process_cannot_train_the_same_run(work, alexnet):
-    shutil.rmtree(WEIGHTS.parent)  # so that there is something left to train
-    with FileLock(RUN / ".lock"):
-        result = alexnet("train", "--resume", RUN)
-    assert result.returncode == 1
-    assert "another process" in result.stderr
 
 
 def test_export_never_writes_into_a_checkpoint(work, alexnet):
@@ -176,20 +139,13 @@ class Interrupted(io.RawIOBase):
         return len(content)
 
 sys.stdout = io.TextIOWrapper(io.BufferedWriter(Interrupted()))
-run(["models"])
+run(["config"])
 """
     ended = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
     assert ended.returncode == 130, ended.stderr
     assert ended.stderr.startswith("interrupted")
-
-
-def test_an_unreadable_path_is_an_error_with_a_message(alexnet):
-    # Root may read anything, so a name that no file system takes stands in for it.
-    result = alexnet("download", "--archive", "x" * 300, "--json")
-    assert result.returncode == 1
-    assert json.loads(result.stderr)["error"]["message"]
 
 
 @pytest.mark.parametrize("style", [(), ("--json",)])
@@ -231,7 +187,9 @@ def test_ctrl_c_is_130_and_leaves_nothing(command, delay_seconds, trained_folder
     process = start(*arguments, env={**os.environ, "TMPDIR": str(isolated)})
     if delay_seconds is None:
         # In the folder itself Python's tempfile tries out for a moment whether it can write.
-        wait_until(lambda: any(path.is_file() for path in isolated.glob("*/*")), process)
+        wait_until(
+            lambda: any(path.is_file() for path in isolated.glob("*/*")), process, seconds=200
+        )
     else:
         time.sleep(delay_seconds)
     process.send_signal(signal.SIGINT)

@@ -62,19 +62,6 @@ def test_runs_and_exports_are_compared_on_the_same_images(work, json_of):
     assert second["difference"] == pytest.approx(other.mean() - first.mean())
 
 
-def test_text_and_csv_agree(work, succeed):
-    printed = succeed("evaluate", RUN, _SECOND)
-    assert printed.stderr.count("evaluating ") == 2
-    table = succeed("evaluate", RUN, _SECOND, "--csv", "--quiet")
-    first, second = csv.DictReader(io.StringIO(table.stdout))
-    assert f"only A right: {int(second['only_first_right']):,};" in printed.stdout
-    assert f"{float(first['top1']):.2%}" in printed.stdout
-    is_shown, is_less = float(second["p_value"]) < 0.05, float(second["difference"]) < 0
-    verdict = "A is better than B" if is_less else "B is better than A"
-    assert (verdict if is_shown else "no difference between A and B shown") in printed.stdout
-    assert table.stderr == ""
-
-
 def test_one_model_has_its_classes_as_csv_and_its_answers_as_json_lines(work, succeed):
     result = succeed("evaluate", _SECOND, "--csv", "--predictions", "answers.jsonl", "-q")
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
@@ -87,20 +74,3 @@ def test_one_model_has_its_classes_as_csv_and_its_answers_as_json_lines(work, su
         assert float(row["recall"]) == pytest.approx(found / len(own))
     for line in lines:
         assert line["prediction"] == max(line["probabilities"], key=line["probabilities"].get)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "status", "message"),
-    [
-        ((RUN, "--corrupt", "all", "--csv"), 2, "--csv does not go with"),
-        ((RUN, _SECOND, "--split", "val"), 2, "held out the same images"),
-        ((_SECOND / "checkpoints", "--predictions", "a.csv"), 1, "no usable checkpoint in"),
-    ],
-    ids=["csv", "val", "no-checkpoint"],
-)
-def test_what_does_not_go_together_is_refused(arguments, status, message, work, alexnet):
-    result = alexnet("evaluate", *arguments)
-    assert result.returncode == status
-    assert message in result.stderr
-    assert result.stdout == ""
-    assert not Path("a.csv").exists()

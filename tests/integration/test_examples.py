@@ -63,18 +63,22 @@ def test_train_and_export(example):
     assert Path("runs/example/model.onnx").is_file()
 
 
-def test_the_loop_on_one_page_reaches_what_train_reaches(isolated, example, succeed):
+def test_the_loop_on_one_page_reaches_what_train_reaches(tinted, isolated, example, succeed):
     config = isolated / "tiny.toml"
     config.write_text(
-        'data = "shapes"\nimage_size = 12\ncrop_size = 8\nepochs = 2\nval_size = 9500\n'
-        'kernels = "half"\n'
-        "batch_size = 32\nlearning_rate = 0.02\nseed = 1\n"
+        f'data = "{tinted}"\nimage_size = 12\ncrop_size = 8\nepochs = 6\nval_size = 40\n'
+        "batch_size = 60\nlearning_rate = 0.02\nseed = 1\n"  # a single batch an epoch
     )
     _, stdout, _ = example("train_loop", config)
     succeed("train", "--config", config, "--no-plots", "--name", "tiny")
     with Path("runs/tiny/metrics.csv").open() as file:
-        expected = [f"acc {float(row['val_top1']):.2%}" for row in csv.DictReader(file)]
-    assert [line.partition("  val ")[2] for line in stdout.splitlines()] == expected
+        expected = [
+            f"epoch {row['epoch']}  lr {float(row['learning_rate']):.2g}  "
+            f"loss {float(row['train_loss']):.3f}  val acc {float(row['val_top1']):.2%}"
+            for row in csv.DictReader(file)
+        ]
+    assert stdout.splitlines() == expected
+    assert len({line.rpartition("acc")[2] for line in expected}) > 1
 
 
 @pytest.fixture

@@ -14,8 +14,7 @@ from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.data import shapes
 from alexnet_cli.data.arrays import ImageArrays
 from alexnet_cli.data.datasets import find_dataset, load_training
-from alexnet_cli.data.folder import ImageFolder
-from alexnet_cli.errors import DataError, Interrupted
+from alexnet_cli.errors import Interrupted
 from alexnet_cli.training.checkpoint import MODEL_FILE, newest_checkpoint
 from alexnet_cli.training.loop import Trainer
 from alexnet_cli.training.ranks import StopRequest
@@ -89,17 +88,7 @@ def test_without_flags_a_tenth_is_held_out_of_an_uneven_folder(photos, succeed, 
     run = Path(trained.stdout.strip())
     assert "\n  alexnet evaluate --split val\n" in trained.stderr  # there are no test images
     assert f"| validation images | {num_val}, held out" in (run / "README.md").read_text()
-    succeed("export")
-    for model in (run, run / "model.onnx"):
-        assert json_of("evaluate", model, "--split", "val")["num_images"] == num_val
-
-
-def test_a_folder_with_an_empty_class_is_refused_before_a_run(photos, alexnet):
-    (photos / "train" / "empty").mkdir()
-    empty = alexnet("train", "--data", "photos", *SIZES)
-    assert empty.returncode == 1
-    assert "train/empty has no image" in empty.stderr
-    assert not Path("runs").exists()
+    assert json_of("evaluate", run, "--split", "val")["num_images"] == num_val
 
 
 def test_a_folder_that_has_changed_gives_no_false_validation(photos, succeed, json_of, alexnet):
@@ -161,12 +150,3 @@ def test_a_streamed_run_ends_in_the_same_bytes_stopped_or_not(make_job):
     (row,) = trainer.train()
     assert row.data_wait_share > 0
     assert weights(kept.folder) == weights(streamed.folder) == weights(stopped.folder)
-
-
-def test_a_file_damaged_in_the_middle_of_training_is_named(make_job):
-    job = make_job("damaged")
-    assert isinstance(job.train, ImageFolder)
-    path = job.train.root / job.train.names_N[-1]
-    path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(DataError, match=path.name):
-        Trainer(job).train()

@@ -26,7 +26,6 @@ train --data shaps                          | 2 | unknown_dataset    | 'shaps'  
 train --data shapes --model alexnet         | 2 | usage              | 224 px           | --image-size 227
 train --data shapes --model alexnet-owt --image-size 32 | 2 | usage  | at least 63 px   | alexnet-cifar
 train --data shapes --model alexnet-cifar-bn --lrn | 2 | usage       | cannot be built with --lrn | leave it out
-train --data shapes --model alexnet-cifar-bn -b 1 | 2 | usage        | one image        | --batch-size 2
 train --data shapes --model cuda-convnet-18pct --init paper | 2 | usage | were published | --init he
 train --data shapes --model cuda-convnet-13pct --recipe fast | 2 | usage | no fast recipe | --recipe paper
 train --data shapes --model cuda-convnet-80sec --image-size 12 | 2 | usage | not 12      | --image-size 32
@@ -36,7 +35,6 @@ train --drop-epochs 3                       | 2 | usage              | need each
 train --schedule stages --drop-epochs 1,2,  | 2 | usage              | by commas        | --drop-epochs 120,130
 train --schedule stages --drop-epochs 91    | 2 | usage              | 90 epochs        | more --epochs
 train --data shapes --crop-size 40          | 2 | usage              | 40 px            | --crop-size 32
-train --data shapes --val-size 10000        | 2 | usage              | 10000            | between 1 and 9999
 train --data shapes --val-size 1.5          | 2 | usage              | --val-size 1.5   | --val-size 0.1
 train --data shapes --val-size 0            | 2 | usage              | --val-size 0     | --val-size 0.1
 train --dry-run                             | 1 | data_missing       | cifar-10-binary  | alexnet download
