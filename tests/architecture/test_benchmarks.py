@@ -60,6 +60,7 @@ def test_the_page_is_generated_from_the_results():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", [lrn, train_step])
 def test_a_tiny_run_gives_finite_ratios(part):
     rows = [comparison.to_dict() for comparison in part.measure(_TINY)]
