@@ -3,8 +3,6 @@
 import torch
 
 from alexnet_cli.config.schema import TrainConfig
-from alexnet_cli.manifest import InputSpec, Manifest, Provenance
-from alexnet_cli.networks import Network, NetworkSpec
 from alexnet_cli.training.checkpoint import (
     Checkpoint,
     TrainState,
@@ -12,14 +10,9 @@ from alexnet_cli.training.checkpoint import (
     to_safetensors,
     write_checkpoint,
 )
+from tests.unit.training.conftest import MANIFEST
 
 _CONFIG = TrainConfig(data="shapes").model_dump(mode="json")
-_MANIFEST = Manifest(
-    network=NetworkSpec(Network.ALEXNET_CIFAR, num_classes=2, crop_size_px=8, dropout=0.5),
-    input=InputSpec(12, 8, scale=(0.02, 0.015, 0.01), shift=(-2.5, -2.0, -1.5)),
-    classes=("ant", "bee"),
-    provenance=Provenance("shapes", 5, 20, 0, 0.0, "0" * 64, {"torch": "2"}),
-)
 
 
 def save_steps(folder, *steps, epoch=1):
@@ -30,7 +23,7 @@ def save_steps(folder, *steps, epoch=1):
             state=TrainState(step, epoch, 1, best_step=step),
             config=_CONFIG,
             environment={"device": "cpu"},
-            manifest=_MANIFEST,
+            manifest=MANIFEST,
             colour_axes=(),
         )
         content = to_safetensors({"weight": torch.full((1_000,), float(step))})

@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+import torch
 
 from alexnet_cli.errors import TrainingError
 from alexnet_cli.training.checkpoint import (
@@ -17,6 +18,7 @@ from alexnet_cli.training.checkpoint import (
     saved_steps,
 )
 from alexnet_cli.training.verification import KilledRun
+from tests.conftest import run_here
 from tests.faults.conftest import IS_LONG, wait_until
 
 pytestmark = [
@@ -32,11 +34,19 @@ _SMALL = (
 )  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def whole(few_images, tmp_path_factory):
+    """The last checkpoint of a small run that nothing happens to."""
+    folder, before = tmp_path_factory.mktemp("whole"), torch.get_num_threads()
+    torch.set_num_threads(1)  # as the killed one has
+    run_here(*_SMALL, "--data", str(few_images), "--output", str(folder), "--name", "run")
+    torch.set_num_threads(before)
+    return newest_checkpoint(folder / "run" / "checkpoints")
+
+
 @pytest.mark.parametrize(("by", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
-def test_a_small_run_ends_in_the_same_bytes(by, status, few_images, alexnet, isolated):
+def test_a_small_run_ends_in_the_same_bytes(by, status, few_images, whole, alexnet, isolated):
     train = (*_SMALL, "--data", few_images, "--output", isolated)
-    whole = alexnet(*train, "--name", "whole")
-    assert whole.returncode == 0, whole.stderr
     command = [sys.executable, "-m", "alexnet_cli", *train, "--name", "killed", "--save-steps", "1"]
     checkpoints = isolated / "killed" / "checkpoints"
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -47,7 +57,7 @@ def test_a_small_run_ends_in_the_same_bytes(by, status, few_images, alexnet, iso
     assert 0 < newest_checkpoint(checkpoints).state.step < _STEPS
     resumed = alexnet("train", "--resume", isolated / "killed", "--quiet")
     assert resumed.returncode == 0, resumed.stderr
-    ends = [newest_checkpoint(isolated / name / "checkpoints") for name in ("whole", "killed")]
+    ends = [whole, newest_checkpoint(checkpoints)]
     assert [end.state.step for end in ends] == [_STEPS, _STEPS]
     for file in (MODEL_FILE, OPTIMIZER_FILE):
         assert len({(end.folder / file).read_bytes() for end in ends}) == 1, file
