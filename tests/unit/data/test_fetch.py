@@ -9,7 +9,7 @@ import pytest
 from alexnet_cli.data.cache import PublishedFile, find_file, is_cached
 from alexnet_cli.data.fetch import FetchOptions, download
 from alexnet_cli.data.transfer import RetryPolicy
-from alexnet_cli.errors import AlexnetError, DataError, DownloadError
+from alexnet_cli.errors import DataError, DownloadError
 from tests.faults.http_behaviours import BEHAVIOURS
 from tests.faults.http_server import serve
 
@@ -113,21 +113,6 @@ def test_a_failed_download_is_named_and_leaves_what_was_there(
     assert not is_cached(archive)
 
 
-@pytest.mark.parametrize(
-    ("behaviour", "cause"), [("drip", "stalled"), ("short-body", "the connection broke off")]
-)
-def test_what_arrived_before_a_failure_is_kept(fetch, kept, archive_at, behaviour, cause):
-    archive = archive_at(behaviour)
-    with pytest.raises(DownloadError, match=cause):
-        fetch(archive)
-    assert kept() == [archive.part_path.name, f"{archive.part_path.name}.json"]
-    size = archive.part_path.stat().st_size
-    assert 0 < size < len(CONTENT)
-    assert archive.part_path.read_bytes() == CONTENT[:size]
-    fetch(archive_at("right"))
-    assert kept() == [NAME]
-
-
 def test_mirrors_are_asked_first_and_in_order(fetch, archive_at, server, refused_url):
     archive = archive_at("right")
     mirrors = (refused_url, *(f"{server.url}/{name}" for name in ("status-503", "tls/", "right")))
@@ -186,14 +171,6 @@ def test_too_little_space_is_found_before_the_download(fetch, archive_at, server
         fetch(archive_at("right", num_bytes=10**18))
     assert caught.value.code == "no_space"
     assert requests_to(server) == []
-
-
-def test_a_cache_folder_that_is_a_file_is_refused(fetch, archive_at, monkeypatch, isolated):
-    (isolated / "file").touch()
-    monkeypatch.setenv("ALEXNET_HOME", str(isolated / "file"))
-    with pytest.raises(AlexnetError) as caught:
-        fetch(archive_at("right"))
-    assert caught.value.code == "not_writable"
 
 
 @pytest.mark.parametrize("behaviour", ["status-503", "wrong-bytes"])
