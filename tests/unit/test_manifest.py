@@ -5,7 +5,7 @@ import operator
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from alexnet_cli.errors import ModelFileError
@@ -166,7 +166,6 @@ def test_files_of_versions_without_shares_are_read():
     assert manifest_from_json(json.dumps(raw), source="model.onnx") == MANIFEST
 
 
-@settings(max_examples=300)
 @given(path=st.sampled_from(PATHS), value=VALUES)
 def test_one_replaced_value_gives_a_manifest_or_an_error(path, value):
     try:

@@ -66,8 +66,9 @@ def finish(*runs, should_stop=lambda *_: False):
     return sorted(done, key=lambda run: run.seed), messages
 
 
-def test_a_run_is_trained_and_tested_as_by_the_commands(planned, alexnet):
+def test_a_trained_run_is_tested_as_by_the_command(planned, trained, alexnet):
     run = planned(Measure.TEST_ERROR)
+    assert run.name == trained.name
     (done,), messages = finish(run)
     assert (done.key, done.epochs, len(done.log)) == (run.key, 1, 1)
     (test,) = done.tests
@@ -75,7 +76,7 @@ def test_a_run_is_trained_and_tested_as_by_the_commands(planned, alexnet):
     measured = json.loads(alexnet(*evaluate).stdout)
     assert test.top1 == pytest.approx(measured["top1"], abs=2e-4)  # with another number of threads
     assert (test.num_views, test.num_images) == (1, measured["num_images"]) == (1, 20)
-    assert messages[0].endswith("begins")
+    assert len(messages) == 1  # its outcome; it does not begin
 
 
 @pytest.mark.slow
