@@ -34,6 +34,7 @@ _FORMATS = {
     b"\x89PNG": "Png", b"\xff\xd8\xff": "Jpeg", b"RIFF": "WebP", b"BM": "Bmp", b"GIF8": "Gif",
     b"II": "Tiff", b"MM": "Tiff", b"P": "Ppm",
 }  # fmt: skip
+_PHOTOMETRIC = 262  # TIFF's tag: 0 if sample 0 is white. Pillow inverts 8 bits itself, not 16.
 # Exceptions of Pillow's decoders on damaged files, besides their own errors, as seen in tests.
 _DAMAGE = (
     OSError, SyntaxError, ValueError, EOFError, OverflowError, MemoryError, TypeError, KeyError,
@@ -77,8 +78,9 @@ def read_image(
 ) -> NDArray[np.uint8]:
     """Decode an image to upright RGB.
 
-    EXIF orientation is applied, 16-bit samples are scaled rather than clipped, transparent pixels
-    become white, animations give their first frame, and truncated files are refused.
+    EXIF orientation is applied, transparent pixels become white, animations give their first frame,
+    and truncated files are refused. White is what the format says: 65535 in 16 bits, 1.0 in
+    floating point. Refused are samples without a white: 32-bit integers, and floats above 1.
 
     Args:
         source: A file, or its bytes.
@@ -99,7 +101,7 @@ def read_image(
     with _opened(source, name) as image:
         if at_least_px is not None:
             image.draft(None, (at_least_px, at_least_px))  # only JPEGs can do this
-        return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+        return _upright_rgb(image, _label(source, name))
 
 
 def check_header(path: Path) -> None:
@@ -155,10 +157,10 @@ def crop_centre(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
 @contextlib.contextmanager
 def _opened(source: Path | bytes, name: str | None = None) -> Iterator[ImageFile.ImageFile]:
     """Open an image, its header checked; turn what goes wrong until it closes into a DataError."""
-    label = name or (str(source) if isinstance(source, Path) else "standard input")
-    if isinstance(source, Path) and source.exists() and not source.is_file():
-        raise _refusal(label, "it is not a regular file")
+    label = _label(source, name)
     with _named_damage(label):
+        if isinstance(source, Path) and source.exists() and not source.is_file():
+            raise _refusal(label, "it is not a regular file")
         stream = BytesIO(source) if isinstance(source, bytes) else source
         with Image.open(stream, formats=[_format_of(source)]) as image:
             if image.width * image.height > MAX_PIXELS:
@@ -166,6 +168,10 @@ def _opened(source: Path | bytes, name: str | None = None) -> Iterator[ImageFile
             if image.format == "TIFF" and not _has_all_pixels(image):
                 raise _refusal(label, "damaged: some of its pixels are not in the file")
             yield image
+
+
+def _label(source: Path | bytes, name: str | None) -> str:
+    return name or (str(source) if isinstance(source, Path) else "standard input")
 
 
 def _format_of(source: Path | bytes) -> str:
@@ -222,31 +228,57 @@ def _pixels(source: NDArray[np.uint8] | Image.Image, label: str) -> NDArray[np.u
         if isinstance(source, Image.Image):
             if not source.width * source.height:
                 raise _refusal(label, "it has no pixels")
-            return np.asarray(_to_rgb(ImageOps.exif_transpose(source)))
+            return _upright_rgb(source, label)
         shape, is_grey = source.shape, source.ndim == 2
         if source.dtype != np.uint8 or not (is_grey or shape[2:] == (3,)) or not source.size:
             raise _refusal(label, f"{source.dtype} of shape {shape} is not uint8 (H, W, 3)")
         return np.repeat(source[..., None], 3, axis=2) if is_grey else source
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
-        return _scale_to_8_bits(image)
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
+def _upright_rgb(image: Image.Image, label: str) -> NDArray[np.uint8]:
+    transparent = _transparent_sample(image)  # before what forgets the format
+    has_many_bits = image.mode.startswith("I") or image.mode == "F"
+    white = _white_sample(image, label) if has_many_bits else 255
+    is_white_zero = image.format == "TIFF" and image.getexif().get(_PHOTOMETRIC) == 0
+    upright = ImageOps.exif_transpose(image)
+    if has_many_bits:
+        samples = np.asarray(upright).astype(np.float64)
+        if not ((samples >= 0) & (samples <= white)).all():
+            raise _refusal(label, f"it has samples that are not between 0 and {white:g}")
+        levels = np.rint(samples * (255 / white)).astype(np.uint8)
+        levels = 255 - levels if is_white_zero else levels
+        levels[samples == transparent] = 255
+        return np.repeat(levels[..., None], 3, axis=2)
+    if transparent is not None:
+        upright.info["transparency"] = transparent
+    if upright.has_transparency_data:
+        layer = upright.convert("RGBA")
         canvas = Image.new("RGBA", layer.size, (*BACKGROUND, 255))
-        return Image.alpha_composite(canvas, layer).convert("RGB")
-    return image.convert("RGB")
+        upright = Image.alpha_composite(canvas, layer)
+    return np.asarray(upright.convert("RGB"))
 
 
-def _scale_to_8_bits(image: Image.Image) -> Image.Image:
-    """Scale 16-bit, 32-bit and float grey images; `.convert("RGB")` would clip them at 255."""
-    samples = np.nan_to_num(np.asarray(image).astype(np.float64))
-    highest = samples.max(initial=0.0)
-    if image.mode.startswith("I;16"):
-        full_scale = 65535.0
-    else:  # these files do not define white
-        full_scale = 1.0 if image.mode == "F" and highest <= 1.0 else 255.0
-        full_scale = full_scale if highest <= 255.0 else 65535.0
-    levels = np.clip(np.rint(samples * (255.0 / full_scale)), 0, 255).astype(np.uint8)
-    return Image.fromarray(levels).convert("RGB")
+def _white_sample(image: Image.Image, label: str) -> float:
+    """Return the sample that is white in a grey image of more than 8 bits, by mode and format."""
+    if image.mode == "F":
+        return 1.0
+    # Pillow reads 16-bit PGM, whatever its greatest value, as 32-bit integers up to 65535.
+    if image.mode.startswith("I;16") or image.format in ("PNG", "PPM"):
+        return 65535.0
+    raise _refusal(label, "32-bit integers do not say what is white")
+
+
+def _transparent_sample(image: Image.Image) -> int | tuple[int, ...] | None:
+    """Return the grey or colour that a PNG calls transparent, in the range of the decoded samples.
+
+    Pillow scales samples of 2 and 4 bits up and those of 16-bit colour down, and this one not.
+    """
+    value = image.info.get("transparency")
+    tiles = getattr(image, "tile", [])
+    if image.format != "PNG" or not isinstance(value, int | tuple) or not tiles:
+        return None
+    raw_mode = str(tiles[0].args)
+    if isinstance(value, tuple):
+        return tuple(sample >> 8 for sample in value) if raw_mode.endswith(";16B") else value
+    bits = {"L;2": 2, "L;4": 4}.get(raw_mode)
+    return value * 255 // (2**bits - 1) if bits else value

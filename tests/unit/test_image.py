@@ -44,7 +44,7 @@ def encode(image, file_format, **options):
     return stream.getvalue()
 
 
-def png_of(width, height, *, bit_depth, colour_type, rows):
+def png_of(width, height, *, bit_depth, colour_type, rows, transparent=b""):
     """Write a PNG by hand: Pillow cannot write every one that it must read."""
 
     def chunk(kind, content):
@@ -52,7 +52,8 @@ def png_of(width, height, *, bit_depth, colour_type, rows):
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
 
     header = struct.pack(">IIBBBBB", width, height, bit_depth, colour_type, 0, 0, 0)
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    body = chunk(b"IHDR", header) + (chunk(b"tRNS", transparent) if transparent else b"")
+    body += chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
 
 
@@ -97,12 +98,61 @@ def test_sixteen_bit_colour_is_scaled_too():
     assert read_image(content).tolist() == [[[16, 128, 255]]]
 
 
+def test_white_of_floats_is_one():
+    floats = Image.fromarray(np.array([[0, 0.5, 1]], np.float32))
+    dark = Image.fromarray(np.array([[0, 0.25, 0.5]], np.float32))
+    assert read_image(encode(floats, "TIFF"))[0, :, 0].tolist() == [0, 128, 255]
+    assert read_image(encode(dark, "TIFF"))[0, :, 0].tolist() == [0, 64, 128]
+
+
+@pytest.mark.parametrize("samples", [[0, 1.01], [-0.01, 1], [0, 255], [0, float("nan")]])
+def test_floats_that_are_not_between_black_and_white_are_refused(samples):
+    with pytest.raises(DataError):
+        read_image(encode(Image.fromarray(np.array([samples], np.float32)), "TIFF"))
+
+
+def test_integers_of_32_bits_are_refused():
+    with pytest.raises(DataError):
+        read_image(encode(Image.fromarray(np.array([[0, 200]], np.int32)), "TIFF"))
+
+
+@pytest.mark.parametrize("highest", [300, 1000, 65535])
+def test_white_of_a_pgm_is_in_its_header(highest):
+    samples = struct.pack(">3H", 0, highest // 10, highest)
+    decoded = read_image(b"P5 3 1 %d\n" % highest + samples)
+    assert decoded[0, :, 0].tolist() == [0, 26 if highest != 65535 else 25, 255]
+    dark = read_image(b"P5 3 1 %d\n" % highest + struct.pack(">3H", 0, 1, 2))
+    assert dark.max() < 3
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_tiff_whose_zero_is_white_is_inverted(bits):
+    kind = np.uint8 if bits == 8 else np.uint16
+    dark = Image.fromarray(np.array([[0, 1 << bits - 2, (1 << bits) - 1]], kind))
+    content = encode(dark, "TIFF", tiffinfo={262: 0})
+    # Pillow writes the samples of 8 bits inverted, so that they read as they were.
+    assert read_image(content)[0, :, 0].tolist() == ([0, 64, 255] if bits == 8 else [255, 191, 0])
+
+
 @pytest.mark.parametrize(
-    ("levels", "expected"), [([0, 0.5, 1], [0, 128, 255]), ([0, 32768, 65535], [0, 128, 255])]
+    ("bits", "rows", "expected"),
+    [
+        (1, b"\0\x40", [0, 255]),
+        (2, b"\0\x10", [0, 255]),
+        (4, b"\0\x01", [0, 255]),
+        (8, b"\0\x00\x01", [0, 255]),
+        (16, b"\0\0\0\0\1", [0, 255]),
+    ],
 )
-def test_float_samples_are_scaled_from_1_or_from_65535(levels, expected):
-    content = encode(Image.fromarray(np.array([levels], np.float32)), "TIFF")
+def test_the_transparent_grey_of_every_depth(bits, rows, expected):
+    content = png_of(2, 1, bit_depth=bits, colour_type=0, rows=rows, transparent=b"\0\1")
     assert read_image(content)[0, :, 0].tolist() == expected
+
+
+def test_the_transparent_colour_of_16_bits():
+    rows = b"\0" + b"\x80\x01" * 3 + b"\x10\x00" * 3
+    content = png_of(2, 1, bit_depth=16, colour_type=2, rows=rows, transparent=b"\x80\x01" * 3)
+    assert read_image(content)[0].tolist() == [[255] * 3, [16] * 3]
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
