@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import onnxruntime as ort
-from PIL import Image
+from PIL import Image, ImageOps
 
 if len(sys.argv) < 3:
     print(__doc__, file=sys.stderr)
@@ -21,6 +21,12 @@ if manifest["deployment"]["num_views"] > 1:
     crop = side  # the file takes the whole square and cuts its views itself
 image = Image.open(sys.argv[2])
 image.draft(None, (2 * side, 2 * side))  # shrinks a large JPEG as it is decoded, as in training
+image = ImageOps.exif_transpose(image)
+if image.mode.startswith("I;16"):  # grey of 16 bits
+    image = Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
+if image.has_transparency_data:
+    white = Image.new("RGBA", image.size, "white")
+    image = Image.alpha_composite(white, image.convert("RGBA"))
 image = image.convert("RGB")
 short = min(image.size)
 left, top = (image.width - short) // 2, (image.height - short) // 2

@@ -11,7 +11,7 @@ import sys
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from safetensors import safe_open
 from torch import nn
 
@@ -79,6 +79,12 @@ network.load_state_dict(weights, strict=True)
 side, crop = manifest["input"]["image_size_px"], manifest["input"]["crop_size_px"]
 image = Image.open(sys.argv[2])
 image.draft(None, (2 * side, 2 * side))  # shrinks a large JPEG as it is decoded, as in training
+image = ImageOps.exif_transpose(image)
+if image.mode.startswith("I;16"):  # grey of 16 bits
+    image = Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
+if image.has_transparency_data:
+    white = Image.new("RGBA", image.size, "white")
+    image = Image.alpha_composite(white, image.convert("RGBA"))
 image = image.convert("RGB")
 short = min(image.size)
 left, top = (image.width - short) // 2, (image.height - short) // 2
