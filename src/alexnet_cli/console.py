@@ -8,13 +8,14 @@ import json
 import os
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+_COMPUTED = ("=", "+", "-", "@")  # at the beginning of a cell that a spreadsheet computes
 _PIPE_WIDTH = 10_000  # columns: nothing is cut or wrapped in a pipe
 
 
@@ -36,6 +37,19 @@ def printable(text: str) -> str:
         character if character.isprintable() else character.encode("unicode_escape").decode()
         for character in text
     )
+
+
+def csv_row(cells: Iterable[Any]) -> list[Any]:
+    """Return the cells of a CSV row as a terminal and a spreadsheet may show them.
+
+    Control characters are escaped. Text that a spreadsheet would compute has an apostrophe in
+    front: https://owasp.org/www-community/attacks/CSV_Injection
+    """
+    texts = (printable(cell) if isinstance(cell, str) else cell for cell in cells)
+    return [
+        f"'{text}" if isinstance(text, str) and text.startswith(_COMPUTED) else text
+        for text in texts
+    ]
 
 
 def counted(number: int, noun: str) -> str:

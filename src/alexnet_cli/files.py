@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _CHUNK_BYTES = 1 << 20
 _PARTIAL_SUFFIX = ".part"
 _FOLDER_PREFIX = ".alexnet-"
+_NAME_HASH = 16  # hexadecimal digits
 
 _temporaries: set[Path] = set()
 
@@ -188,6 +189,49 @@ def release(lock: "FileLock") -> None:
     with contextlib.suppress(OSError):  # Windows does not remove an open file
         Path(lock.lock_file).unlink()
     lock.release()
+
+
+def is_private(path: Path) -> bool:
+    """Return whether a file or folder is the user's, or root's, and nobody else may write to it."""
+    if os.name != "posix":
+        return True
+    status = path.stat()
+    return status.st_uid in (0, os.getuid()) and not status.st_mode & 0o022
+
+
+def keep_library(content: bytes, folder: Path, name: str) -> Path | None:
+    """Keep a compiled library for later processes; its hash becomes the end of its name.
+
+    Returns:
+        Its path, or None where the folder cannot be written to or is not private.
+    """
+    path = folder / f"{name}-{hashlib.sha256(content).hexdigest()[:_NAME_HASH]}.so"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.name == "posix" and folder.stat().st_uid == os.getuid():
+            folder.chmod(0o755)
+        if not is_private(folder):
+            return None
+        atomic_write(path, content)
+        path.chmod(0o644)
+    except (OSError, AlexnetError):
+        return None
+    return path
+
+
+def kept_libraries(folder: Path, name: str = "*") -> Iterator[Path]:
+    """Yield the kept libraries of a name that may be executed: undamaged, and closed to others.
+
+    They are the only cached files that are executed.
+    """
+    for path in folder.glob(f"{name}-*.so"):
+        try:
+            is_trusted = is_private(folder) and is_private(path)
+            named_hash = path.stem.rpartition("-")[2]
+            if is_trusted and sha256_of(path)[:_NAME_HASH] == named_hash:
+                yield path
+        except OSError:
+            continue
 
 
 def sha256_of(

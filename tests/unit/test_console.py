@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from alexnet_cli.console import has_colour, print_table, report_error, suggest
+from alexnet_cli.console import csv_row, has_colour, print_table, report_error, suggest
 
 
 class Terminal(io.StringIO):
@@ -59,3 +59,21 @@ def test_next_commands_go_to_stderr_unless_quiet(capsys, monkeypatch):
     suggest("alexnet evaluate", "alexnet report")
     suggest("alexnet export", quiet=True)
     assert capsys.readouterr() == ("", "next:\n  alexnet evaluate\n  alexnet report\n")
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
+        ("+1", "'+1"),
+        ("-1.png", "'-1.png"),
+        ("@SUM", "'@SUM"),
+        ("\t=1", "\\t=1"),
+        ("\x1b[2Jred", "\\x1b[2Jred"),
+        ("a=1.png", "a=1.png"),
+        (-1.5, -1.5),
+        (None, None),
+    ],
+)
+def test_a_cell_is_neither_computed_nor_obeyed(cell, expected):
+    assert csv_row([cell]) == [expected]

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from alexnet_cli.errors import AlexnetError, TrainingError
-from alexnet_cli.files import atomic_move, atomic_write, cache_folder, lock_folder, sha256_of
+from alexnet_cli.files import (
+    atomic_move,
+    atomic_write,
+    cache_folder,
+    keep_library,
+    kept_libraries,
+    lock_folder,
+    sha256_of,
+)
 
 
 def names_in(folder):
@@ -150,3 +158,35 @@ def test_processes_that_remove_the_lock_file_still_exclude_each_other(tmp_path):
     assert [process.wait() for process in processes] == [0, 0, 0]
     assert (tmp_path / "count").read_text() == "300"
     assert not (tmp_path / "count.lock").exists()
+
+
+def test_a_library_is_executed_only_as_it_was_kept(tmp_path):
+    folder = tmp_path / "kernels"
+    path = keep_library(b"a library", folder, "lrn-1")
+    assert list(kept_libraries(folder, "lrn-1")) == [path]
+    assert not list(kept_libraries(folder, "lrn-2"))
+    for damage in (b"", b"another library"):
+        path.write_bytes(damage)
+        assert not list(kept_libraries(folder))
+    assert keep_library(b"a library", folder, "lrn-1") == path
+    for opened in (path, folder):
+        opened.chmod(0o777)
+        assert not list(kept_libraries(folder)), opened
+        keep_library(b"a library", folder, "lrn-1")
+        assert list(kept_libraries(folder)) == [path]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("given", ["file", "folder"])
+def test_a_library_of_another_user_is_not_executed(tmp_path, given):
+    folder = tmp_path / "kernels"
+    path = keep_library(b"a library", folder, "lrn-1")
+    os.chown(path if given == "file" else folder, 12345, 12345)
+    assert not list(kept_libraries(folder))
+    if given == "folder":
+        assert keep_library(b"a library", folder, "lrn-1") is None
+
+
+def test_where_nothing_can_be_kept_there_is_no_error(tmp_path):
+    (tmp_path / "file").touch()
+    assert keep_library(b"a library", tmp_path / "file" / "kernels", "lrn-1") is None

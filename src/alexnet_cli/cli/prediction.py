@@ -13,6 +13,7 @@ from alexnet_cli.cli.predict_request import PredictRequest
 from alexnet_cli.console import (
     ImageCount,
     counted,
+    csv_row,
     note,
     print_json,
     printable,
@@ -179,9 +180,10 @@ def _print_csv(predictions: Iterable[Prediction]) -> None:
     writer.writerow(("file", "rank", "class", "index", "probability"))
     for prediction in predictions:
         for rank, c in enumerate(prediction.top, start=1):
-            writer.writerow((prediction.source, rank, c.name, c.index, f"{c.probability:.6f}"))
+            cells = prediction.source, rank, c.name, c.index, f"{c.probability:.6f}"
+            writer.writerow(csv_row(cells))
         if not prediction.top:
-            writer.writerow((prediction.source, "", "", "", ""))
+            writer.writerow(csv_row((prediction.source, "", "", "", "")))
         sys.stdout.flush()
 
 

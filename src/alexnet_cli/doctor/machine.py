@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from alexnet_cli.console import counted
 from alexnet_cli.devices import BF16_CAPABILITY, BF16_CPU_FLAGS, cpu_flags, num_cores, read_cpuinfo
+from alexnet_cli.files import kept_libraries
 from alexnet_cli.inference.gpu_check import Gpu, Problem
 
 
@@ -67,7 +70,8 @@ class Cache:
     folder: Path
     is_writable: bool
     free_bytes: int
-    num_kernels: int
+    num_kernels: int  # compiled, and usable
+    num_unused_kernels: int = 0  # damaged, or open to other users
 
 
 def read_cpu(environment: Mapping[str, str]) -> Cpu:
@@ -159,9 +163,12 @@ def read_cache(folder: Path) -> Cache:
     existing = folder
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
-    num_kernels = len(list((folder / "kernels").glob("lrn-*.so")))
+    kernels = folder / "kernels"
+    num_kernels = len(list(kept_libraries(kernels)))
+    num_unused = len(list(kernels.glob("*.so"))) - num_kernels
     is_writable = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
-    return Cache(folder, is_writable, shutil.disk_usage(existing).free, num_kernels)
+    free_bytes = shutil.disk_usage(existing).free
+    return Cache(folder, is_writable, free_bytes, num_kernels, num_unused)
 
 
 def cache_findings(cache: Cache) -> list[Finding]:
@@ -171,4 +178,9 @@ def cache_findings(cache: Cache) -> list[Finding]:
     if cache.free_bytes < _LITTLE_SPACE_BYTES:
         cause = f"only {cache.free_bytes / 1e6:,.0f} MB are free at {cache.folder}"
         return [Finding(Level.NOTE, "cache", cause, "alexnet data  # lists what could be deleted")]
+    if cache.num_unused_kernels:
+        kernels = cache.folder / "kernels"
+        cause = f"{counted(cache.num_unused_kernels, 'compiled kernel')} in {kernels} will not be "
+        cause += "used: damaged, of an older version, or open to other users"
+        return [Finding(Level.NOTE, "cache", cause, f"rm -r {shlex.quote(str(kernels))}")]
     return []

@@ -16,7 +16,14 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from alexnet_cli.console import counted, note, print_json, print_rich_table, printable
+from alexnet_cli.console import (
+    counted,
+    csv_row,
+    note,
+    print_json,
+    print_rich_table,
+    printable,
+)
 from alexnet_cli.data.arrays import ImageSource
 from alexnet_cli.data.corruption import NUM_SEVERITIES, Corruption, CorruptionKind, all_corruptions
 from alexnet_cli.data.folder import ImageFolder
@@ -191,8 +198,8 @@ def _model_row(each: Measured, comparison: Comparison | None) -> list[Any]:
 
 def write_csv(file: TextIO, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
+    writer.writerow(csv_row(columns))
+    writer.writerows(map(csv_row, rows))
     file.flush()
 
 

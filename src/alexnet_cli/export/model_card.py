@@ -5,14 +5,20 @@
 Source: https://huggingface.co/docs/hub/model-cards
 """
 
+import html
 import json
+import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
 from alexnet_cli import __version__
+from alexnet_cli.console import printable
 from alexnet_cli.files import atomic_write
 from alexnet_cli.manifest import NAMED_DATA, ExportPrecision, Manifest
 
+_PUBLIC_DATA = (*NAMED_DATA, "imagenet")
+_MARKDOWN = re.compile(r"[\\`*_\[\]|~#!]")
 _FILES = "## Files"
 _MADE_BY = "| made by | alexnet-cli"
 _COLUMNS = """\
@@ -51,7 +57,8 @@ def write_card(
     body, _, old_files = old[max(0, old.find("\n# ")) :].partition(f"\n{_FILES}\n")
     if trained is None and not (body and (folder / "checkpoints").is_dir()):
         example = [*files][-1] if files else ""
-        measure = f"The test set was not used. Measure on it with `alexnet evaluate {example}`."
+        command = code_span(f"alexnet evaluate {shlex.quote(example)}")
+        measure = f"The test set was not used. Measure on it with {command}."
         trained = f"| validation images | {manifest.provenance.val_size:,} |", measure
     if trained is not None:
         body = _describe(manifest, *trained)
@@ -60,11 +67,29 @@ def write_card(
     return path
 
 
+def data_title(data: str) -> str:
+    """Return the name of a dataset; of a folder, without its path, which is private."""
+    return data if data in _PUBLIC_DATA else Path(data).name
+
+
+def plain_markdown(text: str) -> str:
+    """Escape text that Markdown would format, HTML and control characters among it."""
+    escaped = html.escape(printable(text), quote=False)
+    return _MARKDOWN.sub(r"\\\g<0>", escaped)
+
+
+def code_span(text: str) -> str:
+    """Return text as code in Markdown, whatever backticks it has."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence, space = "`" * (longest + 1), " " if longest else ""
+    return f"{fence}{space}{printable(text)}{space}{fence}"
+
+
 def _head(manifest: Manifest) -> str:
     """Return the metadata that Hugging Face reads: YAML, whose scalars may be written as JSON."""
     origin, network = manifest.provenance, json.dumps(manifest.network.name)
-    is_public = origin.data in (*NAMED_DATA, "imagenet")
-    data = json.dumps(origin.data if is_public else Path(origin.data).name)
+    is_public = origin.data in _PUBLIC_DATA
+    data = json.dumps(data_title(origin.data))
     datasets = f"\ndatasets:\n- {data}" if is_public else ""
     return f"""---
 library_name: alexnet-cli
@@ -95,9 +120,9 @@ def _describe(manifest: Manifest, rows: str, closing: str) -> str:
     epoch = f" (epoch {origin.epoch})" if origin.epoch else ""
     digest = origin.config_sha256
     settings = f"\n| hash of the settings | {digest} |" if digest else ""
-    return f"""# {manifest.network.name} on {origin.data}
+    return f"""# {manifest.network.name} on {plain_markdown(data_title(origin.data))}
 
-{len(manifest.classes)} classes: {", ".join(manifest.classes)}.
+{len(manifest.classes)} classes: {", ".join(map(plain_markdown, manifest.classes))}.
 
 | | |
 | --- | --- |

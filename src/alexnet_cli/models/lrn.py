@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from alexnet_cli.devices import cpu_flags, read_cpuinfo
-from alexnet_cli.files import cache_folder, temporary_folder
+from alexnet_cli.files import cache_folder, keep_library, kept_libraries, temporary_folder
 from alexnet_cli.networks import Departure
 
 _C_DTYPES = (torch.float32, torch.bfloat16, torch.float64)
@@ -216,7 +216,7 @@ def normalise_in_c(x_NCHW: Tensor, grad_NCHW: Tensor | None, constants: Constant
 
 @functools.cache
 def _kernel(dtype: torch.dtype, size: int, *, is_three_quarters: bool) -> Kernel:
-    """Compile, unless the cache folder has it, and load."""
+    """Compile, unless the cache folder has it undamaged and nobody else may write there; load."""
     source = resources.files(__package__).joinpath("lrn_kernel.c").read_bytes()
     constants = [f"-DDTYPE_{str(dtype).removeprefix('torch.')}", f"-DSIZE={size}"]
     constants += ["-DBETA_THREE_QUARTERS"] if is_three_quarters else []
@@ -225,9 +225,17 @@ def _kernel(dtype: torch.dtype, size: int, *, is_three_quarters: bool) -> Kernel
     cpu = read_cpuinfo()
     processor = (cpu.get("model name"), sorted(cpu_flags(cpu)))
     key = hashlib.sha256(repr((source, flags, processor)).encode()).hexdigest()[:16]
-    library = cache_folder() / "kernels" / f"lrn-{key}.so"
-    if not library.is_file():
-        _compile(source, flags, library)
+    folder, name = cache_folder() / "kernels", f"lrn-{key}"
+    kept = next(kept_libraries(folder, name), None)
+    if kept is not None:
+        return _load(kept)
+    with temporary_folder() as workshop:
+        compiled = _compile(source, flags, workshop)
+        # A loaded library stays in memory when its file is deleted.
+        return _load(keep_library(compiled.read_bytes(), folder, name) or compiled)
+
+
+def _load(library: Path) -> Kernel:
     function = ctypes.CDLL(str(library)).lrn
     pointer = ctypes.c_void_p
     function.argtypes = (pointer, pointer, pointer, ctypes.POINTER(_Shape))
@@ -236,20 +244,18 @@ def _kernel(dtype: torch.dtype, size: int, *, is_three_quarters: bool) -> Kernel
     return kernel
 
 
-def _compile(source: bytes, flags: list[str], library: Path) -> None:
-    library.parent.mkdir(parents=True, exist_ok=True)
-    with temporary_folder(library.parent) as folder:
-        (folder / "lrn_kernel.c").write_bytes(source)
-        # The compiler's own temporary files go there too, so that Ctrl-C leaves none.
-        environment = {**os.environ, "LC_ALL": "C", "TMPDIR": str(folder)}
-        # Not linked with OpenMP: PyTorch's library, loaded already, provides it, so that both
-        # share one pool of threads.
-        for command in (
-            ["cc", *flags, "-c", "lrn_kernel.c", "-o", "lrn.o"],
-            ["cc", "-shared", "lrn.o", "-o", "lrn.so", "-lm"],
-        ):
-            subprocess.run(  # noqa: S603 - our own source, no user input
-                command, cwd=folder, check=True, capture_output=True, text=True,
-                timeout=_COMPILE_SECONDS, env=environment,
-            )  # fmt: skip
-        (folder / "lrn.so").replace(library)
+def _compile(source: bytes, flags: list[str], folder: Path) -> Path:
+    (folder / "lrn_kernel.c").write_bytes(source)
+    # The compiler's own temporary files go there too, so that Ctrl-C leaves none.
+    environment = {**os.environ, "LC_ALL": "C", "TMPDIR": str(folder)}
+    # Not linked with OpenMP: PyTorch's library, loaded already, provides it, so that both share one
+    # pool of threads.
+    for command in (
+        ["cc", *flags, "-c", "lrn_kernel.c", "-o", "lrn.o"],
+        ["cc", "-shared", "lrn.o", "-o", "lrn.so", "-lm"],
+    ):
+        subprocess.run(  # noqa: S603 - our own source, no user input
+            command, cwd=folder, check=True, capture_output=True, text=True,
+            timeout=_COMPILE_SECONDS, env=environment,
+        )  # fmt: skip
+    return folder / "lrn.so"

@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -112,8 +113,12 @@ def write_run_card(
     if len(history) < config.epochs:
         epochs += f" of {config.epochs}, stopped early (--stop-after {config.stop_after})"
     rows = f"| epochs | {epochs} |\n| validation images | {validation} |"
-    end = f"""The test set was not used. Measure on it with `alexnet evaluate {run.path}`.
-Repeat the run with `alexnet train --config {run.config}`."""
+    # An absolute path would tell others where this user's files lie.
+    path = run.path.name if run.path.is_absolute() else run.path
+    measure = card.code_span(f"alexnet evaluate {shlex.quote(str(path))}")
+    repeat = card.code_span(f"alexnet train --config {shlex.quote(f'{path}/{run.config.name}')}")
+    end = f"""The test set was not used. Measure on it with {measure}.
+Repeat the run with {repeat}."""
     card.write_card(run.path, replace(manifest, provenance=origin), {}, trained=(rows, end))
 
 

@@ -17,6 +17,7 @@ from alexnet_cli.doctor.machine import (
     read_cpu,
     thread_findings,
 )
+from alexnet_cli.files import keep_library
 from alexnet_cli.inference.gpu_check import Gpu
 from alexnet_cli.training.device import resolve_precision
 
@@ -97,9 +98,12 @@ def test_the_cache_folder_need_not_exist_yet(tmp_path):
 
 
 def test_compiled_kernels_are_counted(tmp_path):
-    (tmp_path / "kernels").mkdir()
-    (tmp_path / "kernels" / "lrn-0123.so").touch()
+    keep_library(b"a kernel", tmp_path / "kernels", "lrn-0123")
     assert read_cache(tmp_path).num_kernels == 1
+    assert not cache_findings(read_cache(tmp_path))
+    (tmp_path / "kernels" / "lrn-0123.so").touch()
+    assert (read_cache(tmp_path).num_kernels, read_cache(tmp_path).num_unused_kernels) == (1, 1)
+    assert "kernels" in cache_findings(read_cache(tmp_path))[0].cause
 
 
 def test_a_cache_folder_without_rights_or_space(tmp_path):

@@ -1,8 +1,9 @@
+import re
 from dataclasses import replace
 
 import pytest
 
-from alexnet_cli.export.model_card import write_card
+from alexnet_cli.export.model_card import code_span, write_card
 from alexnet_cli.manifest import Deployment, ExportPrecision, LrnForm, Parity
 from tests.unit.test_manifest import MANIFEST
 
@@ -19,6 +20,27 @@ def test_the_head_is_yaml_for_hugging_face(tmp_path):
     assert '- "shapes"' in head
     assert "      value: 0.8125" in head
     assert rest.startswith("# alexnet-cifar on shapes")
+
+
+def test_names_are_text_and_paths_stay_private(tmp_path):
+    classes = ("<img src=x>", "[a](http://x)", "a|b", "# c", "`d`", "e*f_g", "h\x1b[2J", "~i~",
+               "j\\k", "!l")  # fmt: skip
+    origin = replace(EXPORTED.provenance, data="/home/someone/secret/my *photos*")
+    text = write_card(
+        tmp_path, replace(EXPORTED, classes=classes, provenance=origin), {}
+    ).read_text()
+    assert "someone" not in text
+    assert "# alexnet-cifar on my \\*photos\\*\n" in text
+    (line,) = (line for line in text.splitlines() if line.startswith("10 classes: "))
+    for character in "<[|`*_~!\x1b":
+        assert not re.search(rf"(?<!\\){re.escape(character)}", line), character
+
+
+@pytest.mark.parametrize(
+    ("text", "span"), [("a b", "`a b`"), ("a `b`", "`` a `b` ``"), ("a ``` b", "```` a ``` b ````")]
+)
+def test_code_ends_where_it_should(text, span):
+    assert code_span(text) == span
 
 
 def test_a_row_names_precision_and_parity(tmp_path):

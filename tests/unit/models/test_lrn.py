@@ -185,6 +185,32 @@ def test_without_a_working_compiler_the_convolution_serves(tmp_path, script, rea
     assert float(total) == pytest.approx(float(expected), rel=1e-6)
 
 
+KERNEL = """
+import torch
+from alexnet_cli.models.lrn import LocalResponseNorm, why_unavailable
+assert why_unavailable() is None
+print(LocalResponseNorm()(torch.full((1, 6, 2, 2), 3.0)).sum().item())
+"""
+
+
+def test_a_damaged_kernel_is_compiled_again(tmp_path):
+    def run():
+        environment = {**os.environ, "ALEXNET_HOME": str(tmp_path)}
+        done = subprocess.run([sys.executable, "-c", KERNEL], env=environment,
+                              capture_output=True, text=True, check=True)  # fmt: skip
+        return done.stdout
+
+    answer = run()
+    (kernel,) = (tmp_path / "kernels").iterdir()
+    whole = kernel.read_bytes()
+    kernel.write_bytes(whole[: len(whole) // 2])  # the loader would end the process
+    assert run() == answer
+    assert kernel.read_bytes() == whole
+    kernel.unlink()
+    (tmp_path / "kernels").chmod(0o555)
+    assert run() == answer
+
+
 TRITON = """
 import torch
 from torch import nn
