@@ -80,6 +80,37 @@ def atomic_write(path: Path, content: bytes | BinaryIO) -> None:
             _temporaries.discard(temporary)
 
 
+def write_new(path: Path, content: BinaryIO) -> None:
+    """Write a new file, whose name appears when it is complete.
+
+    Raises:
+        FileExistsError: The name is taken.
+        AlexnetError: The disk is full or the folder cannot be written to.
+    """
+    try:
+        with temporary_folder(path.parent) as folder:
+            part = folder / "part"
+            with part.open("wb") as file:
+                shutil.copyfileobj(content, file, _CHUNK_BYTES)
+            _rename_new(part, path)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise writing_error(path, error) from error
+
+
+def _rename_new(source: Path, path: Path) -> None:
+    """Rename a file, but not over another: a second link to it fails where the name is taken."""
+    try:
+        path.hardlink_to(source)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        if os.path.lexists(path):
+            raise FileExistsError(path) from None
+        source.rename(path)
+
+
 def atomic_move(source: Path, path: Path) -> None:
     """Flush a file to the disk and rename it to `path` on the same file system.
 

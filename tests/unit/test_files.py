@@ -1,4 +1,6 @@
+import errno
 import hashlib
+import io
 import os
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from alexnet_cli.files import (
     kept_libraries,
     lock_folder,
     sha256_of,
+    write_new,
 )
 
 
@@ -190,3 +193,33 @@ def test_a_library_of_another_user_is_not_executed(tmp_path, given):
 def test_where_nothing_can_be_kept_there_is_no_error(tmp_path):
     (tmp_path / "file").touch()
     assert keep_library(b"a library", tmp_path / "file" / "kernels", "lrn-1") is None
+
+
+class FullAfterward(io.BytesIO):
+    def read(self, size=-1):
+        if self.tell():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().read(size)
+
+
+def test_a_new_file_is_complete_or_not_there(tmp_path):
+    with pytest.raises(AlexnetError) as caught:
+        write_new(tmp_path / "a", FullAfterward(b"content"))
+    assert caught.value.code == "no_space"
+    assert names_in(tmp_path) == []
+    write_new(tmp_path / "a", io.BytesIO(b"content"))
+    with pytest.raises(FileExistsError):
+        write_new(tmp_path / "a", io.BytesIO(b"other"))
+    assert names_in(tmp_path) == ["a"]
+    assert (tmp_path / "a").read_bytes() == b"content"
+
+
+def test_a_new_file_where_there_are_no_links(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    write_new(tmp_path / "a", io.BytesIO(b"content"))
+    with pytest.raises(FileExistsError):
+        write_new(tmp_path / "a", io.BytesIO(b"other"))
+    assert (tmp_path / "a").read_bytes() == b"content"

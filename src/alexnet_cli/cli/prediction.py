@@ -3,11 +3,11 @@
 import itertools
 import os
 import re
-import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from alexnet_cli.cli.predict_request import PredictRequest
 from alexnet_cli.console import (
@@ -20,8 +20,8 @@ from alexnet_cli.console import (
     report_error,
     stdout_console,
 )
-from alexnet_cli.errors import DataError, UsageError
-from alexnet_cli.files import writing_error
+from alexnet_cli.errors import AlexnetError, DataError, UsageError
+from alexnet_cli.files import write_new, writing_error
 from alexnet_cli.image import silence_metadata_warnings
 from alexnet_cli.inference.classify import Choice, Prediction, classify_one, classify_stream
 from alexnet_cli.inference.inputs import STDIN, Source, find_images, listed_images
@@ -37,7 +37,7 @@ _NO_CLASS = "-"  # in place of a class, for people
 _TABLE_IMAGES = 32  # in one table; a terminal gets one after the other
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
 _DEVICES = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")  # not names on Windows
-_MAX_BYTES = 200
+_MAX_BYTES, _MAX_SUFFIX = 200, 30  # of a file's name; most file systems allow 255 in all
 
 
 def predict(request: PredictRequest) -> int:
@@ -237,43 +237,47 @@ class ClassFolders:
             DataError: The image can no longer be read.
             AlexnetError: The copy cannot be written.
         """
-        folder = self._root / self._names[index]
+        folder = self._folder(self._names[index])
+        wanted = folder / source.name
+        while True:
+            number = self._next.get(wanted, 1)
+            target = folder / (wanted.name if number == 1 else _numbered(wanted, number))
+            try:
+                with _opened(source) as content:
+                    write_new(target, content)
+            except FileExistsError:
+                self._next[wanted] = number + 1
+                continue
+            return target
+
+    def _folder(self, name: str) -> Path:
+        folder = self._root / name
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise writing_error(folder, error) from error
-        wanted = folder / source.name
-        while True:
-            number = self._next.get(wanted, 1)
-            name = wanted.name if number == 1 else f"{wanted.stem}-{number}{wanted.suffix}"
-            try:
-                _copy_new(source, folder / name)
-            except FileExistsError:
-                self._next[wanted] = number + 1
-                continue
-            return folder / name
+        if folder.is_symlink():
+            raise AlexnetError(
+                f"{folder} is a link; images are not copied out of {self._root}",
+                hint="remove the link, or choose another --copy-to",
+                code="not_writable",
+            )
+        return folder
 
 
-def _copy_new(source: Path, target: Path) -> None:
-    """Copy a file, or raise FileExistsError if the target exists."""
+def _opened(source: Path) -> BinaryIO:
     try:
-        reading = source.open("rb")
+        return source.open("rb")
     except OSError as error:
         raise DataError(
             f"cannot copy {source} ({error.strerror or error})", code="image_unreadable"
         ) from error
-    with reading:
-        try:
-            with target.open("xb") as writing:
-                try:
-                    shutil.copyfileobj(reading, writing)
-                except OSError:
-                    target.unlink()
-                    raise
-        except FileExistsError:
-            raise
-        except OSError as error:
-            raise writing_error(target, error) from error
+
+
+def _numbered(path: Path, number: int) -> str:
+    """Return a file's name with a number, its stem cut where the name would be too long."""
+    stem = os.fsdecode(os.fsencode(path.stem)[:_MAX_BYTES])
+    return f"{stem}-{number}{path.suffix[:_MAX_SUFFIX]}"
 
 
 def folder_names(classes: Sequence[str]) -> list[str]:

@@ -62,3 +62,30 @@ def test_a_folder_that_cannot_be_made_ends_it(tmp_path):
     with pytest.raises(AlexnetError) as caught:
         ClassFolders(tmp_path / "out", ["cat"]).copy(tmp_path / "x.png", 0)
     assert not isinstance(caught.value, DataError)
+
+
+def test_a_long_name_is_cut_for_its_number(tmp_path):
+    image = tmp_path / f"{'é' * 125}.png"
+    image.touch()
+    folders = ClassFolders(tmp_path / "out", ["cat"])
+    copies = [folders.copy(image, 0) for _ in range(3)]
+    assert len({copy.name for copy in copies}) == 3
+    assert all(copy.suffix == ".png" for copy in copies)
+
+
+def test_a_link_in_place_of_a_class_folder_is_not_followed(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "cat").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "x.png").touch()
+    with pytest.raises(AlexnetError):
+        ClassFolders(tmp_path / "out", ["cat"]).copy(tmp_path / "x.png", 0)
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_dangling_link_in_place_of_a_copy_is_not_written_through(tmp_path):
+    (tmp_path / "out" / "cat").mkdir(parents=True)
+    (tmp_path / "out" / "cat" / "x.png").symlink_to(tmp_path / "elsewhere.png")
+    (tmp_path / "x.png").touch()
+    assert ClassFolders(tmp_path / "out", ["cat"]).copy(tmp_path / "x.png", 0).name == "x-2.png"
+    assert not (tmp_path / "elsewhere.png").exists()
