@@ -21,6 +21,8 @@ METADATA_KEY = "alexnet.manifest"
 WEIGHTS_HASH_KEY = "alexnet.sha256"
 """Metadata of a safetensors export: SHA-256 of the tensors, so that the header identifies them."""
 
+ONNX, SAFETENSORS = ".onnx", ".safetensors"  # formats of model files, as their suffixes
+_ONNX_BEGIN = b"\x08"  # the protobuf field of the format's version, which comes first
 _MAX_HEADER_BYTES = 16 << 20
 NAMED_DATA = ("cifar10", "cifar100", "cifar10.1", "shapes")  # any other dataset is a folder
 EXPORT_VIEW_COUNTS = (1, 10)
@@ -226,6 +228,7 @@ def _require_consistency(manifest: Manifest) -> None:
             1 <= network.num_classes == num_names,
             f"{network.num_classes} outputs for {num_names} classes",
         ),
+        (len(set(manifest.classes)) == num_names, "two classes have the same name"),
         (network.groups in (1, 2), f"{network.groups} groups"),
         (network.crop_size_px == image.crop_size_px, "network and input disagree on the crop size"),
         (
@@ -248,6 +251,24 @@ def data_name(value: str) -> str:
     if value in ("", *NAMED_DATA) or not Path(value).is_dir():
         return value
     return str(Path(value).resolve())
+
+
+def model_format(path: Path) -> str | None:
+    """Return the format of a model file, `.onnx` or `.safetensors`; None if it is neither.
+
+    By its suffix in any case, else by its first bytes: model hubs cache a file under its hash.
+    """
+    if path.is_dir():
+        return None
+    if path.suffix.lower() in (ONNX, SAFETENSORS):
+        return path.suffix.lower()
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        begin = file.read(9)
+    if begin[8:] == b"{" and int.from_bytes(begin[:8], "little") <= _MAX_HEADER_BYTES:
+        return SAFETENSORS
+    return ONNX if begin.startswith(_ONNX_BEGIN) else None
 
 
 def read_safetensors_header(path: Path) -> bytes:

@@ -11,13 +11,20 @@ from typing import Any
 from alexnet_cli.console import note
 from alexnet_cli.errors import AlexnetError, UsageError, did_you_mean
 from alexnet_cli.files import cache_folder, writing_error
-from alexnet_cli.manifest import EXPORT_VIEW_COUNTS, ExportPrecision, data_name
+from alexnet_cli.manifest import (
+    EXPORT_VIEW_COUNTS,
+    ONNX,
+    SAFETENSORS,
+    ExportPrecision,
+    data_name,
+    model_format,
+)
 from alexnet_cli.networks import PRETRAINED
 
 RUNS_FOLDER = Path("runs")
 NEWEST = Path("newest")  # on the command line: the run that was started last
 SAVE_MINUTES = 10.0  # between checkpoints inside an epoch
-_ONNX, SHARED_ONNX, SAFETENSORS = ".onnx", "-shared.onnx", ".safetensors"  # ends of names
+SHARED_ONNX = "-shared.onnx"  # the end of a name
 
 
 class _PathOf:
@@ -141,7 +148,7 @@ def find_run_of(path: Path) -> RunFolder | None:
 
 
 def export_name(
-    end: str = _ONNX, precision: ExportPrecision = ExportPrecision.FP32, num_views: int = 1
+    end: str = ONNX, precision: ExportPrecision = ExportPrecision.FP32, num_views: int = 1
 ) -> str:
     """Return the name of an exported file: `model.onnx`, `model-int8-10views.onnx` and so on."""
     precisions = [] if precision is ExportPrecision.FP32 else [precision]
@@ -162,7 +169,7 @@ def list_exports(folder: Path, precision: ExportPrecision | None = None) -> list
         export_name(end, each, num_views)
         for each in ([precision] if precision else ExportPrecision)
         for num_views in EXPORT_VIEW_COUNTS
-        for end in (_ONNX, SHARED_ONNX, SAFETENSORS)
+        for end in (ONNX, SHARED_ONNX, SAFETENSORS)
     ]
     return [folder / name for name in names if (folder / name).is_file()]
 
@@ -214,7 +221,7 @@ def model_file(
             downloaded.
     """
     path = named_model(path) if path else newest_run(data=data).path
-    if not path.exists() and path.suffix not in (_ONNX, SAFETENSORS):
+    if not path.exists() and not model_format(path):
         names = f"a run in {RUNS_FOLDER}/, an exported file, or one of: {', '.join(PRETRAINED)}"
         raise AlexnetError(
             f"no such model: {path}",
@@ -247,7 +254,7 @@ def exported_model(run: RunFolder, precision: ExportPrecision | None = None) -> 
             f"{RUNS_FOLDER}/",
             code="not_a_run",
         )
-    wanted = f"--precision {precision}" if precision else f"--format {_ONNX[1:]}"
+    wanted = f"--precision {precision}" if precision else f"--format {ONNX[1:]}"
     raise AlexnetError(
         f"the run {run.path} has no exported model{f' in {precision}' if precision else ''}",
         hint=f"export it with: alexnet export {shlex.quote(str(run.path))} {wanted}",

@@ -118,6 +118,7 @@ def test_every_missing_field_is_named(path):
     [
         (("schema",), "6"),
         (("schema",), 6.0),
+        (("classes",), ["cat"] * len(MANIFEST.classes)),
         (("deployment", "precision"), "fp64"),
         (("deployment", "num_views"), 5),
         (("deployment", "parity", "num_images"), 0),

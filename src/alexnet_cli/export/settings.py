@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet_cli.errors import UsageError
-from alexnet_cli.manifest import EXPORT_VIEW_COUNTS, ExportPrecision, LrnForm
-from alexnet_cli.run_folder import SAFETENSORS, SHARED_ONNX, export_name
+from alexnet_cli.manifest import EXPORT_VIEW_COUNTS, SAFETENSORS, ExportPrecision, LrnForm
+from alexnet_cli.run_folder import SHARED_ONNX, export_name
 
 OPSET_VERSION = 20
 OPSET_VERSIONS = range(18, 22)  # from what PyTorch writes to what ONNX Runtime 1.20 reads

@@ -5,6 +5,7 @@ where it is used: together it would take a tenth of the time of one answer.
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,11 @@ from alexnet_cli.inference.providers import (
 )
 from alexnet_cli.manifest import (
     METADATA_KEY,
+    SAFETENSORS,
     ExportPrecision,
     Manifest,
     manifest_from_json,
+    model_format,
     read_safetensors_header,
     verify_weights_hash,
 )
@@ -37,6 +40,7 @@ GRAPH_KEY = "alexnet.graph"
 WEIGHTS_FILE_KEY = "alexnet.weights"
 """Metadata of a graph with shared weights: file name and SHA-256 of that file's header."""
 
+_ROUNDING = 1e-3  # of float16
 _MAX_GRAPH_BYTES = 64 << 20
 _OTHER_EXPORT = "from another export"
 
@@ -61,7 +65,10 @@ class Model:
 
     def probabilities(self, images_BSSC: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return class probabilities (B, K) of uint8 RGB images as `logits` takes them."""
-        return self._run("probabilities", images_BSSC)
+        probabilities_BK = self._run("probabilities", images_BSSC)
+        if not ((probabilities_BK >= 0) & (probabilities_BK <= 1 + _ROUNDING)).all():
+            raise _unusable(self._path, "its probabilities are not between 0 and 1")
+        return probabilities_BK
 
     def _run(self, output: str, images_BSSC: NDArray[np.uint8]) -> NDArray[np.float32]:
         try:
@@ -110,7 +117,7 @@ def load_model(path: Path, *, device: str = "auto", for_many: bool = True) -> Mo
         # With basic optimisations its layers would run in float32, and answer a little differently.
         session, failure = _open(path, providers, for_many=True)
     note = check_provider(session, providers, failure)
-    weights = path if path.suffix == ".safetensors" else _shared_weights(metadata, path)
+    weights = path if model_format(path) == SAFETENSORS else _shared_weights(metadata, path)
     if for_many and weights is not None and not verify_weights_hash(weights):
         raise _unusable(weights, "its weights are damaged: their sha256 differs")
     return Model(session, manifest, path, note)
@@ -127,9 +134,11 @@ def _open(path: Path, providers: Providers, *, for_many: bool) -> tuple[Any, str
         # Its threads wait in a loop for work by default: for one image that only costs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        if path.suffix == ".safetensors":
+        if model_format(path) == SAFETENSORS:
             return _open_safetensors(path, options, providers)
-        return open_session(str(path), options, providers)
+        # ONNX Runtime takes a path only as text.
+        is_text = str(path).isascii() or str(path) == os.fsencode(path).decode(errors="replace")
+        return open_session(str(path) if is_text else path.read_bytes(), options, providers)
     except ORT_ERRORS as error:
         reason = f"ONNX Runtime: {runtime_message(error)}"
         # Of a graph beside shorter weights than its own, before the two can be compared.

@@ -18,7 +18,7 @@ from alexnet_cli.errors import CheckpointError, ModelFileError, UsageError
 from alexnet_cli.evaluation.measure import OpenedModel
 from alexnet_cli.image import crop_centre, resize_all
 from alexnet_cli.inference.session import export_hint, load_model, read_manifest
-from alexnet_cli.manifest import Manifest
+from alexnet_cli.manifest import ONNX, SAFETENSORS, Manifest, model_format
 from alexnet_cli.networks import OPTIONS, PRETRAINED, network_spec, option_flag
 from alexnet_cli.run_folder import (
     RunFolder,
@@ -100,12 +100,12 @@ def open_trained(path: Path) -> Trained:
         AlexnetError: There are no weights there, or they are damaged.
     """
     weights = named_model(path)
-    if weights.suffix == ".onnx" and not weights.is_dir():
+    if model_format(weights) == ONNX:
         raise UsageError(
             f"{weights} is an export already; a run or a .safetensors file is needed",
             hint=_hint_weights_beside(weights),
         )
-    if weights.suffix == ".safetensors" and not weights.is_dir():
+    if model_format(weights) == SAFETENSORS:
         opened = open_pretrained(str(weights))
         return Trained(opened.rebuild(), opened.manifest, str(path), weights.parent, weights)
     checkpoint = find_checkpoint(path)
@@ -130,7 +130,7 @@ def drawn_crops(num_images: int, *, image_size_px: int, crop_size_px: int) -> ND
 def open_model(path: Path | None, *, device: str) -> OpenedModel:
     """Open a run, a checkpoint or an exported file for evaluation in its own runtime."""
     path = named_model(path) if path else None
-    if path is not None and path.suffix in (".onnx", ".safetensors"):
+    if path is not None and model_format(path):
         return _open_exported(path, device=device)
     return _open_checkpoint(find_checkpoint(path), device=device)
 
@@ -293,7 +293,7 @@ def settings_of(name: str) -> dict[str, Any]:
 
 def _find_weights(name: str) -> Path:
     path = pretrained_model(name) if name in PRETRAINED else Path(name)
-    if path.is_dir() or (path.is_file() and path.suffix == ".safetensors"):
+    if path.is_dir() or (path.is_file() and model_format(path) == SAFETENSORS):
         return path
     hint = (
         f"name one of: {', '.join(PRETRAINED)}; or a run folder, or a .safetensors file of "

@@ -1,14 +1,16 @@
 import json
+import os
 import shutil
 import struct
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
 from alexnet_cli.errors import ModelFileError, UsageError
-from alexnet_cli.inference.session import WEIGHTS_FILE_KEY, load_model, read_safetensors
+from alexnet_cli.inference.session import WEIGHTS_FILE_KEY, Model, load_model, read_safetensors
 from alexnet_cli.manifest import METADATA_KEY
 
 ONNX, SHARED, SAFETENSORS = "model.onnx", "model-shared.onnx", "model.safetensors"
@@ -204,3 +206,22 @@ def test_loading_for_one_answer_gives_the_same_one(exported, name):
 def test_an_unknown_device_is_a_usage_error(exported):
     with pytest.raises(UsageError, match="unknown device"):
         load_model(exported.whole / ONNX, device="gpu")
+
+
+@pytest.mark.parametrize("answer", [[1.5, -0.5], [0.5, 2.0]])
+def test_probabilities_that_are_none_are_refused(answer, exported):
+    class Session:
+        def run(self, _outputs, _images):
+            return (np.array([answer], np.float32),)
+
+    manifest = load_model(exported.whole / "model.onnx").manifest
+    with pytest.raises(ModelFileError):
+        Model(Session(), manifest, Path("model.onnx"), None).probabilities(np.zeros((1, 8, 8, 3)))
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.safetensors"])
+def test_a_file_is_known_by_its_content(name, exported, tmp_path):
+    expected = load_model(exported.whole / name).manifest
+    for other in ("0a1b2c", name.upper(), os.fsdecode(b"mod\xe8le"), "model.v1"):
+        (tmp_path / other).symlink_to(exported.whole / name)
+        assert load_model(tmp_path / other).manifest == expected, other
