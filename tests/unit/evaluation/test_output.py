@@ -167,7 +167,7 @@ def test_json_lines_name_the_files(isolated):
     assert lines[1]["file"] == "photos/élan/\udcff\n.png"
     assert lines[1]["prediction"] is lines[1]["probabilities"] is None
     write_predictions(Path("answers.csv"), [answered("a")], source, NAMES)
-    assert b"photos/\xc3\xa9lan/\\udcff\n.png" in Path("answers.csv").read_bytes()
+    assert b"photos/\xc3\xa9lan/\\udcff\\n.png" in Path("answers.csv").read_bytes()
 
 
 def test_an_older_file_is_replaced_atomically(isolated):
