@@ -1,7 +1,6 @@
 """Every example runs."""
 
 import csv
-import json
 import re
 import runpy
 import sys
@@ -97,20 +96,6 @@ def test_fine_tune(photos, trained_folder, example):
     _, stdout, _ = example("fine_tune", photos, weights, "1")
     assert "10 classes before, 2 now" in stdout
     assert Path("runs/fine-tuned/metrics.csv").is_file()
-
-
-@pytest.mark.parametrize(
-    ("name", "file"),
-    [
-        ("predict_with_onnxruntime", "model.onnx"),
-        ("predict_with_torch", "model.safetensors"),
-    ],
-)
-def test_plain_libraries_answer_as_predict_does(name, file, work, json_of, example):
-    _, stdout, _ = example(name, RUN / file, "0.png")
-    ours, theirs = json_of("predict", "0.png", "--model", RUN / file), json.loads(stdout)
-    assert theirs["class"] == ours["class"]
-    assert theirs["probability"] == pytest.approx(ours["probability"], abs=1e-6)
 
 
 def test_config_example_is_accepted(json_of):

@@ -113,32 +113,23 @@ class StopAfterTwoSteps(Reporter):
             self.stop.signal_number = 15
 
 
-@pytest.fixture
-def make_job(photos, tmp_path):
-    """Prepare a run, as the command does, with images in memory, or streamed from the folder."""
-    config = TrainConfig(
-        data="photos", image_size=16, crop_size=14, val_size=20, epochs=1, batch_size=20, seed=3
-    )
-
-    def make(name, *, is_streamed=True):
-        job = prepare_run(config, torch.device("cpu"), name=name, parent=tmp_path, num_workers=2)
-        assert isinstance(job.train, ImageArrays)
-        assert isinstance(job.val, ImageArrays)
-        if not is_streamed:
-            return job
-        train, val = load_training(find_dataset("photos"), val_size=20, seed=3)
-        return dataclasses.replace(job, train=train, val=val)
-
-    return make
-
-
 def weights(run):
     return (newest_checkpoint(run.checkpoints).folder / MODEL_FILE).read_bytes()
 
 
-def test_a_streamed_run_ends_in_the_same_bytes_stopped_or_not(make_job):
-    kept = make_job("kept", is_streamed=False)
-    streamed, stopped = make_job("streamed"), make_job("stopped")
+def test_a_streamed_run_ends_in_the_same_bytes_stopped_or_not(photos, tmp_path):
+    config = TrainConfig(
+        data="photos", image_size=16, crop_size=14, val_size=20, epochs=1, batch_size=20, seed=3
+    )
+    kept, streamed, stopped = (
+        prepare_run(config, torch.device("cpu"), name=name, parent=tmp_path, num_workers=2)
+        for name in ("kept", "streamed", "stopped")
+    )
+    assert isinstance(kept.train, ImageArrays)
+    train, val = load_training(find_dataset("photos"), val_size=20, seed=3)
+    streamed, stopped = (
+        dataclasses.replace(each, train=train, val=val) for each in (streamed, stopped)
+    )
     (one,), (other,) = (Trainer(job).train() for job in (kept, streamed))
     assert (one.train_loss, one.val_loss) == (other.train_loss, other.val_loss)
     with pytest.raises(Interrupted):

@@ -14,7 +14,6 @@ from tests.made_runs import make_images
 
 LARGE = ("--image-size", "72", "--crop-size", "67", "--val-size", "4")
 QUICK = (Network.CUDA_CONVNET_13PCT, Network.ALEXNET_CIFAR_BN)
-SLOW = tuple(name for name in Network if name not in QUICK)
 CLASSES = ("bee", "wasp")
 
 

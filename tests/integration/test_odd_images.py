@@ -46,7 +46,7 @@ def odd(work, alexnet):
 
 
 def near(probability):
-    return pytest.approx(probability, abs=1e-5)
+    return pytest.approx(probability, abs=1e-6)
 
 
 def test_the_api(odd):

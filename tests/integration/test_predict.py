@@ -75,14 +75,6 @@ def test_the_bytes_of_an_image_on_stdin(photos, model, json_of):
     assert json.loads(piped.stdout) == {**named, "file": "-"}
 
 
-@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n"])
-def test_no_image_on_stdin(content, model, alexnet):
-    result = alexnet("predict", "-", "--model", model, stdin=content)
-    assert result.returncode == 1
-    assert result.stdout == ""
-    assert "standard input" in result.stderr.splitlines()[-2]
-
-
 def test_csv(photos, model, alexnet):
     odd = photos / 'a "quoted", name.png'
     shutil.copy(photos / "b.png", odd)

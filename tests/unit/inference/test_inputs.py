@@ -141,3 +141,4 @@ def test_nothing_or_too_much_on_stdin(monkeypatch, isolated):
         for reason in ("more bytes", "empty"):
             (source,) = find_images(["-"])
             assert reason in source.error.message
+            assert "standard input" in source.error.message
