@@ -3,7 +3,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from torchvision.models import AlexNet_Weights
 
 from alexnet_cli.data import imagenet, shapes
@@ -23,6 +22,7 @@ from alexnet_cli.evaluation.metrics import softmax, summarise
 from alexnet_cli.evaluation.output import compare_with_first
 from alexnet_cli.image import crop_centre, resize_square
 from alexnet_cli.training.open_model import open_model
+from tests.made_runs import make_images
 
 NUM_IMAGES = 7
 LABELS = np.arange(40) % 5
@@ -169,6 +169,15 @@ def shapes_model(exported):
     return replace(model, path=Path("runs/a"), manifest=manifest)
 
 
+@pytest.fixture
+def folder_model(shapes_model, tmp_path):
+    """The same, said to be trained on a folder of 100 images."""
+    write_images(tmp_path / "photos", dict.fromkeys(shapes.CLASSES, 10))
+    classes = tuple(sorted(shapes.CLASSES))
+    model = other(shapes_model, classes=classes, data=str(tmp_path / "photos"))
+    return replace(model, path=shapes_model.path)
+
+
 def other(shapes_model, *, classes=None, **provenance):
     manifest = shapes_model.manifest
     changed = replace(
@@ -208,24 +217,26 @@ def test_other_data_is_refused_unless_it_is_named(shapes_model):
 
 
 @pytest.mark.parametrize("provenance", [{"seed": 6}, {"val_size": 21}])
-def test_images_that_only_one_held_out_are_refused(shapes_model, provenance):
+def test_images_that_only_one_held_out_are_refused(folder_model, provenance):
     with pytest.raises(UsageError, match="held out the same images") as caught:
-        load_images([shapes_model, other(shapes_model, **provenance)], "shapes", Split.VAL)
+        held_out_by_both(folder_model, other(folder_model, **provenance))
     assert caught.value.hint.endswith("alexnet evaluate runs/a 'runs/b c'")
-    assert len(load_images([shapes_model, other(shapes_model, epoch=9)], "shapes", Split.VAL)) == 20
+    assert len(held_out_by_both(folder_model, other(folder_model, epoch=9))) == 20
 
 
-def test_the_same_images_may_be_held_out_by_different_settings(shapes_model):
-    share = other(shapes_model, val_size=1_000, val_share=0.1)
-    by_default = other(shapes_model, val_size=1_000, val_share=0.0)
-    assert len(load_images([share, by_default], "shapes", Split.VAL)) == 1_000
+def test_the_same_images_may_be_held_out_by_different_settings(folder_model):
+    share = other(folder_model, val_size=10, val_share=0.1)
+    by_default = other(folder_model, val_size=10, val_share=0.0)
+    assert len(held_out_by_both(share, by_default)) == 10
+
+
+def held_out_by_both(first, second):
+    return load_images([first, second], first.manifest.provenance.data, Split.VAL)
 
 
 def write_images(root, counts):
     for name, count in counts.items():
-        (root / name).mkdir(parents=True)
-        for number in range(count):
-            Image.new("RGB", (8, 8)).save(root / name / f"{number}.png")
+        make_images(root, (name,), per_class=count, side=8)
 
 
 def labels(models, path, split=Split.TEST):
