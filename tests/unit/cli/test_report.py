@@ -69,17 +69,3 @@ def test_errors_have_a_message_and_a_hint(alexnet, run, message, arguments):
     assert message in result.stderr
     assert "\nhint: " in result.stderr
     assert result.stdout == ""
-
-
-def test_images_that_are_gone_or_damaged_are_named(alexnet, run):
-    damaged = next(Path("photos/a").glob("*.png"))
-    for path in Path("photos").glob("*/*.png"):  # of all, because only some are validated on
-        path.write_bytes(path.read_bytes()[:60])
-    result = alexnet("report", run)
-    assert result.returncode == 1
-    assert f"photos/{damaged.parent.name}" in result.stderr
-    assert "hint: repair or delete" in result.stderr
-    shutil.rmtree("photos")
-    result = alexnet("report", run)
-    assert result.returncode == 1
-    assert f"there is no folder {Path('photos').absolute()}" in result.stderr
