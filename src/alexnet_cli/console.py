@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Collection, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,6 +17,52 @@ if TYPE_CHECKING:
 
 _COMPUTED = ("=", "+", "-", "@")  # at the beginning of a cell that a spreadsheet computes
 _PIPE_WIDTH = 10_000  # columns: nothing is cut or wrapped in a pipe
+
+
+class _Notes:
+    """Standard error that goes quiet when its reader has left: notes must not end a training."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except OSError:
+            self._go_quiet()
+        return len(text)
+
+    def flush(self) -> None:
+        """Do nothing: each write is flushed."""
+
+    def _go_quiet(self) -> None:
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, self._stream.fileno())
+        os.close(nothing)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def prepare_streams() -> None:
+    """Let a process read and write whatever it was started with, a closed stream or odd encoding.
+
+    A closed stream becomes the null device; otherwise the next file to be opened would have its
+    number, and get what is printed. File names that are not text are printed with escapes.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            nothing = os.open(os.devnull, os.O_RDWR)
+            if nothing != number:
+                os.dup2(nothing, number)
+                os.close(nothing)
+            stream = open(number, mode, encoding="utf-8", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    sys.stderr = cast("TextIO", _Notes(sys.stderr))
 
 
 def stderr_console() -> "Console":

@@ -4,6 +4,7 @@ It does not import Typer: a plain `alexnet predict` has answered before Typer wo
 """
 
 import contextlib
+import errno
 import gc
 import os
 import signal
@@ -12,13 +13,14 @@ from types import FrameType
 from typing import NoReturn
 
 from alexnet_cli.cli.predict_request import read_plainly
-from alexnet_cli.console import report_error
+from alexnet_cli.console import prepare_streams, report_error
 from alexnet_cli.devices import cpu_quota, num_cores
 from alexnet_cli.errors import AlexnetError
 
 
 def start() -> NoReturn:
     """Run the process's command line and exit; after a prediction without Python's clean-up."""
+    prepare_streams()
     status = run(sys.argv[1:])
     if sys.argv[1:2] != ["predict"]:
         sys.exit(status)
@@ -29,7 +31,6 @@ def start() -> NoReturn:
 
 def run(arguments: list[str]) -> int:
     """Run a command line and return its exit code: 0 ok, 1 failure, 2 usage, 130, 143 signals."""
-    _accept_any_bytes()
     _stop_at_once_on_signals()
     if cpu_quota():  # PyTorch would start a thread for each core of the host
         os.environ.setdefault("OMP_NUM_THREADS", str(num_cores()))
@@ -66,13 +67,6 @@ def run(arguments: list[str]) -> int:
     return status
 
 
-def _accept_any_bytes() -> None:
-    """Let a file name be printed that holds bytes that are not text."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
-
-
 def _to_alexnet_error(error: Exception) -> AlexnetError:
     if isinstance(error, AlexnetError):
         return error
@@ -85,10 +79,11 @@ def _to_alexnet_error(error: Exception) -> AlexnetError:
             hint="see all that is missing, and its fix: alexnet doctor",
             code="package_missing",
         )
-    message = str(error)
-    if isinstance(error, OSError) and error.filename:
-        message = f"{error.strerror or error}: {error.filename}"
-    hint = "check that the path exists and its permissions"
+    message, hint = str(error), "check that the path exists and its permissions"
+    if isinstance(error, OSError) and error.strerror:
+        where = error.filename or "writing the output"  # files of our own have names
+        message = f"{error.strerror}: {where}"
+        hint = "free some space" if error.errno == errno.ENOSPC else hint
     return AlexnetError(message, hint=hint, code="os_error")
 
 

@@ -93,3 +93,44 @@ def test_a_closed_pipe_ends_a_command_quietly(arguments):
             check=False,
         )
     assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "stdout", "stderr"),
+    [
+        ("data >&-", 0, "", ""),
+        ("data 2>&-", 0, "cifar10", ""),
+        ("data <&-", 0, "cifar10", ""),
+        ("data 2>/dev/full", 0, "cifar10", ""),
+        ("data >/dev/full", 1, "", "No space left"),
+        ("train --data nothing >&-", 2, "", "'nothing'"),
+        ("train --data nothing 2>&-", 2, "", ""),
+        ("train --data nothing 2>/dev/full", 2, "", ""),
+    ],
+)
+def test_a_closed_or_full_stream(line, status, stdout, stderr):
+    command = ["sh", "-c", f'"$@" {line}', "sh", *ALEXNET]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == status
+    assert stdout in done.stdout
+    assert bool(done.stdout) == bool(stdout)
+    assert stderr in done.stderr
+    assert bool(done.stderr) == bool(stderr)
+    assert "Traceback" not in done.stderr
+
+
+LONG = """
+import sys
+from alexnet_cli.console import note, prepare_streams
+prepare_streams()
+for number in range(20_000):
+    note(f"epoch {number}")
+print("complete")
+"""
+
+
+def test_notes_go_on_when_their_reader_has_left(tmp_path):
+    line = f'{{ "$0" -c "$1" >{tmp_path}/result; echo $? >{tmp_path}/status; }} 2>&1 | head -1'
+    subprocess.run(["sh", "-c", line, sys.executable, LONG], check=True, capture_output=True)
+    assert (tmp_path / "result").read_text() == "complete\n"
+    assert (tmp_path / "status").read_text() == "0\n"
