@@ -19,7 +19,8 @@ import torch._dynamo  # noqa: F401 - PyTorch imports it for every optimizer: not
 
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.data.arrays import training_statistics
-from alexnet_cli.data.datasets import find_dataset, load_training, split_fingerprint
+from alexnet_cli.data.datasets import find_dataset, load_training
+from alexnet_cli.data.run_images import RunImages
 from alexnet_cli.files import cache_folder
 from alexnet_cli.training.setup import describe_model, require_fit, resolve_sizes
 from benchmarks.machine import new_result, write_result
@@ -34,7 +35,7 @@ def start(data: str) -> dict[str, float]:
     dataset = find_dataset(data)
     train, val = load_training(dataset, val_size=config.val_size, seed=config.seed)
     times.append(time.perf_counter())
-    split_fingerprint(train, val)
+    RunImages(train, val).fingerprint  # noqa: B018
     times.append(time.perf_counter())
     size_px, _ = resolve_sizes(config, stored_px=dataset.image_size_px)
     colours = training_statistics(train, size_px=size_px, seed=config.seed, num_workers=0)

@@ -9,7 +9,8 @@ from PIL import Image
 
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.data import shapes
-from alexnet_cli.data.datasets import find_dataset, load_training, split_fingerprint
+from alexnet_cli.data.datasets import find_dataset
+from alexnet_cli.data.run_images import draw_images
 from alexnet_cli.manifest import InputSpec, Manifest, Provenance
 from alexnet_cli.models.build import build_network
 from alexnet_cli.networks import Network, NetworkSpec
@@ -73,7 +74,7 @@ def make_run(run, data, *, val_size=20, image_size=12, history=HISTORY, **settin
     """Write a run folder, as training leaves it."""
     dataset = find_dataset(str(data))
     spec = NetworkSpec(Network.CUDA_CONVNET_80SEC, len(dataset.classes), 8, lrn=False, groups=1)
-    images = split_fingerprint(*load_training(dataset, val_size=val_size, seed=3))
+    images = draw_images(dataset, val_size=val_size, seed=3).fingerprint
     origin = Provenance(
         dataset.name, 3, val_size, 2, 0.375, "0" * 64, {"torch": "2"}, images=images
     )

@@ -45,6 +45,7 @@ class RunFolder:
 
     config = _PathOf("config.toml")  # resolved configuration; `--config` with it repeats the run
     environment = _PathOf("environment.json")  # versions and hardware
+    images = _PathOf("images.npz")  # hash of each image, and whether it was trained on
     metrics_csv = _PathOf("metrics.csv")  # one row per epoch
     metrics_json = _PathOf("metrics.json")  # result of the run
     test_result = _PathOf("test.json")  # of the last `alexnet evaluate` on its test set

@@ -96,10 +96,10 @@ def test_a_folder_that_has_changed_gives_no_false_validation(photos, succeed, js
     before = json_of("evaluate", "--split", "val")
     one = min((photos / "train").rglob("*.png"))
     shutil.copy(one, one.with_name("another.png"))
-    for arguments in (("evaluate", "--split", "val"), ("train", "--resume", "--epochs", "2")):
-        refused = alexnet(*arguments)
-        assert refused.returncode == 2
-        assert "held out" in refused.stderr
+    assert json_of("evaluate", "--split", "val")["num_images"] in (20, 21)  # by the copy's side
+    refused = alexnet("train", "--resume", "--epochs", "2")
+    assert refused.returncode == 2
+    assert "1 were added, 0 are gone" in refused.stderr
     one.with_name("another.png").unlink()
     assert json_of("evaluate", "--split", "val") == before
 

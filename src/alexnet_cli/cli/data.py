@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from alexnet_cli.data.inventory import Entry
 
 EXAMPLES = ("alexnet data", "alexnet data verify", "alexnet data show --augmented")
-_VERIFY_EXAMPLES = ("alexnet data verify", "alexnet data verify --json")
+_VERIFY_EXAMPLES = ("alexnet data verify --json", "alexnet data verify --data photos")
 _SHOW_EXAMPLES = (
     "alexnet data show",
     "alexnet data show --data photos --split val --output held-out.png",
@@ -90,9 +90,24 @@ def _print_entries(entries: "list[Entry]", folder: Path) -> None:
     print_rich_table(table)
 
 
-def verify(quiet: Quiet = False, json: Json = False) -> None:
-    """Verify the checksums of the cache folder; exit code 1 if a file is damaged."""
-    from alexnet_cli.data.inventory import State, list_cache, verify_cache
+def verify(
+    data: Annotated[
+        str | None, typer.Option("--data", help="Check this folder of images, too.")
+    ] = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Verify the checksums of the cache folder; exit code 1 if a file is damaged.
+
+    Counts the images that are byte-identical in training and test (or validation).
+    """
+    from alexnet_cli.data.inventory import (
+        State,
+        count_identical_in,
+        list_cache,
+        unpacked_datasets,
+        verify_cache,
+    )
     from alexnet_cli.errors import DataError
     from alexnet_cli.files import cache_folder
 
@@ -103,16 +118,29 @@ def verify(quiet: Quiet = False, json: Json = False) -> None:
     finally:
         bar.close()
     damaged = [entry for entry in entries if entry.state is State.DAMAGED]
+    names = dict.fromkeys([*unpacked_datasets(entries), *([data] if data else [])])
+    identical = {name: count_identical_in(name) for name in names}
     if json:
-        print_json({"is_sound": not damaged, "files": [_document(entry) for entry in entries]})
+        files = [_document(entry) for entry in entries]
+        print_json({"is_sound": not damaged, "files": files, "identical_images": identical})
     else:
         _print_entries(entries, cache_folder())
+        for name, counts in identical.items():
+            print(printable(f"{name}: {_describe_counts(counts)}"))
     if damaged:
         raise DataError(
             "damaged: " + ", ".join(str(entry.path) for entry in damaged),
             hint="; ".join(dict.fromkeys(entry.repair for entry in damaged)),
             code="data_corrupt",
         )
+
+
+def _describe_counts(counts: "dict[str, int | None]") -> str:
+    from alexnet_cli.data.run_images import describe_identical
+
+    text = describe_identical(counts) or "no image is byte-identical in two splits"
+    repeated = counts["repeated_in_train"]
+    return f"{text}; {repeated:,} training images repeat another" if repeated else text
 
 
 @functools.partial(with_config_flags, names=_SHOWN_FIELDS)

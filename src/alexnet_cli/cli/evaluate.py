@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from alexnet_cli.data.arrays import ImageSource
     from alexnet_cli.data.corruption import Corruption
     from alexnet_cli.data.datasets import Split
-    from alexnet_cli.evaluation.measure import Measured, OpenedModel
+    from alexnet_cli.evaluation.measure import ChosenImages, Measured, OpenedModel
 
 EXAMPLES = (
     "alexnet evaluate",
@@ -116,9 +116,15 @@ def command(
         note(f"evaluating {each.label}", quiet=quiet)
         if each.note:
             note(each.note)  # also when quiet: nobody falls back to the CPU unawares
-    name, source = _find_images(opened, names, data, split)
+    name, chosen_images = _find_images(opened, names, data, split)
+    source = chosen_images.source
     _note_missing_classes(source, len(opened[0].manifest.classes), quiet=quiet)
-    where = {"data": name, "split": split}
+    where = {
+        "data": name,
+        "split": split,
+        "num_trained_on": chosen_images.num_trained_on,
+        "num_left_out": chosen_images.num_left_out,
+    }
 
     def measure_on(corruption: "Corruption | None") -> "list[Measured]":
         images = corrupted(source, corruption)
@@ -194,7 +200,7 @@ def _require_possible(
 
 def _find_images(
     opened: "Sequence[OpenedModel]", names: Sequence[Path | None], data: str | None, split: "Split"
-) -> "tuple[str, ImageSource]":
+) -> "tuple[str, ChosenImages]":
     """Return the dataset's name and its images; the hint of an error names the same models."""
     from alexnet_cli.evaluation.measure import common_data, load_images
     from alexnet_cli.manifest import data_name

@@ -197,7 +197,8 @@ def load_images(
     Raises:
         UsageError: The images are not where they were; the hint repeats `model`.
     """
-    from alexnet_cli.data.datasets import find_dataset, load_training
+    from alexnet_cli.data.datasets import find_dataset
+    from alexnet_cli.data.run_images import find_record, find_run_images
     from alexnet_cli.export.settings import Compared
     from alexnet_cli.networks import PRETRAINED_DATA
     from alexnet_cli.training.open_model import drawn_crops
@@ -217,7 +218,9 @@ def load_images(
             )
         raise
     if data is None:
-        train, others = load_training(dataset, val_size=origin.val_setting, seed=origin.seed)
+        record = find_record(model, origin, data=dataset.name)
+        images = find_run_images(model, origin, dataset, record)
+        train, others = images.train, images.val
     else:
         train, others = _split(dataset, is_calibrated=num_calibration > 0)
     chosen = _spread(others, num_compared)

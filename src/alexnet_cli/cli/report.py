@@ -17,6 +17,7 @@ EXAMPLES = (
     "alexnet report",
     "alexnet report runs/alexnet-cifar-cifar10 --output report.html",
     "alexnet report runs/first runs/second --output both.html",
+    "alexnet report runs/alexnet-cifar-photos --data moved/photos",
     "alexnet report reproduction/results/relu.json",
 )
 
@@ -42,6 +43,10 @@ def command(
             "several runs or with results: report.html.",
             show_default=False,
         ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Where the images of the runs are now, if their folder was moved."),
     ] = None,
     device: Device = "auto",
     quiet: Quiet = False,
@@ -78,7 +83,8 @@ def command(
         note(f"reporting {record.best.folder} with {describe_device(torch_device)}", quiet=quiet)
     with _progress_bars(quiet=quiet) as on_progress:
         examined = [
-            examine_run(record, device=torch_device, on_progress=on_progress) for record in records
+            examine_run(record, device=torch_device, data=data, on_progress=on_progress)
+            for record in records
         ]
     is_single = len(records) == 1 and not experiments
     path = output or (records[0].run.report if is_single else _SEVERAL)

@@ -213,21 +213,27 @@ def _dry_run(
     as_json: bool,
 ) -> None:
     """Check what can be checked without training, and print what would be trained."""
-    from alexnet_cli.data.datasets import load_training
-    from alexnet_cli.data.folder import ImageFolder
+    from alexnet_cli.data.run_images import describe_identical
     from alexnet_cli.models.build import build_network, num_parameters
     from alexnet_cli.run_folder import next_run
     from alexnet_cli.training.device import images_per_second, resolve_device, resolve_precision
-    from alexnet_cli.training.setup import plan_training, require_fit, resolve_sizes
+    from alexnet_cli.training.setup import (
+        count_identical_images,
+        load_images,
+        plan_training,
+        require_fit,
+        resolve_sizes,
+    )
 
     torch_device = resolve_device(device)
     dtype = resolve_precision(config.precision, torch_device)
     dataset, spec, _ = plan_training(config, num_ranks=num_ranks)
-    train, val = load_training(dataset, val_size=config.val_size, seed=config.seed)
-    for source in (train, val):
-        if isinstance(source, ImageFolder):
-            source.require_headers()
+    images = load_images(config, dataset)
+    train, val = images.train, images.val
     require_fit(config, spec, num_images=len(train))
+    identical = count_identical_images(dataset, images)
+    if text := describe_identical(identical):
+        note(text)
     try:
         test_labels = dataset.load_test().labels_N.tolist()
     except AlexnetError as error:  # training does not need them
@@ -249,6 +255,7 @@ def _dry_run(
         "crop_size_px": crop_size_px,
         "device": str(torch_device),
         "seconds_per_epoch": len(train) / speed,
+        "identical_images": identical,
         "run": str(next_run(name or config.default_name, parent=parent)),
     }
     if as_json:
@@ -330,11 +337,15 @@ def _launch(processes: int, *, device: str, max_restarts: int) -> None:
 
 
 def _announce(run: "TrainingRun", checkpoint: "Checkpoint | None", *, quiet: bool) -> None:
+    from alexnet_cli.data.run_images import describe_identical
+
     if checkpoint is not None:
         note(f"resuming {run.folder.path} at step {checkpoint.state.step}", quiet=quiet)
         if checkpoint.state.epoch >= run.config.epochs:
             note(f"it has all its {run.config.epochs} epochs; more with: --epochs N", quiet=quiet)
     note(run.describe(), quiet=quiet)
+    if text := describe_identical(run.identical):
+        note(text, quiet=quiet)
 
 
 def _finish(run: "TrainingRun", *, plots: bool, as_json: bool, quiet: bool) -> None:

@@ -9,12 +9,13 @@ Shape letters: N images, B batch, H height, W width, S side, C = 3 (RGB).
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from alexnet_cli.data.content import Hashes, hash_pixels
 from alexnet_cli.devices import num_cores
 from alexnet_cli.image import resize_all
 
@@ -43,8 +44,11 @@ class ImageSource(Protocol):
     def take(self, indices: NDArray[np.int64]) -> Self:
         """Return the source of the images at `indices`, in that order; decodes nothing."""
 
-    def identity(self) -> bytes:
-        """Return bytes that differ for other images, as far as that is known without decoding."""
+    def hashes(self) -> Hashes:
+        """Return the hash of each image's content, uint64 (N,), see `data/content.py`."""
+
+    def hashed(self) -> Self:
+        """Return the same source with its hashes computed, which `take` then keeps."""
 
     def load_images(self, size_px: int) -> NDArray[np.uint8]:
         """Return all images as squares of that side, uint8 (N, `size_px`, `size_px`, 3).
@@ -58,16 +62,21 @@ class ImageArrays:
     images_NHWC: NDArray[np.uint8]
     labels_N: NDArray[np.int64]  # 0 … number of classes - 1
     colour_sums_N9: NDArray[np.uint32] | None = None  # `colour_sums` of the images, if known
+    hashes_N: Hashes | None = None  # of the pixels, if known
 
     def __len__(self) -> int:
         return len(self.labels_N)
 
     def take(self, indices: NDArray[np.int64]) -> Self:
         sums_N9 = None if self.colour_sums_N9 is None else self.colour_sums_N9[indices]
-        return type(self)(self.images_NHWC[indices], self.labels_N[indices], sums_N9)
+        hashes_N = None if self.hashes_N is None else self.hashes_N[indices]
+        return type(self)(self.images_NHWC[indices], self.labels_N[indices], sums_N9, hashes_N)
 
-    def identity(self) -> bytes:
-        return self.labels_N.tobytes()  # the pixels come from an archive whose hash was checked
+    def hashes(self) -> Hashes:
+        return hash_pixels(self.images_NHWC) if self.hashes_N is None else self.hashes_N
+
+    def hashed(self) -> Self:
+        return replace(self, hashes_N=self.hashes())
 
     def load_images(self, size_px: int) -> NDArray[np.uint8]:
         """Return the images, resized; the array itself if the size is right already."""

@@ -15,7 +15,7 @@ import mmap
 import os
 import shlex
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from filelock import FileLock, Timeout
 from alexnet_cli.console import ByteProgress
 from alexnet_cli.data.arrays import ImageArrays, colour_sums
 from alexnet_cli.data.cifar import IMAGE_SIZE, CifarLayout, read_archive
+from alexnet_cli.data.content import Hashes, hash_pixels, kept_hashes
 from alexnet_cli.errors import AlexnetError, DataError
 from alexnet_cli.files import atomic_write, cache_folder, release, sha256_of, writing_error
 
@@ -220,7 +221,29 @@ def load_arrays(archive: PublishedFile, layout: CifarLayout, split: str) -> Imag
     if recorded_hash(archive) == archive_sha256:  # nobody has replaced the archive meanwhile
         for name, arrays in ((TRAIN, train), (TEST, test)):
             _keep_arrays(layout, name, arrays, archive_sha256)
+        train = _with_hashes(train, layout, TRAIN, archive_sha256)
+        test = _with_hashes(test, layout, TEST, archive_sha256)
     return train if split == TRAIN else test
+
+
+def load_hashes(archive: PublishedFile, layout: CifarLayout, split: str) -> Hashes:
+    """Return the hashes of a split's images; of kept ones without opening the images."""
+
+    def make() -> Hashes:
+        return load_arrays(archive, layout, split).hashes()
+
+    return kept_hashes(_hashes_name(layout, split, recorded_hash(archive)), make)
+
+
+def _with_hashes(
+    arrays: ImageArrays, layout: CifarLayout, split: str, archive_sha256: str
+) -> ImageArrays:
+    name = _hashes_name(layout, split, archive_sha256)
+    return replace(arrays, hashes_N=kept_hashes(name, lambda: hash_pixels(arrays.images_NHWC)))
+
+
+def _hashes_name(layout: CifarLayout, split: str, archive_sha256: str) -> str:
+    return f"{layout.name}-{split}-{archive_sha256[:16]}"
 
 
 def array_path(layout: CifarLayout, split: str) -> Path:
@@ -253,7 +276,8 @@ def _open_arrays(layout: CifarLayout, split: str, archive_sha256: str) -> ImageA
     np.lib.format.read_array_header_1_0(content)
     records = np.frombuffer(content, RECORD, num_images, offset=content.tell())
     labels_N = records["label"].astype(np.int64)
-    return ImageArrays(records["pixels"], labels_N, records["colour_sums"])
+    arrays = ImageArrays(records["pixels"], labels_N, records["colour_sums"])
+    return _with_hashes(arrays, layout, split, archive_sha256)
 
 
 def _keep_arrays(layout: CifarLayout, split: str, arrays: ImageArrays, archive_sha256: str) -> None:

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from alexnet_cli.data.arrays import ImageArrays, ImageSource
+from alexnet_cli.data.content import Hashes
 from alexnet_cli.errors import UsageError, did_you_mean
 from alexnet_cli.image import resize_all
 
@@ -188,8 +189,11 @@ class CorruptedImages:
     def take(self, indices: NDArray[np.int64]) -> Self:
         return replace(self, source=self.source.take(indices), places_N=self.places_N[indices])
 
-    def identity(self) -> bytes:
-        return self.source.identity() + f"\0{self.corruption}".encode()
+    def hashes(self) -> Hashes:
+        return self.source.hashes()  # before they are corrupted
+
+    def hashed(self) -> Self:
+        return replace(self, source=self.source.hashed())
 
     def load_images(self, size_px: int) -> NDArray[np.uint8]:
         if isinstance(self.source, ImageArrays):

@@ -3,7 +3,6 @@
 Sizes and hashes: the datasets' own pages and several independent public projects.
 """
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,7 +13,14 @@ from numpy.typing import NDArray
 
 from alexnet_cli.data import folder, shapes
 from alexnet_cli.data.arrays import ImageArrays, ImageSource
-from alexnet_cli.data.cache import TEST, TRAIN, PublishedFile, find_file, load_arrays
+from alexnet_cli.data.cache import (
+    TEST,
+    TRAIN,
+    PublishedFile,
+    find_file,
+    load_arrays,
+    load_hashes,
+)
 from alexnet_cli.data.cifar import (
     CIFAR10,
     CIFAR100,
@@ -24,6 +30,7 @@ from alexnet_cli.data.cifar import (
     read_cifar10_1_images,
     read_cifar10_1_labels,
 )
+from alexnet_cli.data.content import Hashes, are_among
 from alexnet_cli.errors import UsageError, did_you_mean
 from alexnet_cli.manifest import data_name
 
@@ -84,6 +91,8 @@ class Dataset:
     load_train: Callable[[], ImageSource]
     load_test: Callable[[], ImageSource]
     load_val: Callable[[], ImageSource | None] = lambda: None  # if it has a validation split
+    # Of the test images, for which training may look; none of drawn images, which all differ.
+    hash_test: Callable[[], Hashes | None] = lambda: None
     files: tuple[PublishedFile, ...] = ()  # to download; none for shapes and folders
     check: Callable[[Path], object] = lambda _path: None  # reads an archive or raises DataError
 
@@ -95,6 +104,7 @@ def _cifar(layout: CifarLayout, archive: PublishedFile) -> Dataset:
         IMAGE_SIZE,
         load_train=lambda: load_arrays(archive, layout, TRAIN),
         load_test=lambda: load_arrays(archive, layout, TEST),
+        hash_test=lambda: load_hashes(archive, layout, TEST),
         files=(archive,),
         check=lambda path: read_archive(path, layout),
     )
@@ -168,26 +178,38 @@ def find_dataset(name: str) -> Dataset:
         load_train=lambda: folder.load_train(path, classes),
         load_test=lambda: folder.load_test(path, classes),
         load_val=lambda: folder.load_val(path, classes),
+        hash_test=lambda: (
+            folder.load_test(path, classes).hashes() if folder.has_test(path) else None
+        ),
     )
 
 
 def load_training(
-    dataset: Dataset, *, val_size: float | None, seed: int
+    dataset: Dataset, *, val_size: float | None, seed: int, trained_on: Hashes | None = None
 ) -> tuple[ImageSource, ImageSource]:
     """Return the images to train on and the validation images: its own, or some held out.
 
-    `val_size` is a number, a share below 1, or None for the default, see `num_held_out`. The test
-    set is not returned: training cannot touch it.
+    `val_size` is a number, a share below 1, or None for the default, see `num_held_out`. Images
+    that weights to start from were `trained_on` are not validated on: of those drawn they are
+    trained on again. The test set is not returned: training cannot touch it.
     """
     official_train, official_val = dataset.load_train(), dataset.load_val()
+    if trained_on is not None:
+        official_train = official_train.hashed()
     if official_val is not None:
+        if trained_on is not None:
+            was_seen = are_among(official_val.hashes(), trained_on)
+            official_val = official_val.take(np.flatnonzero(~was_seen))
         return official_train, official_val
     train, val = stratified_split(official_train.labels_N, val_size=val_size, seed=seed)
+    if trained_on is not None:
+        was_seen = are_among(official_train.hashes()[val], trained_on)
+        train, val = np.sort(np.append(train, val[was_seen])), val[~was_seen]
     return official_train.take(train), official_train.take(val)
 
 
 def load_split(dataset: Dataset, split: Split, *, val_size: float | None, seed: int) -> ImageSource:
-    """Return the test images, or those that a run with this `val_size` and `seed` held out."""
+    """Return the test images, or those that a new run with this `val_size` and `seed` holds out."""
     if split is Split.TEST:
         return dataset.load_test()
     return load_training(dataset, val_size=val_size, seed=seed)[1]
@@ -255,11 +277,3 @@ def stratified_split(
         members = np.flatnonzero(labels_N == label)
         held_out[generator.permutation(members)[:count]] = True
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
-
-
-def split_fingerprint(train: ImageSource, val: ImageSource) -> str:
-    """Name a split; splits with other images have another name (see `ImageSource.identity`)."""
-    digest = hashlib.sha256()
-    for part in (train, val):
-        digest.update(hashlib.sha256(part.identity()).digest())
-    return f"{len(train):,} to train on, {len(val):,} held out ({digest.hexdigest()[:12]})"

@@ -14,6 +14,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from alexnet_cli.data.content import Hashes, hash_files
 from alexnet_cli.errors import DataError, join_some
 from alexnet_cli.image import SUFFIXES, check_header, read_square, silence_metadata_warnings
 
@@ -27,15 +28,24 @@ class ImageFolder:
     root: Path  # of the split
     names_N: NDArray[np.object_]  # paths below it, as str, sorted by class, then by name
     labels_N: NDArray[np.int64]  # 0 … number of classes - 1
+    hashes_N: Hashes | None = None  # of the files' bytes, once they were computed
 
     def __len__(self) -> int:
         return len(self.labels_N)
 
     def take(self, indices: NDArray[np.int64]) -> Self:
-        return replace(self, names_N=self.names_N[indices], labels_N=self.labels_N[indices])
+        return replace(
+            self,
+            names_N=self.names_N[indices],
+            labels_N=self.labels_N[indices],
+            hashes_N=None if self.hashes_N is None else self.hashes_N[indices],
+        )
 
-    def identity(self) -> bytes:
-        return "\0".join(self.names_N).encode("utf-8", "surrogateescape")
+    def hashes(self) -> Hashes:
+        return hash_files(self.root, self.names_N) if self.hashes_N is None else self.hashes_N
+
+    def hashed(self) -> Self:
+        return replace(self, hashes_N=self.hashes())
 
     def paths(self) -> list[Path]:
         return [self.root / name for name in self.names_N]

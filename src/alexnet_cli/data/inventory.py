@@ -9,8 +9,11 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
-from alexnet_cli.data.cache import PublishedFile, recorded_hash
-from alexnet_cli.data.datasets import DATASETS
+from alexnet_cli.data import content
+from alexnet_cli.data.cache import TEST, TRAIN, PublishedFile, recorded_hash
+from alexnet_cli.data.datasets import DATASETS, find_dataset
+from alexnet_cli.data.folder import ImageFolder
+from alexnet_cli.data.run_images import count_identical
 from alexnet_cli.files import cache_folder, sha256_of
 from alexnet_cli.manifest import verify_weights_hash
 from alexnet_cli.networks import PRETRAINED
@@ -25,6 +28,7 @@ class Kind(StrEnum):
     ARRAYS = "array cache"
     WEIGHTS = "weights"
     KERNEL = "kernel"
+    HASHES = "image hashes"
     UNFINISHED = "unfinished"
     OTHER = "other"
 
@@ -92,6 +96,28 @@ def verify_cache(on_bytes: OnBytes = lambda _: None) -> Iterator[Entry]:
             yield replace(entry, state=State.OK if entry.verify(on_bytes) else State.DAMAGED)
 
 
+def unpacked_datasets(entries: list[Entry]) -> list[str]:
+    """Return the datasets whose arrays, of training and test images, are in the cache folder."""
+    sound = {entry.path.name for entry in entries if entry.state is State.OK}
+    return [n for n in DATASETS if {f"{n}-{split}.npy" for split in (TRAIN, TEST)} <= sound]
+
+
+def count_identical_in(data: str) -> dict[str, int | None]:
+    """Count byte-identical images of a dataset's splits; files of a folder are opened.
+
+    Raises:
+        AlexnetError: It cannot be read, or has no training images.
+    """
+    dataset = find_dataset(data)
+    train, val = dataset.load_train(), dataset.load_val()
+    for part in (train, val):
+        if isinstance(part, ImageFolder):
+            part.require_headers()
+    return count_identical(
+        train.hashes(), None if val is None else val.hashes(), dataset.hash_test()
+    )
+
+
 def _file_sizes(folder: Path) -> dict[Path, int]:
     sizes = {}
     for parent, _, names in os.walk(folder):
@@ -113,6 +139,8 @@ def _other_entry(path: Path, num_bytes: int) -> Entry:
     entry = Entry(Kind.OTHER, str(below), path, num_bytes, State.UNKNOWN)
     if path.suffix == ".part" or any(part.startswith(".alexnet-") for part in below.parts):
         return replace(entry, kind=Kind.UNFINISHED)
+    if below.parts[0] == content.FOLDER:
+        return replace(entry, kind=Kind.HASHES)
     if path.suffix == ".npy":
         repair = f"rm -- {shlex.quote(str(path))}"  # it is built again
         return replace(

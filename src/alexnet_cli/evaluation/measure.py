@@ -1,6 +1,7 @@
 """Evaluation of a classifier on labelled images: each image counted once, in any runtime.
 
-`load_images` finds the images, and refuses those on which models cannot be measured or compared.
+`load_images` finds the images, leaves out those that a model was trained on, and refuses those on
+which models cannot be measured or compared.
 
 Shape letters: N images, B batch, S side of a crop, K classes.
 """
@@ -14,18 +15,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet_cli.console import note, printable, stderr_console
+from alexnet_cli.console import counted, note, printable, stderr_console
 from alexnet_cli.data.arrays import ImageSource, iterate_images
-from alexnet_cli.data.datasets import (
-    DATASETS,
-    Dataset,
-    Split,
-    find_dataset,
-    load_split,
-    load_training,
-    split_fingerprint,
-    stratified_split,
-)
+from alexnet_cli.data.content import are_among
+from alexnet_cli.data.datasets import DATASETS, Dataset, Split
 from alexnet_cli.data.folder import (
     ImageFolder,
     class_folders,
@@ -34,9 +27,15 @@ from alexnet_cli.data.folder import (
     training_root,
 )
 from alexnet_cli.data.imagenet import are_wordnet_ids, wordnet_ids
+from alexnet_cli.data.run_images import (
+    ImageRecord,
+    find_images_folder,
+    find_record,
+    find_run_images,
+)
 from alexnet_cli.errors import DataError, UsageError, join_some
 from alexnet_cli.evaluation.metrics import Evaluation, softmax, summarise
-from alexnet_cli.manifest import Manifest, Provenance
+from alexnet_cli.manifest import Manifest
 from alexnet_cli.networks import PRETRAINED_DATA
 
 VIEW_COUNTS = (1, 5, 9, 10)
@@ -167,39 +166,140 @@ def views_of(
     return [*views, *(view[:, :, ::-1] for view in views)] if num_views == 10 else views
 
 
-def load_images(models: Sequence[OpenedModel], data: str, split: Split) -> ImageSource:
+@dataclass(frozen=True)
+class ChosenImages:
+    """The images to measure on; those that training has seen were counted by their content."""
+
+    source: ImageSource
+    num_trained_on: int | None  # of the split, by any of the models; None: not known
+    num_left_out: int = 0  # of the split
+
+
+def load_images(models: Sequence[OpenedModel], data: str, split: Split) -> ChosenImages:
     """Return the images of a split on which models can be measured.
 
     A folder that no model was trained on needs no images of every class, and no `train/`; its
-    class folders may have the WordNet ids of ImageNet's.
+    class folders may have the WordNet ids of ImageNet's. Images that a model was trained on are
+    left out, but for the test set of a named dataset, so that results are those of other programs.
 
     Raises:
-        UsageError: A model has other classes than the dataset or the first model, or may have been
-            trained on these images.
+        UsageError: A model has other classes than the dataset or the first model, or was trained
+            on all of these images.
+        DataError: The held-out images are not known, or gone.
     """
     _require_same_classes(models)
+    first = models[0]
+    origin = first.manifest.provenance
+    records = _find_records(models, data)
     if data not in DATASETS and all(each.manifest.provenance.data != data for each in models):
         root = labelled_root(Path(data), split)
         if root is not None:
-            return _scan_labelled(root, models)
-    dataset = find_dataset(data)
-    origin = models[0].manifest.provenance
+            source = _scan_labelled(root, first)
+            for model, record in zip(models, records, strict=True):
+                if record is None:
+                    _require_outside_training(source, model)
+            return _leave_out_seen(source, models, records, data, split)
+    command = f"alexnet evaluate {shlex.quote(str(first.path))} --split {split}"
+    dataset = find_images_folder(data, command)
     _require_classes(
-        models[0],
+        first,
         dataset.name,
         dataset.classes,
         hint="evaluate it on data that has its classes: --data " + shlex.quote(origin.data),
     )
-    if split is Split.VAL:
-        for each in models:
-            _require_unchanged(dataset, each.manifest.provenance)
-        _require_same_held_out(models, dataset)
-    return load_split(dataset, split, val_size=origin.val_setting, seed=origin.seed)
+    images = dataset.load_test() if split is Split.TEST else _held_out(models, records, dataset)
+    return _leave_out_seen(images, models, records, data, split)
 
 
-def _scan_labelled(root: Path, models: Sequence[OpenedModel]) -> ImageFolder:
-    """List the images of a folder whose class folders are classes of the models."""
-    first = models[0]
+def _find_records(models: Sequence[OpenedModel], data: str) -> list[ImageRecord | None]:
+    records = [find_record(each.path, each.manifest.provenance, data=data) for each in models]
+    for model, record in zip(models, records, strict=True):
+        if record is None and model.manifest.provenance.images:
+            note(f"it is not known which images {model.path} was trained on: none is left out")
+    return records
+
+
+def _held_out(
+    models: Sequence[OpenedModel], records: Sequence[ImageRecord | None], dataset: Dataset
+) -> ImageSource:
+    """Return the images that the models held out.
+
+    Raises:
+        UsageError: They held out different ones.
+    """
+    first, *others = (
+        find_run_images(each.path, each.manifest.provenance, dataset, record)
+        for each, record in zip(models, records, strict=True)
+    )
+    if any(set(each.val.hashes()) != set(first.val.hashes()) for each in others):
+        paths = shlex.join(str(each.path) for each in models)
+        raise UsageError(
+            f"not all of these models held out the same images as {models[0].path}: --val-size and "
+            "--seed differ",
+            hint=f"compare them on the test set: alexnet evaluate {paths}",
+            code="images_differ",
+        )
+    if first.num_missing:
+        note(f"{dataset.name} lacks {counted(first.num_missing, 'image')} of the training")
+    return first.val
+
+
+def _leave_out_seen(
+    source: ImageSource,
+    models: Sequence[OpenedModel],
+    records: Sequence[ImageRecord | None],
+    data: str,
+    split: Split,
+) -> ChosenImages:
+    """Leave out images that a model was trained on, and of a test set those that it held out.
+
+    Raises:
+        UsageError: None is left.
+    """
+    known = [record for record in records if record is not None]
+    if not known:
+        return ChosenImages(source, None)
+    hashes_N = source.hashes()
+    trained_N = seen_N = are_among(hashes_N, np.concatenate([each.trained_on for each in known]))
+    if split is Split.TEST:
+        seen_N = are_among(hashes_N, np.concatenate([each.hashes_N for each in known]))
+    num_trained, num_seen = int(trained_N.sum()), int(seen_N.sum())
+    if not num_seen:
+        return ChosenImages(source, 0)
+    paths = " or ".join(str(model.path) for model in models)
+    if split is Split.TEST and data in DATASETS:
+        if num_trained:
+            note(f"{num_trained:,} of {len(source):,} images are also training images of {paths}")
+        return ChosenImages(source, num_trained)
+    seen = f"{num_trained:,} were training images"
+    if num_seen > num_trained:
+        seen += f", {num_seen - num_trained:,} validation images"
+    if num_seen == len(source):
+        raise UsageError(
+            f"{paths} has seen all {len(source):,} images of {data} in training: {seen}",
+            hint="name other images, or measure on those held out: --split val"
+            if split is Split.TEST
+            else "measure on a test set: --data FOLDER",
+            code="trained_on",
+        )
+    note(f"left out {num_seen:,} of {len(source):,} images that {paths} has seen: {seen}")
+    return ChosenImages(source.take(np.flatnonzero(~seen_N)), num_trained, num_seen)
+
+
+def _require_outside_training(source: ImageFolder, model: OpenedModel) -> None:
+    """Refuse a folder inside the training images of a model without a record of them."""
+    trained = Path(model.manifest.provenance.data)
+    root = training_root(trained).resolve() if trained.is_absolute() else None
+    if root and source.root.resolve().is_relative_to(root):
+        raise UsageError(
+            f"{source.root} holds images that {model.path} was trained on",
+            hint="name other images, or measure on those held out: --split val",
+            code="trained_on",
+        )
+
+
+def _scan_labelled(root: Path, first: OpenedModel) -> ImageFolder:
+    """List the images of a folder whose class folders are classes of the model."""
     names, classes = class_folders(root), first.manifest.classes
     if first.manifest.provenance.data == PRETRAINED_DATA and are_wordnet_ids(names):
         classes = wordnet_ids()
@@ -216,25 +316,7 @@ def _scan_labelled(root: Path, models: Sequence[OpenedModel]) -> ImageFolder:
             hint=f"put the images of each class into {root}/CLASS/",
             code="no_images",
         )
-    for each in models:
-        if _was_trained_on(images, each.manifest.provenance):
-            raise UsageError(
-                f"{root} holds images that {each.path} was trained on",
-                hint="name other images, or measure on those held out: --split val",
-                code="trained_on",
-            )
     return images
-
-
-def _was_trained_on(images: ImageFolder, origin: Provenance) -> bool:
-    """Return True for a folder inside the training images, and for a copy split as they were."""
-    if images.root.resolve().is_relative_to(training_root(Path(origin.data)).resolve()):
-        return True
-    try:
-        split = stratified_split(images.labels_N, val_size=origin.val_setting, seed=origin.seed)
-    except UsageError:  # too few images for it
-        return False
-    return split_fingerprint(*map(images.take, split)) == origin.images
 
 
 def common_data(models: Sequence[OpenedModel]) -> str:
@@ -280,34 +362,3 @@ def _require_classes(
         hint=hint,
         code="classes_differ",
     )
-
-
-def _require_unchanged(dataset: Dataset, origin: Provenance) -> None:
-    """Refuse to evaluate on other images as held out: some may have been trained on."""
-    if not origin.images:
-        return
-    now = split_fingerprint(*load_training(dataset, val_size=origin.val_setting, seed=origin.seed))
-    if now != origin.images:
-        raise UsageError(
-            f"the images of {dataset.name} are not those of the training, so that some of its "
-            f"validation images may have been trained on: {origin.images} then, {now} now",
-            hint="put the folder back as it was, or measure on images of its test/ folder",
-            code="images_differ",
-        )
-
-
-def _require_same_held_out(models: Sequence[OpenedModel], dataset: Dataset) -> None:
-    """Refuse to compare on images that one model held out and another may have been trained on."""
-    origins = [each.manifest.provenance for each in models]
-    settings = {(origin.val_setting, origin.seed) for origin in origins}
-    if len(settings) == 1:
-        return
-    splits = (load_training(dataset, val_size=size, seed=seed) for size, seed in settings)
-    if len({split_fingerprint(*split) for split in splits}) > 1:
-        paths = shlex.join(str(each.path) for each in models)
-        raise UsageError(
-            f"not all of these models held out the same images as {models[0].path}: --val-size and "
-            "--seed differ",
-            hint=f"compare them on the test set: alexnet evaluate {paths}",
-            code="images_differ",
-        )

@@ -52,15 +52,15 @@ _PREDICTION_COLUMNS = ("model", "index", "file", "truth", "prediction")
 def print_results(
     measured: Sequence[Measured],
     labels_N: NDArray[np.int64],
-    where: Mapping[str, str | None],
+    where: Mapping[str, str | int | None],
     *,
     as_csv: bool = False,
     as_json: bool = False,
 ) -> None:
     """Print the metrics of one model, or of several, each compared with the first.
 
-    `where` names the images: `data`, `split` and `corruption`. CSV has a row for each class of one
-    model, or for each of several models.
+    `where` describes the images: `data`, `split`, `corruption`, and how many were trained on. CSV
+    has a row for each class of one model, or for each of several models.
     """
     first, *others = measured
     comparisons = compare_with_first(measured, labels_N)
@@ -206,7 +206,7 @@ def write_csv(file: TextIO, columns: Sequence[str], rows: Iterable[Sequence[Any]
 def report_corruptions(
     measure: Callable[[Corruption | None], Evaluation],
     *,
-    where: Mapping[str, str | None],
+    where: Mapping[str, str | int | None],
     quiet: bool,
     as_json: bool,
 ) -> None:

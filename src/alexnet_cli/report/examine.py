@@ -17,13 +17,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from alexnet_cli.console import note
 from alexnet_cli.data.arrays import ImageSource, iterate_images
-from alexnet_cli.data.datasets import DATASETS, find_dataset, load_training, split_fingerprint
+from alexnet_cli.data.run_images import find_images_folder, find_record, find_run_images
 from alexnet_cli.errors import CheckpointError, DataError, TrainingError, UsageError
 from alexnet_cli.evaluation.measure import predict_probabilities
 from alexnet_cli.evaluation.metrics import Evaluation, summarise
 from alexnet_cli.image import crop_centre
-from alexnet_cli.manifest import Manifest
+from alexnet_cli.manifest import Manifest, data_name
 from alexnet_cli.models.build import PixelNetwork, first_filters, torch_logits
 from alexnet_cli.report.grad_cam import Evidence, find_evidence
 from alexnet_cli.run_folder import RunFolder, suggest_run
@@ -124,38 +125,35 @@ def _read_command(path: Path) -> str:
     )
 
 
-def load_images_of(record: RunRecord) -> tuple[ImageSource, ImageSource]:
-    """Return the training and validation images of a run.
+def load_images_of(record: RunRecord, data: str | None = None) -> tuple[ImageSource, ImageSource]:
+    """Return the training and validation images of a run; `data` is where they are now.
 
     Raises:
-        DataError: They are gone, or have changed since the training.
+        DataError: They are gone, or it is not known which of them were held out.
     """
-    origin = record.manifest.provenance
-    if origin.data not in DATASETS and not Path(origin.data).is_dir():
-        raise DataError(
-            f"the images of the run {record.run.path} are gone: there is no folder {origin.data}",
-            hint="restore the folder, or train on the images where they are now: alexnet train "
-            "--data FOLDER",
-            code="images_gone",
-        )
+    origin, run = record.manifest.provenance, record.run
+    name = data_name(data or origin.data)
+    command = f"alexnet report {shlex.quote(str(run.path))}"
     try:
-        dataset = find_dataset(origin.data)
-        train, val = load_training(dataset, val_size=origin.val_setting, seed=origin.seed)
+        dataset = find_images_folder(name, command)
+        found = find_record(run.path, origin, data=name)
+        images = find_run_images(run.path, origin, dataset, found)
     except (DataError, UsageError) as error:
         raise DataError(
-            f"the images of the run {record.run.path}: {error.message}",
-            hint=error.hint,
-            code=error.code,
+            f"the images of the run {run.path}: {error.message}", hint=error.hint, code=error.code
         ) from error
-    has_changed = origin.images and split_fingerprint(train, val) != origin.images
-    if dataset.classes != record.manifest.classes or has_changed:
+    if dataset.classes != record.manifest.classes:
         raise DataError(
-            f"the images of {dataset.name} have changed since the run {record.run.path} was "
-            "trained: some of its validation images may have been training images",
-            hint="restore the folder, or train again: alexnet train",
+            f"{dataset.name} has other classes than the run {run.path}",
+            hint=f"name its images: {command} --data FOLDER",
             code="images_differ",
         )
-    return train, val
+    if images.num_missing or images.num_new:
+        note(
+            f"{dataset.name} has {images.num_new:,} images that the run {run.path} did not have, "
+            f"and lacks {images.num_missing:,} of its images"
+        )
+    return images.train, images.val
 
 
 @dataclass(frozen=True)
@@ -317,11 +315,18 @@ class ExaminedRun:
 
 
 def examine_run(
-    record: RunRecord, *, device: torch.device, on_progress: Progress = lambda *_: None
+    record: RunRecord,
+    *,
+    device: torch.device,
+    data: str | None = None,
+    on_progress: Progress = lambda *_: None,
 ) -> ExaminedRun:
-    """Run the best network of a run on its validation images, and on training images."""
+    """Run the best network of a run on its validation images, and on training images.
+
+    `data` is where the images are now, if they were moved.
+    """
     manifest = record.manifest
-    train, val = load_images_of(record)
+    train, val = load_images_of(record, data)
     network = rebuild_model(record.best, device=device)
     examination = examine(
         network, manifest, val, device=device,

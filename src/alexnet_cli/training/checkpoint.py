@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -252,10 +252,13 @@ def best_checkpoint(checkpoints: Path, *, warn: Warn = lambda _: None) -> Checkp
     if newest.state.best_step in (0, newest.state.step):
         return newest
     try:
-        return read_checkpoint(checkpoints / f"step-{newest.state.best_step}")
+        best = read_checkpoint(checkpoints / f"step-{newest.state.best_step}")
     except CheckpointError as error:
         warn(f"{error.message}; using the newest checkpoint, {newest.folder}")
         return newest
+    # The images may have been moved since.
+    origin = replace(best.manifest.provenance, data=newest.manifest.provenance.data)
+    return replace(best, manifest=replace(best.manifest, provenance=origin))
 
 
 def chosen_checkpoint(path: Path, *, warn: Warn = lambda _: None) -> Checkpoint:

@@ -291,7 +291,9 @@ class Trainer:
         )
         self._save()
         if self.run.ranks.is_first:
-            run_files.write_metrics(self.run.folder, self.run.config, self.state.history)
+            run_files.write_metrics(
+                self.run.folder, self.run.config, self.state.history, self.run.identical
+            )
         for reporter in self.reporters:
             reporter.on_epoch(row, is_best=is_best)
 

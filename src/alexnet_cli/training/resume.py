@@ -17,8 +17,15 @@ from pydantic import ValidationError
 
 from alexnet_cli.config.schema import Schedule, TrainConfig, flag_metadata, flag_of
 from alexnet_cli.console import note
-from alexnet_cli.data.datasets import find_dataset
-from alexnet_cli.errors import CheckpointError, UsageError
+from alexnet_cli.data.datasets import Dataset
+from alexnet_cli.data.run_images import (
+    RunImages,
+    draw_images,
+    find_images_folder,
+    read_record,
+    restore_images,
+)
+from alexnet_cli.errors import CheckpointError, UsageError, join_some
 from alexnet_cli.run_folder import NEWEST, RunFolder, newest_run, suggest_run
 from alexnet_cli.training.checkpoint import (
     STATE_FILE,
@@ -29,7 +36,12 @@ from alexnet_cli.training.checkpoint import (
 from alexnet_cli.training.device import resolve_precision
 from alexnet_cli.training.ranks import ALONE, Ranks, StopRequest
 from alexnet_cli.training.run_files import write_config
-from alexnet_cli.training.setup import TrainingRun, load_images, require_undivided_batches
+from alexnet_cli.training.setup import (
+    TrainingRun,
+    count_identical_images,
+    require_undivided_batches,
+    resize_images,
+)
 
 
 def find_run(resume: Path | None, ranks: Ranks, parent: Path) -> Path | None:
@@ -61,18 +73,23 @@ def resume_run(
     """
     warn = functools.partial(note, quiet=not ranks.is_first)
     folder, checkpoint = _find_checkpoint(path, warn=warn)
-    own = _saved_config(checkpoint)
+    saved = _saved_config(checkpoint)
+    # A folder may have been moved: its images are compared below.
+    own = saved.model_copy(update={"data": requested.get("data", saved.data)})
     config = merge_resume_settings(own, requested, allow_drift=allow_drift)
     manifest = checkpoint.manifest
     require_undivided_batches(config, manifest.network, num_ranks=ranks.world_size)
     dtype = resolve_precision(config.precision, device)
-    train, val, images = load_images(
-        config, find_dataset(config.data), manifest.input.image_size_px, num_workers
+    dataset = find_images_folder(config.data, folder.resume_command)
+    images = _restore_images(
+        folder, checkpoint, config, dataset, allow_drift=allow_drift, warn=warn
     )
-    provenance = replace(manifest.provenance, config_sha256=config.sha256(), images=images)
+    train, val = resize_images(images, manifest.input.image_size_px, num_workers)
+    origin, fingerprint = manifest.provenance, images.fingerprint
+    origin = replace(origin, data=dataset.name, config_sha256=config.sha256(), images=fingerprint)
     run = TrainingRun(
         config,
-        replace(manifest, provenance=provenance),
+        replace(manifest, provenance=origin),
         train,
         val,
         folder,
@@ -82,13 +99,68 @@ def resume_run(
         ranks=ranks,
         num_workers=num_workers,
         stop=StopRequest(once=not ranks.is_alone),
+        identical=count_identical_images(dataset, images),
     )
-    require_same_environment(
-        checkpoint.environment, run.environment, allow_drift=allow_drift, warn=warn
-    )
-    if ranks.is_first and config != own:
-        write_config(folder, config)
+    before = {**checkpoint.environment, "images": fingerprint}  # compared already
+    require_same_environment(before, run.environment, allow_drift=allow_drift, warn=warn)
+    if ranks.is_first:
+        # Before an image is used that was not used before.
+        images.record(read_record(folder)).write(folder)
+        if config != saved:
+            write_config(folder, config)
     return run, checkpoint
+
+
+def _restore_images(
+    folder: RunFolder,
+    checkpoint: Checkpoint,
+    config: TrainConfig,
+    dataset: Dataset,
+    *,
+    allow_drift: bool,
+    warn: Callable[[str], None],
+) -> RunImages:
+    """Return the images of the run, wherever they are now and whatever they are called.
+
+    With drift, images that were added are trained on, and those held out stay so.
+
+    Raises:
+        UsageError: They have changed.
+    """
+    if dataset.classes != checkpoint.manifest.classes:
+        raise UsageError(
+            f"{dataset.name} has other classes than the run {folder.path}: "
+            f"{join_some(dataset.classes)}, not {join_some(checkpoint.manifest.classes)}",
+            hint=f"name the images of the run: {folder.resume_command} --data FOLDER",
+            code="classes_differ",
+        )
+    record, was = read_record(folder), checkpoint.environment.get("images", "")
+    if record is None:
+        images = draw_images(dataset, val_size=config.val_size, seed=config.seed)
+    else:
+        images = restore_images(dataset, record)
+    if images.has_fingerprint(was):
+        if record is None:
+            warn(f"{folder.images} was missing; it is written again")
+        return images
+    change = f"{images.num_new:,} were added, {images.num_missing:,} are gone"
+    if record is None:
+        change = f"{was} then, {images.fingerprint} now"
+    message = f"the images of {dataset.name} are not those of the run {folder.path}: {change}"
+    if allow_drift and record is not None and len(images.train) and len(images.val):
+        warn(f"{message}; added ones are trained on, those held out stay held out")
+        return images
+    can_drift = record is not None and len(images.val)
+    raise UsageError(
+        message,
+        hint="put the folder back as it was, or "
+        + (
+            "train on what it has: --allow-drift"
+            if can_drift
+            else "start a new run without --resume"
+        ),
+        code="images_differ",
+    )
 
 
 def _find_checkpoint(path: Path, *, warn: Callable[[str], None]) -> tuple[RunFolder, Checkpoint]:

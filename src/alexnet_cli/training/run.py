@@ -7,24 +7,32 @@ from pathlib import Path
 import torch
 
 from alexnet_cli.config.schema import TrainConfig
+from alexnet_cli.console import note
 from alexnet_cli.data.arrays import training_statistics
-from alexnet_cli.errors import CheckpointError, TrainingError
+from alexnet_cli.data.content import are_among
+from alexnet_cli.data.datasets import Dataset
+from alexnet_cli.data.run_images import ImageRecord, RunImages, draw_images, find_record
+from alexnet_cli.errors import CheckpointError, TrainingError, UsageError
 from alexnet_cli.files import lock_folder
+from alexnet_cli.networks import PRETRAINED
 from alexnet_cli.run_folder import SAVE_MINUTES, RunFolder, create_run
 from alexnet_cli.training import run_files
 from alexnet_cli.training.checkpoint import Checkpoint, EpochRow
 from alexnet_cli.training.device import is_out_of_memory, resolve_precision
 from alexnet_cli.training.loop import Trainer
+from alexnet_cli.training.open_model import Pretrained
 from alexnet_cli.training.ranks import ALONE, Ranks, StopRequest, is_lost_peer, lost_peer_error
 from alexnet_cli.training.reporting import Reporter
 from alexnet_cli.training.resume import find_restarted_run, launch_record
 from alexnet_cli.training.setup import (
     TrainingRun,
+    count_identical_images,
     describe_model,
     has_batch_norm,
     load_images,
     plan_training,
     require_fit,
+    resize_images,
     resolve_sizes,
 )
 
@@ -45,12 +53,14 @@ def prepare_run(
     dtype = resolve_precision(config.precision, device)
     dataset, spec, pretrained = plan_training(config, num_ranks=ranks.world_size)
     size_px, _ = resolve_sizes(config, stored_px=dataset.image_size_px)
-    train, val, images = load_images(config, dataset, size_px, num_workers, check_files=True)
+    before = _record_of_weights(config, pretrained)
+    images = _draw_images(config, dataset, before, is_quiet=not ranks.is_first)
+    train, val = resize_images(images, size_px, num_workers)
     require_fit(config, spec, num_images=len(train))
     colours = training_statistics(train, size_px=size_px, seed=config.seed, num_workers=num_workers)
     origin = pretrained.manifest if pretrained else None
     manifest = describe_model(
-        config, dataset, colours, num_val=len(val), images=images, pretrained=origin
+        config, dataset, colours, num_val=len(val), images=images.fingerprint, pretrained=origin
     )
     name = name or config.default_name
     folder = RunFolder(parent / name)
@@ -69,11 +79,47 @@ def prepare_run(
         ranks=ranks,
         num_workers=num_workers,
         stop=StopRequest(once=not ranks.is_alone),
+        identical=count_identical_images(dataset, images),
     )
     if ranks.is_first:
+        images.record(before).write(folder)
         run_files.write_config(folder, config)
         run_files.write_environment(folder, {**run.environment, **launch_record(ranks)})
     return run
+
+
+def _record_of_weights(config: TrainConfig, pretrained: Pretrained | None) -> ImageRecord | None:
+    """Return which images the weights to start from were trained on, if that is known."""
+    if pretrained is None or pretrained.name in PRETRAINED:
+        return None
+    origin = pretrained.manifest.provenance
+    return find_record(Path(pretrained.name), origin, data=config.data)
+
+
+def _draw_images(
+    config: TrainConfig, dataset: Dataset, before: ImageRecord | None, *, is_quiet: bool
+) -> RunImages:
+    """Draw the split; images that the weights to start from were trained on are not held out."""
+    images = load_images(config, dataset)
+    if before is None:
+        return images
+    num_seen = int(are_among(images.val.hashes(), before.trained_on).sum())
+    if not num_seen:
+        return images
+    if num_seen == len(images.val):
+        raise UsageError(
+            f"{config.from_weights} was trained on all {num_seen:,} validation images",
+            hint="hold out the images that it held out, with its --seed and --val-size",
+            code="trained_on",
+        )
+    note(
+        f"{num_seen:,} of {len(images.val):,} images that would be held out were training images "
+        f"of {config.from_weights}: they are not validated on",
+        quiet=is_quiet,
+    )
+    return draw_images(
+        dataset, val_size=config.val_size, seed=config.seed, trained_on=before.trained_on
+    )
 
 
 def train_run(
@@ -104,8 +150,10 @@ def train_run(
                 trainer.resume(checkpoint)
             history = trainer.train()
             if run.ranks.is_first:
-                run_files.write_metrics(run.folder, run.config, history)
-                run_files.write_run_card(run.folder, run.config, run.manifest, history)
+                run_files.write_metrics(run.folder, run.config, history, run.identical)
+                run_files.write_run_card(
+                    run.folder, run.config, run.manifest, history, run.identical
+                )
             return max(history, key=lambda row: row.val_top1)
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, RuntimeError) and is_lost_peer(error):

@@ -8,7 +8,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -78,8 +78,16 @@ def _git(*arguments: str) -> str:
     return result.stdout.strip()
 
 
-def write_metrics(run: RunFolder, config: TrainConfig, history: Sequence[EpochRow]) -> None:
-    """Write `metrics.csv`, one row an epoch, and `metrics.json`, the result."""
+def write_metrics(
+    run: RunFolder,
+    config: TrainConfig,
+    history: Sequence[EpochRow],
+    identical: Mapping[str, int | None] | None = None,
+) -> None:
+    """Write `metrics.csv`, one row an epoch, and `metrics.json`, the result.
+
+    `identical` counts the images that are in two splits, if it is known.
+    """
     table = io.StringIO(newline="")
     writer = csv.DictWriter(table, [f.name for f in dataclasses.fields(EpochRow)])
     writer.writeheader()
@@ -94,13 +102,18 @@ def write_metrics(run: RunFolder, config: TrainConfig, history: Sequence[EpochRo
         "best_val_loss": best.val_loss,
         "images_per_second": history[-1].images_per_second,
         "seconds": sum(row.train_seconds + row.val_seconds for row in history),
+        "identical_images": dict(identical) if identical else None,
     }
     atomic_write(run.metrics_csv, table.getvalue().encode())
     atomic_write(run.metrics_json, json.dumps(result, indent=1).encode())
 
 
 def write_run_card(
-    run: RunFolder, config: TrainConfig, manifest: Manifest, history: Sequence[EpochRow]
+    run: RunFolder,
+    config: TrainConfig,
+    manifest: Manifest,
+    history: Sequence[EpochRow],
+    identical: Mapping[str, int | None] | None = None,
 ) -> None:
     best = max(history, key=lambda row: row.val_top1)
     validation = (
@@ -108,6 +121,8 @@ def write_run_card(
     )
     if has_val(Path(config.data)):
         validation = f"those of {Path(config.data) / VAL}"
+    if num_trained := (identical or {}).get("val_in_train"):
+        validation += f"; {num_trained:,} of them are also training images"
     origin = replace(manifest.provenance, epoch=best.epoch, val_top1=best.val_top1)
     epochs = f"{len(history)}"
     if len(history) < config.epochs:

@@ -13,9 +13,10 @@ from alexnet_cli.config.schema import ClassWeights, Init, InputScaling, TrainCon
 from alexnet_cli.console import counted
 from alexnet_cli.data.arrays import ColourStatistics, ImageSource, load_if_fits
 from alexnet_cli.data.batches import BatchSettings
-from alexnet_cli.data.datasets import Dataset, find_dataset, load_training, split_fingerprint
+from alexnet_cli.data.datasets import Dataset, find_dataset, load_training
 from alexnet_cli.data.folder import ImageFolder
-from alexnet_cli.errors import UsageError
+from alexnet_cli.data.run_images import RunImages, count_identical
+from alexnet_cli.errors import AlexnetError, UsageError
 from alexnet_cli.manifest import InputSpec, Manifest, Provenance
 from alexnet_cli.models.build import num_parameters, outline_network, published_init
 from alexnet_cli.models.lrn import kernel_name
@@ -46,6 +47,8 @@ class TrainingRun:
     ranks: Ranks = ALONE
     num_workers: int = 0  # threads that decode images; 0: one per core
     stop: StopRequest = field(default_factory=StopRequest)
+    # Counts of images that are in two splits, for `metrics.json`; empty if they are not known.
+    identical: dict[str, int | None] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -119,27 +122,33 @@ def plan_training(
     return dataset, spec, pretrained
 
 
-def load_images(
-    config: TrainConfig,
-    dataset: Dataset,
-    size_px: int,
-    num_workers: int,
-    *,
-    check_files: bool = False,
-) -> tuple[ImageSource, ImageSource, str]:
-    """Return training and validation images, and the fingerprint of their split.
+def load_images(config: TrainConfig, dataset: Dataset) -> RunImages:
+    """Draw the split of a new run, with all files of a folder opened first, so that none fails."""
+    train, val = load_training(dataset, val_size=config.val_size, seed=config.seed)
+    for part in (train, val):
+        if isinstance(part, ImageFolder):
+            part.require_headers()
+    return RunImages(train.hashed(), val.hashed())
 
-    Where they fit, they are in memory, resized. With `check_files`, all files of a folder are
-    opened first, so that none fails later.
-    """
-    sources = load_training(dataset, val_size=config.val_size, seed=config.seed)
-    for source in sources:
-        if check_files and isinstance(source, ImageFolder):
-            source.require_headers()
+
+def resize_images(
+    images: RunImages, size_px: int, num_workers: int
+) -> tuple[ImageSource, ImageSource]:
+    """Return training and validation images; where they fit, they are in memory, resized."""
     train, val = (
-        load_if_fits(source, size_px=size_px, num_workers=num_workers) for source in sources
+        load_if_fits(source, size_px=size_px, num_workers=num_workers)
+        for source in (images.train, images.val)
     )
-    return train, val, split_fingerprint(*sources)  # of the files, before they are resized
+    return train, val
+
+
+def count_identical_images(dataset: Dataset, images: RunImages) -> dict[str, int | None]:
+    """Count images that are in two splits; of the test images only hashes are read."""
+    try:
+        test = dataset.hash_test()
+    except AlexnetError:  # `evaluate` reports it
+        test = None
+    return count_identical(images.train.hashes(), images.val.hashes(), test)
 
 
 def plan_network(config: TrainConfig, dataset: Dataset) -> NetworkSpec:

@@ -20,9 +20,11 @@ from alexnet_cli.data.cache import (
     import_file,
     is_cached,
     load_arrays,
+    load_hashes,
     record_path,
 )
 from alexnet_cli.data.cifar import read_archive
+from alexnet_cli.data.content import hash_pixels
 from alexnet_cli.errors import AlexnetError, DataError
 from alexnet_cli.files import atomic_write, cache_folder
 from tests.tiny_archives import TINY_10, TINY_100, in_cache
@@ -187,7 +189,8 @@ def assert_same(found, expected):
 
 
 def array_files():
-    return {path.name for path in cache_folder().iterdir()} - {"tiny.tar.gz", "tiny.tar.gz.sha256"}
+    others = {"tiny.tar.gz", "tiny.tar.gz.sha256", "hashes"}
+    return {path.name for path in cache_folder().iterdir()} - others
 
 
 ALL = {"cifar10-train.npy", "cifar10-train.json", "cifar10-test.npy", "cifar10-test.json"}
@@ -201,6 +204,9 @@ def test_arrays_are_those_of_the_archive_even_without_it(archive, expected, spli
     again = load_arrays(archive, TINY_10, split)
     assert_same(again, expected[split])
     np.testing.assert_array_equal(again.colour_sums_N9, colour_sums(expected[split].images_NHWC))
+    np.testing.assert_array_equal(again.hashes_N, hash_pixels(expected[split].images_NHWC))
+    array_path(TINY_10, split).unlink()  # kept hashes do not need it
+    np.testing.assert_array_equal(load_hashes(archive, TINY_10, split), again.hashes_N)
     statistics, plain = again.colour_statistics(), expected[split].colour_statistics()
     np.testing.assert_array_equal(statistics.covariance_CC, plain.covariance_CC)
 

@@ -1,16 +1,18 @@
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from torchvision.models import AlexNet_Weights
 
 from alexnet_cli.data import imagenet, shapes
 from alexnet_cli.data.arrays import ImageArrays
-from alexnet_cli.data.datasets import Split, split_fingerprint, stratified_split
-from alexnet_cli.data.folder import scan_folder
+from alexnet_cli.data.datasets import Split, find_dataset
 from alexnet_cli.data.imagenet import wordnet_ids
-from alexnet_cli.errors import UsageError
+from alexnet_cli.data.run_images import draw_images
+from alexnet_cli.errors import DataError, UsageError
 from alexnet_cli.evaluation.measure import (
     common_data,
     load_images,
@@ -22,7 +24,6 @@ from alexnet_cli.evaluation.metrics import softmax, summarise
 from alexnet_cli.evaluation.output import compare_with_first
 from alexnet_cli.image import crop_centre, resize_square
 from alexnet_cli.training.open_model import open_model
-from tests.made_runs import make_images
 
 NUM_IMAGES = 7
 LABELS = np.arange(40) % 5
@@ -191,7 +192,7 @@ def other(shapes_model, *, classes=None, **provenance):
 def test_models_of_one_dataset_share_its_images(shapes_model):
     again = other(shapes_model, seed=99)
     assert common_data([shapes_model, again]) == "shapes"
-    assert len(load_images([shapes_model, again], "shapes", Split.TEST)) == 2_000
+    assert len(load_images([shapes_model, again], "shapes", Split.TEST).source) == 2_000
 
 
 def test_other_classes_are_named(shapes_model):
@@ -231,16 +232,20 @@ def test_the_same_images_may_be_held_out_by_different_settings(folder_model):
 
 
 def held_out_by_both(first, second):
-    return load_images([first, second], first.manifest.provenance.data, Split.VAL)
+    return load_images([first, second], first.manifest.provenance.data, Split.VAL).source
 
 
 def write_images(root, counts):
+    """Write images of one colour, each of its own."""
     for name, count in counts.items():
-        make_images(root, (name,), per_class=count, side=8)
+        (root / name).mkdir(parents=True)
+        for number in range(count):
+            colour = hashlib.sha256(f"{root.name} {name} {number}".encode()).digest()[:3]
+            Image.new("RGB", (8, 8), tuple(colour)).save(root / name / f"{number}.png")
 
 
 def labels(models, path, split=Split.TEST):
-    return load_images(models, str(path), split).labels_N.tolist()
+    return load_images(models, str(path), split).source.labels_N.tolist()
 
 
 def test_a_labelled_folder_is_a_test_set_and_need_not_have_every_class(shapes_model, tmp_path):
@@ -287,19 +292,23 @@ def test_a_folder_inside_the_training_images_is_no_test_set(shapes_model, tmp_pa
     assert len(labels([trained], photos / "test")) == 1
 
 
+def trained_on(model, folder, *, val_size, **changes):
+    """Return the model as if trained on a folder, and moved out of its run folder."""
+    drawn = draw_images(find_dataset(str(folder)), val_size=val_size, seed=3)
+    origin = {"data": str(folder), "val_size": val_size, "val_share": None, "seed": 3}
+    classes = tuple(sorted(shapes.CLASSES))
+    return other(model, classes=classes, images=drawn.fingerprint, **{**origin, **changes})
+
+
 def test_a_copy_of_the_training_images_is_no_test_set(shapes_model, tmp_path):
-    photos, classes = tmp_path / "photos", tuple(sorted(shapes.CLASSES))
+    photos = tmp_path / "photos"
     write_images(photos, dict.fromkeys(shapes.CLASSES, 2))
-    images = scan_folder(photos, classes)
-    split = stratified_split(images.labels_N, val_size=10, seed=3)
-    origin = {"data": "/elsewhere", "val_size": 10, "val_share": None, "seed": 3}
-    trained = other(
-        shapes_model, classes=classes, images=split_fingerprint(*map(images.take, split)), **origin
-    )
+    trained = trained_on(shapes_model, photos, val_size=10, data="/elsewhere")
     with pytest.raises(UsageError) as caught:
         labels([trained], photos)
     assert caught.value.code == "trained_on"
     assert len(labels([trained], photos, Split.VAL)) == 10
     write_images(photos / "star", {"more": 1})
-    with pytest.raises(UsageError, match="not those of the training"):
+    with pytest.raises(DataError) as caught:  # the split cannot be drawn again
         labels([trained], photos, Split.VAL)
+    assert caught.value.code == "images_differ"
