@@ -6,8 +6,10 @@ where it is used: together it would take a tenth of the time of one answer.
 
 import json
 import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import onnxruntime as ort
@@ -33,6 +35,8 @@ from alexnet_cli.manifest import (
     read_safetensors_header,
     verify_weights_hash,
 )
+
+_Result = TypeVar("_Result")
 
 GRAPH_KEY = "alexnet.graph"
 """Metadata of a safetensors export: the ONNX graph without weights, zlib, base64."""
@@ -72,7 +76,7 @@ class Model:
 
     def _run(self, output: str, images_BSSC: NDArray[np.uint8]) -> NDArray[np.float32]:
         try:
-            (result,) = self._session.run([output], {"images": images_BSSC})
+            (result,) = _interruptible(lambda: self._session.run([output], {"images": images_BSSC}))
         except ORT_ERRORS as error:
             raise _unusable(self._path, f"ONNX Runtime: {runtime_message(error)}") from error
         if not np.isfinite(result).all():
@@ -123,6 +127,28 @@ def load_model(path: Path, *, device: str = "auto", for_many: bool = True) -> Mo
     return Model(session, manifest, path, note)
 
 
+def _interruptible(run: Callable[[], _Result]) -> _Result:
+    """Call a function in a thread, so that signals are handled even if it never returns.
+
+    Python handles them in the main thread, and not while that is inside a library.
+    """
+    results: list[_Result] = []
+    errors: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            results.append(run())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
 def _open(path: Path, providers: Providers, *, for_many: bool) -> tuple[Any, str | None]:
     options = ort.SessionOptions()
     options.log_severity_level = 4  # failures come as exceptions; the log would repeat them
@@ -138,7 +164,8 @@ def _open(path: Path, providers: Providers, *, for_many: bool) -> tuple[Any, str
             return _open_safetensors(path, options, providers)
         # ONNX Runtime takes a path only as text.
         is_text = str(path).isascii() or str(path) == os.fsencode(path).decode(errors="replace")
-        return open_session(str(path) if is_text else path.read_bytes(), options, providers)
+        model = str(path) if is_text else path.read_bytes()
+        return _interruptible(lambda: open_session(model, options, providers))
     except ORT_ERRORS as error:
         reason = f"ONNX Runtime: {runtime_message(error)}"
         # Of a graph beside shorter weights than its own, before the two can be compared.

@@ -1,13 +1,17 @@
 import json
 import os
 import shutil
+import signal
 import struct
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from PIL import Image
 
 from alexnet_cli.errors import ModelFileError, UsageError
 from alexnet_cli.inference.session import WEIGHTS_FILE_KEY, Model, load_model, read_safetensors
@@ -225,3 +229,52 @@ def test_a_file_is_known_by_its_content(name, exported, tmp_path):
     for other in ("0a1b2c", name.upper(), os.fsdecode(b"mod\xe8le"), "model.v1"):
         (tmp_path / other).symlink_to(exported.whole / name)
         assert load_model(tmp_path / other).manifest == expected, other
+
+
+def endless(exported, path):
+    """Write a graph with the interface of an export, whose loop goes on for centuries."""
+    model = onnx.load(exported.whole / ONNX)
+    helper, kind = onnx.helper, onnx.TensorProto
+    values = {
+        name: helper.make_tensor_value_info(name, element, [])
+        for name, element in (
+            ("number", kind.INT64), ("more", kind.BOOL), ("still", kind.BOOL),
+            ("value", kind.FLOAT), ("next", kind.FLOAT),
+        )
+    }  # fmt: skip
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["more"], ["still"]),
+            helper.make_node("Sin", ["value"], ["next"]),
+        ],
+        "body",
+        [values[name] for name in ("number", "more", "value")],
+        [values[name] for name in ("still", "next")],
+    )
+    for node in model.graph.node:
+        if "probabilities" in node.output:
+            node.output[:] = ["answer"]
+    for name, value in (("count", np.array(1 << 60)), ("true", np.array(True))):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(value, name))
+    model.graph.node.extend(
+        [
+            helper.make_node("Cast", ["images"], ["floats"], to=kind.FLOAT),
+            helper.make_node("ReduceMax", ["floats"], ["highest"], keepdims=0),
+            helper.make_node("Loop", ["count", "true", "highest"], ["last"], body=body),
+            helper.make_node("Add", ["answer", "last"], ["probabilities"]),
+        ]
+    )
+    onnx.save(model, path)
+
+
+def test_a_model_that_never_ends_can_be_interrupted(exported, tmp_path):
+    endless(exported, tmp_path / "m.onnx")
+    Image.new("RGB", (20, 20)).save(tmp_path / "a.png")
+    command = [sys.executable, "-m", "alexnet_cli", "predict", "a.png", "-m", "m.onnx"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    assert "predicting" in process.stderr.readline()
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60)[1] == "interrupted\n"
+    assert process.returncode == 130
