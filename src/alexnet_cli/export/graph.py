@@ -96,6 +96,11 @@ def _choose_lrn_form(core: nn.Module, settings: ExportSettings) -> LrnForm:
     # The LRN kernel of CUDA, which fp16 is for, is fast. That of the CPU takes up to a third of
     # the network's time; a convolution uses the matrix product.
     is_half = settings.precision is ExportPrecision.FP16
+    if is_half and settings.lrn_form is LrnForm.CONVOLUTION:
+        raise UsageError(
+            "--precision fp16 has no --lrn-form convolution",
+            hint="leave --lrn-form out, or choose --lrn-form native",
+        )
     return settings.lrn_form or (LrnForm.NATIVE if is_half else LrnForm.CONVOLUTION)
 
 

@@ -88,6 +88,11 @@ def test_ten_views_are_those_of_evaluate(write, exported, squares):
     np.testing.assert_allclose(model.logits(squares), np.log(expected), atol=1e-4)
 
 
+def test_half_precision_has_no_convolution_for_the_normalisation(write):
+    with pytest.raises(UsageError):
+        write(precision=ExportPrecision.FP16, lrn_form=LrnForm.CONVOLUTION)
+
+
 def test_half_precision_keeps_float32_outputs(write, exported, squares):
     model, graph = write(precision=ExportPrecision.FP16)
     types = {tensor.name: tensor.data_type for tensor in graph.graph.initializer}
