@@ -9,8 +9,10 @@ share, so Pillow may warn about odd metadata; see `silence_metadata_warnings`.
 
 import contextlib
 import importlib
+import os
 import struct
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -19,12 +21,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from alexnet_cli.console import counted
 from alexnet_cli.errors import DataError
 
 SUFFIXES = (
-    ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm",
+    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".bmp", ".dib", ".gif",
+    ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm",
 )  # fmt: skip
 """Suffixes of the files in a folder that are taken as images."""
+_UNREADABLE = (
+    ".heic", ".heif", ".jxl", ".jp2", ".svg", ".psd", ".tga", ".ico", ".dng", ".cr2", ".cr3",
+    ".nef", ".arw", ".orf", ".rw2", ".raf",
+)  # fmt: skip
 MAX_PIXELS = 89_478_485  # above it Pillow warns of a decompression bomb; here that is an error
 BACKGROUND = (255, 255, 255)  # behind transparent pixels
 
@@ -34,6 +42,7 @@ _FORMATS = {
     b"\x89PNG": "Png", b"\xff\xd8\xff": "Jpeg", b"RIFF": "WebP", b"BM": "Bmp", b"GIF8": "Gif",
     b"II": "Tiff", b"MM": "Tiff", b"P": "Ppm",
 }  # fmt: skip
+_AVIF = (b"ftypavif", b"ftypavis")  # behind the length of the first part of the file
 _PHOTOMETRIC = 262  # TIFF's tag: 0 if sample 0 is white. Pillow inverts 8 bits itself, not 16.
 # Exceptions of Pillow's decoders on damaged files, besides their own errors, as seen in tests.
 _DAMAGE = (
@@ -43,6 +52,43 @@ _DAMAGE = (
 
 ImageInput = Path | bytes | NDArray[np.uint8] | Image.Image
 """A file, its bytes, RGB or grey pixels (H, W, 3) or (H, W), or a Pillow image."""
+
+
+class LeftOut:
+    """Counts what a search for images in folders passes over although it may be an image."""
+
+    def __init__(self) -> None:
+        self._numbers: Counter[tuple[str, str]] = Counter()
+
+    def add(self, kind: str, cure: str) -> None:
+        self._numbers[kind, cure] += 1
+
+    def takes(self, path: Path | str) -> bool:
+        """Return whether a file is taken, by its suffix; count one that may be an image too."""
+        suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122 - paths by the million
+        if suffix in SUFFIXES:
+            return True
+        if suffix in _UNREADABLE:
+            self.add(f"{suffix} file", "convert to PNG or JPEG")
+        elif not suffix and _is_image(Path(path)):
+            self.add("image without a suffix", "add its suffix, such as .jpg")
+        return False
+
+    def add_linked_folder(self) -> None:
+        self.add("linked folder", "copy it, or link its files")
+
+    def describe(self) -> str:
+        """Return kinds, numbers and cures in one line; empty if nothing was left out."""
+        kinds = (f"{counted(n, kind)} ({cure})" for (kind, cure), n in self._numbers.items())
+        return f"left out: {', '.join(kinds)}" if self._numbers else ""
+
+
+def _is_image(path: Path) -> bool:
+    try:
+        _format_of(path)
+    except (OSError, UnidentifiedImageError):
+        return False
+    return True
 
 
 def prepare_image(
@@ -177,12 +223,13 @@ def _label(source: Path | bytes, name: str | None) -> str:
 def _format_of(source: Path | bytes) -> str:
     """Return Pillow's name of the only format that a file can have, its reader imported."""
     with BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
-        start = file.read(8)
-    for magic, name in _FORMATS.items():
-        if start.startswith(magic):
-            importlib.import_module(f"PIL.{name}ImagePlugin")
-            return name.upper()
-    raise UnidentifiedImageError
+        start = file.read(12)
+    found = (name for magic, name in _FORMATS.items() if start.startswith(magic))
+    name = "Avif" if start[4:] in _AVIF else next(found, None)
+    if name is None:
+        raise UnidentifiedImageError
+    importlib.import_module(f"PIL.{name}ImagePlugin")
+    return name.upper()
 
 
 def _has_all_pixels(tiff: ImageFile.ImageFile) -> bool:
@@ -205,7 +252,7 @@ def _named_damage(label: str) -> Iterator[None]:
             f"no such image: {label}", hint="check the path", code="image_missing"
         ) from error
     except UnidentifiedImageError as error:
-        raise _refusal(label, "not a PNG, JPEG, WebP, BMP, GIF, TIFF or PPM image") from error
+        raise _refusal(label, "not a PNG, JPEG, WebP, AVIF, BMP, GIF, TIFF or PPM image") from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise _refusal(label, "more pixels than a sane image has") from error
     except _DAMAGE as error:

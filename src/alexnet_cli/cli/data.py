@@ -297,8 +297,10 @@ def _as_they_are(
 ) -> tuple[Any, Any, str]:
     from alexnet_cli.data.contact_sheet import CELL_PX, choose_images
     from alexnet_cli.data.datasets import load_training
+    from alexnet_cli.data.folder import note_left_out
 
     train, val = load_training(dataset, val_size=config.val_size, seed=config.seed)
+    note_left_out(train, val)
     source = train if split == "train" else val
     places = choose_images(source.labels_N, labels=labels, count=count, seed=config.seed)
     chosen = source.take(places)

@@ -22,7 +22,7 @@ from alexnet_cli.console import (
 )
 from alexnet_cli.errors import AlexnetError, DataError, UsageError
 from alexnet_cli.files import write_new, writing_error
-from alexnet_cli.image import silence_metadata_warnings
+from alexnet_cli.image import LeftOut, silence_metadata_warnings
 from alexnet_cli.inference.classify import Choice, Prediction, classify_one, classify_stream
 from alexnet_cli.inference.inputs import STDIN, Source, find_images, listed_images
 from alexnet_cli.inference.session import Model, load_model
@@ -52,10 +52,11 @@ def predict(request: PredictRequest) -> int:
     _check(request)
     silence_metadata_warnings()
     path = _model_path(request)
+    left_out = LeftOut()
     if request.files_from:
-        sources = listed_images(request.files_from, skip=request.copy_to)
+        sources = listed_images(request.files_from, skip=request.copy_to, left_out=left_out)
     else:
-        sources = find_images(request.images, skip=request.copy_to)
+        sources = find_images(request.images, skip=request.copy_to, left_out=left_out)
     # Not from a list, which may arrive slowly: the model is loaded meanwhile, for many images.
     first = [] if request.files_from else list(itertools.islice(sources, FAST_START_MAX_IMAGES + 1))
     is_many = request.files_from is not None or len(first) > FAST_START_MAX_IMAGES
@@ -68,6 +69,8 @@ def predict(request: PredictRequest) -> int:
         note(model.note)  # also when quiet: a fallback to the CPU must be seen
     loaded = time.perf_counter()
     num_images, num_failed = _report(_classify(model, first, sources, request), model, request)
+    if text := left_out.describe():
+        note(text, quiet=request.quiet)
     if request.verbose:
         seconds = time.perf_counter() - loaded
         # By default ONNX Runtime uses one thread per core.

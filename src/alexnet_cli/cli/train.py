@@ -190,6 +190,7 @@ def _check_request(config: TrainConfig, resume: Path | None, *, new_only: dict[s
     That is missing images, an impossible split, and flags of new runs together with `--resume`.
     """
     from alexnet_cli.data.datasets import find_dataset, load_training
+    from alexnet_cli.data.folder import note_left_out
 
     if resume is not None:
         for flag in (flag for flag, is_given in new_only.items() if is_given):
@@ -200,7 +201,7 @@ def _check_request(config: TrainConfig, resume: Path | None, *, new_only: dict[s
     dataset = find_dataset(config.data)
     is_folder = dataset.image_size_px is None
     if is_folder or not all(file.path.exists() for file in dataset.files):
-        load_training(dataset, val_size=config.val_size, seed=config.seed)
+        note_left_out(*load_training(dataset, val_size=config.val_size, seed=config.seed))
 
 
 def _dry_run(

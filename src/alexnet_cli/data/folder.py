@@ -6,6 +6,7 @@ fits; a file is decoded when its image is loaded. Shape letters: N images.
 """
 
 import os
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,9 +15,16 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from alexnet_cli.console import note
 from alexnet_cli.data.content import Hashes, hash_files
 from alexnet_cli.errors import DataError, join_some
-from alexnet_cli.image import SUFFIXES, check_header, read_square, silence_metadata_warnings
+from alexnet_cli.image import (
+    SUFFIXES,
+    LeftOut,
+    check_header,
+    read_square,
+    silence_metadata_warnings,
+)
 
 TRAIN, VAL, TEST = "train", "val", "test"
 _LIKE_SPLITS = (TRAIN, VAL, "valid", "validation", TEST)  # whatever their case
@@ -29,6 +37,7 @@ class ImageFolder:
     names_N: NDArray[np.object_]  # paths below it, as str, sorted by class, then by name
     labels_N: NDArray[np.int64]  # 0 … number of classes - 1
     hashes_N: Hashes | None = None  # of the files' bytes, once they were computed
+    left_out: str = ""  # what is not taken although it may be an image, in words
 
     def __len__(self) -> int:
         return len(self.labels_N)
@@ -85,6 +94,13 @@ class ImageFolder:
                 hint="repair or delete these files",
                 code="image_unreadable",
             )
+
+
+def note_left_out(*sources: object) -> None:
+    """Print what was left out of the folders that images come from, each folder once."""
+    texts = [source.left_out for source in sources if isinstance(source, ImageFolder)]
+    for text in filter(None, dict.fromkeys(texts)):
+        note(text)
 
 
 def has_val(path: Path) -> bool:
@@ -166,6 +182,15 @@ def class_folders(root: Path) -> tuple[str, ...]:
                 code="class_link",
             )
     names = sorted(entry.name for entry in entries)
+    alike = {unicodedata.normalize("NFC", name): name for name in names}
+    for name in names:
+        if name != (other := alike[unicodedata.normalize("NFC", name)]):
+            raise DataError(
+                f"the class folders {name!a} and {other!a} in {root} look the same: their names "
+                "are composed of different characters",
+                hint="move the images into one of them and remove the other",
+                code="class_name",
+            )
     for name in names:
         if not name.isprintable():  # nor bytes that are not UTF-8: the manifest is text
             raise DataError(
@@ -176,8 +201,13 @@ def class_folders(root: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def scan_folder(root: Path, classes: tuple[str, ...]) -> ImageFolder:
+def scan_folder(
+    root: Path, classes: tuple[str, ...], left_out: LeftOut | None = None
+) -> ImageFolder:
     """List the images below the class folders of a split.
+
+    Loose images next to the class folders, linked folders below them and images of other formats
+    are left out and counted.
 
     Raises:
         DataError: A class folder is empty, or not of these classes.
@@ -193,32 +223,47 @@ def scan_folder(root: Path, classes: tuple[str, ...]) -> ImageFolder:
         )
     names: list[str] = []
     counts = []
+    left_out = left_out or LeftOut()
+    for entry in os.scandir(root):
+        if entry.is_file() and not entry.name.startswith(".") and left_out.takes(entry.path):
+            left_out.add("image next to the class folders", "move it into one")
     for name in classes:
-        found = sorted(_image_names(root, name)) if name in present else []
+        found = sorted(_image_names(root, name, left_out)) if name in present else []
         if name in present and not found:
+            others = left_out.describe()
             raise DataError(
-                f"the class folder {root / name} has no image",
+                f"the class folder {root / name} has no image" + (f"; {others}" if others else ""),
                 hint=f"put images into it ({', '.join(SUFFIXES)}), or remove it",
                 code="class_empty",
             )
         names += found
         counts.append(len(found))
     names_N = np.array(names, dtype=object)
-    return ImageFolder(root, names_N, np.repeat(np.arange(len(classes)), counts))
+    labels_N = np.repeat(np.arange(len(classes)), counts)
+    return ImageFolder(root, names_N, labels_N, left_out=left_out.describe())
 
 
-def _image_names(root: Path, name: str) -> Iterator[str]:
+def _image_names(root: Path, name: str, left_out: LeftOut) -> Iterator[str]:
     """Yield the image files of a class, as paths below `root`."""
     for folder, subfolders, files in os.walk(root / name):
         subfolders[:] = [sub for sub in subfolders if not sub.startswith(".")]
         below = os.path.relpath(folder, root)
+        for subfolder in subfolders:
+            if Path(folder, subfolder).is_symlink():
+                left_out.add_linked_folder()
         for file in files:
-            if not file.startswith(".") and file.lower().endswith(SUFFIXES):
+            if not file.startswith(".") and left_out.takes(f"{folder}/{file}"):
                 yield f"{below}/{file}"
 
 
 def load_train(path: Path, classes: tuple[str, ...]) -> ImageFolder:
-    return scan_folder(training_root(path), classes)
+    left_out = LeftOut()
+    if (path / TRAIN).is_dir():
+        for entry in os.scandir(path):
+            is_split = entry.name in (TRAIN, VAL, TEST) or entry.name.startswith(".")
+            if not is_split and entry.is_dir() and any(_image_names(path, entry.name, LeftOut())):
+                left_out.add(f"folder next to {TRAIN}/", f"move it into {TRAIN}/")
+    return scan_folder(training_root(path), classes, left_out)
 
 
 def load_val(path: Path, classes: tuple[str, ...]) -> ImageFolder | None:

@@ -23,6 +23,7 @@ from alexnet_cli.data.folder import (
     ImageFolder,
     class_folders,
     labelled_root,
+    note_left_out,
     scan_folder,
     training_root,
 )
@@ -198,6 +199,7 @@ def load_images(models: Sequence[OpenedModel], data: str, split: Split) -> Chose
             for model, record in zip(models, records, strict=True):
                 if record is None:
                     _require_outside_training(source, model)
+            note_left_out(source)
             return _leave_out_seen(source, models, records, data, split)
     command = f"alexnet evaluate {shlex.quote(str(first.path))} --split {split}"
     dataset = find_images_folder(data, command)
@@ -208,6 +210,7 @@ def load_images(models: Sequence[OpenedModel], data: str, split: Split) -> Chose
         hint="evaluate it on data that has its classes: --data " + shlex.quote(origin.data),
     )
     images = dataset.load_test() if split is Split.TEST else _held_out(models, records, dataset)
+    note_left_out(images)
     return _leave_out_seen(images, models, records, data, split)
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alexnet_cli.errors import DataError
-from alexnet_cli.image import SUFFIXES, ImageInput
+from alexnet_cli.image import SUFFIXES, ImageInput, LeftOut
 
 STDIN = "-"
 MAX_STDIN_BYTES = 1 << 29
@@ -31,27 +31,32 @@ class Source:
     error: DataError | None = None  # why nothing was found
 
 
-def find_images(arguments: Iterable[str], *, skip: Path | None = None) -> Iterator[Source]:
+def find_images(
+    arguments: Iterable[str], *, skip: Path | None = None, left_out: LeftOut | None = None
+) -> Iterator[Source]:
     """Find the images that arguments name, in their order.
 
     A file is taken whatever its name. In a folder and everything below it, and with a pattern that
     no shell has expanded (`*.png`, `photos/**`), files with the suffix of an image are taken, by
     name; hidden files and folders are left out, and linked folders are not followed.
 
-    `-` is an image's bytes on stdin. The folder `skip` is left out.
+    `-` is an image's bytes on stdin. The folder `skip` is left out. What may be an image too is
+    counted in `left_out`.
 
     Yields:
         The images; an argument that names none gives an error in its place.
     """
-    skip = skip.resolve() if skip else None
+    search = _Search(skip, left_out)
     for argument in arguments:
         if argument == STDIN:
             yield _from_stdin()
         else:
-            yield from _below(argument, skip, is_pattern=bool(_MAGIC.intersection(argument)))
+            yield from search.below(argument, is_pattern=bool(_MAGIC.intersection(argument)))
 
 
-def listed_images(path: str, *, skip: Path | None = None) -> Iterator[Source]:
+def listed_images(
+    path: str, *, skip: Path | None = None, left_out: LeftOut | None = None
+) -> Iterator[Source]:
     """Find the images in a list: one path per line, or each ended by a NUL (`find -print0`).
 
     The list `-` is stdin. The folder `skip` is left out.
@@ -62,105 +67,114 @@ def listed_images(path: str, *, skip: Path | None = None) -> Iterator[Source]:
     Raises:
         DataError: The list cannot be read.
     """
-    skip = skip.resolve() if skip else None
+    search = _Search(skip, left_out)
     for line in _lines(path):
-        yield from _below(line, skip, is_pattern=False)
+        yield from search.below(line, is_pattern=False)
 
 
-def _below(argument: str, skip: Path | None, *, is_pattern: bool) -> Iterator[Source]:
-    path = Path(argument)
-    # Not those of `Path`, which raise errors for a name too long or a device that is gone.
-    is_folder, is_there = os.path.isdir(argument), os.path.exists(argument)  # noqa: PTH110, PTH112
-    if not argument:  # as of "$unset" in a shell; Path("") would be the working folder
-        error = DataError("an empty path names no image", hint="name a file", code="image_missing")
-        yield Source(argument, error=error)
-        return
-    if "://" in argument and not is_there:
-        error = DataError(
-            f"{argument} is an address; predict reads files",
-            hint=f"download it first: curl -O {shlex.quote(argument)}",
-            code="image_missing",
-        )
-        yield Source(argument, error=error)
-        return
-    if "\0" in argument or not (is_folder or (is_pattern and not is_there)):
-        yield Source(argument, path)
-        return
-    if is_folder:
-        what, sources = "folder", _walk(path, skip)
-    else:
-        num_fixed = next(i for i, part in enumerate(path.parts) if _MAGIC.intersection(part))
-        folder = Path(*path.parts[:num_fixed])
-        what, sources = "pattern", _match(folder, path.parts[num_fixed:], skip)
-    is_empty = True
-    for source in sources:
-        is_empty = False
-        yield source
-    if is_empty:
-        error = DataError(
-            f"no image in the {what} {argument} (only files called {', '.join(SUFFIXES)})",
-            hint="check the path, or name the files themselves",
-            code="no_images",
-        )
-        yield Source(argument, error=error)
+class _Search:
+    """Finds the images below paths, without those in the folder `skip`."""
 
+    def __init__(self, skip: Path | None, left_out: LeftOut | None) -> None:
+        self._skip = skip.resolve() if skip else None
+        self._left_out = left_out or LeftOut()
 
-def _walk(folder: Path, skip: Path | None) -> Iterator[Source]:
-    """Yield the images of a folder, then those of its folders."""
-    try:
-        entries = _entries(folder, skip)
-    except OSError as error:
-        unreadable = DataError(
-            f"cannot read the folder {folder} ({error.strerror or error})",
-            hint="check that it exists and may be read",
-            code="folder_unreadable",
-        )
-        yield Source(str(folder), error=unreadable)
-        return
-    for name, is_folder in entries:
-        if not is_folder and name.lower().endswith(SUFFIXES):
-            yield Source(str(folder / name), folder / name)
-    for name, is_folder in entries:
+    def below(self, argument: str, *, is_pattern: bool) -> Iterator[Source]:
+        path = Path(argument)
+        # Not those of `Path`, which raise errors for a name too long or a device that is gone.
+        is_folder, is_there = os.path.isdir(argument), os.path.exists(argument)  # noqa: PTH110, PTH112
+        if not argument:  # as of "$unset" in a shell; Path("") would be the working folder
+            error = DataError(
+                "an empty path names no image", hint="name a file", code="image_missing"
+            )
+            yield Source(argument, error=error)
+            return
+        if "://" in argument and not is_there:
+            error = DataError(
+                f"{argument} is an address; predict reads files",
+                hint=f"download it first: curl -O {shlex.quote(argument)}",
+                code="image_missing",
+            )
+            yield Source(argument, error=error)
+            return
+        if "\0" in argument or not (is_folder or (is_pattern and not is_there)):
+            yield Source(argument, path)
+            return
         if is_folder:
-            yield from _walk(folder / name, skip)
+            what, sources = "folder", self._walk(path)
+        else:
+            num_fixed = next(i for i, part in enumerate(path.parts) if _MAGIC.intersection(part))
+            folder = Path(*path.parts[:num_fixed])
+            what, sources = "pattern", self._match(folder, path.parts[num_fixed:])
+        is_empty = True
+        for source in sources:
+            is_empty = False
+            yield source
+        if is_empty:
+            others = self._left_out.describe() or f"images are called {', '.join(SUFFIXES)}"
+            error = DataError(
+                f"no image in the {what} {argument} ({others})",
+                hint="check the path, or name the files themselves",
+                code="no_images",
+            )
+            yield Source(argument, error=error)
 
+    def _walk(self, folder: Path) -> Iterator[Source]:
+        """Yield the images of a folder, then those of its folders."""
+        try:
+            entries = self._entries(folder)
+        except OSError as error:
+            unreadable = DataError(
+                f"cannot read the folder {folder} ({error.strerror or error})",
+                hint="check that it exists and may be read",
+                code="folder_unreadable",
+            )
+            yield Source(str(folder), error=unreadable)
+            return
+        for name, is_folder in entries:
+            if not is_folder and self._left_out.takes(folder / name):
+                yield Source(str(folder / name), folder / name)
+        for name, is_folder in entries:
+            if is_folder:
+                yield from self._walk(folder / name)
 
-def _match(folder: Path, parts: tuple[str, ...], skip: Path | None) -> Iterator[Source]:
-    """Yield the images below a folder that the parts of a pattern match.
+    def _match(self, folder: Path, parts: tuple[str, ...]) -> Iterator[Source]:
+        """Yield the images below a folder that the parts of a pattern match.
 
-    Unlike `glob`, by name, without following links, and holding only one folder's names.
-    """
-    while parts[:2] == ("**", "**"):
-        parts = parts[1:]
-    if parts in ((), ("**",)):
-        yield from _walk(folder, skip)
-        return
-    is_any_depth = parts[0] == "**"
-    if is_any_depth:
-        yield from _match(folder, parts[1:], skip)
-    below = parts if is_any_depth else parts[1:]
-    try:
-        entries = _entries(folder, skip)
-    except OSError:  # a pattern leaves out what cannot be read, as in a shell
-        return
-    for name, is_folder in entries:
-        is_match = is_any_depth or fnmatch.fnmatchcase(name, parts[0])
-        if is_match and is_folder:
-            yield from _match(folder / name, below, skip)
-        elif is_match and not below and name.lower().endswith(SUFFIXES):
-            yield Source(str(folder / name), folder / name)
+        Unlike `glob`, by name, without following links, and holding only one folder's names.
+        """
+        while parts[:2] == ("**", "**"):
+            parts = parts[1:]
+        if parts in ((), ("**",)):
+            yield from self._walk(folder)
+            return
+        is_any_depth = parts[0] == "**"
+        if is_any_depth:
+            yield from self._match(folder, parts[1:])
+        below = parts if is_any_depth else parts[1:]
+        try:
+            entries = self._entries(folder)
+        except OSError:  # a pattern leaves out what cannot be read, as in a shell
+            return
+        for name, is_folder in entries:
+            is_match = is_any_depth or fnmatch.fnmatchcase(name, parts[0])
+            if is_match and is_folder:
+                yield from self._match(folder / name, below)
+            elif is_match and not below and self._left_out.takes(folder / name):
+                yield Source(str(folder / name), folder / name)
 
-
-def _entries(folder: Path, skip: Path | None) -> list[tuple[str, bool]]:
-    """List the names in a folder that are not hidden, sorted, and whether each is a folder."""
-    if skip is not None and folder.resolve() == skip:
-        return []
-    with os.scandir(folder) as entries:
-        return sorted(
-            (entry.name, entry.is_dir(follow_symlinks=False))
-            for entry in entries
-            if not entry.name.startswith(".")
-        )
+    def _entries(self, folder: Path) -> list[tuple[str, bool]]:
+        """List the names in a folder that are not hidden, sorted, and whether each is a folder."""
+        if self._skip is not None and folder.resolve() == self._skip:
+            return []
+        found = []
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_symlink() and entry.is_dir():
+                    self._left_out.add_linked_folder()
+                elif not entry.name.startswith("."):
+                    found.append((entry.name, entry.is_dir(follow_symlinks=False)))
+        return sorted(found)
 
 
 def _from_stdin() -> Source:

@@ -28,6 +28,7 @@ from alexnet_cli.training.open_model import Pretrained, open_pretrained
 from alexnet_cli.training.ranks import ALONE, Ranks, StopRequest
 from alexnet_cli.training.run_files import library_versions
 
+_CONSTANT_STD = 1e-2  # of pixels 0–255: a constant channel is not scaled
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
@@ -310,7 +311,8 @@ def _input_scaling(
     weights this starts to learn at once on any data.
     """
     is_centred = config.input_scaling is InputScaling.CENTRED
-    red, green, blue = (1.0 if is_centred else 1.0 / max(float(std), 1e-6) for std in colours.std_C)
+    stds = [float(std) if std > _CONSTANT_STD else 1.0 for std in colours.std_C]
+    red, green, blue = (1.0 if is_centred else 1.0 / std for std in stds)
     mean = colours.mean_C.tolist()
     return (red, green, blue), (-mean[0] * red, -mean[1] * green, -mean[2] * blue)
 

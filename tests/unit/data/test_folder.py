@@ -41,6 +41,42 @@ def test_hidden_and_other_files_do_not_count_and_deeper_ones_do(photos):
     assert found[-1] == "ant/more/000.PNG"
 
 
+def test_what_may_be_an_image_is_taken_or_counted(photos):
+    ant, image = photos / "train" / "ant", photos / "train" / "ant" / "001.JPEG"
+    for name in ("a.jfif", "b.JPE", "c.apng", "d.avif"):
+        shutil.copy(image, ant / name)
+    assert not load_train(photos, CLASSES).left_out
+    for path in (ant / "e.heic", ant / "f.HEIC", ant / "g", photos / "train" / "loose.jpg",
+                 photos / "extra" / "h.jpg"):  # fmt: skip
+        path.parent.mkdir(exist_ok=True)
+        shutil.copy(image, path)
+    (ant / "LICENSE").write_text("not an image")
+    (photos / "notes").mkdir()
+    (ant / "link").symlink_to(photos / "test")
+    train = load_train(photos, CLASSES)
+    assert np.bincount(train.labels_N).tolist() == [13, 9, 9]
+    for text in ("2 .heic files (", "1 image without a suffix (", "1 linked folder (",
+                 "1 image next to the class folders (", "1 folder next to train/ ("):  # fmt: skip
+        assert text in train.left_out
+    assert train.left_out.count("(") == 5
+
+
+def test_a_class_of_unreadable_images_says_so(photos):
+    for path in (photos / "train" / "ant").iterdir():
+        path.rename(path.with_suffix(".heic"))
+    with pytest.raises(DataError, match=r"9 \.heic files"):
+        load_train(photos, CLASSES)
+
+
+def test_class_names_that_look_the_same_are_named(photos):
+    (photos / "train" / "\u00e9lan").rename(photos / "train" / "e\u0301lan")
+    assert len(list_classes(photos)) == 3
+    shutil.copytree(photos / "train" / "e\u0301lan", photos / "train" / "\u00e9lan")
+    with pytest.raises(DataError) as caught:
+        list_classes(photos)
+    assert r"e\u0301lan" in caught.value.message
+
+
 def test_images_are_decoded_as_predict_does(photos):
     train = load_train(photos, CLASSES)
     some = train.take(np.array([3, 0, 20]))

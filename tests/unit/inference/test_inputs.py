@@ -3,6 +3,7 @@ import os
 import pytest
 
 from alexnet_cli.errors import DataError
+from alexnet_cli.image import LeftOut
 from alexnet_cli.inference import inputs
 from alexnet_cli.inference.inputs import find_images, listed_images
 
@@ -81,6 +82,23 @@ def test_a_folder_is_left_out_however_it_is_reached(tree):
 def test_a_linked_folder_is_not_followed(tree):
     (tree / "photos" / "loop").symlink_to(tree)
     assert names("photos") == PHOTOS
+
+
+def test_what_may_be_an_image_is_counted(tree):
+    for name in ("a.heic", "B.HEIC", "c.jfif"):
+        (tree / "photos" / name).touch()
+    (tree / "photos" / "d").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (tree / "photos" / "link").symlink_to(tree / "out")
+    (tree / "empty" / "e.cr2").touch()
+    left_out = LeftOut()
+    found = [source.name for source in find_images(["photos", "**/y.*"], left_out=left_out)]
+    assert found == ["photos/c.jfif", *PHOTOS, "photos/y.jpeg"]
+    text = left_out.describe()
+    assert "2 .heic files (" in text
+    assert "1 image without a suffix (" in text
+    assert "linked folder" in text
+    (source,) = find_images(["empty"])
+    assert "1 .cr2 file" in source.error.message
 
 
 def test_names_that_are_no_text(tree):

@@ -1,9 +1,12 @@
+import numpy as np
 import pytest
 
 from alexnet_cli.config.schema import TrainConfig
+from alexnet_cli.data.arrays import ColourStatistics
+from alexnet_cli.data.datasets import find_dataset
 from alexnet_cli.errors import UsageError
 from alexnet_cli.networks import Network, NetworkSpec
-from alexnet_cli.training.setup import plan_training, require_fit, resolve_sizes
+from alexnet_cli.training.setup import describe_model, plan_training, require_fit, resolve_sizes
 
 
 def test_planning_needs_no_images():
@@ -63,3 +66,10 @@ def test_batch_normalisation_of_a_single_image_is_refused(batch_size, num_images
 )
 def test_images_of_many_sizes_become_what_the_network_was_made_for(model, expected):
     assert resolve_sizes(TrainConfig(model=model), stored_px=None) == expected
+
+
+def test_a_constant_channel_is_not_scaled():
+    colours = ColourStatistics(np.array([100.0, 7.0, 50.0]), np.diag([400.0, 0.0, 25.0]))
+    image = describe_model(TrainConfig(data="shapes"), find_dataset("shapes"), colours).input
+    assert image.scale == pytest.approx((1 / 20, 1, 1 / 5))
+    assert image.shift == pytest.approx((-5, -7, -10))
