@@ -67,7 +67,10 @@ def write_model(
     file_format = Format.ALL if shared else Format.ONNX
     settings = ExportSettings(file_format, shared_weights=shared, precision=precision)
     network = build_network(spec, seed=0)
-    return export_model(network, manifest, folder, settings, Compared(crops), crops)[-1].path
+    written = export_model(
+        network, manifest, folder, settings, Compared(crops), calibration_NIIC=crops
+    )
+    return written[-1].path
 
 
 def write_images(folder: Path, count: int, size: tuple[int, int]) -> None:

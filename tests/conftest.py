@@ -224,7 +224,7 @@ def synthetic_archive(tmp_path_factory):
 class ExportedNetwork:
     """A network with non-zero biases, and its files."""
 
-    core: object
+    network: object
     pixels: object
     manifest: Manifest
     images_BSSC: np.ndarray
@@ -247,27 +247,27 @@ def exported(every_worker):
         classes=("ant", "bee", "cat", "dog", "élan"),
         provenance=Provenance("shapes", 5, 20, 3, 0.5, "0" * 64, {"torch": "2"}),
     )
-    core = build_network(manifest.network, seed=1)
+    network = build_network(manifest.network, seed=1)
     draw = np.random.default_rng(3)
     colours, noise = draw.integers(0, 200, (40, 1, 1, 3)), draw.integers(0, 56, (40, 8, 8, 3))
     images = (colours + noise).astype(np.uint8)  # each has its own colour, so that answers differ
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
-        for name, parameter in core.named_parameters():
+        for name, parameter in network.named_parameters():
             if name.endswith("bias"):
                 parameter.normal_(0, 0.1, generator=generator)
-        core.classifier[7].weight.mul_(30)  # far from ties
-        pixels = PixelNetwork(core, manifest.input).eval()
-        core.classifier[7].bias.sub_(pixels(torch.from_numpy(images)).mean(dim=0))
+        network.classifier[7].weight.mul_(30)  # far from ties
+        pixels = PixelNetwork(network, manifest.input).eval()
+        network.classifier[7].bias.sub_(pixels(torch.from_numpy(images)).mean(dim=0))
 
     def make(folder):
         for name in ("whole", "shared"):
             (folder / name).mkdir()
             settings = ExportSettings(Format.ALL, shared_weights=name == "shared")
-            written = export_model(core, manifest, folder / name, settings, Compared(images))
+            written = export_model(network, manifest, folder / name, settings, Compared(images))
             if name == "whole":
                 (folder / "manifest.json").write_text(written[0].manifest.to_json())
 
     folder = made_once(every_worker / "exported", make)
     described = manifest_from_json((folder / "manifest.json").read_text(), source="")
-    return ExportedNetwork(core, pixels, described, images, folder / "whole", folder / "shared")
+    return ExportedNetwork(network, pixels, described, images, folder / "whole", folder / "shared")

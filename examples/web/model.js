@@ -38,7 +38,7 @@ async function fetchBytes(path) {
     throw new Error("The server does not answer. Is it still running?");
   });
   if (response.status === 404) {
-    throw new Error(`There is no ${path} beside this page. “alexnet export --format onnx” writes ` +
+    throw new Error(`There is no ${path} in the folder of this page. “alexnet export --format onnx” writes ` +
       "one and prints its path: copy it here, then load the page again.");
   }
   if (!response.ok) throw new Error(`The server refused ${path}: HTTP ${response.status}.`);

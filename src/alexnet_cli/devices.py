@@ -1,4 +1,7 @@
-"""Names of devices on the command line, and properties of the processor."""
+"""Names of devices on the command line, and properties of the processor.
+
+`training/device.py` checks that PyTorch can use one, `inference/providers.py` that exports can.
+"""
 
 import os
 from pathlib import Path

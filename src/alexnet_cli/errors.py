@@ -101,7 +101,7 @@ def did_you_mean(name: str, choices: Iterable[str], *, hint: str) -> str:
 _REWORDED = (
     (r"^Value error, ", ""),
     (r", (unable to (parse|interpret)|got a number).*", ""),
-    (r"^Input should be a valid integer", "must be a whole number"),
+    (r"^Input should be a valid integer", "must be an integer"),
     (r"^Input should be a valid number", "must be a number"),
     (r"^Input should be a valid boolean", "must be true or false"),
     (r"^Input should be a valid string", "must be text"),

@@ -125,7 +125,7 @@ def read_image(
     """Decode an image to upright RGB.
 
     EXIF orientation is applied, transparent pixels become white, animations give their first frame,
-    and truncated files are refused. White is what the format says: 65535 in 16 bits, 1.0 in
+    and truncated files are refused. White is defined by the format: 65535 in 16 bits, 1.0 in
     floating point. Refused are samples without a white: 32-bit integers, and floats above 1.
 
     Args:
@@ -312,7 +312,7 @@ def _white_sample(image: Image.Image, label: str) -> float:
     # Pillow reads 16-bit PGM, whatever its greatest value, as 32-bit integers up to 65535.
     if image.mode.startswith("I;16") or image.format in ("PNG", "PPM"):
         return 65535.0
-    raise _refusal(label, "32-bit integers do not say what is white")
+    raise _refusal(label, "32-bit integer samples have no defined white level")
 
 
 def _transparent_sample(image: Image.Image) -> int | tuple[int, ...] | None:

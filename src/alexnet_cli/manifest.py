@@ -53,13 +53,13 @@ class Provenance:
     init: str = "he"  # initial weights that training started from
     momentum_kind: str = "classical"
     images: str = ""  # fingerprint of the images trained on and held out; "" if unknown
-    # The share that `val_size` is of the training images, 0 for the default share; None if the
-    # user gave a number. Files of versions before shares lack it.
+    # The fraction that `val_size` is of the training images, 0 for the default; None if the user
+    # gave a number. Files of versions before fractions lack it.
     val_share: float | None = None
 
     @property
     def val_setting(self) -> float | None:
-        """The run's `--val-size`, from which its split follows: a number, a share, or None."""
+        """The run's `--val-size`, from which its split follows: a number, a fraction, or None."""
         return self.val_size if self.val_share is None else self.val_share or None
 
 

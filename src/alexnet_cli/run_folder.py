@@ -176,7 +176,7 @@ def list_exports(folder: Path, precision: ExportPrecision | None = None) -> list
 
 
 def weights_beside(onnx_file: Path) -> Path | None:
-    """Return the float32 weights beside an exported ONNX file, if there are any."""
+    """Return the float32 weights in the folder of an exported ONNX file, if there are any."""
     paths = (onnx_file.with_suffix(SAFETENSORS), onnx_file.with_name(SAFETENSORS_NAME))
     return next((path for path in paths if path.is_file()), None)
 

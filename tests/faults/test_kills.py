@@ -74,7 +74,7 @@ def test_a_killed_run_ends_in_the_same_bytes(alexnet_process, report):
     assert result.returncode == 0, result.stderr
     document = json.loads(result.stdout)
     assert [each["name"] for each in document["comparisons"] if not each["is_same"]] == []
-    assert len({each["whole"] for each in document["comparisons"]}) >= 3
+    assert len({each["uninterrupted"] for each in document["comparisons"]}) >= 3
     assert sum(attempt["killed"] for attempt in document["attempts"]) == kills
     report(f"{kills} kills, the same bytes")
     assert document["attempts"][-1]["saved_step"] == 125 * epochs
@@ -89,7 +89,7 @@ def test_a_stopped_run_saves_in_time_and_ends_in_the_same_bytes(settings, tmp_pa
     folder.mkdir()
     settings = {**settings, "epochs": num_signals + 4}  # each signal saves, so each goes further
     run = KilledRun(settings, folder, ["--save-minutes", "0", "--device", "cpu"], save_steps=0)
-    run.train_whole()
+    run.train_uninterrupted()
     attempts = list(run.train_killed(num_signals, seed=1, by=signal.SIGTERM))
     *stopped, _ = attempts
     slowest = max(attempt.exit_seconds for attempt in stopped)
@@ -106,8 +106,8 @@ def test_a_run_that_is_not_killed_proves_nothing(tmp_path):
     folder.mkdir()
     settings = {"val_size": 9_900, "batch_size": 100, "epochs": 2}
     run = KilledRun(settings, folder, ["--device", "cpu"], save_steps=1)
-    run.train_whole()
-    shutil.copytree(folder / "whole", folder / "killed")
+    run.train_uninterrupted()
+    shutil.copytree(folder / "uninterrupted", folder / "killed")
     with pytest.raises(TrainingError) as caught:
         list(run.train_killed(1, seed=0))
     assert caught.value.code == "not_killed"

@@ -16,7 +16,7 @@ TABLE = """
 train                                       | 1 | data_missing       | cifar-10-binary  | alexnet download --data cifar10
 train --epochs 0                            | 2 | usage              | --epochs 0       | alexnet train --help
 train --learning-rate nan                   | 2 | usage              | --learning-rate  | alexnet train --help
-train --epochs x                            | 2 | usage              | must be a whole number | alexnet train --help
+train --epochs x                            | 2 | usage              | must be an integer | alexnet train --help
 train --recipe fsat                         | 2 | usage              | 'fsat'           | did you mean 'fast'?
 train --nonsense                            | 2 | usage              | --nonsense       | alexnet train --help
 train --model vgg                           | 2 | usage              | 'vgg'            | alexnet train --help
@@ -26,7 +26,7 @@ train --data shaps                          | 2 | unknown_dataset    | 'shaps'  
 train --data shapes --model alexnet         | 2 | usage              | 224 px           | --image-size 227
 train --data shapes --model alexnet-owt --image-size 32 | 2 | usage  | at least 63 px   | alexnet-cifar
 train --data shapes --model alexnet-cifar-bn --lrn | 2 | usage       | cannot be built with --lrn | leave it out
-train --data shapes --model cuda-convnet-18pct --init paper | 2 | usage | were published | --init he
+train --data shapes --model cuda-convnet-18pct --init paper | 2 | usage | --init paper | --init he
 train --data shapes --model cuda-convnet-13pct --recipe fast | 2 | usage | no fast recipe | --recipe paper
 train --data shapes --model cuda-convnet-80sec --image-size 12 | 2 | usage | not 12      | --image-size 32
 train --data shapes --model cuda-convnet-80sec --dropout 0.5 | 2 | usage | has no dropout | leave --dropout out
@@ -90,7 +90,7 @@ predict x.png --csv                         | 2 | usage              | --csv    
 predict - -                                 | 2 | usage              | stdin            | once
 predict - --copy-to out                     | 2 | usage              | stdin            | --copy-to
 explain alexnet --crop-size 1               | 2 | usage              | 36 px            | alexnet explain alexnet --crop-size 224
-explain alexnet-cifar --crop-size 1         | 2 | usage              | px               | alexnet explain alexnet-cifar --crop-size 28
+explain alexnet-cifar-bn --crop-size 1      | 2 | usage              | alexnet-cifar-bn takes crops | --crop-size 28
 explain cuda-convnet-13pct --crop-size 1    | 2 | usage              | px               | alexnet explain cuda-convnet-13pct --crop-size 24
 explain vgg                                 | 2 | usage              | alexnet-cifar    | alexnet explain --help
 reproduce                                   | 2 | usage              | experiment       | alexnet reproduce --list

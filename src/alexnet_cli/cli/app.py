@@ -18,7 +18,7 @@ from alexnet_cli.errors import UsageError, did_you_mean, reword_validation
 
 COMMANDS = {
     "download": "Download a dataset to the cache folder, verified before it is opened.",
-    "data": "Show the contents of the cache folder, verify them, look at images.",
+    "data": "List the files in the cache folder, verify them, draw a sheet of labelled images.",
     "train": "Train a network; the run folder's path is the result.",
     "config": "Show each setting of train and its source.",
     "evaluate": "Measure a model: top-1 with its 95 % interval, each class; or compare several.",
@@ -57,6 +57,7 @@ def run_typer(arguments: list[str]) -> int:
     if arguments[:1] == ["help"]:  # `alexnet help train` is `alexnet train --help`
         arguments = [*arguments[1:2], "--help"]
     first = next((argument for argument in arguments if not argument.startswith("-")), "")
+    # Help: names only. One command: its module. Completion: all modules.
     completing = is_completing()
     known = first if first in COMMANDS and not completing else None
     app = build_app(only=known, outline=known is None and not completing)
@@ -147,10 +148,11 @@ def _root(
         raise typer.Exit(2)
 
 
-_UNBREAKABLE = "\N{NON-BREAKING HYPHEN}"  # in place of hyphens, so that no flag is broken
+_UNBREAKABLE = "\N{NON-BREAKING HYPHEN}"
 
 
 def _write_page(command: TyperCommand | TyperGroup, ctx: Any, formatter: Any) -> None:
+    """Write a help page; its hyphens are non-breaking while lines are filled, so no flag breaks."""
     command.format_usage(ctx, formatter)
     formatter.write_paragraph()
     with formatter.indentation():

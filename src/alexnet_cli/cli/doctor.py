@@ -77,7 +77,7 @@ def _document(diagnosis: "Diagnosis", trials: "list[Trial] | None") -> dict[str,
     if diagnosis.cache is not None:
         document["cache"]["folder"] = str(diagnosis.cache.folder)
     document["findings"] = [
-        {"level": each.level, "subject": each.subject, "cause": each.cause, "repair": each.fix}
+        {"level": each.level, "subject": each.subject, "cause": each.cause, "fix": each.fix}
         for each in diagnosis.findings
     ]
     document["is_sound"] = diagnosis.num_broken == 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from alexnet_cli.cli.options import Device, Json, Quiet, choose
+from alexnet_cli.cli.options import DeviceOrTensorrt, Json, Quiet, choose
 from alexnet_cli.console import counted, note
 from alexnet_cli.errors import AlexnetError, DataError, UsageError
 from alexnet_cli.files import atomic_write
@@ -82,7 +82,7 @@ def command(
             "fp16 or int8."
         ),
     ] = None,
-    device: Device = "auto",
+    device: DeviceOrTensorrt = "auto",
     csv: Annotated[
         bool, typer.Option("--csv", help="Print CSV: a row for each class, or for each model.")
     ] = False,

@@ -168,7 +168,12 @@ def write_files(
             num_compared=num_compared, num_calibration=num_calibration,
         )  # fmt: skip
         written = export_model(
-            trained.network, trained.manifest, folder, settings, compared, calibration
+            trained.network,
+            trained.manifest,
+            folder,
+            settings,
+            compared,
+            calibration_NIIC=calibration,
         )
     except UsageError as error:
         if error.code == EXPORT_EXISTS:

@@ -12,7 +12,7 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
-from alexnet_cli.cli.predict_request import read_plainly
+from alexnet_cli.cli.predict_request import parse_simple
 from alexnet_cli.console import prepare_streams, report_error
 from alexnet_cli.devices import cpu_quota, num_cores
 from alexnet_cli.errors import AlexnetError
@@ -38,7 +38,7 @@ def run(arguments: list[str]) -> int:
     arguments = [argument for argument in arguments if argument != "--debug"]  # valid anywhere
     is_predict = arguments[:1] == ["predict"] and not is_completing()
     try:
-        request = read_plainly(arguments[1:]) if is_predict else None
+        request = parse_simple(arguments[1:]) if is_predict else None
         if request is None:
             from alexnet_cli.cli.app import run_typer
 

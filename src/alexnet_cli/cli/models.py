@@ -46,7 +46,7 @@ def _entry(name: Network) -> dict[str, Any]:
         "crop_size_px": crop_size_px,
         "num_parameters": total.get("num_parameters"),
         "num_macs": total.get("num_macs"),
-        "switches": info.options,
+        "options": info.options,
         "summary": info.summary,
         "source": info.source,
     }

@@ -16,15 +16,16 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")]
-Device = Annotated[
-    str,
-    typer.Option(
-        "--device",
-        envvar="ALEXNET_DEVICE",
-        show_envvar=False,
-        help="cpu, cuda, cuda:N, or tensorrt for an exported model: that device, or an error; "
-        "auto: a GPU if there is one.",
-    ),
+
+
+def _device_option(names: str) -> Any:
+    help_text = f"auto: a GPU if there is one; {names}: that device, or an error."
+    return typer.Option("--device", envvar="ALEXNET_DEVICE", show_envvar=False, help=help_text)
+
+
+Device = Annotated[str, _device_option("cpu, cuda or cuda:N")]
+DeviceOrTensorrt = Annotated[
+    str, _device_option("cpu, cuda, cuda:N or, for exported models, tensorrt")
 ]
 Deterministic = Annotated[
     bool, typer.Option("--deterministic", help="Bit-identical results on CUDA too; slower.")
@@ -52,12 +53,11 @@ def with_config_flags(
 ) -> Callable[..., None]:
     """Give a command the flags of `TrainConfig`, and `--config`.
 
-    The command declares keyword arguments of these names for the result, as far as it needs them:
-    `config`; `sources`, the source of each value; and `given`, the values that the user set by
-    flag, environment or file. Its other parameters stay as they are.
+    The command takes any of `config`; `sources`, the source of each value; and `given`, the values
+    that the user set by flag, environment or file. Its other parameters stay.
 
     By default all fields become flags. With `names`, the others keep their default, or the
-    recipe's. `defaults` are the command's own, for the help: the command lays them below `given`.
+    recipe's. `defaults` are for the help: the command uses them where `given` has none.
     """
     # Not above: commands without these flags do not wait for the class to be built.
     from alexnet_cli.config.schema import Panel, TrainConfig, flag_metadata

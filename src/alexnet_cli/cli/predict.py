@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from alexnet_cli.cli.options import Device, Json, Quiet, TrainedOn, choose
+from alexnet_cli.cli.options import DeviceOrTensorrt, Json, Quiet, TrainedOn, choose
 from alexnet_cli.cli.predict_request import DEFAULTS, MAX_BATCH_SIZE, PredictRequest
 
 EXAMPLES = (
@@ -71,7 +71,7 @@ def command(
             show_default=False,
         ),
     ] = DEFAULTS.copy_to,
-    device: Device = DEFAULTS.device,
+    device: DeviceOrTensorrt = DEFAULTS.device,
     csv: Annotated[
         bool, typer.Option("--csv", help="Print CSV, one row per class.")
     ] = DEFAULTS.csv,

@@ -50,6 +50,7 @@ def _count(text: str, most: int = sys.maxsize) -> int:
 
 
 def _probability(text: str) -> float:
+    # A digit first: `float` also takes nan, infinity, signs and spaces.
     if not (text[:1].isdecimal() and 0 <= float(text) <= 1):
         raise ValueError(text)
     return float(text)
@@ -74,26 +75,27 @@ _OPTIONS: dict[str, Callable[[str], Any]] = {
 }
 
 
-def read_plainly(arguments: Sequence[str]) -> PredictRequest | None:
+def parse_simple(arguments: Sequence[str]) -> PredictRequest | None:
     """Parse the arguments after `predict` as Typer would, or return None if in doubt."""
     images: list[str] = []
     given: dict[str, Any] = {}
     if os.environ.get("ALEXNET_DEVICE"):
         given["device"] = os.environ["ALEXNET_DEVICE"]
-    waiting = list(reversed(arguments))
+    remaining = list(reversed(arguments))
     try:
-        while waiting:
-            argument = waiting.pop()
+        while remaining:
+            argument = remaining.pop()
             if argument == "-" or not argument.startswith("-"):
                 images.append(argument)
                 continue
-            name, is_joined, value = argument.partition("=")
+            name, has_equals, value = argument.partition("=")
             is_long = name.startswith("--")
             field = name.removeprefix("--").replace("-", "_") if is_long else _SHORT[name]
-            if field in _FLAGS and not is_joined:
+            if field in _FLAGS and not has_equals:
                 given[field] = True
                 continue
-            convert, value = _OPTIONS[field], value if is_joined else waiting.pop()
+            convert, value = _OPTIONS[field], value if has_equals else remaining.pop()
+            # `--files-from -` is standard input.
             if value.startswith("-") and (field, value) != ("files_from", "-"):
                 return None  # an option without its value, or a value that is not plain
             given[field] = convert(value)

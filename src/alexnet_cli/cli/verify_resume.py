@@ -46,7 +46,7 @@ def command(
     folder = Path(tempfile.mkdtemp(prefix="alexnet-verify-"))
     arguments = ["--device", device, *(["--deterministic"] if deterministic else [])]
     run = KilledRun(given, folder, arguments, save_steps=save_steps)
-    seconds = run.train_whole()
+    seconds = run.train_uninterrupted()
     note(f"uninterrupted: {seconds:.1f} s", quiet=quiet)
     attempts = []
     for attempt in run.train_killed(kills, seed=kill_seed):
@@ -58,7 +58,8 @@ def command(
         print_json({"attempts": list(map(dataclasses.asdict, attempts)), "comparisons": files})
     else:
         for each in comparisons:
-            print(f"{'same     ' if each.is_same else 'DIFFERENT'}  {each.name:<22} {each.whole}")
+            verdict = "same" if each.is_same else "DIFFERENT"
+            print(f"{verdict:<9}  {each.name:<22} {each.uninterrupted}")
     if not all(each.is_same for each in comparisons):
         raise TrainingError(
             f"the killed run ended in different bytes; both runs are kept in {folder}",

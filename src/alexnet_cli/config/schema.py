@@ -123,11 +123,11 @@ def _require_epochs(value: str) -> str:
 
 
 def _require_val_size(value: float | None) -> float | None:
-    """Return a number of images as an int, a share as it is."""
+    """Return a number of images as an int, a fraction as it is."""
     if value is None or 0 < value < 1:
         return value
     if value < 1 or value != value // 1:  # nor NaN nor infinity: no integer equals them
-        reason = "takes a number of images, or a share below 1"
+        reason = "takes a number of images, or a fraction below 1"
         raise _refusal(reason, "--val-size 100, or --val-size 0.1; without it, a tenth is held out")
     return int(value)
 
@@ -168,7 +168,7 @@ class TrainConfig(BaseModel):
     batch_size: Annotated[int, Field(ge=1, le=65_536), Flag(Panel.OPTIMIZER, also="-b")] = 128
     """Images per update."""
     micro_batch_size: Annotated[_Images, Flag(Panel.OPTIMIZER, can_change=True)] = 0
-    """Micro-batch size (gradient accumulation); 0 = whole batch."""
+    """Micro-batch size (gradient accumulation); 0 = entire batch."""
     learning_rate: Annotated[
         float,
         Field(gt=0, le=100, allow_inf_nan=False),
@@ -249,8 +249,8 @@ class TrainConfig(BaseModel):
     early_crop_size: Annotated[_Pixels, Flag(Panel.IMAGES, can_change=True)] = 0
     """Crop size in the first two thirds of the epochs; 0 = as later."""
     pad: Annotated[int, Field(ge=0, le=64), Flag(Panel.IMAGES, can_change=True)] = 0
-    """Zero padding before random crops, in px: 2 for alexnet-cifar on cifar10, 0 on other data and
-    with --recipe fast, --image-size or --crop-size."""
+    """Zero padding before random crops, in px. Default: 2 for alexnet-cifar on cifar10, unless
+    --recipe fast, --image-size or --crop-size is given; else 0."""
     flip: Annotated[bool, Flag(Panel.IMAGES, can_change=True)] = True
     """Random horizontal flips."""
     colour_noise: Annotated[float, Field(ge=0, le=10), Flag(Panel.IMAGES, also="--color-noise")] = (
@@ -264,7 +264,7 @@ class TrainConfig(BaseModel):
         WithJsonSchema({"anyOf": [_COUNT, _SHARE_BELOW_1]}),
         Flag(Panel.IMAGES, default="a tenth, at most 5,000"),
     ] = None
-    """Training images held out for validation: a number, or a share such as 0.2."""
+    """Training images held out for validation: a number, or a fraction such as 0.2."""
     seed: Annotated[int, Field(ge=0, lt=2**31), Flag(Panel.GENERAL)] = 0
     """Seed of split, initial weights, order, crops and dropout."""
     precision: Annotated[Precision, Flag(Panel.GENERAL, can_change=True)] = Precision.AUTO

@@ -146,7 +146,7 @@ def config_schema() -> dict[str, Any]:
     schema = TrainConfig.model_json_schema()
     choices = schema.pop("$defs")
     for name, field in schema["properties"].items():
-        # Draft 7, which TOML editors support, ignores the keys beside a reference.
+        # Draft 7, which TOML editors support, ignores the keys next to a reference.
         if reference := field.pop("$ref", None):
             enum = choices[reference.rpartition("/")[2]]
             field.update(type=enum["type"], enum=enum["enum"])

@@ -37,8 +37,8 @@ class BatchSettings:
 class EpochDraw:
     """The random choices of one epoch, drawn on the CPU so that every device sees the same.
 
-    Paper §4.1: to each pixel of an image [p1, p2, p3][α1 λ1, α2 λ2, α3 λ3]ᵀ is added, p the
-    principal components of the colours of the training set, λ their variances, α ~ N(0, 0.1)
+    Paper §4.1: [p1, p2, p3][α1 λ1, α2 λ2, α3 λ3]ᵀ is added to each pixel of an image. p are the
+    principal components of the colours of the training set, λ their variances; α ~ N(0, 0.1) is
     drawn anew whenever the image is used. Here: √λ in place of λ, because the original's data
     provider calls these factors standard deviations; λ itself, in the thousands on the scale
     0–255, would drown the image.
@@ -110,7 +110,7 @@ class Batch(NamedTuple):
         """Return micro-batches of almost equal size, at least one; `max_images` 0: no limit."""
         num_images = len(self.labels_B)
         count = max(1, -(-num_images // (max_images or max(1, num_images))))
-        return [self.take(share_of(num_images, index, count)) for index in range(count)]
+        return [self.take(split_range(num_images, index, count)) for index in range(count)]
 
 
 def make_batches(
@@ -178,7 +178,7 @@ class TrainingBatches(ABC):
         size = self._settings.batch_size
         starts = range(first_batch * size, self.num_images, size)
         batches = (draw.order_N[start : start + size] for start in starts)
-        chosen = [batch_B[share_of(len(batch_B), rank, world_size)] for batch_B in batches]
+        chosen = [batch_B[split_range(len(batch_B), rank, world_size)] for batch_B in batches]
         return self._load(chosen, draw, crop_size_px)
 
     @abstractmethod
@@ -259,6 +259,6 @@ class StreamingBatches(TrainingBatches):
                 yield Batch(images_BSSC, labels_B.to(self._device), colours_BC)
 
 
-def share_of(num_items: int, index: int, num_shares: int) -> slice:
-    """Return one share of a sequence: in order, none twice, sizes differ by at most one."""
-    return slice(num_items * index // num_shares, num_items * (index + 1) // num_shares)
+def split_range(num_items: int, index: int, num_splits: int) -> slice:
+    """Return a slice of a sequence: in order, none twice, sizes differ by at most one."""
+    return slice(num_items * index // num_splits, num_items * (index + 1) // num_splits)

@@ -214,7 +214,7 @@ def _require_modest(content: bytes) -> None:
         num_tuples += "TUPLE" in opcode.name
         memo = int(argument or 0) if "PUT" in opcode.name else 0
         if num_tuples > _MAX_TUPLES or memo > _MAX_MEMOS:
-            raise _LayoutError("it is no pickled batch of images")
+            raise _LayoutError("it is not a pickled batch of images")
 
 
 def _uint8(code: object, *_: object) -> np.dtype[np.uint8]:

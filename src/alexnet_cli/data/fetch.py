@@ -122,5 +122,5 @@ def _failed(file: PublishedFile, reasons: list[str]) -> DownloadError:
     return DownloadError(
         f"cannot download {file.name} ({'; '.join(reasons)})",
         hint=f"try again later (what has arrived is kept), name another server with --mirror, or "
-        f"fetch {file.url} in a browser and run {file.command} beside it",
+        f"fetch {file.url} in a browser and run {file.command} in the same folder",
     )

@@ -94,7 +94,7 @@ class PartialDownload:
 
 
 class Fetcher:
-    """Downloads a file, or the missing rest of it."""
+    """The download of a file, or of the missing rest of it."""
 
     def __init__(
         self,
@@ -183,7 +183,7 @@ class Fetcher:
             found = re.fullmatch(_CONTENT_RANGE, headers.get("Content-Range", ""))
             if found and int(found[1]) == offset and (not size or found[2] in ("*", str(size))):
                 return True
-            self.part.remove()  # its ranges cannot be used; the whole file may be right
+            self.part.remove()  # its ranges cannot be used; the entire file may be right
             raise TransferError("the server sent another range than it was asked", temporary=True)
         length = headers.get("Content-Length", "")
         if size and re.fullmatch(_NUMBER, length) and int(length) != size:

@@ -29,7 +29,7 @@ class ClassMetrics:
 
 
 def wilson_interval(num_right: int, num_images: int) -> tuple[float, float]:
-    """Return the 95 % confidence interval of a share, each end 0–1.
+    """Return the 95 % confidence interval of a fraction, each end 0–1.
 
     Unlike the normal approximation it stays within 0–1 and holds near the ends.
 
@@ -268,7 +268,7 @@ def mcnemar_p_value(only_first: int, only_second: int) -> float:
 
 
 def paired_interval(only_first: int, only_second: int, num_images: int) -> tuple[float, float]:
-    """Return the 95 % confidence interval of a difference of shares of the same images.
+    """Return the 95 % confidence interval of a difference of fractions of the same images.
 
     Chosen for its closed form, whose coverage also holds with few images. It and the exact test
     may disagree near the limit; the test is stricter.

@@ -37,18 +37,18 @@ _NUM_VIEWS = 10
 
 
 def deploy(
-    core: nn.Module,
+    network: nn.Module,
     manifest: Manifest,
     settings: ExportSettings,
     calibration_NIIC: NDArray[np.uint8] | None = None,
 ) -> tuple[onnx.ModelProto, Deployment]:
     """Build the graph that every file of an export has.
 
-    `core` is the network without input scaling, float32 on the CPU in evaluation mode. int8 needs
+    `network` has no input scaling; it is float32, on the CPU, in evaluation mode. int8 needs
     `calibration_NIIC`, uint8 squares of training images.
 
     Returns:
-        The graph, its manifest inside, and what the manifest says of it.
+        The graph with its manifest inside, and its description in the manifest.
 
     Raises:
         UsageError: int8 without images.
@@ -60,13 +60,13 @@ def deploy(
     if is_int8 and not len(calibration_NIIC):
         raise UsageError(
             "--precision int8 needs training images to measure the activations on",
-            hint="say where images are: alexnet export MODEL --precision int8 --data FOLDER",
+            hint="name a folder of images: alexnet export MODEL --precision int8 --data FOLDER",
         )
     deployment = Deployment(
         precision=settings.precision,
         num_views=settings.num_views,
         opset=settings.opset,
-        lrn_form=_choose_lrn_form(core, settings),
+        lrn_form=_choose_lrn_form(network, settings),
         versions={
             "alexnet-cli": __version__,
             "onnxruntime": onnxruntime.__version__,  # its distribution has one of several names
@@ -75,7 +75,7 @@ def deploy(
         num_calibration_images=len(calibration_NIIC),
     )
     manifest = replace(manifest, deployment=deployment)
-    pixels = PixelNetwork(_with_lrn_form(core, deployment.lrn_form), manifest.input).eval()
+    pixels = PixelNetwork(_with_lrn_form(network, deployment.lrn_form), manifest.input).eval()
     if is_int8:
         _widen_scaling(pixels, manifest.input.crop_size_px)
     with _quiet_libraries():
@@ -90,8 +90,8 @@ def deploy(
         return to_half(graph), deployment
 
 
-def _choose_lrn_form(core: nn.Module, settings: ExportSettings) -> LrnForm:
-    if not any(isinstance(module, LocalResponseNorm) for module in core.modules()):
+def _choose_lrn_form(network: nn.Module, settings: ExportSettings) -> LrnForm:
+    if not any(isinstance(module, LocalResponseNorm) for module in network.modules()):
         return LrnForm.NONE
     # The LRN kernel of CUDA, which fp16 is for, is fast. That of the CPU takes up to a third of
     # the network's time; a convolution uses the matrix product.

@@ -53,17 +53,18 @@ class Exported:
 
 
 def export_model(
-    core: torch.nn.Module,
+    network: torch.nn.Module,
     manifest: Manifest,
     folder: Path,
     settings: ExportSettings,
     images: Compared,
+    *,
     calibration_NIIC: NDArray[np.uint8] | None = None,
 ) -> list[Exported]:
-    """Write a trained network's files, and the model card beside them.
+    """Write a trained network's files, and the model card in the same folder.
 
     Args:
-        core: The network, without input scaling.
+        network: The network, without input scaling.
         manifest: Its description.
         folder: Where the files go; `export_name` is the rule of their names.
         settings: Which files, and how.
@@ -75,11 +76,11 @@ def export_model(
         ExportError: A file's answers differ; none was written.
     """
     settings.check()
-    core = core.to("cpu", torch.float32).eval()
+    network = network.to("cpu", torch.float32).eval()
     contents: dict[str, bytes] = {}
     manifests: dict[str, Manifest] = {}
     for each in settings.by_precision:
-        files, described = _build(core, manifest, each, images, calibration_NIIC)
+        files, described = _build(network, manifest, each, images, calibration_NIIC)
         contents |= files
         manifests |= dict.fromkeys(files, described)
     if not settings.force:
@@ -122,17 +123,17 @@ def _exists_error(path: Path, difference: str) -> UsageError:
 
 
 def _build(
-    core: torch.nn.Module,
+    network: torch.nn.Module,
     manifest: Manifest,
     settings: ExportSettings,
     images: Compared,
     calibration_NIIC: NDArray[np.uint8] | None,
 ) -> tuple[dict[str, bytes], Manifest]:
     """Return the content of each file of one precision, compared, and their manifest."""
-    graph, deployment = deploy(core, manifest, settings, calibration_NIIC)
+    graph, deployment = deploy(network, manifest, settings, calibration_NIIC)
     manifest = replace(manifest, deployment=deployment)
     images = replace(images, squares_BIIC=crop_centre(images.squares_BIIC, manifest.input_side_px))
-    trained = with_views(PixelNetwork(core, manifest.input).eval(), manifest)
+    trained = with_views(PixelNetwork(network, manifest.input).eval(), manifest)
 
     def compare_file(name: str, model: Model) -> Parity:
         parity = compare(trained, model, images)
@@ -143,9 +144,9 @@ def _build(
         batch = np.ascontiguousarray(images.squares_BIIC[:_NUM_REPEATED])
         return model.logits(batch).tobytes()
 
-    parity = _common_answer(_contents(graph, core, manifest, settings), compare_file)
+    parity = _common_answer(_contents(graph, network, manifest, settings), compare_file)
     manifest = replace(manifest, deployment=replace(deployment, parity=parity))
-    contents = _contents(describe(graph, manifest), core, manifest, settings)
+    contents = _contents(describe(graph, manifest), network, manifest, settings)
     _common_answer(contents, repeat)
     return contents, manifest
 
@@ -253,12 +254,12 @@ def _common_answer(contents: dict[str, bytes], run: Callable[[str, Model], _Answ
 
 
 def _contents(
-    graph: onnx.ModelProto, core: torch.nn.Module, manifest: Manifest, settings: ExportSettings
+    graph: onnx.ModelProto, network: torch.nn.Module, manifest: Manifest, settings: ExportSettings
 ) -> dict[str, bytes]:
     """Return the content of each file."""
     contents = {}
     if settings.weights_name:
-        contents[settings.weights_name] = _safetensors_bytes(core, graph, manifest)
+        contents[settings.weights_name] = _safetensors_bytes(network, graph, manifest)
     if settings.onnx_name:
         if settings.weights_name and settings.shared_weights:
             graph = _shared_graph(graph, settings.weights_name, contents[settings.weights_name])
@@ -266,7 +267,9 @@ def _contents(
     return contents
 
 
-def _safetensors_bytes(core: torch.nn.Module, graph: onnx.ModelProto, manifest: Manifest) -> bytes:
+def _safetensors_bytes(
+    network: torch.nn.Module, graph: onnx.ModelProto, manifest: Manifest
+) -> bytes:
     """Return a safetensors file that `predict` can run by itself.
 
     Its metadata hold the manifest and the ONNX graph without weights.
@@ -274,7 +277,7 @@ def _safetensors_bytes(core: torch.nn.Module, graph: onnx.ModelProto, manifest: 
     # Batch normalisation counts its batches in an integer that inference does not use.
     weights = {
         name: value.detach().contiguous()
-        for name, value in core.state_dict().items()
+        for name, value in network.state_dict().items()
         if value.is_floating_point()
     }
     bare_graph = _without_weights(graph, dict.fromkeys(weights, (0, 0)), location="weights")
@@ -301,7 +304,7 @@ def _header(safetensors_file: bytes) -> bytes:
 def _shared_graph(
     graph: onnx.ModelProto, weights_name: str, weights_file: bytes
 ) -> onnx.ModelProto:
-    """Return a graph that reads its weights from the safetensors file beside it."""
+    """Return a graph that reads its weights from the safetensors file in the same folder."""
     header = _header(weights_file)
     positions = {}
     for name, entry in json.loads(header).items():

@@ -250,7 +250,7 @@ def onnxruntime_cuda_version() -> str | None:
 
 
 def _constant(file: str, name: str) -> str | None:
-    """Return the text that a package's source assigns to a name."""
+    """Return a string constant from a package's source, without importing it."""
     for path in (Path(root, file) for root in sys.path):
         if path.is_file():
             pattern = rf"""^{name}\b[^=\n]*=\s*['"]([^'"]+)['"]"""

@@ -1,7 +1,7 @@
 """An exported model, loaded: ONNX, or safetensors that carry their graph.
 
-Shape letters: B batch, S side of a crop, K classes. What only some files or errors need is imported
-where it is used: together it would take a tenth of the time of one answer.
+Shape letters: B batch, S side of a crop, K classes. Imports that few files need are local; together
+they cost a tenth of one prediction.
 """
 
 import json
@@ -50,6 +50,8 @@ _OTHER_EXPORT = "from another export"
 
 
 class Model:
+    """An exported model, loaded: uint8 images in, logits or class probabilities out."""
+
     def __init__(self, session: Any, manifest: Manifest, path: Path, note: str | None) -> None:
         self._session, self._path = session, path
         self.manifest = manifest
@@ -93,7 +95,7 @@ def load_model(path: Path, *, device: str = "auto", for_many: bool = True) -> Mo
     are the same.
 
     Raises:
-        ModelFileError: Missing, damaged, or not one of ours.
+        ModelFileError: Missing, damaged, or not an alexnet export.
         DeviceError: The device cannot be used.
     """
     if not path.is_file():
@@ -162,15 +164,15 @@ def _open(path: Path, providers: Providers, *, for_many: bool) -> tuple[Any, str
     try:
         if model_format(path) == SAFETENSORS:
             return _open_safetensors(path, options, providers)
-        # ONNX Runtime takes a path only as text.
+        # ONNX Runtime takes only UTF-8 paths; otherwise pass the bytes.
         is_text = str(path).isascii() or str(path) == os.fsencode(path).decode(errors="replace")
         model = str(path) if is_text else path.read_bytes()
         return _interruptible(lambda: open_session(model, options, providers))
     except ORT_ERRORS as error:
         reason = f"ONNX Runtime: {runtime_message(error)}"
-        # Of a graph beside shorter weights than its own, before the two can be compared.
+        # A graph whose weights file is too short fails here, before hashes are compared.
         if path.suffix == ".onnx" and "out of bounds" in str(error):
-            reason = f"the weights beside it are cut short, or {_OTHER_EXPORT}"
+            reason = f"its weights file is truncated, or {_OTHER_EXPORT}"
         raise _unusable(path, reason) from error
 
 
@@ -190,23 +192,23 @@ def export_hint(path: Path) -> str:
         if path.parent == pretrained_folder(name):
             return f"fetch it again with: alexnet download --weights {name} --force"
     run = RunFolder(path.parent)
-    words = ["alexnet", "export", *([str(run.path)] if run.checkpoints.is_dir() else [])]
-    words += ["--format", "safetensors" if path.suffix == ".safetensors" else "onnx"]
+    command = ["alexnet", "export", *([str(run.path)] if run.checkpoints.is_dir() else [])]
+    command += ["--format", "safetensors" if path.suffix == ".safetensors" else "onnx"]
     first, *special = path.stem.split("-")  # see `export_name`
     if first == "model":
         for precision in ExportPrecision:
-            words += ["--precision", precision] if precision in special else []
-        words += ["--views", "10"] if "10views" in special else []
-        words += ["--shared-weights"] if "shared" in special else []
-        words += ["--force"] if path.exists() else []
-    return f"export it with: {shlex.join(words)}"
+            command += ["--precision", precision] if precision in special else []
+        command += ["--views", "10"] if "10views" in special else []
+        command += ["--shared-weights"] if "shared" in special else []
+        command += ["--force"] if path.exists() else []
+    return f"export it with: {shlex.join(command)}"
 
 
 def read_manifest(path: Path) -> Manifest:
     """Read the manifest of a safetensors export, and nothing else of it.
 
     Raises:
-        ModelFileError: Damaged, or not one of ours.
+        ModelFileError: Damaged, or not an alexnet export.
     """
     try:
         text = json.loads(_read_header(path))["__metadata__"][METADATA_KEY]
@@ -234,9 +236,9 @@ def _shared_weights(metadata: dict[str, str], path: Path) -> Path | None:
     try:
         header = read_safetensors_header(weights)
     except (OSError, ValueError) as error:  # no such file, or a name that no file can have
-        raise _unusable(path, f"it names no weights file beside it: {name!r}") from error
+        raise _unusable(path, f"its weights file {name!r} is missing or cannot be read") from error
     if hashlib.sha256(header).hexdigest() != expected:
-        raise _unusable(path, f"{weights.name} beside it is {_OTHER_EXPORT}")
+        raise _unusable(path, f"its weights file {weights.name} is {_OTHER_EXPORT}")
     return weights
 
 

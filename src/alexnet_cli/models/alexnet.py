@@ -152,7 +152,10 @@ def _require_crop(spec: NetworkSpec, min_px: int, *, own: str) -> None:
 
 
 class AlexNetCifar(ConvNet):
-    """AlexNet with a 5×5 first layer at stride 1 and fully connected layers of 1024 units."""
+    """AlexNet with a 5×5 first layer at stride 1 and fully connected layers of 1024 units.
+
+    `ConvNet.forward` runs `features`, then `classifier`.
+    """
 
     departures = (
         Departure(
@@ -166,7 +169,7 @@ class AlexNetCifar(ConvNet):
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
-        side = _side_after_pools(spec.crop_size_px)
+        side = _side_after_pools(spec)
         (channels,) = conv_widths(spec, 96)
         conv1 = nn.Conv2d(3, channels, kernel_size=5, padding=2)  # 96×32×32
         self.features = _features(spec, conv1)
@@ -189,7 +192,7 @@ class AlexNetCifarBN(ConvNet):
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
-        side, groups = _side_after_pools(spec.crop_size_px), spec.groups
+        side, groups = _side_after_pools(spec), spec.groups
         self.features = nn.Sequential(
             nn.Conv2d(3, 96, kernel_size=5, padding=2, bias=False),  # 96×32×32
             nn.BatchNorm2d(96),
@@ -224,16 +227,16 @@ class AlexNetCifarBN(ConvNet):
         )
 
 
-def _side_after_pools(crop_size_px: int) -> int:
+def _side_after_pools(spec: NetworkSpec) -> int:
     """Return the side after three 3×3 pools at stride 2, rounded up: 32 → 16 → 8 → 4.
 
     Raises:
         UsageError: The crops are too small or too large.
     """
     least, most = CIFAR_CROP_PX
-    if not least <= crop_size_px <= most:
+    if not least <= spec.crop_size_px <= most:
         raise UsageError(
-            f"alexnet-cifar takes crops of {least} to {most} px, not {crop_size_px}",
+            f"{spec.name} takes crops of {least} to {most} px, not {spec.crop_size_px}",
             hint="choose --image-size 32 --crop-size 28, or for large images --model alexnet",
         )
-    return crop_size_px // 2 // 2 // 2
+    return spec.crop_size_px // 2 // 2 // 2

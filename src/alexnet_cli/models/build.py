@@ -172,7 +172,7 @@ def published_init(name: Network, init: str) -> InitConstants:
     published = name.info.init_constants
     if init not in published:
         raise UsageError(
-            f"no initial weights called '{init}' were published for {name}",
+            f"--init {init} is not available for {name}: no such weights were published",
             hint=f"use --init {' or --init '.join(['he', *published])}",
         )
     return published[init]

@@ -1,11 +1,11 @@
 """Content of `alexnet explain`: a network's layers with their costs, and its departures.
 
-A network's own departures from the paper stand beside its class (`departures`) and, for its
+A network's own departures from the paper stand next to its class (`departures`) and, for its
 training, in its registry entry (`NetworkInfo.training_departures`). Here are the shared ones.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -72,10 +72,10 @@ def layer_table(spec: NetworkSpec) -> tuple[LayerRow, ...]:
     def add_row(module: nn.Module, _inputs: Any, output: Tensor) -> None:
         nonlocal field, jump, number
         name, section = _KINDS[type(module)]
-        kernel, stride, padding, groups = _window(module)
-        if kernel is not None and stride is not None:
-            field += (kernel - 1) * jump
-            jump *= stride
+        window = _window(module)
+        if window.size is not None and window.stride is not None:
+            field += (window.size - 1) * jump
+            jump *= window.stride
         if isinstance(module, nn.Conv2d) and module.groups > 1:
             section = "§3.2, §3.5"
         if isinstance(module, nn.Conv2d | LocallyConnected | nn.Linear):
@@ -85,10 +85,7 @@ def layer_table(spec: NetworkSpec) -> tuple[LayerRow, ...]:
             LayerRow(
                 name,
                 tuple(output.shape[1:]),
-                kernel,
-                stride,
-                padding,
-                groups,
+                *window,
                 num_parameters=sum(p.numel() for p in module.parameters()),
                 num_macs=_num_macs(module, output),
                 receptive_field_px=field if output.ndim == 4 else None,
@@ -110,15 +107,23 @@ def totals(rows: tuple[LayerRow, ...]) -> dict[str, int]:
     return {field: sum(getattr(row, field) for row in rows) for field in fields}
 
 
-def _window(module: nn.Module) -> tuple[int, int, int, int] | tuple[None, None, None, None]:
-    """Return kernel size, stride, padding and groups of a layer that slides over the image."""
+class _Window(NamedTuple):
+    """The window that a layer slides over the image; all None for other layers."""
+
+    size: int | None = None
+    stride: int | None = None
+    padding: int | None = None
+    groups: int | None = None
+
+
+def _window(module: nn.Module) -> _Window:
     if isinstance(module, SameMapNorm):
-        return module.size, 1, module.size // 2, 1
+        return _Window(module.size, 1, module.size // 2, 1)
     if not isinstance(module, nn.Conv2d | LocallyConnected | nn.MaxPool2d | nn.AvgPool2d):
-        return None, None, None, None
+        return _Window()
     sides: tuple[Any, ...] = (module.kernel_size, module.stride, module.padding)
-    kernel, stride, padding = (int(s[0] if isinstance(s, tuple) else s) for s in sides)
-    return kernel, stride, padding, int(getattr(module, "groups", 1))
+    size, stride, padding = (int(s[0] if isinstance(s, tuple) else s) for s in sides)
+    return _Window(size, stride, padding, int(getattr(module, "groups", 1)))
 
 
 def _num_macs(module: nn.Module, output: Tensor) -> int:

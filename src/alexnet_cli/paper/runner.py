@@ -100,7 +100,7 @@ class RunWorker:
         return len(history) >= self.run.config.epochs or self.should_stop(self.run, history)
 
     def _saved_history(self) -> History:
-        """Return the epochs of the newest intact checkpoint.
+        """Return the epochs of the newest valid checkpoint.
 
         Raises:
             TrainingError: The run has other settings, or all its checkpoints are damaged.

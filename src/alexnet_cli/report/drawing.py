@@ -32,7 +32,7 @@ _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 _MAX_LABEL_LENGTH = 24  # of a class name next to a plot
 
 Panel: TypeAlias = Callable[[Axes], str]
-"""Draws into axes and returns a description, for readers who do not see the figure."""
+"""A function that draws into axes and describes the figure for readers who do not see it."""
 
 
 @contextlib.contextmanager
@@ -88,7 +88,7 @@ def save_png(figure: Figure) -> bytes:
 def to_svg(figure: Figure, description: str, *, name: str) -> Markup:
     """Return a figure as an SVG element for an HTML page.
 
-    The page's Content-Security-Policy forbids inline CSS, so that CSS becomes attributes.
+    The page's Content-Security-Policy forbids inline CSS, so CSS is converted to attributes.
 
     `description` is for readers who do not see the figure. All ids derive from `name`, which is
     unique in the page.

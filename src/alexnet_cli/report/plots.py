@@ -136,7 +136,7 @@ def _format(value: float, column: str) -> str:
 
 
 def shades(counts_KK: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the darkness of each cell, 0–10: the square root of its share of the row.
+    """Return the darkness of each cell, 0–10: the square root of its fraction of the row.
 
     Mistakes are few compared with right answers: without the root they would all look white.
     """

@@ -78,7 +78,7 @@ class Cell(NamedTuple):
     true: str
     predicted: str
     num_images: int
-    share: float  # of the images of the true class
+    share: float  # fraction of the images of the true class
     shade: int
     answers: list[Answer]  # some of the images
 

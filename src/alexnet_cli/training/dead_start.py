@@ -4,6 +4,7 @@ Shape letters: B batch, K classes.
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,13 +23,22 @@ _FLAT = 0.003  # spread of a logit over images; He's start has some hundredths
 _LEARNED, _WORSE = 0.001, 0.02  # fractions of ln(classes) below and above it
 _MOSTLY_DEAD = 0.9
 
-Layers = dict[str, tuple[float | None, float | None]]
-"""By layer, from input to output: the norm of the gradient of its weights (None: frozen), and the
-fraction of its ReLUs that are 0 for every image (None: it has no ReLU)."""
+
+class LayerHealth(NamedTuple):
+    gradient_norm: float | None  # of its weights; None: frozen
+    dead_fraction: float | None  # of its ReLUs, 0 for every image; None: it has none
+
+
+class Examination(NamedTuple):
+    """The result of one forward and backward pass."""
+
+    loss: float  # nats
+    logit_spread: float  # standard deviation of a logit over the images, mean over classes
+    layers: dict[str, LayerHealth]  # from input to output
 
 
 class DeadStartDetector:
-    """Collects the losses of the first updates, on their device, and checks them twice."""
+    """The losses of the first updates, kept on their device and checked twice."""
 
     def __init__(self, num_classes: int) -> None:
         self.num_updates = 0  # of this process
@@ -51,11 +61,11 @@ class DeadStartDetector:
             return ""
         warning = ""
         if self._is_at_chance():
-            loss, spread, layers = examine(model, batch, config)
-            if spread >= _FLAT and len(self._check_steps) > 1:  # it may only be slow
+            found = examine(model, batch, config)
+            if found.logit_spread >= _FLAT and len(self._check_steps) > 1:  # it may only be slow
                 self._check_steps, self._losses = self._check_steps[1:], []
                 return ""
-            warning = self._describe(loss, spread, layers, config)
+            warning = self._describe(found, config)
         self._check_steps, self._losses = [], []
         return warning
 
@@ -65,30 +75,28 @@ class DeadStartDetector:
         A network that has begun to learn is below it, however little; noisy labels are above.
         """
         late = torch.stack(self._losses[len(self._losses) // 2 :])
-        return -_LEARNED < float(late.mean()) / self._chance - 1 < _WORSE
+        excess = float(late.mean()) / self._chance - 1
+        has_learned, is_noisy = excess <= -_LEARNED, excess >= _WORSE
+        return not has_learned and not is_noisy
 
-    def _describe(self, loss: float, spread: float, layers: Layers, config: TrainConfig) -> str:
+    def _describe(self, found: Examination, config: TrainConfig) -> str:
         """Return the warning, one line for each layer that is trained, and the hint."""
         lines = [
-            f"warning: no progress after {self.num_updates} updates: the loss, {loss:.3f}, "
+            f"warning: no progress after {self.num_updates} updates: the loss, {found.loss:.3f}, "
             f"equals chance level, ln(classes) = {self._chance:.3f}; a logit varies by "
-            f"{spread:.1e} over the images"
+            f"{found.logit_spread:.1e} over the images"
         ]
-        for name, (gradient_norm, dead_fraction) in layers.items():
+        for name, (gradient_norm, dead_fraction) in found.layers.items():
             dead = "" if dead_fraction is None else f"  dead ReLUs {dead_fraction:4.0%}"
             if gradient_norm is not None:
                 lines.append(f"  {name:<14} gradient {gradient_norm:8.1e}{dead}")
-        most_dead = max((dead or 0.0 for _, dead in layers.values()), default=0.0)
+        dead_fractions = (layer.dead_fraction or 0.0 for layer in found.layers.values())
+        most_dead = max(dead_fractions, default=0.0)
         return "\n".join([*lines, f"hint: start again with {_suggest(config, most_dead)}"])
 
 
-def examine(model: PixelNetwork, batch: Batch, config: TrainConfig) -> tuple[float, float, Layers]:
-    """Examine one forward and backward pass; the model is unchanged afterwards.
-
-    Returns:
-        The loss in nats; the standard deviation of a logit over the images, mean over classes; the
-        layers.
-    """
+def examine(model: PixelNetwork, batch: Batch, config: TrainConfig) -> Examination:
+    """Run one forward and backward pass; leave the model unchanged."""
     modes = {module: module.training for module in model.modules()}
     most = min(_MAX_IMAGES, config.micro_batch_size or _MAX_IMAGES)
     batch = batch.take(slice(0, max(most, _MIN_IMAGES)))
@@ -113,13 +121,14 @@ def examine(model: PixelNetwork, batch: Batch, config: TrainConfig) -> tuple[flo
     trained = [layer for layer in layers if layer.weight.requires_grad]
     gradients = torch.autograd.grad(loss, [layer.weight for layer in trained])
     norms = {id(t): float(g.norm()) for t, g in zip(trained, gradients, strict=True)}
+    # The last layers have no ReLU.
     fractions = [*dead, *[None] * (len(layers) - len(dead))]
     names = {id(module): name for name, module in model.network.named_modules()}
-    found: Layers = {
-        names[id(layer)]: (norms.get(id(layer)), fraction)
+    health = {
+        names[id(layer)]: LayerHealth(norms.get(id(layer)), fraction)
         for layer, fraction in zip(layers, fractions, strict=True)
     }
-    return float(loss.detach()), float(logits_BK.detach().std(dim=0).mean()), found
+    return Examination(float(loss.detach()), float(logits_BK.detach().std(dim=0).mean()), health)
 
 
 def _suggest(config: TrainConfig, dead_fraction: float) -> str:

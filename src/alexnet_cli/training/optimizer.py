@@ -80,8 +80,8 @@ def set_learning_rate(optimizer: torch.optim.SGD, learning_rate: float) -> None:
 class OrthogonalSGD(torch.optim.SGD):
     """SGD with orthogonalised steps (Muon) for the hidden convolutions.
 
-    The momentum of a filter bank, seen as a matrix with one row per filter, is replaced by the
-    nearest matrix whose singular values are all about 1, so that rare directions move as far as
+    The momentum of a filter bank is seen as a matrix with one row per filter. It is replaced by the
+    nearest matrix whose singular values are all about 1: rare directions then move as far as
     frequent ones. The step is a fraction of the bank's norm, and the norm is kept: its scale is
     that of the initialisation, and weight decay does not apply. All other weights are updated by
     `torch.optim.SGD`. `torch.optim.Muon` takes matrices only, not filter banks.

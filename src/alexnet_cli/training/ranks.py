@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from alexnet_cli.data.batches import share_of
+from alexnet_cli.data.batches import split_range
 from alexnet_cli.devices import parse_device
 from alexnet_cli.errors import AlexnetError, Interrupted, TrainingError, UsageError, first_line
 from alexnet_cli.evaluation.measure import Logits
@@ -80,7 +80,7 @@ class StopRequest:
 class ReportedByOtherRankError(AlexnetError):
     """Another rank reports the error; this one only ends with its exit code."""
 
-    code = "told_elsewhere"
+    code = "reported_elsewhere"
 
     def __init__(self, exit_code: int) -> None:
         super().__init__("another process of the run failed")
@@ -192,7 +192,7 @@ class Ranks:
 
         def logits(images_BSSC: NDArray[np.uint8]) -> NDArray[np.float32]:
             all_BK = torch.zeros(len(images_BSSC), num_classes)
-            own = share_of(len(images_BSSC), self.rank, self.world_size)
+            own = split_range(len(images_BSSC), self.rank, self.world_size)
             if own.start < own.stop:
                 all_BK[own] = torch.from_numpy(model(images_BSSC[own]))
             dist.all_reduce(all_BK)  # adds zeros to each row: exact

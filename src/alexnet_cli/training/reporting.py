@@ -28,7 +28,7 @@ Item = TypeVar("Item")
 
 
 class Reporter:
-    """Receives the events of a training run; this one ignores them."""
+    """A receiver of the events of a training run; this one ignores them."""
 
     def on_start(self, model: nn.Module, history: tuple[EpochRow, ...]) -> None:
         """Handle the start of this process: the eval model, and the epochs of a resumed run."""
@@ -50,7 +50,7 @@ class Reporter:
 
 
 class TrainingDisplay(Reporter):
-    """Prints progress: a bar on a terminal, elsewhere a line an epoch and one every 30 s."""
+    """Progress: a bar on a terminal, elsewhere a line an epoch and one every 30 s."""
 
     def __init__(self, num_epochs: int, *, quiet: bool) -> None:
         self._console, self._num_epochs, self._quiet = stderr_console(), num_epochs, quiet
@@ -189,7 +189,7 @@ def duration(seconds: float) -> str:
 
 
 class TimedIterator(Generic[Item]):
-    """Iterates, and measures the time since the last restart and how much of it was waiting.
+    """An iterator that measures the time since the last restart, and how much was waiting.
 
     On CUDA this is the time of the host: queued work of the device does not count.
     """

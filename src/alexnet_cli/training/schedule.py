@@ -79,4 +79,4 @@ def stops_early(config: TrainConfig, val_top1: Sequence[float]) -> bool:
 def crop_size_px(config: TrainConfig, *, final_px: int, epoch: int) -> int:
     """Return the side of an epoch's crops; `epoch` counts from 0, `final_px` is for evaluation."""
     is_early = epoch < _EARLY_SHARE * config.epochs
-    return config.early_crop_size or final_px if is_early else final_px
+    return (config.early_crop_size or final_px) if is_early else final_px

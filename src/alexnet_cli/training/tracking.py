@@ -43,7 +43,7 @@ _CURVES = {
 
 
 class Tracker(Reporter):
-    """Logs a run; this one logs nothing. When logging fails, training continues without it."""
+    """A log of a run; this one logs nothing. When logging fails, training continues without it."""
 
     name = ""  # for messages
     errors: tuple[type[Exception], ...] = (OSError,)  # that the methods below may raise

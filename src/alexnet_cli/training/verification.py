@@ -50,12 +50,12 @@ class FileComparison:
     """A result of both runs, as SHA-256: of the uninterrupted run and of the killed run."""
 
     name: str
-    whole: str
+    uninterrupted: str
     killed: str
 
     @property
     def is_same(self) -> bool:
-        return self.whole == self.killed
+        return self.uninterrupted == self.killed
 
 
 class KilledRun:
@@ -83,16 +83,16 @@ class KilledRun:
         self._num_epochs = int(config["epochs"])
         self._num_steps, self._training_seconds = 0, 0.0
 
-    def train_whole(self) -> float:
+    def train_uninterrupted(self) -> float:
         """Train uninterrupted, and return the seconds it took."""
         begin = time.monotonic()
-        with self._process("whole") as process:
+        with self._process("uninterrupted") as process:
             output = _until_first_update(process)
             first = time.monotonic()
             _, rest = process.communicate()
         self._training_seconds = time.monotonic() - first
         _require_success(process.returncode, output + rest)
-        self._num_steps = saved_steps(self._run("whole").checkpoints)[0]
+        self._num_steps = saved_steps(self._run("uninterrupted").checkpoints)[0]
         return time.monotonic() - begin
 
     def train_killed(
@@ -168,8 +168,9 @@ class KilledRun:
 
     def compare(self) -> list[FileComparison]:
         """Compare the results of both runs: weights, optimizer state, metrics."""
-        whole, killed = _results(self._run("whole")), _results(self._run("killed"))
-        return [FileComparison(name, whole[name], killed[name]) for name in whole]
+        uninterrupted = _results(self._run("uninterrupted"))
+        killed = _results(self._run("killed"))
+        return [FileComparison(name, uninterrupted[name], killed[name]) for name in killed]
 
 
 def _until_first_update(process: "subprocess.Popen[str]") -> str:

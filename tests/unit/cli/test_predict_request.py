@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from typer.main import get_command
 
 from alexnet_cli.cli.app import CONTEXT_SETTINGS, build_app
-from alexnet_cli.cli.predict_request import DEFAULTS, PredictRequest, read_plainly
+from alexnet_cli.cli.predict_request import DEFAULTS, PredictRequest, parse_simple
 
 COMMAND = get_command(build_app(only="predict")).commands["predict"]
 
@@ -19,7 +19,7 @@ def as_typer_reads(arguments):
 
 
 def test_the_request_has_the_names_and_defaults_of_the_flags():
-    assert as_typer_reads([]) == DEFAULTS == read_plainly([])
+    assert as_typer_reads([]) == DEFAULTS == parse_simple([])
     assert {p.name for p in COMMAND.params} - {"help"} == {
         field.name for field in dataclasses.fields(PredictRequest)
     }
@@ -43,7 +43,7 @@ def test_the_request_has_the_names_and_defaults_of_the_flags():
     ],
 )
 def test_what_is_plain_is_read_as_typer_reads_it(arguments):
-    assert read_plainly(arguments) == as_typer_reads(arguments)
+    assert parse_simple(arguments) == as_typer_reads(arguments)
 
 
 @pytest.mark.parametrize(
@@ -57,13 +57,13 @@ def test_what_is_plain_is_read_as_typer_reads_it(arguments):
     ],
 )  # fmt: skip
 def test_what_is_not_is_left_to_typer(arguments):
-    assert read_plainly(arguments) is None
+    assert parse_simple(arguments) is None
 
 
 def test_the_environment_counts(monkeypatch):
     monkeypatch.setenv("ALEXNET_DEVICE", "cuda:1")
     for arguments in ([], ["--device", "cpu"]):
-        assert read_plainly(arguments) == as_typer_reads(arguments)
+        assert parse_simple(arguments) == as_typer_reads(arguments)
 
 
 _WORDS = st.sampled_from(
@@ -76,6 +76,6 @@ _WORDS = st.sampled_from(
 @settings(max_examples=300)
 @given(st.lists(_WORDS, max_size=6))
 def test_any_arguments_are_read_as_typer_reads_them_or_not_at_all(arguments):
-    found = read_plainly(arguments)
+    found = parse_simple(arguments)
     if found is not None:
         assert found == as_typer_reads(arguments)

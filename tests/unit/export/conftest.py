@@ -35,8 +35,8 @@ def learnt():
         classes=("ant", "bee", "cat", "dog", "eel"),
         provenance=Provenance("shapes", 5, 20, 3, 0.5, "0" * 64, {}),
     )
-    core = build_network(manifest.network, seed=1)
-    pixels = PixelNetwork(core, manifest.input).train()
+    network = build_network(manifest.network, seed=1)
+    pixels = PixelNetwork(network, manifest.input).train()
     optimizer = torch.optim.SGD(pixels.parameters(), lr=0.02, momentum=0.9)
     trained, labels = striped_images(600, seed=1)
     draw = np.random.default_rng(1)
@@ -52,6 +52,6 @@ def learnt():
         optimizer.step()
     unseen, labels_N = striped_images(400, seed=2)
     return SimpleNamespace(
-        core=core.eval(), manifest=manifest, trained_NIIC=trained, unseen_NIIC=unseen,
+        network=network.eval(), manifest=manifest, trained_NIIC=trained, unseen_NIIC=unseen,
         labels_N=labels_N,
     )  # fmt: skip

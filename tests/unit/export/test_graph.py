@@ -34,7 +34,7 @@ def write(exported, squares, isolated):
 
     def export(**settings):
         (written,) = export_model(
-            exported.core, exported.manifest, isolated, ExportSettings(**settings),
+            exported.network, exported.manifest, isolated, ExportSettings(**settings),
             Compared(squares),
         )  # fmt: skip
         return load_model(written.path, device="cpu"), onnx.load(written.path)
@@ -56,7 +56,7 @@ def test_the_graph_has_standard_operators_and_named_weights(exported, name, max_
     assert (operators["LRN"], operators["Conv"], operators["Gemm"]) == (0, 5, 3)
     assert operators["MatMul"] == 2
     assert {node.domain for node in model.graph.node} == {""}
-    assert set(exported.core.state_dict()) <= {tensor.name for tensor in model.graph.initializer}
+    assert set(exported.network.state_dict()) <= {tensor.name for tensor in model.graph.initializer}
     batch = [value.type.tensor_type.shape.dim[0].dim_param for value in model.graph.input]
     assert batch == ["batch"]
 

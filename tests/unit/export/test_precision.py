@@ -25,9 +25,10 @@ from benchmarks import avx2
 def exported_int8(request, learnt, tmp_path_factory):
     """An int8 file, and the unseen images as it takes them."""
     (written,) = export_model(
-        learnt.core, learnt.manifest, tmp_path_factory.mktemp("int8"),
+        learnt.network, learnt.manifest, tmp_path_factory.mktemp("int8"),
         ExportSettings(precision=ExportPrecision.INT8, num_views=request.param),
-        Compared(learnt.unseen_NIIC[:50], learnt.labels_N[:50]), learnt.trained_NIIC[:50],
+        Compared(learnt.unseen_NIIC[:50], learnt.labels_N[:50]),
+        calibration_NIIC=learnt.trained_NIIC[:50],
     )  # fmt: skip
     return written.path, crop_centre(learnt.unseen_NIIC, written.manifest.input_side_px)
 
@@ -35,7 +36,7 @@ def exported_int8(request, learnt, tmp_path_factory):
 def test_the_logits_are_near_those_of_float32(exported_int8, learnt):
     path, images = exported_int8
     model = load_model(path, device="cpu")
-    network = with_views(PixelNetwork(learnt.core, learnt.manifest.input).eval(), model.manifest)
+    network = with_views(PixelNetwork(learnt.network, learnt.manifest.input).eval(), model.manifest)
     with torch.inference_mode():
         expected = network(torch.from_numpy(images)).numpy()
     found = model.logits(images)

@@ -60,7 +60,7 @@ def test_the_manifest_is_the_same_in_both_files(exported, folder, name):
 def test_the_safetensors_hold_the_state_dict(exported):
     with safe_open(exported.whole / SAFETENSORS, "pt") as file:
         found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    expected = exported.core.state_dict()
+    expected = exported.network.state_dict()
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], expected[name]) for name in found)
 
@@ -81,14 +81,14 @@ def test_every_kind_of_file_gives_the_same_bits(exported, num_images, tmp_path):
     np.testing.assert_allclose(models[0].probabilities(images), expected.softmax(1), atol=1e-5)
 
 
-def export(core, exported, folder, file_format=Format.ALL, **settings):
+def export(network, exported, folder, file_format=Format.ALL, **settings):
     images, settings = Compared(exported.images_BSSC), ExportSettings(file_format, **settings)
-    return export_model(core, exported.manifest, folder, settings, images)
+    return export_model(network, exported.manifest, folder, settings, images)
 
 
 def test_a_file_of_other_content_is_not_replaced(exported, tmp_path):
     shutil.copy(exported.whole / ONNX, tmp_path)
-    other = copy.deepcopy(exported.core)
+    other = copy.deepcopy(exported.network)
     with torch.no_grad():
         other.classifier[7].bias.add_(0.1)
     with pytest.raises(UsageError) as caught:
@@ -116,28 +116,28 @@ def test_a_file_of_other_weights_is_refused_before_the_work(exported, tmp_path):
 
 
 def test_a_failed_export_leaves_no_file_and_spoils_none(exported, isolated):
-    core = copy.deepcopy(exported.core)
+    network = copy.deepcopy(exported.network)
     with torch.no_grad():
-        core.classifier[7].weight.mul_(1e6)  # rounding alone is then above the limit
+        network.classifier[7].weight.mul_(1e6)  # rounding alone is then above the limit
     (isolated / SAFETENSORS).write_bytes(b"older")
     with pytest.raises(ExportError, match="differs"):
-        export(core, exported, isolated, force=True)
+        export(network, exported, isolated, force=True)
     assert [path.name for path in isolated.iterdir()] == [SAFETENSORS]
     assert (isolated / SAFETENSORS).read_bytes() == b"older"
 
 
 def test_a_network_with_nan_for_an_answer_is_refused(exported, isolated):
-    core = copy.deepcopy(exported.core)
+    network = copy.deepcopy(exported.network)
     with torch.no_grad():
-        core.classifier[7].bias.fill_(float("nan"))
+        network.classifier[7].bias.fill_(float("nan"))
     with pytest.raises(ModelFileError, match="not finite"):
-        export(core, exported, isolated)
+        export(network, exported, isolated)
     assert list(isolated.iterdir()) == []
 
 
 def test_an_untrained_network_can_be_exported(exported, tmp_path):
-    core = build_network(exported.manifest.network)  # its biases are all zero
-    written = export(core, exported, tmp_path, Format.SAFETENSORS)
+    network = build_network(exported.manifest.network)  # its biases are all zero
+    written = export(network, exported, tmp_path, Format.SAFETENSORS)
     assert [file.path for file in written] == [tmp_path / SAFETENSORS]
 
 
@@ -146,7 +146,9 @@ def test_the_parity_is_in_the_manifest(exported, tmp_path):
         labels = exported.pixels(torch.from_numpy(exported.images_BSSC)).argmax(1).numpy()
     labels[:5] = (labels[:5] + 1) % 5
     images = Compared(exported.images_BSSC, labels, "drawn images")
-    (written,) = export_model(exported.core, exported.manifest, tmp_path, ExportSettings(), images)
+    (written,) = export_model(
+        exported.network, exported.manifest, tmp_path, ExportSettings(), images
+    )
     parity = load_model(written.path, device="cpu").manifest.deployment.parity
     assert parity == written.parity
     assert (parity.num_images, parity.images, parity.top1_change) == (40, "drawn images", 0.0)

@@ -175,7 +175,7 @@ def test_a_shared_graph_beside_damaged_weights_has_one_short_line(exported, tmp_
     weights = (exported.shared / SAFETENSORS).read_bytes()
     (tmp_path / SAFETENSORS).write_bytes(weights[: len(weights) // 2])
     message = refuse(tmp_path / SHARED).message.replace(str(tmp_path), "")
-    assert "(the weights beside it are cut short, or from another export)" in message
+    assert "(its weights file is truncated, or from another export)" in message
     assert len(message) < 250
     assert not [noise for noise in (".cc", "::", "[", "\n") if noise in message]
 

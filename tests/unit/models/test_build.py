@@ -87,7 +87,7 @@ def test_published_starts(name, init, stds, biases):
 
 def test_a_start_that_was_not_published_is_refused():
     spec = network_spec(Network.CUDA_CONVNET_18PCT, num_classes=10, crop_size_px=32)
-    with pytest.raises(UsageError, match="called 'paper' were") as caught:
+    with pytest.raises(UsageError, match="--init paper is not available") as caught:
         build_network(spec, init=Init.PAPER)  # what the configuration hands on
     assert "--init he or --init released" in caught.value.hint
 

@@ -75,8 +75,8 @@ def test_the_initial_weights_of_the_paper_on_inputs_of_unit_variance_are_diagnos
     assert spread < 0.01 * healthy_spread
     assert list(layers)[:2] == ["features.0", "features.4"]
     assert len(layers) == 8
-    assert layers["features.0"][0] < 0.1 * healthy["features.0"][0]
-    assert list(layers.values())[-1][1] is None  # the last layer has no ReLU
+    assert layers["features.0"].gradient_norm < 0.1 * healthy["features.0"].gradient_norm
+    assert list(layers.values())[-1].dead_fraction is None  # the last layer has no ReLU
     assert model.training
     assert all(torch.equal(before[n], v) for n, v in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
@@ -96,7 +96,7 @@ def test_the_warning_advises(batch, settings, has_dead_layer, advice):
     if has_dead_layer:
         with torch.no_grad():
             model.network.features[8].bias.fill_(-1e6)
-        assert examine(model, batch, TrainConfig())[2]["features.8"][1] == 1.0
+        assert examine(model, batch, TrainConfig()).layers["features.8"].dead_fraction == 1.0
     warnings = [check(detector, model, batch, CHANCE, **settings) for _ in range(LAST_CHECK)]
     (warning,) = filter(None, warnings)
     assert warning.splitlines()[-1].startswith(f"hint: start again with {advice}")
@@ -107,8 +107,8 @@ def test_statistics_of_batch_normalisation_and_frozen_layers_stay(batch):
     model = model_with("he", name=Network.ALEXNET_CIFAR_BN)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     model.network.features.eval().requires_grad_(False)
-    _, _, layers = examine(model, batch, TrainConfig(model="alexnet-cifar-bn"))
-    assert layers["features.0"][0] is None
+    layers = examine(model, batch, TrainConfig(model="alexnet-cifar-bn")).layers
+    assert layers["features.0"].gradient_norm is None
     assert not model.network.features[1].training
     assert model.network.classifier.training
     assert all(torch.equal(before[n], v) for n, v in model.state_dict().items())

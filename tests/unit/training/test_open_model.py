@@ -22,7 +22,7 @@ def test_an_exported_file_has_all_that_is_needed(exported, weights):
     assert weights.manifest == exported.manifest
     network = build_network(exported.manifest.network, seed=99)
     weights.copy_into(network, classes=CLASSES)
-    for name, value in exported.core.state_dict().items():
+    for name, value in exported.network.state_dict().items():
         assert torch.equal(network.state_dict()[name], value)
     settings = settings_of(str(exported.whole / "model.safetensors"))
     assert settings["model"] is Network.ALEXNET_CIFAR
@@ -35,7 +35,7 @@ def test_the_last_layer_is_drawn_anew_for_other_classes(exported, weights, class
     network, fresh = build_network(spec, seed=7), build_network(spec, seed=7)
     weights.copy_into(network, classes=tuple(classes))
     for name, value in network.state_dict().items():
-        source = fresh if name.startswith("classifier.7") else exported.core
+        source = fresh if name.startswith("classifier.7") else exported.network
         assert torch.equal(source.state_dict()[name], value), name
 
 

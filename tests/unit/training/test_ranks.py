@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alexnet_cli.data.batches import BatchSettings, ResidentBatches, share_of
+from alexnet_cli.data.batches import BatchSettings, ResidentBatches, split_range
 from alexnet_cli.errors import UsageError
 from alexnet_cli.training.ranks import Ranks, StopRequest, ranks_from_env
 from tests.unit.training.conftest import draw
@@ -14,7 +14,7 @@ from tests.unit.training.conftest import draw
 
 @given(num_items=st.integers(0, 1000), num_parts=st.integers(1, 64))
 def test_shares_cover_everything_once_and_are_even(num_items, num_parts):
-    shares = [range(num_items)[share_of(num_items, p, num_parts)] for p in range(num_parts)]
+    shares = [range(num_items)[split_range(num_items, p, num_parts)] for p in range(num_parts)]
     assert [item for share in shares for item in share] == list(range(num_items))
     sizes = [len(share) for share in shares]
     assert max(sizes) - min(sizes) <= 1
