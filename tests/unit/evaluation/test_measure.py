@@ -270,6 +270,16 @@ def test_folders_of_wordnet_ids_are_the_classes_of_imagenet(shapes_model, tmp_pa
         labels([shapes_model], tmp_path, Split.VAL)
 
 
+def test_imagenet_s_usual_folder_is_not_taken_for_training_images(
+    shapes_model, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    write_images(Path("imagenet/val"), {"n01440764": 1})
+    categories = tuple(AlexNet_Weights.DEFAULT.meta["categories"])
+    owt = other(shapes_model, classes=categories, data="imagenet", images="")
+    assert labels([owt], tmp_path / "imagenet", Split.VAL) == [0]
+
+
 def test_each_wordnet_id_names_the_class_of_its_output():
     rows = [line.split("\t") for line in TABLE.read_text(encoding="utf-8").splitlines()]
     assert [row[0] for row in rows] == sorted(wordnet_ids())
