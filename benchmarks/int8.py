@@ -24,7 +24,7 @@ import onnxruntime as ort
 import torch
 from onnxruntime.quantization import QuantType
 
-from alexnet_cli.cli.export import load_images
+from alexnet_cli.cli.export import load_comparison_images
 from alexnet_cli.data.datasets import Split, find_dataset, load_split
 from alexnet_cli.devices import processor_kind
 from alexnet_cli.export import precision as quantise
@@ -62,7 +62,7 @@ FORMS = (
 def build(run: Path, folder: Path, num_calibration: int) -> dict[str, Path]:
     """Write a file of each form."""
     trained = open_trained(run)
-    _, calibration = load_images(
+    _, calibration = load_comparison_images(
         trained.manifest, run, None, num_compared=1, num_calibration=num_calibration
     )
     if calibration is None:

@@ -44,7 +44,7 @@ def build_group(group: typer.Typer) -> None:
 
 
 def command(context: typer.Context, json: Json = False) -> None:
-    """Show the contents of the cache folder; look at images before training on them."""
+    """List the files in the cache folder; alexnet data show draws a sheet of images."""
     if context.invoked_subcommand is not None:
         if json:
             usage = f"alexnet data {context.invoked_subcommand} --json"
@@ -70,7 +70,7 @@ def _document(entry: "Entry") -> dict[str, Any]:
         "path": str(entry.path),
         "num_bytes": entry.num_bytes,
         "state": entry.state or None,
-        "repair": entry.repair or None,
+        "fix": entry.fix or None,
     }
 
 
@@ -130,7 +130,7 @@ def verify(
     if damaged:
         raise DataError(
             "damaged: " + ", ".join(str(entry.path) for entry in damaged),
-            hint="; ".join(dict.fromkeys(entry.repair for entry in damaged)),
+            hint="; ".join(dict.fromkeys(entry.fix for entry in damaged)),
             code="data_corrupt",
         )
 
@@ -190,7 +190,10 @@ def show(
         crops = f"{images_NSSC.shape[1]}-px crops of epoch {epoch}, seed {config.seed}"
         caption = f"{num_images:,} images, {crops}"
     else:
-        images_NSSC, labels_N, caption = _as_they_are(config, dataset, labels, count, split)
+        images_NSSC, labels_N, num_images = _plain_images(
+            config, dataset, labels=labels, count=count, split=split
+        )
+        caption = f"{num_images:,} images"
     if not len(labels_N):
         raise UsageError(
             f"{dataset.name} has no {split} images of these classes",
@@ -292,9 +295,10 @@ def _with_colours(batch: "Batch") -> "NDArray[np.uint8]":
     return seen
 
 
-def _as_they_are(
-    config: TrainConfig, dataset: "Dataset", labels: list[int], count: int, split: str
-) -> tuple[Any, Any, str]:
+def _plain_images(
+    config: TrainConfig, dataset: "Dataset", *, labels: list[int], count: int, split: str
+) -> "tuple[NDArray[np.uint8], NDArray[np.int64], int]":
+    """Return images of a split without augmentation, as `augmented_images` does."""
     from alexnet_cli.data.contact_sheet import CELL_PX, choose_images
     from alexnet_cli.data.datasets import load_training
     from alexnet_cli.data.folder import note_left_out
@@ -305,4 +309,4 @@ def _as_they_are(
     places = choose_images(source.labels_N, labels=labels, count=count, seed=config.seed)
     chosen = source.take(places)
     images = chosen.load_images(dataset.image_size_px or CELL_PX)
-    return images, chosen.labels_N, f"{len(source):,} images"
+    return images, chosen.labels_N, len(source)

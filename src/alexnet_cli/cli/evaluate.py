@@ -202,12 +202,12 @@ def _find_images(
     opened: "Sequence[OpenedModel]", names: Sequence[Path | None], data: str | None, split: "Split"
 ) -> "tuple[str, ChosenImages]":
     """Return the dataset's name and its images; the hint of an error names the same models."""
-    from alexnet_cli.evaluation.measure import common_data, load_images
+    from alexnet_cli.evaluation.measure import common_data, load_measured_images
     from alexnet_cli.manifest import data_name
 
     name = data_name(data) if data else common_data(opened)
     try:
-        return name, load_images(opened, name, split)
+        return name, load_measured_images(opened, name, split)
     except DataError as error:
         if error.code == "no_test_split":
             flags = ["--data", data] if data else []
@@ -239,7 +239,8 @@ def _keep_test_results(
 ) -> None:
     """Write results on a run's own test set into its folder, for `alexnet runs`.
 
-    Only those of a checkpoint with one view: so are those of other runs, beside which they stand.
+    Only those of a checkpoint with one view: `alexnet runs` shows these results in one column, so
+    they must be comparable.
     """
     for model, each in zip(opened, measured, strict=True):
         run = find_run_of(model.path)

@@ -163,7 +163,7 @@ def write_files(
         text = f"exporting {trained.label} ({epoch}validation top-1 {origin.val_top1:.2%})"
         note(text, quiet=quiet)
         num_calibration = num_calibration if settings.needs_calibration else 0
-        compared, calibration = load_images(
+        compared, calibration = load_comparison_images(
             trained.manifest, source, data,
             num_compared=num_compared, num_calibration=num_calibration,
         )  # fmt: skip
@@ -185,7 +185,7 @@ def write_files(
     return written
 
 
-def load_images(
+def load_comparison_images(
     manifest: "Manifest",
     model: Path,
     data: str | None,

@@ -65,10 +65,10 @@ def command(
     ] = False,
     save_minutes: Annotated[
         float,
-        _saving(min=0, help="Minutes between checkpoints inside an epoch; 0: only after epochs."),
+        _saving(min=0, help="Minutes between checkpoints inside an epoch; 0 = only after epochs."),
     ] = SAVE_MINUTES,
     save_steps: Annotated[
-        int, _saving(min=0, help="Updates between checkpoints inside an epoch; 0: by time alone.")
+        int, _saving(min=0, help="Updates between checkpoints inside an epoch; 0 = by time alone.")
     ] = 0,
     deterministic: Deterministic = False,
     name: Annotated[
@@ -99,7 +99,7 @@ def command(
             "-j",
             min=0,
             max=1024,
-            help="Threads that decode images; 0: one per core. They do not change the result.",
+            help="Threads that decode images; 0 = one per core. They do not change the result.",
         ),
     ] = 0,
     plots: Annotated[
@@ -185,9 +185,9 @@ def command(
 
 
 def _check_request(config: TrainConfig, resume: Path | None, *, new_only: dict[str, bool]) -> None:
-    """Refuse what cannot be trained, before the seconds that PyTorch's import takes.
+    """Refuse what cannot be trained, before PyTorch is imported, which takes seconds.
 
-    That is missing images, an impossible split, and flags of new runs together with `--resume`.
+    Checks: images exist, the split is possible, no flag of new runs with `--resume`.
     """
     from alexnet_cli.data.datasets import find_dataset, load_training
     from alexnet_cli.data.folder import note_left_out
@@ -220,7 +220,7 @@ def _dry_run(
     from alexnet_cli.training.device import images_per_second, resolve_device, resolve_precision
     from alexnet_cli.training.setup import (
         count_identical_images,
-        load_images,
+        load_split_images,
         plan_training,
         require_fit,
         resolve_sizes,
@@ -229,7 +229,7 @@ def _dry_run(
     torch_device = resolve_device(device)
     dtype = resolve_precision(config.precision, torch_device)
     dataset, spec, _ = plan_training(config, num_ranks=num_ranks)
-    images = load_images(config, dataset)
+    images = load_split_images(config, dataset)
     train, val = images.train, images.val
     require_fit(config, spec, num_images=len(train))
     identical = count_identical_images(dataset, images)

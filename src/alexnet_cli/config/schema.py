@@ -213,7 +213,7 @@ class TrainConfig(BaseModel):
         str, AfterValidator(_absolute_path), Flag(Panel.INIT, also="--from")
     ] = ""
     """Start from trained weights: owt (see download --weights), a run folder or a .safetensors
-    export; for other classes with a new last layer."""
+    export. If the classes differ, the last layer is new."""
     freeze: Annotated[Freeze, Flag(Panel.INIT)] = Freeze.NOTHING
     """Weights that are not trained."""
     ema_decay: Annotated[_Fraction, Flag(Panel.OPTIMIZER, can_change=True)] = 0.0

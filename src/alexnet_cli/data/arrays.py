@@ -103,9 +103,9 @@ class ColourStatistics:
         std: NDArray[np.float64] = np.sqrt(np.maximum(self.covariance_CC.diagonal(), 0.0))
         return std
 
-    def noise_axes(self, share: float) -> tuple[tuple[float, ...], ...]:
-        """Return the principal components as rows, each as long as a share of its deviation."""
-        rows = share * self.principal_axes().T
+    def noise_axes(self, scale: float) -> tuple[tuple[float, ...], ...]:
+        """Return the principal components as rows, each `scale` times its standard deviation."""
+        rows = scale * self.principal_axes().T
         return tuple(tuple(row) for row in rows.tolist())
 
     def principal_axes(self) -> NDArray[np.float64]:
@@ -124,7 +124,7 @@ class ColourStatistics:
 def colour_statistics(batches: Iterable[NDArray[np.uint8]]) -> ColourStatistics:
     """Return mean and covariance of the colours of all pixels of all batches.
 
-    The sums are exact: whole numbers below 2^53, so their order does not matter.
+    The sums are exact: integers below 2^53, so their order does not matter.
     """
     count, total_C, products_CC = 0, np.zeros(3), np.zeros((3, 3))
     for images_BHWC in batches:
@@ -187,7 +187,7 @@ def prefetched(
         allocate: Returns an empty buffer for that many images.
         fill: Called in threads with a buffer, a place in it, and the images to put there and
             after it.
-        num_workers: Threads; 0: one per core.
+        num_workers: Threads; 0 = one per core.
 
     Yields:
         The filled buffers, in order. An error of `fill` is raised at its batch. The threads end

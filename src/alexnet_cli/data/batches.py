@@ -107,7 +107,7 @@ class Batch(NamedTuple):
         return Batch(self.images_BSSC[which], self.labels_B[which], colours)
 
     def split(self, max_images: int) -> "list[Batch]":
-        """Return micro-batches of almost equal size, at least one; `max_images` 0: no limit."""
+        """Return micro-batches of almost equal size, at least one; `max_images` 0 = no limit."""
         num_images = len(self.labels_B)
         count = max(1, -(-num_images // (max_images or max(1, num_images))))
         return [self.take(split_range(num_images, index, count)) for index in range(count)]
@@ -119,7 +119,7 @@ def make_batches(
     """Return the batches of a training set: resident on the device if it fits, else streamed.
 
     A set in memory that would be too large once it is resized (CIFAR-10 for `alexnet`) is streamed
-    too. The batches do not depend on `num_workers`, the threads that decode images (0: one per
+    too. The batches do not depend on `num_workers`, the threads that decode images (0 = one per
     core).
     """
     if isinstance(source, ImageArrays) and fits_in_memory(len(source), settings.image_size_px):

@@ -283,7 +283,7 @@ def _open_arrays(layout: CifarLayout, split: str, archive_sha256: str) -> ImageA
 def _keep_arrays(layout: CifarLayout, split: str, arrays: ImageArrays, archive_sha256: str) -> None:
     """Write the arrays and their hash, if that is possible.
 
-    Processes that do so at once write the same bytes; an array file beside the hash of another
+    Processes that do so at once write the same bytes; an array file with the hash of another
     counts as damaged.
     """
     records = np.empty(len(arrays), RECORD)

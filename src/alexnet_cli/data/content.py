@@ -71,7 +71,7 @@ def hash_files(root: Path, names_N: NDArray[np.object_]) -> Hashes:
     is_settled_N = changed_N < time.time_ns() - _SETTLED_NS
     try:
         _read_files(root, names_N, rows_N, is_hashed_N)
-    finally:  # interrupted, it goes on from here the next time
+    finally:  # interrupted, it continues from here the next time
         others = known[~are_among(known["path"], rows_N["path"])]  # as of validation images
         _keep(path, files=np.concatenate([others, rows_N[is_hashed_N & is_settled_N]]))
     return rows_N["hash"].astype(np.uint64)
@@ -190,6 +190,6 @@ def _hash_file(path: Path, bar: ByteProgress) -> int:
 def _unreadable(path: Path, error: OSError) -> DataError:
     return DataError(
         f"cannot read {path} ({error.strerror or error})",
-        hint=f"repair or delete {path}",
+        hint=f"replace or delete {path}",
         code="image_unreadable",
     )

@@ -11,7 +11,7 @@ and Perturbations"; kinds, formulas and strengths are those of the authors'
 Authors: the random state continues from image to image. Here: the noise is a function of the
 image's place in its dataset, so that the size and order of batches do not matter. All severities
 have the same noise, only stronger.
-Authors: results are cut off to whole numbers. Here: rounded, because cutting off also darkens
+Authors: results are cut off to integers. Here: rounded, because cutting off also darkens
 every image by half a level.
 
 Shape letters: N images, H height, W width, 3 = RGB.
@@ -44,7 +44,7 @@ _STRENGTHS = {
     CorruptionKind.NOISE: (0.04, 0.06, 0.08, 0.09, 0.10),  # gaussian_noise: deviation, of 0–1
     CorruptionKind.BLUR: (0.4, 0.6, 0.7, 0.8, 1.0),  # gaussian_blur: deviation in pixels
     CorruptionKind.JPEG: (80, 65, 58, 50, 40),  # jpeg_compression: quality
-    CorruptionKind.CONTRAST: (0.75, 0.5, 0.4, 0.3, 0.15),  # contrast: share that is left
+    CorruptionKind.CONTRAST: (0.75, 0.5, 0.4, 0.3, 0.15),  # contrast: fraction that is left
 }
 NUM_SEVERITIES = 5
 _BLUR_REACH = 4  # deviations at which scikit-image, and so the authors, cut the kernel off
@@ -74,7 +74,7 @@ def parse_corruption(text: str) -> Corruption:
     allowed = [str(number) for number in range(1, NUM_SEVERITIES + 1)]
     if kind not in tuple(CorruptionKind) or severity not in allowed:
         raise UsageError(
-            f"no corruption is called {text!r}",
+            f"unknown corruption {text!r}",
             hint=did_you_mean(
                 kind,
                 CorruptionKind,
@@ -155,11 +155,11 @@ def _compress(images_NHWC: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]
     return compressed_NHWC
 
 
-def _reduce_contrast(images_NHWC: NDArray[np.uint8], share: float) -> NDArray[np.uint8]:
+def _reduce_contrast(images_NHWC: NDArray[np.uint8], fraction: float) -> NDArray[np.uint8]:
     """Move each channel of an image towards its mean."""
     num_pixels = images_NHWC.shape[1] * images_NHWC.shape[2]
     means_N11C = images_NHWC.sum(axis=(1, 2), dtype=np.int64, keepdims=True) / num_pixels
-    return _to_bytes((images_NHWC - means_N11C) * share + means_N11C)
+    return _to_bytes((images_NHWC - means_N11C) * fraction + means_N11C)
 
 
 def _to_bytes(levels: NDArray[np.float32] | NDArray[np.float64]) -> NDArray[np.uint8]:

@@ -36,7 +36,7 @@ from alexnet_cli.manifest import data_name
 
 _TORONTO = "https://www.cs.toronto.edu/~kriz"
 _CIFAR10_1 = "https://raw.githubusercontent.com/modestyachts/CIFAR-10.1/master/datasets"
-_DEFAULT_SHARE, _MAX_BY_DEFAULT = 0.1, 5_000  # of the training images, held out
+_DEFAULT_FRACTION, _MAX_BY_DEFAULT = 0.1, 5_000  # of the training images, held out
 _SPLIT_STREAM = 0x5B117  # keeps this draw apart from others made from the same seed
 
 
@@ -162,7 +162,7 @@ def find_dataset(name: str) -> Dataset:
     path = Path(data_name(name))
     if not name or not path.is_dir():
         raise UsageError(
-            f"no dataset or folder is called {name!r}",
+            f"unknown dataset or folder {name!r}",
             hint=did_you_mean(
                 name,
                 DATASETS,
@@ -189,7 +189,7 @@ def load_training(
 ) -> tuple[ImageSource, ImageSource]:
     """Return the images to train on and the validation images: its own, or some held out.
 
-    `val_size` is a number, a share below 1, or None for the default, see `num_held_out`. Images
+    `val_size` is a number, a fraction below 1, or None for the default, see `num_held_out`. Images
     that weights to start from were `trained_on` are not validated on: of those drawn they are
     trained on again. The test set is not returned: training cannot touch it.
     """
@@ -218,8 +218,8 @@ def load_split(dataset: Dataset, split: Split, *, val_size: float | None, seed: 
 def num_held_out(labels_N: NDArray[np.int64], val_size: float | None) -> int:
     """Return how many of the training images are held out for validation.
 
-    `val_size` is a number of images, a share below 1, or None for a tenth, at most 5,000. A share
-    and the default hold out and keep at least one image of each class that has two.
+    `val_size` is a number of images, a fraction below 1, or None for a tenth, at most 5,000. A
+    fraction and the default hold out and keep at least one image of each class that has two.
 
     Raises:
         UsageError: Nothing would be left to train on, or to validate on.
@@ -232,15 +232,15 @@ def num_held_out(labels_N: NDArray[np.int64], val_size: float | None) -> int:
                 f"none of the {total} training images can be held out: no class has two",
                 hint="add images, or put validation images of your own into val/CLASS/",
             )
-        wanted = round(total * (val_size or _DEFAULT_SHARE))
+        wanted = round(total * (val_size or _DEFAULT_FRACTION))
         if val_size is None:
             wanted = min(wanted, _MAX_BY_DEFAULT)
         return int(np.clip(wanted, np.count_nonzero(spare), spare.sum()))
     if not 0 < val_size < total:
         raise UsageError(
             f"cannot hold out {val_size} of {total} training images",
-            hint=f"choose --val-size between 1 and {total - 1}, a share such as 0.1, or leave it "
-            "out",
+            hint=f"choose --val-size between 1 and {total - 1}, a fraction such as 0.1, or leave "
+            "it out",
         )
     return int(val_size)
 

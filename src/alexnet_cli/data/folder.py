@@ -70,7 +70,7 @@ class ImageFolder:
             try:
                 squares_NSSC[index] = read_square(self.root / name, size_px)
             except DataError as error:
-                error.hint = f"repair or delete {self.root / name}"
+                error.hint = f"replace or delete {self.root / name}"
                 raise
         return squares_NSSC
 
@@ -91,7 +91,7 @@ class ImageFolder:
         if refused:
             raise DataError(
                 join_some(refused, separator="; "),
-                hint="repair or delete these files",
+                hint="replace or delete these files",
                 code="image_unreadable",
             )
 
@@ -143,18 +143,18 @@ def _require_clear_splits(path: Path) -> None:
         reason = _split_doubt(entry, has_train=has_train)
         if entry.name.lower() in _LIKE_SPLITS and reason:
             raise DataError(
-                f"{path / entry.name} is called like a split, but {reason}",
-                hint="rename it to train/ (and val/, test/), or to what is no split's name",
+                f"{path / entry.name} is named like a split, but {reason}",
+                hint="rename it to train/ (and val/, test/), or to a name that is not a split's",
                 code="split_name",
             )
 
 
 def _split_doubt(entry: "os.DirEntry[str]", *, has_train: bool) -> str | None:
     if not has_train:
-        return "there is no train/ beside it" if entry.is_dir() else None
+        return "there is no train/ next to it" if entry.is_dir() else None
     if not entry.is_dir():
         return "it is not a folder"
-    return None if entry.name in (TRAIN, VAL, TEST) else "it is no train/, val/ or test/"
+    return None if entry.name in (TRAIN, VAL, TEST) else "it is not train/, val/ or test/"
 
 
 def labelled_root(path: Path, split: str) -> Path | None:

@@ -50,7 +50,7 @@ class Entry:
     path: Path
     num_bytes: int  # 0 if absent
     state: State
-    repair: str = ""  # the command that restores it, if there is one
+    fix: str = ""  # the command that restores it, if there is one
     verify: Callable[[OnBytes], bool] | None = None  # compares it with its recorded hash
 
 
@@ -130,8 +130,8 @@ def _file_sizes(folder: Path) -> dict[Path, int]:
     return sizes
 
 
-def _absent(entry: Entry, repair: str) -> Entry:
-    return replace(entry, state=State.ABSENT, repair=repair)
+def _absent(entry: Entry, fix: str) -> Entry:
+    return replace(entry, state=State.ABSENT, fix=fix)
 
 
 def _other_entry(path: Path, num_bytes: int) -> Entry:
@@ -142,10 +142,8 @@ def _other_entry(path: Path, num_bytes: int) -> Entry:
     if below.parts[0] == content.FOLDER:
         return replace(entry, kind=Kind.HASHES)
     if path.suffix == ".npy":
-        repair = f"rm -- {shlex.quote(str(path))}"  # it is built again
-        return replace(
-            entry, kind=Kind.ARRAYS, repair=repair, verify=partial(_is_sound_array, path)
-        )
+        fix = f"rm -- {shlex.quote(str(path))}"  # it is built again
+        return replace(entry, kind=Kind.ARRAYS, fix=fix, verify=partial(_is_sound_array, path))
     return replace(entry, kind=Kind.KERNEL) if below.parts[0] == "kernels" else entry
 
 
@@ -154,7 +152,7 @@ def _is_sound_file(file: PublishedFile, on_bytes: OnBytes) -> bool:
 
 
 def _is_sound_array(path: Path, on_bytes: OnBytes) -> bool:
-    """Compare an array with the hash in the JSON file beside it."""
+    """Compare an array with the hash in its JSON file."""
     try:
         recorded = json.loads(path.with_suffix(".json").read_bytes())["sha256"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

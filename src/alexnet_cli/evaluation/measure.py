@@ -1,7 +1,7 @@
 """Evaluation of a classifier on labelled images: each image counted once, in any runtime.
 
-`load_images` finds the images, leaves out those that a model was trained on, and refuses those on
-which models cannot be measured or compared.
+`load_measured_images` finds the images, leaves out those that a model was trained on, and refuses
+those on which models cannot be measured or compared.
 
 Shape letters: N images, B batch, S side of a crop, K classes.
 """
@@ -176,7 +176,7 @@ class ChosenImages:
     num_left_out: int = 0  # of the split
 
 
-def load_images(models: Sequence[OpenedModel], data: str, split: Split) -> ChosenImages:
+def load_measured_images(models: Sequence[OpenedModel], data: str, split: Split) -> ChosenImages:
     """Return the images of a split on which models can be measured.
 
     A folder that no model was trained on needs no images of every class, and no `train/`; its
@@ -308,7 +308,7 @@ def _scan_labelled(root: Path, first: OpenedModel) -> ImageFolder:
         classes = wordnet_ids()
     if unknown := [name for name in names if name not in set(classes)]:
         raise UsageError(
-            f"{root} has folders that are no classes of {first.path}: {join_some(unknown)}",
+            f"{root} has folders that are not classes of {first.path}: {join_some(unknown)}",
             hint=f"its classes are: {join_some(classes, limit=10)}",
             code="classes_differ",
         )

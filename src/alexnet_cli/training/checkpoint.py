@@ -64,7 +64,7 @@ class TrainState:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The content of a `state.json`, and the way to the tensors beside it."""
+    """The content of a `state.json`, and the way to the tensors in the same folder."""
 
     folder: Path  # checkpoints/step-N
     state: TrainState
@@ -295,9 +295,9 @@ def _is_valid(checkpoints: Path, step: int) -> bool:
 
 
 class AsyncCheckpointer:
-    """Writes checkpoints in a thread, one at a time. On exit, the last one is on the disk.
+    """A thread that writes checkpoints, one at a time. On exit, the last one is on the disk.
 
-    Inside an epoch one is due after `minutes` or after `steps` updates; 0: off.
+    Inside an epoch one is due after `minutes` or after `steps` updates; 0 = off.
     """
 
     def __init__(self, minutes: float, steps: int) -> None:

@@ -4,6 +4,7 @@ Shape letters: B batch, S side of a crop, K classes.
 """
 
 import math
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -48,7 +49,7 @@ LOG_EVERY = 20  # updates; the losses stay on the device until then, since readi
 
 
 class Trainer:
-    """Trains one model: a network behind its input scaling.
+    """The training loop of one model: a network behind its input scaling.
 
     `eval_model`, which is validated, saved and exported, is the same, or with `--ema-decay` the
     one with the averaged weights.
@@ -359,9 +360,11 @@ class Trainer:
         self._save()
         self._checkpointer.wait()
         self.run.ranks.wait()  # the launcher ends all ranks when one has ended
+        number = signal.Signals(signal_number)
+        cause = "Ctrl-C" if number is signal.SIGINT else number.name
         raise Interrupted(
-            f"stopped by signal {signal_number} in epoch {self.state.epoch + 1}; "
-            f"saved step {self.state.step}",
+            f"interrupted ({cause}) in epoch {self.state.epoch + 1}; "
+            f"progress saved at step {self.state.step}",
             signal_number=signal_number,
             hint=f"resume with: {self.run.folder.resume_command}",
         )

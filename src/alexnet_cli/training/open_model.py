@@ -218,6 +218,14 @@ class Pretrained:
         self.copy_into(network, classes=classes)
         return network
 
+    def require_fit(self, network: "nn.Module", *, classes: tuple[str, ...]) -> None:
+        """Refuse a network, or its outline, into which these weights cannot be copied.
+
+        Raises:
+            UsageError: More differs than the last layer for other classes.
+        """
+        self.left_out(network, classes=classes)
+
     def left_out(self, network: "nn.Module", *, classes: tuple[str, ...]) -> set[str]:
         """Return the names of the weights that are not copied into a network, or its outline.
 

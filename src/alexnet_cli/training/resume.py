@@ -39,7 +39,7 @@ from alexnet_cli.training.run_files import write_config
 from alexnet_cli.training.setup import (
     TrainingRun,
     count_identical_images,
-    require_undivided_batches,
+    refuse_split_batches,
     resize_images,
 )
 
@@ -78,7 +78,7 @@ def resume_run(
     own = saved.model_copy(update={"data": requested.get("data", saved.data)})
     config = merge_resume_settings(own, requested, allow_drift=allow_drift)
     manifest = checkpoint.manifest
-    require_undivided_batches(config, manifest.network, num_ranks=ranks.world_size)
+    refuse_split_batches(config, manifest.network, num_ranks=ranks.world_size)
     dtype = resolve_precision(config.precision, device)
     dataset = find_images_folder(config.data, folder.resume_command)
     images = _restore_images(

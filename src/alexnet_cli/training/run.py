@@ -29,7 +29,7 @@ from alexnet_cli.training.setup import (
     count_identical_images,
     describe_model,
     has_batch_norm,
-    load_images,
+    load_split_images,
     plan_training,
     require_fit,
     resize_images,
@@ -60,7 +60,12 @@ def prepare_run(
     colours = training_statistics(train, size_px=size_px, seed=config.seed, num_workers=num_workers)
     origin = pretrained.manifest if pretrained else None
     manifest = describe_model(
-        config, dataset, colours, num_val=len(val), images=images.fingerprint, pretrained=origin
+        config,
+        dataset,
+        colours,
+        num_val=len(val),
+        fingerprint=images.fingerprint,
+        pretrained=origin,
     )
     name = name or config.default_name
     folder = RunFolder(parent / name)
@@ -100,7 +105,7 @@ def _draw_images(
     config: TrainConfig, dataset: Dataset, before: ImageRecord | None, *, is_quiet: bool
 ) -> RunImages:
     """Draw the split; images that the weights to start from were trained on are not held out."""
-    images = load_images(config, dataset)
+    images = load_split_images(config, dataset)
     if before is None:
         return images
     num_seen = int(are_among(images.val.hashes(), before.trained_on).sum())
@@ -132,7 +137,7 @@ def train_run(
 ) -> EpochRow:
     """Train to the end, complete the run folder, and return the row of the best epoch.
 
-    Between checkpoints inside an epoch are `save_minutes` and `save_steps` updates; 0: off.
+    Between checkpoints inside an epoch are `save_minutes` and `save_steps` updates; 0 = off.
 
     Raises:
         TrainingError: Another process trains this run, the loss is not finite, memory ran out, or

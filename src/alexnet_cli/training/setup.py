@@ -1,6 +1,6 @@
 """The input of the training loop, and the checks of the settings before a run is created.
 
-`plan_training` checks everything that needs no images; `--dry-run` stops there.
+`plan_training` checks all that needs no images; `prepare_run` and `--dry-run` call it first.
 """
 
 from dataclasses import dataclass, field
@@ -46,7 +46,7 @@ class TrainingRun:
     colour_axes: ColourAxes = ()  # of the colour noise, scaled by its standard deviation
     pretrained: Pretrained | None = None
     ranks: Ranks = ALONE
-    num_workers: int = 0  # threads that decode images; 0: one per core
+    num_workers: int = 0  # threads that decode images; 0 = one per core
     stop: StopRequest = field(default_factory=StopRequest)
     # Counts of images that are in two splits, for `metrics.json`; empty if they are not known.
     identical: dict[str, int | None] = field(default_factory=dict)
@@ -118,12 +118,12 @@ def plan_training(
     spec = plan_network(config, dataset)
     require_fit(config, spec)
     if pretrained is not None:
-        pretrained.left_out(outline_network(spec), classes=dataset.classes)
-    require_undivided_batches(config, spec, num_ranks=num_ranks)
+        pretrained.require_fit(outline_network(spec), classes=dataset.classes)
+    refuse_split_batches(config, spec, num_ranks=num_ranks)
     return dataset, spec, pretrained
 
 
-def load_images(config: TrainConfig, dataset: Dataset) -> RunImages:
+def load_split_images(config: TrainConfig, dataset: Dataset) -> RunImages:
     """Draw the split of a new run, with all files of a folder opened first, so that none fails."""
     train, val = load_training(dataset, val_size=config.val_size, seed=config.seed)
     for part in (train, val):
@@ -210,8 +210,8 @@ def require_fit(config: TrainConfig, spec: NetworkSpec, *, num_images: int | Non
         )
     if config.init is not Init.HE:
         published_init(config.model, config.init)
-    early_px = config.early_crop_size
-    if early_px > spec.crop_size_px or not _takes(spec, early_px or spec.crop_size_px):
+    early_px = config.early_crop_size or spec.crop_size_px
+    if early_px > spec.crop_size_px or not _takes(spec, early_px):
         raise UsageError(
             f"{config.model} for {spec.crop_size_px}-px crops does not take "
             f"{early_px}-px crops in its early epochs",
@@ -237,7 +237,7 @@ def _takes(spec: NetworkSpec, crop_size_px: int) -> bool:
     return True
 
 
-def require_undivided_batches(config: TrainConfig, spec: NetworkSpec, *, num_ranks: int) -> None:
+def refuse_split_batches(config: TrainConfig, spec: NetworkSpec, *, num_ranks: int) -> None:
     """Refuse to split the batches of a network with batch normalisation.
 
     Raises:
@@ -262,12 +262,12 @@ def describe_model(
     colours: ColourStatistics,
     *,
     num_val: int = 1,
-    images: str = "",
+    fingerprint: str = "",
     pretrained: Manifest | None = None,
 ) -> Manifest:
     """Describe the model that a run will train.
 
-    `images` is the fingerprint of the split. `pretrained` describes the weights to start from,
+    `fingerprint` is that of the split. `pretrained` describes the weights to start from,
     whose input scaling is kept.
 
     Raises:
@@ -294,8 +294,8 @@ def describe_model(
             versions=library_versions(),
             init=config.from_weights or config.init,
             momentum_kind=config.momentum_kind,
-            images=images,
-            val_share=None if is_number else config.val_size or 0.0,
+            images=fingerprint,
+            val_share=None if is_number else config.val_size or 0.0,  # 0 = default fraction
         ),
     )
 

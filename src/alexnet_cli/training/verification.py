@@ -41,7 +41,7 @@ _TIMES = ("train_seconds", "val_seconds", "images_per_second", "data_wait_share"
 class Attempt:
     seconds: float  # that it lived
     killed: bool  # the last one ends by itself
-    saved_step: int  # of the newest checkpoint after it; 0: none
+    saved_step: int  # of the newest checkpoint after it; 0 = none
     exit_seconds: float  # from the signal to its end
 
 
@@ -63,7 +63,7 @@ class KilledRun:
 
     `VERIFY_SETTINGS` complete the settings, which have the names of their fields. `arguments` are
     more of the command line, for both runs. `save_steps` are the updates between checkpoints;
-    0: only after epochs.
+    0 = only after epochs.
     """
 
     def __init__(

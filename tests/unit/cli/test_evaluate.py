@@ -28,7 +28,7 @@ def test_without_a_test_split_the_hint_names_the_same_model(exported, isolated):
 )
 def test_folders_that_are_no_classes_are_named(exported, isolated, classes, words):
     make_images(isolated / "photos", classes, per_class=1)
-    with pytest.raises(UsageError, match="no classes of") as caught:
+    with pytest.raises(UsageError, match="not classes of") as caught:
         command([exported.whole / "model.onnx"], data="photos", device="cpu", quiet=True)
     assert caught.value.message.endswith(words)
 

@@ -167,7 +167,7 @@ def test_a_corruption_is_parsed_from_its_name():
     ["", "jpeg", "jpeg:", "jpeg:0", "jpeg:6", "jpeg:3:1", "jpeg: 3", "jpeg:٣", "fog:1", ":1"],
 )
 def test_another_name_is_refused_with_the_choices(text):
-    with pytest.raises(UsageError, match="no corruption") as caught:
+    with pytest.raises(UsageError, match="unknown corruption") as caught:
         parse_corruption(text)
     for choice in ("noise", "blur", "jpeg", "contrast", "1 to 5", "all"):
         assert choice in caught.value.hint

@@ -177,7 +177,7 @@ def test_odd_metadata_makes_no_warning(photos):
 def test_a_class_called_like_a_split_is_refused(photos, name):
     root = photos / "train"
     (root / "ant").rename(root / name)
-    with pytest.raises(DataError, match=f"{name} is called like a split") as caught:
+    with pytest.raises(DataError, match=f"{name} is named like a split") as caught:
         find_dataset(str(root))
     assert "rename it to train/" in caught.value.hint
     assert list_classes(photos) == (*sorted((name, "bee")), "élan")  # below train/ it is a class
@@ -186,7 +186,9 @@ def test_a_class_called_like_a_split_is_refused(photos, name):
 @pytest.mark.parametrize("name", ["Val", "validation", "Test"])
 def test_a_split_of_another_spelling_is_refused(photos, name):
     (photos / name).mkdir()
-    with pytest.raises(DataError, match=f"{name} is called like a split, but it is no") as caught:
+    with pytest.raises(
+        DataError, match=f"{name} is named like a split, but it is not train/"
+    ) as caught:
         find_dataset(str(photos))
     assert "val/, test/" in caught.value.hint
 
@@ -195,7 +197,7 @@ def test_a_split_of_another_spelling_is_refused(photos, name):
 def test_a_file_called_like_a_split_is_refused(photos, name):
     shutil.rmtree(photos / "test")
     (photos / name).touch()
-    with pytest.raises(DataError, match=f"{name} is called like a split, but it is not a folder"):
+    with pytest.raises(DataError, match=f"{name} is named like a split, but it is not a folder"):
         find_dataset(str(photos))
     (photos / name).rename(photos / f"{name}.txt")
     assert find_dataset(str(photos)).classes == CLASSES

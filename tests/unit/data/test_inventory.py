@@ -45,8 +45,8 @@ def verified():
 def test_an_empty_or_missing_folder_lists_what_could_be_there():
     entries = {entry.name: entry for entry in list_cache()}
     assert entries["cifar10"].state is State.ABSENT
-    assert entries["cifar10"].repair == "alexnet download --data cifar10"
-    assert entries["owt"].repair == "alexnet download --weights owt"
+    assert entries["cifar10"].fix == "alexnet download --data cifar10"
+    assert entries["owt"].fix == "alexnet download --weights owt"
     assert all(entry.num_bytes == 0 for entry in entries.values())
     assert set(verified().values()) == {State.ABSENT}
 
@@ -92,7 +92,7 @@ def test_a_changed_byte_of_a_dataset_is_damage():
     CIFAR10_ARCHIVE.path.write_bytes(b"imagez")
     assert verified()[CIFAR10_ARCHIVE.name] is State.DAMAGED
     (entry,) = [entry for entry in verify_cache() if entry.path == CIFAR10_ARCHIVE.path]
-    assert entry.repair == "alexnet download --data cifar10 --force"
+    assert entry.fix == "alexnet download --data cifar10 --force"
 
 
 def test_damaged_weights_are_found_by_the_hash_in_their_header(exported):

@@ -15,7 +15,7 @@ from alexnet_cli.data.run_images import draw_images
 from alexnet_cli.errors import DataError, UsageError
 from alexnet_cli.evaluation.measure import (
     common_data,
-    load_images,
+    load_measured_images,
     measure,
     predict_probabilities,
     views_of,
@@ -192,13 +192,13 @@ def other(shapes_model, *, classes=None, **provenance):
 def test_models_of_one_dataset_share_its_images(shapes_model):
     again = other(shapes_model, seed=99)
     assert common_data([shapes_model, again]) == "shapes"
-    assert len(load_images([shapes_model, again], "shapes", Split.TEST).source) == 2_000
+    assert len(load_measured_images([shapes_model, again], "shapes", Split.TEST).source) == 2_000
 
 
 def test_other_classes_are_named(shapes_model):
     fewer = other(shapes_model, classes=(*shapes.CLASSES[1:], "zebra"))
     with pytest.raises(UsageError) as caught:
-        load_images([shapes_model, fewer], "shapes", Split.TEST)
+        load_measured_images([shapes_model, fewer], "shapes", Split.TEST)
     assert caught.value.message == (
         "runs/a and runs/b c have different classes: "
         f"runs/b c lacks {shapes.CLASSES[0]} and also has zebra"
@@ -232,7 +232,7 @@ def test_the_same_images_may_be_held_out_by_different_settings(folder_model):
 
 
 def held_out_by_both(first, second):
-    return load_images([first, second], first.manifest.provenance.data, Split.VAL).source
+    return load_measured_images([first, second], first.manifest.provenance.data, Split.VAL).source
 
 
 def write_images(root, counts):
@@ -245,7 +245,7 @@ def write_images(root, counts):
 
 
 def labels(models, path, split=Split.TEST):
-    return load_images(models, str(path), split).source.labels_N.tolist()
+    return load_measured_images(models, str(path), split).source.labels_N.tolist()
 
 
 def test_a_labelled_folder_is_a_test_set_and_need_not_have_every_class(shapes_model, tmp_path):
@@ -256,7 +256,7 @@ def test_a_labelled_folder_is_a_test_set_and_need_not_have_every_class(shapes_mo
     write_images(tmp_path / "split" / "val", {"star": 1})
     assert labels([shapes_model], tmp_path / "split", Split.VAL) == [shapes.CLASSES.index("star")]
     write_images(photos, {"zebra": 1})
-    with pytest.raises(UsageError, match="no classes of runs/a: zebra"):
+    with pytest.raises(UsageError, match="not classes of runs/a: zebra"):
         labels([shapes_model], photos)
 
 
@@ -266,7 +266,7 @@ def test_folders_of_wordnet_ids_are_the_classes_of_imagenet(shapes_model, tmp_pa
         shapes_model, classes=tuple(AlexNet_Weights.DEFAULT.meta["categories"]), data="imagenet"
     )
     assert labels([owt], tmp_path, Split.VAL) == [0, 999, 999]
-    with pytest.raises(UsageError, match="no classes of"):
+    with pytest.raises(UsageError, match="not classes of"):
         labels([shapes_model], tmp_path, Split.VAL)
 
 
