@@ -82,8 +82,8 @@ def test_a_signal_saves_and_ends_all():  # one to a single rank: tests/faults/te
             process.kill()
     assert process.returncode == 128 + signal.SIGTERM, stderr
     assert stdout == ""
-    assert stderr.count("saved step") == 1
+    assert stderr.count("progress saved at step") == 1
     assert stderr.count("interrupted (SIGTERM)") == 1
     assert stderr.count("hint: resume with: alexnet train --resume") == 1
-    step = int(stderr.split("saved step ")[1].split()[0])
+    step = int(stderr.split("progress saved at step ")[1].split()[0])
     assert (_RUN / "checkpoints" / f"step-{step}" / "state.json").is_file()

@@ -162,8 +162,8 @@ def test_a_pickle_of_something_else_is_refused(tmp_path, pixels, labels, text):
         (protocol_2(PIXELS, LABELS)[:-2_000], "cannot be read"),
         (b"\x80\x02" + b"]" * 100, "cannot be read"),
         # A memo of two thousand million places, and a key nested a million deep.
-        (b"\x80\x02}r\xff\xff\xff\x7f.", "no pickled batch of images"),
-        (b"\x80\x02})" + b"\x85" * 1_000_000 + b"K\x00s.", "no pickled batch of images"),
+        (b"\x80\x02}r\xff\xff\xff\x7f.", "not a pickled batch of images"),
+        (b"\x80\x02})" + b"\x85" * 1_000_000 + b"K\x00s.", "not a pickled batch of images"),
         # Names with dots do not reach past the allowed ones.
         (b"\x80\x04\x8c\x05numpy\x8c\x0fdtype.__class__\x93.", "it asks for numpy.dtype.__class__"),
         (b"\x80\x04\x8c\x05numpy\x8c\x0endarray.tofile\x93.", "it asks for numpy.ndarray.tofile"),
