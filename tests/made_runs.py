@@ -30,8 +30,8 @@ HISTORY = (
 
 
 def make_images(folder, classes, *, per_class=6, side=12):
-    """Fill a folder with noise, `per_class` PNG files for each class."""
-    draw = np.random.default_rng(1)
+    """Fill a folder with noise, `per_class` PNG files for each class; other names, other noise."""
+    draw = np.random.default_rng(list(folder.name.encode()))
     for name in classes:
         (folder / name).mkdir(parents=True)
         for number in range(per_class):

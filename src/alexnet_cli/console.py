@@ -30,19 +30,22 @@ class _Notes:
             self._stream.write(text)
             self._stream.flush()
         except OSError:
-            self._go_quiet()
+            drop_output(self._stream)
         return len(text)
 
     def flush(self) -> None:
         """Do nothing: each write is flushed."""
 
-    def _go_quiet(self) -> None:
-        nothing = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nothing, self._stream.fileno())
-        os.close(nothing)
-
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+def drop_output(*streams: TextIO) -> None:
+    """Send what streams still hold, and get later, to the null device: nobody can receive it."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    for stream in streams:
+        os.dup2(nothing, stream.fileno())
+    os.close(nothing)
 
 
 def prepare_streams() -> None:

@@ -203,15 +203,17 @@ class FullAfterward(io.BytesIO):
 
 
 def test_a_new_file_is_complete_or_not_there(tmp_path):
+    folder = tmp_path / "new"
+    folder.mkdir()
     with pytest.raises(AlexnetError) as caught:
-        write_new(tmp_path / "a", FullAfterward(b"content"))
+        write_new(folder / "a", FullAfterward(b"content"))
     assert caught.value.code == "no_space"
-    assert names_in(tmp_path) == []
-    write_new(tmp_path / "a", io.BytesIO(b"content"))
+    assert names_in(folder) == []
+    write_new(folder / "a", io.BytesIO(b"content"))
     with pytest.raises(FileExistsError):
-        write_new(tmp_path / "a", io.BytesIO(b"other"))
-    assert names_in(tmp_path) == ["a"]
-    assert (tmp_path / "a").read_bytes() == b"content"
+        write_new(folder / "a", io.BytesIO(b"other"))
+    assert names_in(folder) == ["a"]
+    assert (folder / "a").read_bytes() == b"content"
 
 
 def test_a_new_file_where_there_are_no_links(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from types import FrameType
 from typing import NoReturn
 
 from alexnet_cli.cli.predict_request import parse_simple
-from alexnet_cli.console import prepare_streams, report_error
+from alexnet_cli.console import drop_output, prepare_streams, report_error
 from alexnet_cli.devices import cpu_quota, num_cores
 from alexnet_cli.errors import AlexnetError
 
@@ -54,15 +54,17 @@ def run(arguments: list[str]) -> int:
         # A closed pipe, as of `| head`: Typer and rich turn it into SystemExit(1).
         if not any(isinstance(each, BrokenPipeError) for each in (error, error.__context__)):
             raise
-        nothing = os.open(os.devnull, os.O_WRONLY)  # for what Python flushes at its end
-        os.dup2(nothing, sys.stdout.fileno())
-        os.dup2(nothing, sys.stderr.fileno())
+        drop_output(sys.stdout, sys.stderr)
         return 0
     except (AlexnetError, OSError, MemoryError, ModuleNotFoundError) as error:
         if debug:
             raise
         known = _to_alexnet_error(error)
         report_error(known.message, known.hint, known.code, as_json="--json" in arguments)
+        try:
+            sys.stdout.flush()
+        except OSError:
+            drop_output(sys.stdout)
         return known.exit_code
     return status
 
