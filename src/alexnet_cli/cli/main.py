@@ -9,6 +9,7 @@ import gc
 import os
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -38,6 +39,7 @@ def run(arguments: list[str]) -> int:
     arguments = [argument for argument in arguments if argument != "--debug"]  # valid anywhere
     is_predict = arguments[:1] == ["predict"] and not is_completing()
     try:
+        _require_working_folder()
         request = parse_simple(arguments[1:]) if is_predict else None
         if request is None:
             from alexnet_cli.cli.app import run_typer
@@ -67,6 +69,16 @@ def run(arguments: list[str]) -> int:
             drop_output(sys.stdout)
         return known.exit_code
     return status
+
+
+def _require_working_folder() -> None:
+    """Refuse a deleted working folder, in which PyTorch's libraries abort the process."""
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise AlexnetError(
+            "the working folder was deleted", hint="go to another one: cd", code="no_folder"
+        ) from error
 
 
 def _to_alexnet_error(error: Exception) -> AlexnetError:

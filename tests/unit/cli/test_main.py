@@ -134,3 +134,11 @@ def test_notes_go_on_when_their_reader_has_left(tmp_path):
     subprocess.run(["sh", "-c", line, sys.executable, LONG], check=True, capture_output=True)
     assert (tmp_path / "result").read_text() == "complete\n"
     assert (tmp_path / "status").read_text() == "0\n"
+
+
+def test_a_deleted_working_folder(tmp_path):
+    line = f'mkdir {tmp_path}/gone; cd {tmp_path}/gone; rmdir {tmp_path}/gone; exec "$@"'
+    command = ["sh", "-c", line, "sh", *ALEXNET, "train", "--data", "shapes"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the working folder was deleted\n")
