@@ -25,7 +25,7 @@ import torch
 from onnxruntime.quantization import QuantType
 
 from alexnet_cli.cli.export import load_comparison_images
-from alexnet_cli.data.datasets import Split, find_dataset, load_split
+from alexnet_cli.data.datasets import find_dataset
 from alexnet_cli.devices import processor_kind
 from alexnet_cli.export import precision as quantise
 from alexnet_cli.export.graph import deploy
@@ -160,9 +160,7 @@ def main() -> None:
         files = build(given.run, Path(folder), given.calibration_images)
         manifest = open_trained(given.run).manifest
         origin, spec = manifest.provenance, manifest.input
-        test = load_split(
-            find_dataset(origin.data), Split.TEST, val_size=origin.val_size, seed=origin.seed
-        )
+        test = find_dataset(origin.data).load_test()
         squares = test.take(np.arange(len(test))).load_images(spec.image_size_px)
         images = np.ascontiguousarray(crop_centre(squares, spec.crop_size_px))
         labels = test.take(np.arange(len(test))).labels_N

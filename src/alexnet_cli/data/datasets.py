@@ -208,13 +208,6 @@ def load_training(
     return official_train.take(train), official_train.take(val)
 
 
-def load_split(dataset: Dataset, split: Split, *, val_size: float | None, seed: int) -> ImageSource:
-    """Return the test images, or those that a new run with this `val_size` and `seed` holds out."""
-    if split is Split.TEST:
-        return dataset.load_test()
-    return load_training(dataset, val_size=val_size, seed=seed)[1]
-
-
 def num_held_out(labels_N: NDArray[np.int64], val_size: float | None) -> int:
     """Return how many of the training images are held out for validation.
 

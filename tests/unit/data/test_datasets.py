@@ -13,9 +13,7 @@ from alexnet_cli.data.datasets import (
     CIFAR10_ARCHIVE,
     DATASETS,
     Dataset,
-    Split,
     find_dataset,
-    load_split,
     load_training,
     num_held_out,
     stratified_split,
@@ -70,15 +68,9 @@ def test_training_never_sees_the_test_set_nor_the_validation_images():
         np.testing.assert_array_equal(part.labels_N, part.images_NHWC[:, 0, 0, 1] % 2)
 
 
-def test_the_test_split_is_the_official_one_whatever_the_run_held_out():
-    test = load_split(TINY, Split.TEST, val_size=10**9, seed=3)
-    assert numbers_of(test) == set(range(300, 400))
-
-
-def test_the_validation_split_is_the_one_the_run_held_out():
-    held_out = [numbers_of(load_split(TINY, Split.VAL, val_size=50, seed=seed)) for seed in (3, 4)]
-    assert held_out[0] == numbers_of(load_training(TINY, val_size=50, seed=3)[1])
-    assert held_out[0] != held_out[1]
+def test_the_seed_draws_the_validation_split():
+    first, second = (numbers_of(load_training(TINY, val_size=50, seed=seed)[1]) for seed in (3, 4))
+    assert first != second
 
 
 def put_in_cache(file, content):
@@ -113,15 +105,11 @@ def test_cifar10_1_can_be_measured_on_but_not_trained_on():
     images, labels = np.zeros((2_000, 32, 32, 3), np.uint8), np.arange(2_000, dtype=np.int32) % 10
     put_in_cache(CIFAR10_1_IMAGES, npy(images))
     put_in_cache(CIFAR10_1_LABELS, npy(labels))
-    test = load_split(dataset, Split.TEST, val_size=1, seed=0)
+    test = dataset.load_test()
     np.testing.assert_array_equal(test.labels_N, labels)
-    for load in (
-        lambda: load_training(dataset, val_size=1, seed=0),
-        lambda: load_split(dataset, Split.VAL, val_size=1, seed=0),
-    ):
-        with pytest.raises(UsageError, match="has test images only") as caught:
-            load()
-        assert "alexnet train --data cifar10," in caught.value.hint
+    with pytest.raises(UsageError, match="has test images only") as caught:
+        load_training(dataset, val_size=1, seed=0)
+    assert "alexnet train --data cifar10," in caught.value.hint
 
 
 def test_published_files_have_an_address_a_size_and_hashes():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet_cli.data.datasets import Split, find_dataset, load_split, load_training
+from alexnet_cli.data.datasets import find_dataset, load_training
 from alexnet_cli.data.folder import list_classes, load_test, load_train
 from alexnet_cli.errors import DataError
 from alexnet_cli.image import prepare_image
@@ -95,9 +95,8 @@ def test_a_folder_of_classes_alone_has_no_test_split(photos):
     assert (len(train), len(val)) == (21, 6)
     assert np.bincount(val.labels_N).tolist() == [2, 2, 2]
     assert not set(names(train)) & set(names(val))
-    assert names(load_split(dataset, Split.VAL, val_size=6, seed=1)) == names(val)
     with pytest.raises(DataError, match="no test split") as caught:
-        load_split(dataset, Split.TEST, val_size=6, seed=1)
+        dataset.load_test()
     assert "--split val" in caught.value.hint
 
 
