@@ -15,7 +15,6 @@ from typing import NoReturn
 
 from alexnet_cli.cli.predict_request import parse_simple
 from alexnet_cli.console import drop_output, prepare_streams, report_error
-from alexnet_cli.devices import cpu_quota, num_cores
 from alexnet_cli.errors import AlexnetError
 
 
@@ -33,8 +32,6 @@ def start() -> NoReturn:
 def run(arguments: list[str]) -> int:
     """Run a command line and return its exit code: 0 ok, 1 failure, 2 usage, 130, 143 signals."""
     _stop_at_once_on_signals()
-    if cpu_quota():  # PyTorch would start a thread for each core of the host
-        os.environ.setdefault("OMP_NUM_THREADS", str(num_cores()))
     debug = "--debug" in arguments or os.environ.get("ALEXNET_DEBUG", "") not in ("", "0")
     arguments = [argument for argument in arguments if argument != "--debug"]  # valid anywhere
     is_predict = arguments[:1] == ["predict"] and not is_completing()

@@ -13,8 +13,10 @@ from alexnet_cli.devices import (
     BF16_CAPABILITY,
     BF16_CPU_FLAGS,
     cpu_flags,
+    cpu_quota,
     describe_gpu_count,
     gpu_flags,
+    num_cores,
     parse_device,
     read_cpuinfo,
 )
@@ -41,10 +43,14 @@ _OUT_OF_MEMORY_TEXTS = (
 def resolve_device(name: str) -> torch.device:
     """Return the device of `auto`, `cpu`, `cuda` or `cuda:N`.
 
+    In a container with a CPU quota, PyTorch's threads are limited to it.
+
     Raises:
         UsageError: Another name.
         DeviceError: CUDA was asked for and cannot be used.
     """
+    if cpu_quota() and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(num_cores())  # by default one for each core of the host
     kind, index = parse_device(name)
     if kind == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

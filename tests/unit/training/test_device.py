@@ -3,6 +3,7 @@ import torch
 
 from alexnet_cli.config.schema import Precision
 from alexnet_cli.errors import DeviceError
+from alexnet_cli.training import device
 from alexnet_cli.training.device import (
     describe_device,
     is_out_of_memory,
@@ -26,6 +27,21 @@ def test_cuda_without_a_gpu_is_refused_not_replaced(name):
 def test_auto_falls_back_to_the_cpu():
     assert resolve_device("auto") == resolve_device("cpu") == CPU
     assert describe_device(CPU) == f"cpu ({torch.get_num_threads()} threads)"
+
+
+def test_a_containers_quota_limits_the_threads_unless_they_were_chosen(monkeypatch):
+    before = torch.get_num_threads()
+    monkeypatch.setattr(device, "cpu_quota", lambda: before)
+    monkeypatch.setattr(device, "num_cores", lambda: before + 1)
+    try:
+        monkeypatch.setenv("OMP_NUM_THREADS", str(before))
+        resolve_device("cpu")
+        assert torch.get_num_threads() == before
+        monkeypatch.delenv("OMP_NUM_THREADS")
+        resolve_device("cpu")
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.gpu
