@@ -165,7 +165,7 @@ def _open(path: Path, providers: Providers, *, for_many: bool) -> tuple[Any, str
         if model_format(path) == SAFETENSORS:
             return _open_safetensors(path, options, providers)
         # ONNX Runtime takes only UTF-8 paths; otherwise pass the bytes.
-        is_text = str(path).isascii() or str(path) == os.fsencode(path).decode(errors="replace")
+        is_text = str(path).encode(errors="ignore") == os.fsencode(path)
         model = str(path) if is_text else path.read_bytes()
         return _interruptible(lambda: open_session(model, options, providers))
     except ORT_ERRORS as error:
