@@ -1,4 +1,4 @@
-"""Images: from a file to the square of pixels that a network takes.
+"""Images: which files are images, and from a file to the square of pixels that a network takes.
 
 The only place for decoding, resizing and cropping, shared by data and inference, so that training
 and prediction cannot differ. Shape letters: N batch, H height, W width, 3 = RGB.

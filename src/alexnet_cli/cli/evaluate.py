@@ -95,6 +95,7 @@ def command(
     """
     from alexnet_cli.data.corruption import corrupted, parse_corruption
     from alexnet_cli.data.datasets import Split
+    from alexnet_cli.data.folder import note_left_out
     from alexnet_cli.evaluation.measure import measure
     from alexnet_cli.evaluation.output import (
         print_results,
@@ -118,6 +119,7 @@ def command(
             note(each.note)  # also when quiet: nobody falls back to the CPU unawares
     name, chosen_images = _find_images(opened, names, data, split)
     source = chosen_images.source
+    note_left_out(source, quiet=quiet)
     _note_missing_classes(source, len(opened[0].manifest.classes), quiet=quiet)
     where = {
         "data": name,

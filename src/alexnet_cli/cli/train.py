@@ -131,7 +131,8 @@ def command(
     out of the training set; the test set is not touched. A default by recipe also
     depends on network and data: alexnet config shows its value.
     """
-    _check_request(config, resume, new_only={"--name": name is not None, "--dry-run": dry_run})
+    new_only = {"--name": name is not None, "--dry-run": dry_run}
+    _check_request(config, resume, new_only=new_only, quiet=quiet)
     finished = _finished_run(resume, output, given=given, with_plots=plots)
     if finished is not None:
         note(f"{finished.path} has all its epochs; more with: --epochs N", quiet=quiet)
@@ -184,7 +185,9 @@ def command(
         raise typer.Exit(error.exit_code) from error
 
 
-def _check_request(config: TrainConfig, resume: Path | None, *, new_only: dict[str, bool]) -> None:
+def _check_request(
+    config: TrainConfig, resume: Path | None, *, new_only: dict[str, bool], quiet: bool
+) -> None:
     """Refuse what cannot be trained, before PyTorch is imported, which takes seconds.
 
     Checks: images exist, the split is possible, no flag of new runs with `--resume`.
@@ -201,7 +204,8 @@ def _check_request(config: TrainConfig, resume: Path | None, *, new_only: dict[s
     dataset = find_dataset(config.data)
     is_folder = dataset.image_size_px is None
     if is_folder or not all(file.path.exists() for file in dataset.files):
-        note_left_out(*load_training(dataset, val_size=config.val_size, seed=config.seed))
+        sources = load_training(dataset, val_size=config.val_size, seed=config.seed)
+        note_left_out(*sources, quiet=quiet)
 
 
 def _dry_run(

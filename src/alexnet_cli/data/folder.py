@@ -96,11 +96,11 @@ class ImageFolder:
             )
 
 
-def note_left_out(*sources: object) -> None:
+def note_left_out(*sources: object, quiet: bool = False) -> None:
     """Print what was left out of the folders that images come from, each folder once."""
     texts = [source.left_out for source in sources if isinstance(source, ImageFolder)]
     for text in filter(None, dict.fromkeys(texts)):
-        note(text)
+        note(text, quiet=quiet)
 
 
 def has_val(path: Path) -> bool:

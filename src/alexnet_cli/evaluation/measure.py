@@ -23,7 +23,6 @@ from alexnet_cli.data.folder import (
     ImageFolder,
     class_folders,
     labelled_root,
-    note_left_out,
     scan_folder,
     training_root,
 )
@@ -199,7 +198,6 @@ def load_measured_images(models: Sequence[OpenedModel], data: str, split: Split)
             for model, record in zip(models, records, strict=True):
                 if record is None:
                     _require_outside_training(source, model)
-            note_left_out(source)
             return _leave_out_seen(source, models, records, data, split)
     command = f"alexnet evaluate {shlex.quote(str(first.path))} --split {split}"
     dataset = find_images_folder(data, command)
@@ -210,7 +208,6 @@ def load_measured_images(models: Sequence[OpenedModel], data: str, split: Split)
         hint="evaluate it on data that has its classes: --data " + shlex.quote(origin.data),
     )
     images = dataset.load_test() if split is Split.TEST else _held_out(models, records, dataset)
-    note_left_out(images)
     return _leave_out_seen(images, models, records, data, split)
 
 
