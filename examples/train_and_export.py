@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from alexnet_cli.config.schema import TrainConfig
-from alexnet_cli.data.datasets import Split, find_dataset, load_split
+from alexnet_cli.data.datasets import find_dataset
 from alexnet_cli.export.settings import Compared, ExportSettings
 from alexnet_cli.export.write import export_model
 from alexnet_cli.inference.session import load_model
@@ -46,7 +46,7 @@ exported = export_model(
     Compared(np.zeros((4, 16, 16, 3), np.uint8)),
 )
 
-test = load_split(find_dataset("shapes"), Split.TEST, val_size=1, seed=0)
+test = find_dataset("shapes").load_test()
 model = load_model(exported[0].path)
 small = test.take(np.arange(1)).load_images(16)
 probabilities = model.probabilities(small)

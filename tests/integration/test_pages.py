@@ -120,7 +120,7 @@ def test_the_picture_of_the_terminal_loads_nothing_and_shows_what_was_recorded()
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_every_block_of_the_tutorial_runs(isolated, succeed):
     found = _BLOCK.findall((_ROOT / "docs" / "tutorial.md").read_text("utf-8"))
     found = [(language, block) for language, block in found if language != "text"]

@@ -146,7 +146,7 @@ def test_memory_does_not_grow_with_the_number_of_images(model, paths):
         return peak_bytes
 
     peak(50)
-    assert peak(1_300) - peak(300) < 1_000 * 100  # bytes; an answer kept takes more
+    assert peak(1_300) - peak(300) < 1_000 * 250  # bytes; an answer kept takes more
 
 
 @pytest.fixture(scope="module")
