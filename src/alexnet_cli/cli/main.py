@@ -16,6 +16,7 @@ from typing import NoReturn
 from alexnet_cli.cli.predict_request import parse_simple
 from alexnet_cli.console import drop_output, prepare_streams, report_error
 from alexnet_cli.errors import AlexnetError
+from alexnet_cli.files import remove_temporaries
 
 
 def start() -> NoReturn:
@@ -124,8 +125,6 @@ def _stop_at_once_on_signals() -> None:
     """
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        from alexnet_cli.files import remove_temporaries
-
         # Where the signal came in the middle of a write, Python refuses another to the same stream.
         with contextlib.suppress(RuntimeError):
             sys.stdout.flush()

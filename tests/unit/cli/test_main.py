@@ -80,6 +80,25 @@ def test_a_signal_ends_a_command_with_its_exit_code(number, status):
     assert (process.returncode, *output) == (status, "", "interrupted\n")
 
 
+@pytest.mark.parametrize("module", ["alexnet_cli.cli.main", "alexnet_cli.files", "typer", "numpy"])
+def test_an_interrupted_import_ends_in_a_line(module):
+    program = f"""if True:
+        import os, signal, sys
+        from importlib.abc import MetaPathFinder
+        class Interrupt(MetaPathFinder):
+            def find_spec(self, name, path, target=None):
+                if name == {module!r}:
+                    os.kill(os.getpid(), signal.SIGINT)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.meta_path.insert(0, Interrupt())
+        from alexnet_cli.__main__ import start
+        sys.argv = ["alexnet", "data"]
+        start()"""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
 @pytest.mark.parametrize("arguments", ["--help", "data", "config", "config --debug"])
 def test_a_closed_pipe_ends_a_command_quietly(arguments):
     reader, writer = os.pipe()
