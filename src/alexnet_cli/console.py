@@ -6,6 +6,7 @@ On a terminal there are colours (NO_COLOR, FORCE_COLOR) and tables with lines; i
 import io
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Collection, Iterable, Sequence
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+# User, password and query of an address: tokens are in all three.
+_SECRETS = re.compile(r"(?<=://)([^/\s?#]*@)?([^\s?#]*)(\?[\w%][^\s#'\")]*)?")
 _COMPUTED = ("=", "+", "-", "@")  # at the beginning of a cell that a spreadsheet computes
 _PIPE_WIDTH = 10_000  # columns: nothing is cut or wrapped in a pipe
 
@@ -88,6 +91,11 @@ def printable(text: str) -> str:
     )
 
 
+def hide_secrets(text: str) -> str:
+    """Return text whose addresses have no user, no password and no query."""
+    return _SECRETS.sub(lambda found: found[2] + ("?…" if found[3] else ""), text)
+
+
 def csv_row(cells: Iterable[Any]) -> list[Any]:
     """Return the cells of a CSV row as a terminal and a spreadsheet may show them.
 
@@ -108,7 +116,7 @@ def counted(number: int, noun: str) -> str:
 
 def note(message: str, *, quiet: bool = False) -> None:
     if not quiet:
-        print(printable(message), file=sys.stderr, flush=True)
+        print(printable(hide_secrets(message)), file=sys.stderr, flush=True)
 
 
 def suggest(*commands: str, quiet: bool = False) -> None:
@@ -169,6 +177,7 @@ def print_rich_table(table: "Table") -> None:
 
 
 def report_error(message: str, hint: str | None, code: str, *, as_json: bool) -> None:
+    message, hint = hide_secrets(message), hide_secrets(hint) if hint else hint
     if as_json:
         document = {"error": {"code": code, "message": message, "hint": hint}}
         print(json.dumps(document), file=sys.stderr, flush=True)

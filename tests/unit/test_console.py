@@ -5,7 +5,14 @@ import sys
 
 import pytest
 
-from alexnet_cli.console import csv_row, has_colour, print_table, report_error, suggest
+from alexnet_cli.console import (
+    csv_row,
+    has_colour,
+    hide_secrets,
+    print_table,
+    report_error,
+    suggest,
+)
 
 
 class Terminal(io.StringIO):
@@ -77,3 +84,16 @@ def test_next_commands_go_to_stderr_unless_quiet(capsys, monkeypatch):
 )
 def test_a_cell_is_neither_computed_nor_obeyed(cell, expected):
     assert csv_row([cell]) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("(https://me:se@cret@host/a; https://b)", "(https://host/a; https://b)"),
+        ("s3://token@host?X-Signature=secret&b=c, d", "s3://host?… d"),
+        ("is it http://host/a@b?", "is it http://host/a@b?"),
+        ("a@b://x", "a@b://x"),
+    ],
+)
+def test_addresses_are_shown_without_secrets(text, expected):
+    assert hide_secrets(text) == expected

@@ -21,7 +21,7 @@ from pydantic_core import ErrorDetails
 
 from alexnet_cli.config.recipes import recipe_settings, reconcile_recipe
 from alexnet_cli.config.schema import PREFIX, TrainConfig, help_text, variable_of
-from alexnet_cli.console import note
+from alexnet_cli.console import hide_secrets, note
 from alexnet_cli.errors import UsageError, did_you_mean, reword_validation
 from alexnet_cli.files import decode_text
 
@@ -174,7 +174,7 @@ class Variable:
     """An environment variable of this program; one that is not known has no effect."""
 
     name: str
-    value: str
+    value: str  # without passwords
     is_known: bool
 
 
@@ -187,7 +187,7 @@ def list_variables(environment: Mapping[str, str], known: Iterable[str]) -> list
     """Return the variables of this program that are set."""
     names = frozenset(known)
     return [
-        Variable(name, value, name in names)
+        Variable(name, hide_secrets(value), name in names)
         for name, value in sorted(environment.items())
         if name.startswith(PREFIX)
     ]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from alexnet_cli.console import ByteProgress
+from alexnet_cli.console import ByteProgress, hide_secrets
 from alexnet_cli.data.cache import PublishedFile, is_cached, locked, record_hash, recorded_hash
 from alexnet_cli.data.transfer import (
     Fetcher,
@@ -13,7 +13,6 @@ from alexnet_cli.data.transfer import (
     RetryPolicy,
     Transfer,
     TransferError,
-    without_password,
 )
 from alexnet_cli.errors import DataError, DownloadError
 from alexnet_cli.files import atomic_move, sha256_of
@@ -73,14 +72,16 @@ def download(
 
 
 def _on_mirror(mirror: str, file: PublishedFile) -> str:
-    return mirror if mirror.endswith(f"/{file.name}") else f"{mirror.rstrip('/')}/{file.name}"
+    folder, mark, query = mirror.partition("?")
+    path = folder if folder.endswith(f"/{file.name}") else f"{folder.rstrip('/')}/{file.name}"
+    return f"{path}{mark}{query}"
 
 
 def _fetch_from_any(file: PublishedFile, urls: list[str], fetcher: Fetcher) -> None:
     """Try one address after the other until the partial download has the right hash."""
     reasons: list[str] = []
     for url in urls:
-        address, have = without_password(url), fetcher.part.num_bytes
+        address, have = hide_secrets(url), fetcher.part.num_bytes
         fetcher.notify(f"fetching {address}" + (f", from byte {have:,} on" if have else ""))
         _require_space(file, have)
         try:

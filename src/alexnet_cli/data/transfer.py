@@ -15,10 +15,10 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
+from requests.utils import get_auth_from_url, get_netrc_auth
 
 from alexnet_cli import __version__
-from alexnet_cli.console import ByteProgress
-from alexnet_cli.errors import DataError
+from alexnet_cli.console import ByteProgress, hide_secrets
 from alexnet_cli.files import atomic_write, writing_error
 
 _CHUNK_BYTES = 1 << 18
@@ -149,7 +149,7 @@ class Fetcher:
         time.sleep(seconds)
 
     def _attempt(self, session: requests.Session, url: str) -> None:
-        address, offset, headers = without_password(url), self.part.num_bytes, {}
+        address, offset, headers = hide_secrets(url), self.part.num_bytes, {}
         if offset:
             headers["Range"] = f"bytes={offset}-"
             if (version := self.part.version(address)) is not None:
@@ -238,12 +238,24 @@ class Fetcher:
                 num_bytes, start = 0, time.monotonic()
 
 
+class _Credentials(requests.auth.AuthBase):
+    """Those in the address; else those of `.netrc`, over https alone."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        url = str(request.url)
+        pair = get_auth_from_url(url)
+        if not any(pair) and url.startswith("https:"):
+            pair = get_netrc_auth(url) or pair
+        return requests.auth.HTTPBasicAuth(*pair)(request) if any(pair) else request
+
+
 class _Session(requests.Session):
     """A session that follows few redirects, and none from https to http."""
 
     def __init__(self) -> None:
         super().__init__()
         self.max_redirects = _MAX_REDIRECTS
+        self.auth = _Credentials()
         self.headers["Accept-Encoding"] = "identity"
         self.headers["User-Agent"] = f"alexnet/{__version__}"
 
@@ -261,6 +273,14 @@ class _Session(requests.Session):
                 "it redirects from https to http, which anybody could read and change"
             )
         return target
+
+    def rebuild_auth(
+        self, prepared_request: requests.PreparedRequest, response: requests.Response
+    ) -> None:
+        """Keep credentials from another host; requests would look into `.netrc` for it."""
+        target = str(prepared_request.url)
+        if self.should_strip_auth(str(response.request.url), target):
+            prepared_request.headers.pop("Authorization", None)
 
 
 def _require_content(response: requests.Response) -> None:
@@ -306,16 +326,3 @@ def _to_transfer_error(error: Exception) -> TransferError:
     if isinstance(error, requests.exceptions.ChunkedEncodingError | urllib3.exceptions.HTTPError):
         return TransferError("the connection broke off", temporary=True)
     return TransferError("no connection to the server", temporary=True)
-
-
-def without_password(url: str) -> str:
-    """Return an address without its password.
-
-    Raises:
-        DataError: It cannot be read as an address.
-    """
-    try:
-        parts = urlsplit(url)
-        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-    except ValueError as error:
-        raise DataError(f"not an address: {url!r}", hint="check --mirror", code="url") from error

@@ -3,6 +3,7 @@
 import hashlib
 import socket
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -19,9 +20,14 @@ NAME = "a.tar.gz"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with serve(CONTENT, BEHAVIOURS, tmp_path_factory.mktemp("server")) as servers:
-        yield servers.plain
+def servers(tmp_path_factory):
+    with serve(CONTENT, BEHAVIOURS, tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture
+def server(servers):
+    return servers.plain
 
 
 @pytest.fixture
@@ -147,14 +153,28 @@ def test_content_that_is_trusted_but_of_another_kind_changes_nothing(
     assert find_file(archive).read_bytes() == b"sound"
 
 
-def test_no_password_of_a_mirror_is_shown_or_kept(fetch, archive_at, refused_url):
+def test_no_password_or_token_of_a_mirror_is_shown_or_kept(fetch, archive_at, refused_url):
     archive, urls = archive_at("status-503"), (refused_url, archive_at("short-body").url)
+    secrets = [url.replace("//", "//me:secret@") + "?token=secret" for url in urls]
     with pytest.raises(DownloadError, match="broke off") as caught:
-        fetch(archive, mirrors=[url.replace("//", "//me:secret@") for url in urls])
+        fetch(archive, mirrors=secrets)
     kept = archive.part_path.with_name(f"{archive.part_path.name}.json").read_text()
     for url, text in zip(urls, (caught.value.message, kept), strict=True):
         assert url in text
     assert "secret" not in f"{caught.value.message} {caught.value.hint} {kept}"
+
+
+def test_credentials_of_netrc_are_sent_over_https_alone(servers, fetch, archive_at, monkeypatch):
+    archive, home = archive_at("right"), Path("netrc")
+    home.write_text("default login me password secret")
+    monkeypatch.setenv("NETRC", str(home))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(servers.authority))
+    plain, secure = (f"{each.url}/right" for each in (servers.plain, servers.secure))
+    mirrors = (plain, plain.replace("//", "//me:secret@"), f"{servers.secure.url}/redirect", secure)
+    for mirror in mirrors:
+        fetch(archive, mirrors=[mirror], force=True)
+    sent = ["Authorization" in request.headers for request in servers.ledger.requests[NAME]]
+    assert sent == [False, True, True, True, True]
 
 
 def test_offline_makes_no_request(fetch, kept, archive_at, server):
