@@ -11,7 +11,7 @@ from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.data import shapes
 from alexnet_cli.data.datasets import find_dataset
 from alexnet_cli.data.run_images import draw_images
-from alexnet_cli.manifest import InputSpec, Manifest, Provenance
+from alexnet_cli.manifest import InputSpec, Manifest, Provenance, data_title
 from alexnet_cli.models.build import build_network
 from alexnet_cli.networks import Network, NetworkSpec
 from alexnet_cli.training.checkpoint import (
@@ -76,7 +76,7 @@ def make_run(run, data, *, val_size=20, image_size=12, history=HISTORY, **settin
     spec = NetworkSpec(Network.CUDA_CONVNET_80SEC, len(dataset.classes), 8, lrn=False, groups=1)
     images = draw_images(dataset, val_size=val_size, seed=3).fingerprint
     origin = Provenance(
-        dataset.name, 3, val_size, 2, 0.375, "0" * 64, {"torch": "2"}, images=images
+        data_title(dataset.name), 3, val_size, 2, 0.375, "0" * 64, {"torch": "2"}, images=images
     )
     input_spec = InputSpec(image_size, 8, (1 / 64,) * 3, (-2.0,) * 3)
     manifest = Manifest(spec, input_spec, dataset.classes, origin)

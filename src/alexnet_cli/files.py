@@ -178,6 +178,15 @@ def temporary_folder(parent: Path | None = None) -> Iterator[Path]:
             _temporaries.discard(folder)
 
 
+def folder_identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a folder from another of the same name; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def remove_temporaries() -> None:
     """Delete unfinished files and folders of a process that is about to end without unwinding."""
     for path in list(_temporaries):

@@ -5,8 +5,8 @@ dataclasses, because `predict` starts faster without pydantic.
 """
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from enum import Enum, StrEnum
 from pathlib import Path
 from types import UnionType
@@ -14,7 +14,7 @@ from typing import Any, get_args, get_origin
 
 from alexnet_cli.errors import ModelFileError
 from alexnet_cli.files import sha256_of
-from alexnet_cli.networks import NetworkSpec
+from alexnet_cli.networks import PRETRAINED_DATA, NetworkSpec
 
 SCHEMA_VERSION = 6  # the only one that is read
 METADATA_KEY = "alexnet.manifest"
@@ -25,8 +25,10 @@ ONNX, SAFETENSORS = ".onnx", ".safetensors"  # formats of model files, as their 
 _ONNX_BEGIN = b"\x08"  # the protobuf field of the format's version, which comes first
 _MAX_HEADER_BYTES = 16 << 20
 NAMED_DATA = ("cifar10", "cifar100", "cifar10.1", "shapes")  # any other dataset is a folder
+PUBLIC_DATA = (*NAMED_DATA, PRETRAINED_DATA)
 EXPORT_VIEW_COUNTS = (1, 10)
-_MAY_LACK = ("val_share",)  # fields that were added without another schema
+# Fields that were added without another schema.
+_MAY_LACK = ("val_share", "data_wait_share", "wait_seconds")
 
 
 @dataclass(frozen=True)
@@ -43,14 +45,14 @@ class InputSpec:
 class Provenance:
     """The origin of the weights: for people and for `evaluate`, not needed to predict."""
 
-    data: str  # name of the dataset, or absolute path of its folder
+    data: str  # see `data_title`
     seed: int  # of the run; it also fixes the train/validation split
     val_size: int  # images held out of the training set
     epoch: int  # of the weights, counted from 1
     val_top1: float  # validation accuracy of these weights, 0–1, single centre view
     config_sha256: str  # of the training configuration
     versions: dict[str, str]  # of alexnet and of the libraries that trained it
-    init: str = "he"  # initial weights that training started from
+    init: str = "he"  # initial weights that training started from; of a file, see `without_folders`
     momentum_kind: str = "classical"
     images: str = ""  # fingerprint of the images trained on and held out; "" if unknown
     # The fraction that `val_size` is of the training images, 0 for the default; None if the user
@@ -174,33 +176,39 @@ def _parse_manifest(raw: Any) -> Manifest:
     schema = _typed(dict, raw)["schema"]
     if schema != SCHEMA_VERSION:
         raise ValueError(f"schema {schema!r}, this version reads {SCHEMA_VERSION}")
-    manifest: Manifest = _parse(Manifest, raw)
+    manifest: Manifest = parse_strictly(Manifest, raw)
     _require_consistency(manifest)
-    return manifest
+    origin = manifest.provenance  # earlier versions wrote paths
+    origin = replace(origin, data=data_title(origin.data), init=without_folders(origin.init))
+    return replace(manifest, provenance=origin)
 
 
-def _parse(kind: Any, value: Any) -> Any:
+def parse_strictly(kind: Any, value: Any) -> Any:
     """Return a JSON value as an annotated type: scalar, tuple, dict, `X | None`, enum or dataclass.
 
-    Strict: true and false are not integers, and a field must be there even if it has a default,
-    apart from `_MAY_LACK`.
+    true and false are not integers, and a field must be there even if it has a default, apart from
+    `_MAY_LACK`.
+
+    Raises:
+        ValueError, TypeError, KeyError: A value is missing or of another type.
     """
     if kind in (str, int, float, bool):
         return _parse_scalar(kind, value)
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is UnionType:
-        return None if value is None else _parse(arguments[0], value)
+        return None if value is None else parse_strictly(arguments[0], value)
     if origin is tuple:
         values = _typed(list, value)
         kinds = arguments[:1] * len(values) if arguments[-1] is ... else arguments
-        return tuple(_parse(*each) for each in zip(kinds, values, strict=True))
+        return tuple(parse_strictly(*each) for each in zip(kinds, values, strict=True))
     if origin is dict:
-        return {_parse(str, key): _parse(arguments[1], v) for key, v in _typed(dict, value).items()}
+        items = _typed(dict, value).items()
+        return {parse_strictly(str, key): parse_strictly(arguments[1], v) for key, v in items}
     if issubclass(kind, Enum):
         return kind(value)
     raw = _typed(dict, value)
     names = [f for f in fields(kind) if f.name in raw or f.name not in _MAY_LACK]
-    return kind(**{field.name: _parse(field.type, raw[field.name]) for field in names})
+    return kind(**{field.name: parse_strictly(field.type, raw[field.name]) for field in names})
 
 
 def _parse_scalar(kind: type, value: Any) -> Any:
@@ -247,10 +255,28 @@ def _require_consistency(manifest: Manifest) -> None:
 
 
 def data_name(value: str) -> str:
-    """Return the name of a dataset in runs and manifests: for a folder, its absolute path."""
+    """Return the name of a dataset in the settings of a run: for a folder, its absolute path."""
     if value in ("", *NAMED_DATA) or not Path(value).is_dir():
         return value
     return str(Path(value).resolve())
+
+
+def data_title(name: str) -> str:
+    """Return the name of a dataset for others to read: for a folder, `photos/`, without its path.
+
+    The slash tells it from a named dataset. Where the folder is, only the run's settings say.
+    """
+    return name if name in PUBLIC_DATA else f"{Path(name).name}/"
+
+
+def without_folders(value: str) -> str:
+    """Return the last name of an absolute path, for others to read; any other text unchanged."""
+    return Path(value).name if Path(value).is_absolute() else value
+
+
+def public_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of a run for others to read: paths without their folders."""
+    return {k: without_folders(v) if isinstance(v, str) else v for k, v in settings.items()}
 
 
 def model_format(path: Path) -> str | None:

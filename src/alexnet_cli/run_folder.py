@@ -3,6 +3,7 @@
 import itertools
 import json
 import shlex
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from alexnet_cli.console import note
 from alexnet_cli.errors import AlexnetError, UsageError, did_you_mean
-from alexnet_cli.files import cache_folder, writing_error
+from alexnet_cli.files import cache_folder, decode_text, writing_error
 from alexnet_cli.manifest import (
     EXPORT_VIEW_COUNTS,
     ONNX,
@@ -50,6 +51,7 @@ class RunFolder:
     metrics_json = _PathOf("metrics.json")  # result of the run
     test_result = _PathOf("test.json")  # of the last `alexnet evaluate` on its test set
     checkpoints = _PathOf("checkpoints")  # folders `step-N`
+    set_aside = _PathOf("set-aside")  # checkpoints after the one that the run was resumed from
     report = _PathOf("report.html")
     metrics_plot = _PathOf("metrics.png")  # loss, accuracy, learning rate and speed by epoch
     confusion_plot = _PathOf("confusion.png")
@@ -59,6 +61,22 @@ class RunFolder:
     @property
     def resume_command(self) -> str:
         return f"alexnet train --resume {shlex.quote(str(self.path))}"
+
+    def read_settings(self) -> dict[str, Any]:
+        """Return the settings in `config.toml`.
+
+        Raises:
+            AlexnetError: It is missing or damaged.
+        """
+        try:
+            return tomllib.loads(decode_text(self.config.read_bytes()))
+        except (OSError, ValueError) as error:
+            command = f"rm {shlex.quote(str(self.config))}"
+            raise AlexnetError(
+                f"{self.config} cannot be read ({error})",
+                hint=f"without it, resuming the run writes it again: {command}",
+                code="run_damaged",
+            ) from error
 
     def has_checkpoint(self) -> bool:
         """Return True if the run has saved at least once."""

@@ -1,10 +1,13 @@
 """Small checkpoints to be lost."""
 
+from dataclasses import replace
+
 import torch
 
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.training.checkpoint import (
     Checkpoint,
+    EpochRow,
     TrainState,
     prune_checkpoints,
     to_safetensors,
@@ -17,10 +20,12 @@ _CONFIG = TrainConfig(data="shapes").model_dump(mode="json")
 
 def save_steps(folder, *steps, epoch=1):
     """Save steps whose tensors hold their number, and return their folder."""
+    row = EpochRow(1, 0.1, 2.0, 0.1, 2.0, 0.1, 1.0, 1.0, 1.0)
+    rows = tuple(replace(row, epoch=each) for each in range(1, epoch + 1))
     for step in steps:
         checkpoint = Checkpoint(
             folder=folder / f"step-{step}",
-            state=TrainState(step, epoch, 1, best_step=step),
+            state=TrainState(step, epoch, 1, best_step=step, history=rows),
             config=_CONFIG,
             environment={"device": "cpu"},
             manifest=MANIFEST,

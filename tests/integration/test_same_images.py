@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -106,6 +107,15 @@ def test_an_exported_file_has_the_record_of_its_run_while_it_lies_there(photos, 
         assert (result["num_images"], result["num_trained_on"]) == (70, 1)
 
 
+def test_a_file_outside_of_its_run_does_not_know_where_the_images_are(photos, alexnet, succeed):
+    path = shutil.copy(RUN / "model.safetensors", "elsewhere.safetensors")
+    for command in (("evaluate", path, "--split", "val"), ("export", path, "--output", "out")):
+        error = error_of(alexnet(*command, "--json"))
+        assert error["code"] == "images_gone"
+        assert shlex.join(command[:2]) in error["hint"]
+        succeed(*command, "--data", PHOTOS)
+
+
 def test_moved_and_renamed_images_are_resumed_in_the_same_bytes(photos, small, succeed, alexnet):
     train = ("train", *small, "--no-plots")
     succeed(*train, "--epochs", "2", "--name", "whole")
@@ -125,8 +135,8 @@ def test_moved_and_renamed_images_are_resumed_in_the_same_bytes(photos, small, s
     ]
     whole, moved = ((end.folder / MODEL_FILE).read_bytes() for end in ends)
     assert whole == moved
-    assert ends[1].manifest.provenance.data == str(Path("second").absolute())
-    assert not Path("first").exists()  # the new place is kept, also for the best checkpoint
+    assert RunFolder(Path("runs/moved")).read_settings()["data"] == str(Path("second").absolute())
+    assert not Path("first").exists()
     assert succeed("evaluate", "runs/moved", "--split", "val").stdout
 
 

@@ -17,6 +17,7 @@ from alexnet_cli.manifest import (
     Manifest,
     Parity,
     Provenance,
+    data_title,
     manifest_from_json,
 )
 from alexnet_cli.networks import Network, NetworkSpec
@@ -93,6 +94,15 @@ def test_json_and_back_is_the_same_manifest():
     checkpoint = replace(MANIFEST, deployment=None)
     assert manifest_from_json(checkpoint.to_json(), source="state.json") == checkpoint
     assert (checkpoint.num_views, checkpoint.input_side_px) == (1, 28)
+
+
+def test_paths_of_earlier_versions_are_not_passed_on():
+    raw = copy.deepcopy(RAW)
+    raw["provenance"] |= {"data": "/home/me/photos", "init": "/home/me/runs/first"}
+    origin = manifest_from_json(json.dumps(raw), source="model.onnx").provenance
+    assert (origin.data, origin.init) == ("photos/", "first")
+    for name, title in (("cifar10", "cifar10"), ("/data/cifar10", "cifar10/"), ("a/", "a/")):
+        assert data_title(name) == title
 
 
 @pytest.mark.parametrize(

@@ -244,10 +244,14 @@ def _keep_test_results(
     Only those of a checkpoint with one view: `alexnet runs` shows these results in one column, so
     they must be comparable.
     """
+    from alexnet_cli.data.run_images import find_training_data
+
     for model, each in zip(opened, measured, strict=True):
         run = find_run_of(model.path)
         is_checkpoint = model.path.is_dir() and each.result.num_views == 1
-        if run is None or not is_checkpoint or model.manifest.provenance.data != data:
+        if run is None or not is_checkpoint:
+            continue
+        if find_training_data(model.path, model.manifest.provenance) != data:
             continue
         figures = ("top1", "top1_interval", "num_images", "num_views")
         content = {"model": str(model.path)} | {

@@ -200,11 +200,17 @@ def load_comparison_images(
     all there are.
 
     Raises:
-        UsageError: The images are not where they were; the hint repeats `model`.
+        DataError: The images are not where they were; the hint repeats `model`.
     """
     from alexnet_cli.data.datasets import find_dataset
-    from alexnet_cli.data.run_images import find_record, find_run_images
+    from alexnet_cli.data.run_images import (
+        find_images_folder,
+        find_record,
+        find_run_images,
+        find_training_data,
+    )
     from alexnet_cli.export.settings import Compared
+    from alexnet_cli.manifest import data_title
     from alexnet_cli.networks import PRETRAINED_DATA
     from alexnet_cli.training.open_model import drawn_crops
 
@@ -213,24 +219,18 @@ def load_comparison_images(
         count = min(num_compared, _NUM_DRAWN)
         drawn = drawn_crops(count, image_size_px=size_px, crop_size_px=size_px)
         return Compared(drawn, name="drawn images"), None
-    try:
-        dataset = find_dataset(data or origin.data)
-    except UsageError as error:
-        if data is None:
-            error.hint = (
-                "name the folder of its images: "
-                f"alexnet export {shlex.quote(str(model))} --data FOLDER"
-            )
-        raise
     if data is None:
+        command = f"alexnet export {shlex.quote(str(model))}"
+        dataset = find_images_folder(find_training_data(model, origin), command)
         record = find_record(model, origin, data=dataset.name)
         images = find_run_images(model, origin, dataset, record)
         train, others = images.train, images.val
     else:
+        dataset = find_dataset(data)
         train, others = _split(dataset, is_calibrated=num_calibration > 0)
     chosen = _spread(others, num_compared)
     labels_B = chosen.labels_N if dataset.classes == manifest.classes else None
-    name = f"images of {dataset.name}" if data else "validation images"
+    name = f"images of {data_title(dataset.name)}" if data else "validation images"
     compared = Compared(chosen.load_images(size_px), labels_B, name)
     if not num_calibration:
         return compared, None
@@ -277,12 +277,13 @@ def _next_commands(
 ) -> list[str]:
     """Return the commands that make sense with files that were exported from `source`."""
     from alexnet_cli.cli.evaluate import evaluate_command
+    from alexnet_cli.data.run_images import find_training_data
     from alexnet_cli.manifest import ExportPrecision
     from alexnet_cli.networks import PRETRAINED_DATA
     from alexnet_cli.run_folder import list_exports
 
     weights, path = written[0].path, written[-1].path
-    data = written[0].manifest.provenance.data
+    data = find_training_data(source, written[0].manifest.provenance)
     has_images = data != PRETRAINED_DATA
     is_plain = settings.precision is ExportPrecision.FP32 and settings.num_views == 1
     commands = [f"alexnet predict YOUR_PHOTO.jpg{_model_flag(path, settings.precision)}"]

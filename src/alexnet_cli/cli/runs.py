@@ -2,7 +2,6 @@
 
 import csv
 import json as json_text
-import tomllib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -99,13 +98,13 @@ def _summaries(parent: Path) -> list[RunSummary]:
     for run in list_runs(parent):
         try:
             summaries.append(_summary(run))
-        except (OSError, ValueError, KeyError) as error:
+        except (AlexnetError, OSError, ValueError, KeyError) as error:
             note(f"{run.path} is left out: it cannot be read ({error})")
     return summaries
 
 
 def _summary(run: RunFolder) -> RunSummary:
-    config = _read_settings(run)
+    config = run.read_settings()
     rows = []
     if run.metrics_csv.is_file():
         rows = list(csv.DictReader(run.metrics_csv.read_text(encoding="utf-8").splitlines()))
@@ -141,13 +140,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     return dict(json_text.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 
-def _read_settings(run: RunFolder) -> dict[str, Any]:
-    return tomllib.loads(run.config.read_text(encoding="utf-8"))
-
-
 def _show_differences(runs: list[RunFolder], *, as_json: bool) -> None:
     """Print the settings in which runs differ, a column for each run."""
-    differing = differing_entries([_read_settings(run) for run in runs])
+    differing = differing_entries([run.read_settings() for run in runs])
     if as_json:
         paths = [str(run.path) for run in runs]
         print_json({name: dict(zip(paths, row, strict=True)) for name, row in differing.items()})

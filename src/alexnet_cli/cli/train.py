@@ -6,7 +6,6 @@ import json
 import os
 import shlex
 import sys
-import tomllib
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -379,7 +378,7 @@ def _print_result(run: RunFolder, *, as_json: bool, quiet: bool) -> None:
     # A run that was resumed may have older exports.
     force = " --force" if list_exports(run.path) else ""
     suggest(
-        evaluate_command(paths, tomllib.loads(run.config.read_text(encoding="utf-8"))["data"]),
+        evaluate_command(paths, run.read_settings()["data"]),
         f"alexnet report{named}",
         f"alexnet export{named}{force}",
         quiet=quiet,

@@ -5,6 +5,7 @@ decides, not the draw: files may be renamed, moved or added, and what was traine
 Shape letters: N images of a run, M of a folder as it is now.
 """
 
+import contextlib
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from alexnet_cli.data.datasets import DATASETS, Dataset, find_dataset, load_trai
 from alexnet_cli.data.folder import ImageFolder
 from alexnet_cli.errors import AlexnetError, DataError
 from alexnet_cli.files import atomic_write
-from alexnet_cli.manifest import Provenance
+from alexnet_cli.manifest import PUBLIC_DATA, Provenance, data_title
 from alexnet_cli.run_folder import RunFolder, find_run_of
 
 _OTHER_CLASSES = -1  # label of images that weights to start from were trained on
@@ -190,13 +191,36 @@ def _occurrence(keys_N: Hashes) -> NDArray[np.int64]:
     return counts_N
 
 
+def find_training_data(model: Path, origin: Provenance) -> str:
+    """Return the name of the dataset that a model was trained on, or the path of its folder.
+
+    The path is in the settings of its run alone. For a file outside of its run: `origin.data`,
+    which is no path, and which `find_images_folder` refuses.
+    """
+    run = find_run_of(model) if origin.data not in PUBLIC_DATA else None
+    if run is not None:
+        with contextlib.suppress(AlexnetError):
+            data = str(run.read_settings().get("data"))
+            if data_title(data) == origin.data:
+                return data
+    return origin.data
+
+
 def find_images_folder(data: str, command: str) -> Dataset:
-    """Return the dataset of a run; a folder may have been moved since.
+    """Return the dataset of a run, by its name or the absolute path of its folder.
 
     Raises:
-        DataError: It is gone; the hint completes `command`.
+        DataError: The folder is not known, or is gone; the hint completes `command`.
     """
-    if data not in DATASETS and not Path(data).is_dir():
+    if data in DATASETS:
+        return find_dataset(data)
+    if not Path(data).is_absolute():
+        raise DataError(
+            f"it is not known where the images of {data} are",
+            hint=f"name the folder: {command} --data FOLDER",
+            code="images_gone",
+        )
+    if not Path(data).is_dir():
         raise DataError(
             f"the images are gone: there is no folder {data}",
             hint=f"name the folder where they are now: {command} --data FOLDER",
@@ -215,7 +239,7 @@ def find_record(model: Path, origin: Provenance, *, data: str) -> ImageRecord | 
     record = read_record(run) if run is not None else None
     if record is not None or not origin.images:
         return record
-    for name in dict.fromkeys((data, origin.data)):
+    for name in dict.fromkeys((data, find_training_data(model, origin))):
         try:
             dataset = find_dataset(name)
             images = draw_images(dataset, val_size=origin.val_setting, seed=origin.seed)

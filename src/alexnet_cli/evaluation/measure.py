@@ -32,6 +32,7 @@ from alexnet_cli.data.run_images import (
     find_images_folder,
     find_record,
     find_run_images,
+    find_training_data,
 )
 from alexnet_cli.errors import DataError, UsageError, join_some
 from alexnet_cli.evaluation.metrics import Evaluation, softmax, summarise
@@ -189,26 +190,29 @@ def load_measured_images(models: Sequence[OpenedModel], data: str, split: Split)
     """
     _require_same_classes(models)
     first = models[0]
-    origin = first.manifest.provenance
-    records = _find_records(models, data)
-    if data not in DATASETS and all(each.manifest.provenance.data != data for each in models):
-        root = labelled_root(Path(data), split)
-        if root is not None:
-            source = _scan_labelled(root, first)
-            for model, record in zip(models, records, strict=True):
-                if record is None:
-                    _require_outside_training(source, model)
-            return _leave_out_seen(source, models, records, data, split)
+    is_other = data not in DATASETS and all(_training_data(each) != data for each in models)
+    root = labelled_root(Path(data), split) if is_other else None
+    if root is not None:
+        source, records = _scan_labelled(root, first), _find_records(models, data)
+        for model, record in zip(models, records, strict=True):
+            if record is None:
+                _require_outside_training(source, model)
+        return _leave_out_seen(source, models, records, data, split)
     command = f"alexnet evaluate {shlex.quote(str(first.path))} --split {split}"
-    dataset = find_images_folder(data, command)
+    dataset, own = find_images_folder(data, command), shlex.quote(_training_data(first))
     _require_classes(
         first,
         dataset.name,
         dataset.classes,
-        hint="evaluate it on data that has its classes: --data " + shlex.quote(origin.data),
+        hint=f"evaluate it on data that has its classes: --data {own}",
     )
+    records = _find_records(models, data)
     images = dataset.load_test() if split is Split.TEST else _held_out(models, records, dataset)
     return _leave_out_seen(images, models, records, data, split)
+
+
+def _training_data(model: OpenedModel) -> str:
+    return find_training_data(model.path, model.manifest.provenance)
 
 
 def _find_records(models: Sequence[OpenedModel], data: str) -> list[ImageRecord | None]:
@@ -288,7 +292,7 @@ def _leave_out_seen(
 
 def _require_outside_training(source: ImageFolder, model: OpenedModel) -> None:
     """Refuse a folder inside the training images of a model without a record of them."""
-    trained = Path(model.manifest.provenance.data)
+    trained = Path(_training_data(model))
     root = training_root(trained).resolve() if trained.is_absolute() else None
     if root and source.root.resolve().is_relative_to(root):
         raise UsageError(
@@ -326,13 +330,13 @@ def common_data(models: Sequence[OpenedModel]) -> str:
         UsageError: They were trained on several.
     """
     first = models[0]
-    name = first.manifest.provenance.data
+    name = _training_data(first)
     for other in models[1:]:
-        if other.manifest.provenance.data != name:
+        if _training_data(other) != name:
             _require_same_classes(models)
             raise UsageError(
                 f"{first.path} was trained on {name}, {other.path} on "
-                f"{other.manifest.provenance.data}: it is unclear on which to compare them",
+                f"{_training_data(other)}: it is unclear on which to compare them",
                 hint=f"name one: --data {shlex.quote(name)}",
                 code="data_differ",
             )

@@ -15,9 +15,8 @@ from pathlib import Path
 from alexnet_cli import __version__
 from alexnet_cli.console import printable
 from alexnet_cli.files import atomic_write
-from alexnet_cli.manifest import NAMED_DATA, ExportPrecision, Manifest
+from alexnet_cli.manifest import PUBLIC_DATA, ExportPrecision, Manifest
 
-_PUBLIC_DATA = (*NAMED_DATA, "imagenet")
 _MARKDOWN = re.compile(r"[\\`*_\[\]|~#!]")
 _FILES = "## Files"
 _MADE_BY = "| made by | alexnet-cli"
@@ -67,11 +66,6 @@ def write_card(
     return path
 
 
-def data_title(data: str) -> str:
-    """Return the name of a dataset; of a folder, without its path, which is private."""
-    return data if data in _PUBLIC_DATA else Path(data).name
-
-
 def plain_markdown(text: str) -> str:
     """Escape text that Markdown would format, HTML and control characters among it."""
     escaped = html.escape(printable(text), quote=False)
@@ -88,9 +82,8 @@ def code_span(text: str) -> str:
 def _head(manifest: Manifest) -> str:
     """Return the metadata that Hugging Face reads: YAML, whose scalars may be written as JSON."""
     origin, network = manifest.provenance, json.dumps(manifest.network.name)
-    is_public = origin.data in _PUBLIC_DATA
-    data = json.dumps(data_title(origin.data))
-    datasets = f"\ndatasets:\n- {data}" if is_public else ""
+    data = json.dumps(origin.data.rstrip("/"))
+    datasets = f"\ndatasets:\n- {data}" if origin.data in PUBLIC_DATA else ""
     return f"""---
 library_name: alexnet-cli
 pipeline_tag: image-classification
@@ -120,7 +113,7 @@ def _describe(manifest: Manifest, rows: str, closing: str) -> str:
     epoch = f" (epoch {origin.epoch})" if origin.epoch else ""
     digest = origin.config_sha256
     settings = f"\n| hash of the settings | {digest} |" if digest else ""
-    return f"""# {manifest.network.name} on {plain_markdown(data_title(origin.data))}
+    return f"""# {manifest.network.name} on {plain_markdown(origin.data)}
 
 {len(manifest.classes)} classes: {", ".join(map(plain_markdown, manifest.classes))}.
 

@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,12 +20,17 @@ from torch import nn
 
 from alexnet_cli.console import note
 from alexnet_cli.data.arrays import ImageSource, iterate_images
-from alexnet_cli.data.run_images import find_images_folder, find_record, find_run_images
+from alexnet_cli.data.run_images import (
+    find_images_folder,
+    find_record,
+    find_run_images,
+    find_training_data,
+)
 from alexnet_cli.errors import CheckpointError, DataError, TrainingError, UsageError
 from alexnet_cli.evaluation.measure import predict_probabilities
 from alexnet_cli.evaluation.metrics import Evaluation, summarise
 from alexnet_cli.image import crop_centre
-from alexnet_cli.manifest import Manifest, data_name
+from alexnet_cli.manifest import Manifest, data_name, public_settings, without_folders
 from alexnet_cli.models.build import PixelNetwork, first_filters, torch_logits
 from alexnet_cli.report.grad_cam import Evidence, find_evidence
 from alexnet_cli.run_folder import RunFolder, suggest_run
@@ -61,6 +67,14 @@ class RunRecord:
     @property
     def name(self) -> str:
         return self.run.path.absolute().name
+
+    @property
+    def public_path(self) -> Path:
+        return Path(without_folders(str(self.run.path)))
+
+    @property
+    def public_settings(self) -> dict[str, Any]:
+        return public_settings(self.best.config)
 
     @property
     def manifest(self) -> Manifest:
@@ -115,7 +129,7 @@ def _read_command(path: Path) -> str:
         document, reason = None, str(error)
     match document:
         case {"command": [*command]} if all(isinstance(each, str) for each in command):
-            return shlex.join(command)
+            return shlex.join(map(_public_argument, command))
         case {**entries} if "command" not in entries:
             return ""
     raise CheckpointError(
@@ -125,6 +139,13 @@ def _read_command(path: Path) -> str:
     )
 
 
+def _public_argument(argument: str) -> str:
+    """Return an argument of a command line, a path without its folders."""
+    is_flag = argument.startswith("-")
+    flag, sign, value = argument.partition("=") if is_flag else ("", "", argument)
+    return f"{flag}{sign}{without_folders(value)}"
+
+
 def load_images_of(record: RunRecord, data: str | None = None) -> tuple[ImageSource, ImageSource]:
     """Return the training and validation images of a run; `data` is where they are now.
 
@@ -132,7 +153,7 @@ def load_images_of(record: RunRecord, data: str | None = None) -> tuple[ImageSou
         DataError: They are gone, or it is not known which of them were held out.
     """
     origin, run = record.manifest.provenance, record.run
-    name = data_name(data or origin.data)
+    name = data_name(data) if data else find_training_data(run.path, origin)
     command = f"alexnet report {shlex.quote(str(run.path))}"
     try:
         dataset = find_images_folder(name, command)

@@ -258,7 +258,7 @@ def compare_runs(runs: Mapping[str, ExaminedRun]) -> dict[str, Any]:
     return {
         "curves": curves,
         "differences": {
-            "Settings that differ": _differing([each.best.config for each in records.values()]),
+            "Settings that differ": _differing([each.public_settings for each in records.values()]),
             "Hardware, versions and images that differ": _differing(
                 [each.best.environment for each in records.values()]
             ),

@@ -12,13 +12,13 @@ import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from alexnet_cli.errors import AlexnetError, CheckpointError, ModelFileError
-from alexnet_cli.files import atomic_write, remove_partial_writes, sha256_of
-from alexnet_cli.manifest import Manifest, manifest_from_json
+from alexnet_cli.files import atomic_write, remove_partial_writes, sha256_of, writing_error
+from alexnet_cli.manifest import Manifest, manifest_from_json, parse_strictly
 from alexnet_cli.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -175,12 +175,11 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         )
     try:
         document = _verified(path.read_bytes())
-        raw = document["state"]
-        history = tuple(EpochRow(**row) for row in raw["history"])
-        raw.pop("micro_batch_size", None)  # of earlier versions, which halved it to save memory
-        state = TrainState(**{**raw, "history": history})
-        config, environment = dict(document["config"]), dict(document["environment"])
-        axes = tuple(tuple(axis) for axis in document["colour_axes"])
+        state: TrainState = parse_strictly(TrainState, document["state"])
+        _require_consistency(state)
+        config = dict(document["config"])
+        environment: dict[str, str] = parse_strictly(dict[str, str], document["environment"])
+        axes: ColourAxes = parse_strictly(ColourAxes, document["colour_axes"])
         hashes = {name: str(document["sha256"][name]) for name in (MODEL_FILE, OPTIMIZER_FILE)}
         manifest = manifest_from_json(json.dumps(document["manifest"]), source=str(path))
     except (ValueError, KeyError, TypeError, RecursionError, ModelFileError) as error:
@@ -192,6 +191,20 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         if sha256_of(folder / name) != expected:
             raise _damaged(folder / name, "sha256 differs")
     return Checkpoint(folder, state, config, environment, manifest, axes)
+
+
+def _require_consistency(state: TrainState) -> None:
+    counts = (state.step, state.batch, state.num_right, state.best_step)
+    epochs = [row.epoch for row in state.history]
+    for is_right, problem in (
+        (min(counts) >= 0 and state.best_step <= state.step, "impossible counts"),
+        (epochs == list(range(1, state.epoch + 1)), f"{state.epoch} epochs, rows of {epochs}"),
+        (bool(state.step) == bool(state.batch or epochs), f"step {state.step} of no epoch"),
+        (all(0 <= row.val_top1 <= 1 for row in state.history), "an accuracy outside 0–1"),
+        (all(row.train_seconds > 0 for row in state.history), "an epoch of no time"),
+    ):
+        if not is_right:
+            raise ValueError(problem)
 
 
 def _verified(content: bytes) -> dict[str, Any]:
@@ -228,7 +241,7 @@ def newest_checkpoint(checkpoints: Path, *, warn: Warn = lambda _: None) -> Chec
     reasons = []
     for step in saved_steps(checkpoints):
         try:
-            return read_checkpoint(checkpoints / f"step-{step}")
+            return _read_step(checkpoints, step)
         except CheckpointError as error:
             warn(error.message)
             reasons.append(error.message)
@@ -238,6 +251,13 @@ def newest_checkpoint(checkpoints: Path, *, warn: Warn = lambda _: None) -> Chec
         hint="train one with: alexnet train",
         code="checkpoint_missing",
     )
+
+
+def _read_step(checkpoints: Path, step: int) -> Checkpoint:
+    checkpoint = read_checkpoint(checkpoints / f"step-{step}")
+    if checkpoint.state.step != step:
+        raise _damaged(checkpoint.folder / STATE_FILE, f"it is of step {checkpoint.state.step}")
+    return checkpoint
 
 
 def best_checkpoint(checkpoints: Path, *, warn: Warn = lambda _: None) -> Checkpoint:
@@ -252,13 +272,10 @@ def best_checkpoint(checkpoints: Path, *, warn: Warn = lambda _: None) -> Checkp
     if newest.state.best_step in (0, newest.state.step):
         return newest
     try:
-        best = read_checkpoint(checkpoints / f"step-{newest.state.best_step}")
+        return _read_step(checkpoints, newest.state.best_step)
     except CheckpointError as error:
         warn(f"{error.message}; using the newest checkpoint, {newest.folder}")
         return newest
-    # The images may have been moved since.
-    origin = replace(best.manifest.provenance, data=newest.manifest.provenance.data)
-    return replace(best, manifest=replace(best.manifest, provenance=origin))
 
 
 def chosen_checkpoint(path: Path, *, warn: Warn = lambda _: None) -> Checkpoint:
@@ -286,9 +303,31 @@ def prune_checkpoints(saved: Path) -> None:
             _remove(saved.parent / f"step-{step}")
 
 
+def set_aside_later(run: RunFolder, step: int) -> list[Path]:
+    """Move the valid checkpoints after a step to the run's `set-aside/`, and return their places.
+
+    A run that goes on from this step would replace or delete them.
+    """
+    later = [each for each in saved_steps(run.checkpoints) if each > step]
+    moved = []
+    for each in later:
+        if not _is_valid(run.checkpoints, each):
+            continue
+        name, number = f"step-{each}", 2
+        while (run.set_aside / name).exists():
+            name, number = f"step-{each}-{number}", number + 1
+        try:
+            run.set_aside.mkdir(exist_ok=True)
+            (run.checkpoints / f"step-{each}").rename(run.set_aside / name)
+        except OSError as error:
+            raise writing_error(run.set_aside / name, error) from error
+        moved.append(run.set_aside / name)
+    return moved
+
+
 def _is_valid(checkpoints: Path, step: int) -> bool:
     try:
-        read_checkpoint(checkpoints / f"step-{step}")
+        _read_step(checkpoints, step)
     except CheckpointError:
         return False
     return True
@@ -321,12 +360,23 @@ class AsyncCheckpointer:
         by_time = self._minutes and time.monotonic() - self._begin >= 60 * self._minutes
         return bool(by_time or (self._steps and step - self._step >= self._steps))
 
-    def save(self, checkpoint: Checkpoint, *, model: bytes, optimizer: bytes) -> None:
-        """Start to write a checkpoint, or raise the error of the one before it."""
+    def save(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        model: bytes,
+        optimizer: bytes,
+        write_metrics: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Start to write a checkpoint, then the metrics, or raise the error of the one before it.
+
+        A metrics file is thus never ahead of the checkpoints.
+        """
 
         def write() -> None:
             write_checkpoint(checkpoint, model=model, optimizer=optimizer)
             prune_checkpoints(checkpoint.folder)
+            write_metrics()
 
         self.wait()
         self.restart_timer(checkpoint.state.step)

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NoReturn
 
 import torch
@@ -20,6 +21,7 @@ from alexnet_cli.data.batches import Batch, make_batches
 from alexnet_cli.errors import Interrupted, TrainingError
 from alexnet_cli.evaluation.measure import predict_probabilities
 from alexnet_cli.evaluation.metrics import Evaluation, summarise
+from alexnet_cli.files import folder_identity
 from alexnet_cli.models.build import PixelNetwork, build_network, torch_logits
 from alexnet_cli.run_folder import SAVE_MINUTES
 from alexnet_cli.training import run_files
@@ -89,6 +91,7 @@ class Trainer:
         self._class_weights_K = run.class_weights()
         self._dead_start = DeadStartDetector(len(run.manifest.classes))
         self._checkpointer = AsyncCheckpointer(save_minutes, save_steps)
+        self.folder_identity = folder_identity(run.folder.path)
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Continue from a checkpoint of the same configuration."""
@@ -291,10 +294,6 @@ class Trainer:
             history=(*state.history, row),
         )
         self._save()
-        if self.run.ranks.is_first:
-            run_files.write_metrics(
-                self.run.folder, self.run.config, self.state.history, self.run.identical
-            )
         for reporter in self.reporters:
             reporter.on_epoch(row, is_best=is_best)
 
@@ -325,6 +324,7 @@ class Trainer:
         if not self.run.ranks.is_first:
             return
         run, state = self.run, self.state
+        run_files.require_same_folder(run.folder, self.folder_identity)
         provenance = replace(
             run.manifest.provenance,
             epoch=state.epoch,
@@ -345,7 +345,12 @@ class Trainer:
             checkpoint,
             model=to_safetensors(self.eval_model.network.state_dict()),
             optimizer=to_safetensors(others),
+            write_metrics=partial(self._write_metrics, state.history),
         )
+
+    def _write_metrics(self, history: tuple[EpochRow, ...]) -> None:
+        run_files.write_metrics(self.run.folder, self.run.config, history, self.run.identical)
+        run_files.require_same_folder(self.run.folder, self.folder_identity)
 
     def _report_early_stop(self) -> None:
         config = self.run.config

@@ -7,6 +7,7 @@ import functools
 import json
 import math
 import os
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 from pydantic import ValidationError
 
 from alexnet_cli.config.schema import Schedule, TrainConfig, flag_metadata, flag_of
+from alexnet_cli.config.sources import read_config
 from alexnet_cli.console import note
 from alexnet_cli.data.datasets import Dataset
 from alexnet_cli.data.run_images import (
@@ -26,6 +28,7 @@ from alexnet_cli.data.run_images import (
     restore_images,
 )
 from alexnet_cli.errors import CheckpointError, UsageError, join_some
+from alexnet_cli.manifest import data_title
 from alexnet_cli.run_folder import NEWEST, RunFolder, newest_run, suggest_run
 from alexnet_cli.training.checkpoint import (
     STATE_FILE,
@@ -74,6 +77,7 @@ def resume_run(
     warn = functools.partial(note, quiet=not ranks.is_first)
     folder, checkpoint = _find_checkpoint(path, warn=warn)
     saved = _saved_config(checkpoint)
+    _require_own_settings(folder, saved, requested)
     # A folder may have been moved: its images are compared below.
     own = saved.model_copy(update={"data": requested.get("data", saved.data)})
     config = merge_resume_settings(own, requested, allow_drift=allow_drift)
@@ -86,7 +90,12 @@ def resume_run(
     )
     train, val = resize_images(images, manifest.input.image_size_px, num_workers)
     origin, fingerprint = manifest.provenance, images.fingerprint
-    origin = replace(origin, data=dataset.name, config_sha256=config.sha256(), images=fingerprint)
+    origin = replace(
+        origin,
+        data=data_title(dataset.name),
+        config_sha256=config.sha256(),
+        images=fingerprint,
+    )
     run = TrainingRun(
         config,
         replace(manifest, provenance=origin),
@@ -106,7 +115,7 @@ def resume_run(
     if ranks.is_first:
         # Before an image is used that was not used before.
         images.record(read_record(folder)).write(folder)
-        if config != saved:
+        if config != saved or not folder.config.is_file():
             write_config(folder, config)
     return run, checkpoint
 
@@ -187,6 +196,42 @@ def _saved_config(checkpoint: Checkpoint) -> TrainConfig:
             hint="start a new run with: alexnet train",
             code="config_differs",
         ) from error
+
+
+def _require_own_settings(folder: RunFolder, saved: TrainConfig, requested: dict[str, Any]) -> None:
+    """Refuse an edited `config.toml`, which would have no effect: the checkpoint's settings have.
+
+    Raises:
+        UsageError: It has other settings than the checkpoint, which were not given as flags too.
+    """
+    if not folder.config.is_file():
+        return
+    remove = f"rm {shlex.quote(str(folder.config))}"
+    try:
+        written = TrainConfig(**read_config(folder.config)).model_dump()
+    except (UsageError, ValidationError) as error:
+        raise UsageError(
+            f"the settings of the run are damaged: {error}",
+            hint=f"go on with those of its checkpoint: {remove}",
+            code="config_edited",
+        ) from error
+    own = saved.model_dump()
+    edited = {
+        name: value
+        for name, value in written.items()
+        if value != own[name] and value != requested.get(name)
+    }
+    if edited:
+        flags = " ".join(f"{flag_of(name)} {_shown(value)}" for name, value in edited.items())
+        differences = "; ".join(
+            f"{name} is {_shown(value)}, not {_shown(own[name])}" for name, value in edited.items()
+        )
+        raise UsageError(
+            f"{folder.config} has other settings than the checkpoint: {differences}",
+            hint=f"give a change as a flag: {folder.resume_command} {flags}; or go on with the "
+            f"settings of the checkpoint: {remove}",
+            code="config_edited",
+        )
 
 
 def merge_resume_settings(

@@ -17,7 +17,7 @@ from alexnet_cli.files import lock_folder
 from alexnet_cli.networks import PRETRAINED
 from alexnet_cli.run_folder import SAVE_MINUTES, RunFolder, create_run
 from alexnet_cli.training import run_files
-from alexnet_cli.training.checkpoint import Checkpoint, EpochRow
+from alexnet_cli.training.checkpoint import Checkpoint, EpochRow, set_aside_later
 from alexnet_cli.training.device import is_out_of_memory, resolve_precision
 from alexnet_cli.training.loop import Trainer
 from alexnet_cli.training.open_model import Pretrained
@@ -152,13 +152,16 @@ def train_run(
             if checkpoint is not None:
                 step = checkpoint.state.step
                 run.ranks.run_on_all_ranks(lambda: _require_same_step(run, step))
+                run.ranks.run_on_all_ranks(lambda: _go_back_to(checkpoint, run))
                 trainer.resume(checkpoint)
             history = trainer.train()
             if run.ranks.is_first:
+                run_files.require_same_folder(run.folder, trainer.folder_identity)
                 run_files.write_metrics(run.folder, run.config, history, run.identical)
                 run_files.write_run_card(
                     run.folder, run.config, run.manifest, history, run.identical
                 )
+                run_files.require_same_folder(run.folder, trainer.folder_identity)
             return max(history, key=lambda row: row.val_top1)
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, RuntimeError) and is_lost_peer(error):
@@ -181,6 +184,19 @@ def _lock(run: TrainingRun) -> AbstractContextManager[object]:
         code="run_busy",
     )
     return lock_folder(run.folder.path, busy=busy)
+
+
+def _go_back_to(checkpoint: Checkpoint, run: TrainingRun) -> None:
+    """Bring the run folder to the state of a checkpoint, on rank 0; later ones are set aside."""
+    if not run.ranks.is_first:
+        return
+    moved = set_aside_later(run.folder, checkpoint.state.step)
+    if moved:
+        note(
+            f"the run goes on from step {checkpoint.state.step}; later checkpoints are kept in "
+            f"{run.folder.set_aside}: {', '.join(path.name for path in moved)}"
+        )
+    run_files.write_metrics(run.folder, run.config, checkpoint.state.history, run.identical)
 
 
 def _require_same_step(run: TrainingRun, step: int) -> None:

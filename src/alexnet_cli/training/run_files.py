@@ -18,9 +18,10 @@ from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.config.sources import config_text
 from alexnet_cli.data.folder import VAL, has_val
 from alexnet_cli.devices import read_cpuinfo
+from alexnet_cli.errors import TrainingError
 from alexnet_cli.export import model_card as card
-from alexnet_cli.files import atomic_write, remove_partial_writes
-from alexnet_cli.manifest import Manifest
+from alexnet_cli.files import atomic_write, folder_identity, remove_partial_writes
+from alexnet_cli.manifest import Manifest, data_title, without_folders
 from alexnet_cli.run_folder import RunFolder
 from alexnet_cli.training.checkpoint import EpochRow
 from alexnet_cli.training.schedule import stops_early
@@ -86,8 +87,13 @@ def write_metrics(
 ) -> None:
     """Write `metrics.csv`, one row an epoch, and `metrics.json`, the result.
 
-    `identical` counts the images that are in two splits, if it is known.
+    Without a completed epoch, delete them. `identical` counts the images that are in two splits, if
+    it is known.
     """
+    if not history:
+        for path in (run.metrics_csv, run.metrics_json):
+            path.unlink(missing_ok=True)
+        return
     table = io.StringIO(newline="")
     writer = csv.DictWriter(table, [f.name for f in dataclasses.fields(EpochRow)])
     writer.writeheader()
@@ -120,7 +126,7 @@ def write_run_card(
         f"{manifest.provenance.val_size:,}, held out of the training set, seed {config.seed}"
     )
     if has_val(Path(config.data)):
-        validation = f"those of {Path(config.data) / VAL}"
+        validation = f"those of {data_title(config.data)}{VAL}/"
     if num_trained := (identical or {}).get("val_in_train"):
         validation += f"; {num_trained:,} of them are also training images"
     origin = replace(manifest.provenance, epoch=best.epoch, val_top1=best.val_top1)
@@ -128,13 +134,26 @@ def write_run_card(
     if len(history) < config.epochs:
         epochs += f" of {config.epochs}, stopped early (--stop-after {config.stop_after})"
     rows = f"| epochs | {epochs} |\n| validation images | {validation} |"
-    # An absolute path would tell others where this user's files lie.
-    path = run.path.name if run.path.is_absolute() else run.path
-    measure = card.code_span(f"alexnet evaluate {shlex.quote(str(path))}")
+    path = without_folders(str(run.path))
+    measure = card.code_span(f"alexnet evaluate {shlex.quote(path)}")
     repeat = card.code_span(f"alexnet train --config {shlex.quote(f'{path}/{run.config.name}')}")
     end = f"""The test set was not used. Measure on it with {measure}.
 Repeat the run with {repeat}."""
     card.write_card(run.path, replace(manifest, provenance=origin), {}, trained=(rows, end))
+
+
+def require_same_folder(run: RunFolder, identity: tuple[int, int] | None) -> None:
+    """Check that the run folder is the one in which training began; None: there was none.
+
+    Raises:
+        TrainingError: It was moved, deleted or unmounted: what is written since is half a run.
+    """
+    if identity not in (None, folder_identity(run.path)):
+        raise TrainingError(
+            f"the run folder {run.path} was moved, deleted or unmounted during the training",
+            hint="resume it where it is now: alexnet train --resume FOLDER",
+            code="run_gone",
+        )
 
 
 def remove_partial_files(run: RunFolder) -> None:

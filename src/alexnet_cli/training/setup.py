@@ -17,7 +17,7 @@ from alexnet_cli.data.datasets import Dataset, find_dataset, load_training
 from alexnet_cli.data.folder import ImageFolder
 from alexnet_cli.data.run_images import RunImages, count_identical
 from alexnet_cli.errors import AlexnetError, UsageError
-from alexnet_cli.manifest import InputSpec, Manifest, Provenance
+from alexnet_cli.manifest import InputSpec, Manifest, Provenance, data_title, without_folders
 from alexnet_cli.models.build import num_parameters, outline_network, published_init
 from alexnet_cli.models.lrn import kernel_name
 from alexnet_cli.networks import NetworkSpec, network_spec
@@ -285,14 +285,14 @@ def describe_model(
         input=InputSpec(image_size_px, spec.crop_size_px, scale=scale, shift=shift),
         classes=dataset.classes,
         provenance=Provenance(
-            data=dataset.name,
+            data=data_title(dataset.name),
             seed=config.seed,
             val_size=num_val,
             epoch=0,
             val_top1=0.0,
             config_sha256=config.sha256(),
             versions=library_versions(),
-            init=config.from_weights or config.init,
+            init=without_folders(config.from_weights) or config.init,
             momentum_kind=config.momentum_kind,
             images=fingerprint,
             val_share=None if is_number else config.val_size or 0.0,  # 0 = default fraction

@@ -25,6 +25,7 @@ from alexnet_cli.console import note
 from alexnet_cli.errors import UsageError, first_line
 from alexnet_cli.files import atomic_write
 from alexnet_cli.image import crop_centre
+from alexnet_cli.manifest import public_settings
 from alexnet_cli.models.build import first_filters, mosaic, to_unit_range
 from alexnet_cli.training.checkpoint import EpochRow
 from alexnet_cli.training.reporting import Reporter
@@ -81,7 +82,7 @@ class Tracker(Reporter):
         images_NSS3 = np.ascontiguousarray(crop_centre(first, spec.crop_size_px))
         environment = {k: v for k, v in self.run.environment.items() if k != "precision"}
         with self._without_stopping():
-            self.log_config(self.run.config.model_dump(mode="json") | environment)
+            self.log_config(public_settings(self.run.config.model_dump(mode="json")) | environment)
             sheet = _picture((images_NSS3 / 255).astype(np.float32))
             self.log_image("images", sheet, epoch=len(history))
             self.log_graph(model, torch.from_numpy(images_NSS3[:1]).to(self.run.device))

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 import threading
 import time
 
@@ -10,6 +11,7 @@ from torch import nn
 
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.errors import AlexnetError, CheckpointError, ModelFileError
+from alexnet_cli.run_folder import RunFolder
 from alexnet_cli.training.checkpoint import (
     MODEL_FILE,
     OPTIMIZER_FILE,
@@ -20,6 +22,8 @@ from alexnet_cli.training.checkpoint import (
     prune_checkpoints,
     read_checkpoint,
     saved_steps,
+    set_aside_later,
+    write_checkpoint,
 )
 from tests.unit.training.conftest import CONFIG, HISTORY
 
@@ -56,6 +60,52 @@ def test_a_flipped_bit_is_noticed_wherever_it_is(save, damage):
         unnoticed.append((file.name, content[offset - 12 : offset + 12]))
     assert not unnoticed
     assert read_checkpoint(path).state.step == 3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"step": -1},
+        {"step": True},
+        {"batch": 1.0},
+        {"loss_sum": "0.3"},
+        {"epoch": 3},
+        {"best_step": 4},
+        {"history": HISTORY[::-1]},
+        {"history": (dataclasses.replace(HISTORY[0], val_top1=1.5), HISTORY[1])},
+        {"history": (HISTORY[0], dataclasses.replace(HISTORY[1], train_seconds=0.0))},
+        {"history": (HISTORY[0], dataclasses.replace(HISTORY[1], val_loss=float("nan")))},
+        {"epoch": 0, "batch": 0, "history": ()},
+    ],
+    ids=str,
+)
+def test_impossible_values_are_noticed_though_the_checksum_is_right(make_checkpoint, changes):
+    checkpoint, tensors = make_checkpoint(3)
+    state = dataclasses.replace(checkpoint.state, **changes)
+    write_checkpoint(dataclasses.replace(checkpoint, state=state), **tensors)
+    with pytest.raises(CheckpointError, match=STATE_FILE):
+        read_checkpoint(checkpoint.folder)
+
+
+def test_a_renamed_checkpoint_does_not_count(save, checkpoints):
+    save(3)
+    shutil.copytree(save(2), checkpoints / "step-9")
+    warnings = []
+    assert newest_checkpoint(checkpoints, warn=warnings.append).state.step == 3
+    assert "it is of step 2" in warnings[0]
+    assert read_checkpoint(checkpoints / "step-9").state.step == 2  # as a copy it can be used
+
+
+def test_valid_checkpoints_after_a_step_are_set_aside(save, checkpoints):
+    run = RunFolder(checkpoints.parent)
+    for step in (1, 2, 3, 4):
+        save(step)
+    (checkpoints / "step-4" / MODEL_FILE).unlink()
+    assert set_aside_later(run, 2) == [run.set_aside / "step-3"]
+    assert (saved_steps(checkpoints), saved_steps(run.set_aside)) == ([4, 2, 1], [3])
+    save(3)
+    assert set_aside_later(run, 1) == [run.set_aside / name for name in ("step-3-2", "step-2")]
+    assert set_aside_later(run, 1) == []
 
 
 @pytest.mark.parametrize("file", [MODEL_FILE, OPTIMIZER_FILE, STATE_FILE])
@@ -148,7 +198,7 @@ def test_the_newest_replaces_a_damaged_best_with_a_warning(save, checkpoints, da
 )
 def test_pruning_keeps(save, checkpoints, steps, best_step, damaged, kept):
     for step in steps:
-        save(step, best_step=best_step)
+        save(step, best_step=min(step, best_step))
     if damaged:
         (checkpoints / f"step-{damaged}" / STATE_FILE).unlink()
     prune_checkpoints(checkpoints / f"step-{steps[-1]}")
@@ -211,10 +261,12 @@ def test_a_failed_write_is_an_error_of_the_next_call(make_checkpoint, checkpoint
         AsyncCheckpointer(minutes=0, steps=0) as checkpointer,
     ):
         checkpointer.save(checkpoint, **tensors)
+    metrics = []
     with AsyncCheckpointer(minutes=0, steps=0) as checkpointer:
-        checkpointer.save(checkpoint, **tensors)
+        checkpointer.save(checkpoint, **tensors, write_metrics=lambda: metrics.append(1))
         with pytest.raises(AlexnetError, match="cannot write"):
             checkpointer.save(checkpoint, **tensors)
+    assert not metrics  # which are never ahead of the checkpoints
 
 
 def test_a_failed_write_does_not_hide_another_error(make_checkpoint, checkpoints):

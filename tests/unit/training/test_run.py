@@ -1,9 +1,13 @@
+import json
+import time
+
 import pytest
 import torch
 from filelock import FileLock
 
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.errors import CheckpointError, TrainingError, UsageError
+from alexnet_cli.training.checkpoint import MODEL_FILE, saved_steps
 from alexnet_cli.training.reporting import Reporter
 from alexnet_cli.training.resume import resume_run
 from alexnet_cli.training.run import prepare_run, train_run
@@ -55,6 +59,81 @@ def test_nothing_is_written_for_an_impossible_run(prepare, tmp_path):
     assert not (tmp_path / "run").exists()
     with pytest.raises(CheckpointError, match="is not a run folder"):
         resume(tmp_path)
+
+
+class Moves(Reporter):
+    """Moves the run folder during the training; an unmounted one leaves an empty folder."""
+
+    def __init__(self, folder, event, *, is_unmounted):
+        self.folder, self.event, self.is_unmounted = folder, event, is_unmounted
+
+    def move(self, event):
+        if event == self.event and self.folder.exists():
+            time.sleep(0.5)  # for the checkpoint that is being written
+            self.folder.rename(self.folder.with_name("moved"))
+            if self.is_unmounted:
+                self.folder.mkdir()
+
+    def on_step(self, *_):
+        self.move("step")
+
+    def on_epoch(self, row, **_):
+        self.move(f"epoch {row.epoch}")
+
+
+@pytest.mark.parametrize("is_unmounted", [False, True], ids=["renamed", "unmounted"])
+@pytest.mark.parametrize("event", ["step", "epoch 1", "epoch 2"])
+def test_a_run_folder_that_goes_away_is_an_error(prepare, event, is_unmounted):
+    run = prepare(epochs=2)
+    path = run.folder.path
+    with pytest.raises(TrainingError) as caught:
+        train_run(run, reporters=[Moves(path, event, is_unmounted=is_unmounted)])
+    assert caught.value.code == "run_gone"
+    assert not (path / "checkpoints").exists()
+    moved = path.with_name("moved")
+    if event != "step":
+        resumed, checkpoint = resume(moved)
+        assert train_run(resumed, checkpoint).epoch in (1, 2)
+        assert resumed.folder.metrics_json.is_file()
+
+
+def test_settings_edited_in_the_run_folder_are_noticed(prepare):
+    run = prepare(epochs=1)
+    train_run(run)
+    path, config = run.folder.path, run.folder.config
+    text = config.read_text()
+    config.write_text(text.replace("epochs = 1\n", "epochs = 7\n"))
+    with pytest.raises(UsageError) as caught:
+        resume(path)
+    assert (caught.value.code, "epochs is 7, not 1" in caught.value.message) == (
+        "config_edited",
+        True,
+    )
+    assert f"--resume {path} --epochs 7" in caught.value.hint
+    assert resume(path, epochs=7)[0].config.epochs == 7
+    for content in (b"epochs = [", b"epochs = true", b"\xff\xff", b"epoch = 3"):
+        config.write_bytes(content)
+        with pytest.raises(UsageError) as caught:
+            resume(path)
+        assert (caught.value.code, f"rm {config}" in caught.value.hint) == ("config_edited", True)
+    config.unlink()
+    assert resume(path)[0].config.epochs == 1
+    assert config.read_text() == text
+
+
+def test_going_back_to_an_older_checkpoint_keeps_the_later_ones(prepare):
+    run = prepare(epochs=3)
+    train_run(run)
+    earlier = saved_steps(run.folder.checkpoints)[1]
+    content = (run.folder.checkpoints / "step-3" / MODEL_FILE).read_bytes()
+    resumed, checkpoint = resume(run.folder.checkpoints / f"step-{earlier}")
+    with pytest.raises(TrainingError):
+        train_run(resumed, checkpoint, [Fails(MemoryError())])
+    assert (run.folder.set_aside / "step-3" / MODEL_FILE).read_bytes() == content
+    rows = run.folder.metrics_csv.read_text().splitlines()[1:]
+    assert len(rows) == json.loads(run.folder.metrics_json.read_text())["epochs"] == earlier
+    train_run(*resume(run.folder.path))
+    assert (run.folder.checkpoints / "step-3" / MODEL_FILE).read_bytes() == content
 
 
 class Fails(Reporter):
