@@ -5,9 +5,13 @@ command or flag that helps.
 """
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
+
+from tests.architecture.cli_page import parse
 
 FILES = {"typo.toml": "epoch = 3", "broken.toml": "epochs = ", "bounds.toml": "pad = -1"}
 
@@ -116,6 +120,36 @@ def test_message(line, status, code, message, hint, alexnet, isolated):
     assert message in error["message"]
     assert hint in error["hint"]
     assert {path.name for path in isolated.iterdir()} == set(FILES), "a refused command left files"
+
+
+_COMMAND = re.compile(r"\balexnet (?:(?! in the )[^;(,])+")
+
+
+def commands_in(hint):
+    """Return the command lines that a hint names."""
+    return [shlex.split(command.rstrip(". "))[1:] for command in _COMMAND.findall(hint)]
+
+
+@pytest.mark.parametrize("line", [row[0] for row in ROWS])
+def test_a_hint_leads_on(line, alexnet):
+    """What a hint names is a command, and ends in no error whose hint leads back."""
+    for name, text in FILES.items():
+        Path(name).write_text(text)
+    error = json.loads(alexnet(*line.split(), "--json").stderr)["error"]
+    for command in commands_in(error["hint"]):
+        assert command != line.split()
+        if command[-1] == "--help":
+            assert alexnet(*command).returncode == 0
+            continue
+        parse(command)
+        if command[0] == "download":  # needs a network
+            continue
+        quick = ["--dry-run"] if command[0] == "train" else []
+        result = alexnet(*command, *quick, "--json")
+        if result.returncode:
+            following = json.loads(result.stderr)["error"]
+            assert following["message"] != error["message"]
+            assert line.split() not in commands_in(following["hint"])
 
 
 def test_a_message_for_people(alexnet):

@@ -140,11 +140,11 @@ def test_commands_are_those_of_the_run(examined):
     record = dataclasses.replace(examined.record, command="alexnet train 'a b'")
     texts = Page(render([dataclasses.replace(examined, record=record)])).texts
     commands = [text for text in texts if text.startswith("alexnet ")]
-    assert commands[-5:-1] == [  # the last is in the footer
+    assert commands[-5:-1] == [  # the last is in the footer; without the maker's folders
         "alexnet train 'a b'",
-        f"alexnet train --config {run.config}",
-        f"alexnet evaluate {run.path} --split val",
-        f"alexnet report {run.path}",
+        f"alexnet train --config {run.path.name}/config.toml",
+        f"alexnet evaluate {run.path.name} --split val",
+        f"alexnet report {run.path.name}",
     ]
 
 
