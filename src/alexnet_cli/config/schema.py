@@ -132,6 +132,18 @@ def _require_val_size(value: float | None) -> float | None:
     return int(value)
 
 
+def _require_text(path: str) -> str:
+    """Refuse a path with bytes that are not UTF-8: a configuration file is text."""
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise _refusal(
+            "takes a path in UTF-8, which this is not",
+            "rename its folders or files, or choose a UTF-8 locale: export LC_ALL=C.UTF-8",
+        ) from error
+    return path
+
+
 def _refusal(reason: str, hint: str) -> PydanticCustomError:
     return PydanticCustomError("refused", "{reason}", {"reason": reason, "hint": hint})
 
@@ -152,7 +164,9 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    data: Annotated[str, AfterValidator(data_name), Flag(Panel.GENERAL)] = "cifar10"
+    data: Annotated[
+        str, AfterValidator(data_name), AfterValidator(_require_text), Flag(Panel.GENERAL)
+    ] = "cifar10"
     """Dataset: cifar10, cifar100, shapes, or a folder with train/, val/ and test/CLASS/."""
     model: Annotated[Network, Flag(Panel.GENERAL, also="-m")] = Network.ALEXNET_CIFAR
     """Network to train; for a list: alexnet models."""
@@ -210,7 +224,10 @@ class TrainConfig(BaseModel):
     """standard: mean 0 and standard deviation 1 by channel; centred: 0-255 minus the mean, as in
     the paper."""
     from_weights: Annotated[
-        str, AfterValidator(_absolute_path), Flag(Panel.INIT, also="--from")
+        str,
+        AfterValidator(_absolute_path),
+        AfterValidator(_require_text),
+        Flag(Panel.INIT, also="--from"),
     ] = ""
     """Start from trained weights: owt (see download --weights), a run folder or a .safetensors
     export. If the classes differ, the last layer is new."""

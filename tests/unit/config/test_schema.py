@@ -1,3 +1,4 @@
+import os
 import warnings
 
 import pytest
@@ -92,3 +93,10 @@ def test_a_folder_is_known_by_its_absolute_path_and_a_name_by_itself(isolated):
     assert TrainConfig(data="shapes").data == "shapes"  # a dataset; the folder is ./shapes
     assert TrainConfig(data="./shapes").data == str(isolated / "shapes")
     assert TrainConfig(data="nowhere").data == "nowhere"
+
+
+@pytest.mark.parametrize("field", ["data", "from_weights"])
+def test_a_path_that_is_not_text_is_refused(field, isolated):
+    (isolated / os.fsdecode(b"caf\xe9")).mkdir()
+    with pytest.raises(ValidationError, match="UTF-8"):
+        TrainConfig(**{field: os.fsdecode(b"caf\xe9")})
