@@ -31,6 +31,16 @@ def test_files_and_names_of_the_tours_exist():
         assert not name or name in names_in(SOURCE / file), f"{file} {name}"
 
 
+def test_tests_that_pages_name_exist():
+    named = {
+        name
+        for page in (ROOT / "docs").glob("*.md")
+        for name in re.findall(r"`(tests/[\w/]+\.py)`", page.read_text())
+    }
+    assert len(named) > 15
+    assert not [name for name in named if not (ROOT / name).is_file()]
+
+
 def test_classes_of_the_tours_exist():
     modules = [names_in(path) for path in SOURCE.rglob("*.py")]
     classes = set(re.findall(r"`([A-Z][a-z]+[A-Z]?\w*)`", PAGE))
