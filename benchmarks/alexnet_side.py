@@ -75,7 +75,7 @@ def train_last_batches(trainer: Trainer, count: int) -> None:
 
 def save(trainer: Trainer) -> None:
     """Save as inside an epoch: a thread still writes when this returns."""
-    trainer.state = TrainState(step=trainer.state.step + 1)
+    trainer.state = TrainState(step=trainer.state.step + 1, batch=1)
     trainer._save()
 
 

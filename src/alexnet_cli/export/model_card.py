@@ -15,7 +15,7 @@ from pathlib import Path
 from alexnet_cli import __version__
 from alexnet_cli.console import printable
 from alexnet_cli.files import atomic_write
-from alexnet_cli.manifest import PUBLIC_DATA, ExportPrecision, Manifest
+from alexnet_cli.manifest import PUBLIC_DATA, ExportPrecision, Manifest, data_title
 
 _MARKDOWN = re.compile(r"[\\`*_\[\]|~#!]")
 _FILES = "## Files"
@@ -82,7 +82,7 @@ def code_span(text: str) -> str:
 def _head(manifest: Manifest) -> str:
     """Return the metadata that Hugging Face reads: YAML, whose scalars may be written as JSON."""
     origin, network = manifest.provenance, json.dumps(manifest.network.name)
-    data = json.dumps(origin.data.rstrip("/"))
+    data = json.dumps(data_title(origin.data).rstrip("/"))
     datasets = f"\ndatasets:\n- {data}" if origin.data in PUBLIC_DATA else ""
     return f"""---
 library_name: alexnet-cli
@@ -113,7 +113,7 @@ def _describe(manifest: Manifest, rows: str, closing: str) -> str:
     epoch = f" (epoch {origin.epoch})" if origin.epoch else ""
     digest = origin.config_sha256
     settings = f"\n| hash of the settings | {digest} |" if digest else ""
-    return f"""# {manifest.network.name} on {plain_markdown(origin.data)}
+    return f"""# {manifest.network.name} on {plain_markdown(data_title(origin.data))}
 
 {len(manifest.classes)} classes: {", ".join(map(plain_markdown, manifest.classes))}.
 

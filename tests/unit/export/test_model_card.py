@@ -30,7 +30,7 @@ def test_names_are_text_and_paths_stay_private(tmp_path):
         tmp_path, replace(EXPORTED, classes=classes, provenance=origin), {}
     ).read_text()
     assert "someone" not in text
-    assert "# alexnet-cifar on my \\*photos\\*\n" in text
+    assert "# alexnet-cifar on my \\*photos\\*/\n" in text
     (line,) = (line for line in text.splitlines() if line.startswith("10 classes: "))
     for character in "<[|`*_~!\x1b":
         assert not re.search(rf"(?<!\\){re.escape(character)}", line), character
