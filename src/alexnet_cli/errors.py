@@ -98,6 +98,29 @@ def did_you_mean(name: str, choices: Iterable[str], *, hint: str) -> str:
     return f"did you mean {near[0]!r}? {hint}" if near else hint
 
 
+_OUT_OF_MEMORY_TEXTS = (
+    "can't allocate memory",  # PyTorch's CPU allocator
+    "bad_alloc",
+    "Cannot allocate memory",
+    "could not create a primitive",  # oneDNN, for its code and scratch memory
+    "could not create a memory",
+    "out of memory",  # the CUDA driver and runtime, Triton
+    "ALLOC_FAILED",  # cuBLAS, cuDNN
+    "cudaErrorMemoryAllocation",
+    "allocate memory for requested buffer",  # ONNX Runtime
+    "failed to map segment",  # the loader of libraries
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error means that memory ran out, on any device."""
+    # The latter is PyTorch's, which this module does not import.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error)  # the libraries below PyTorch have no class for it
+    return "descriptor" not in text and any(each in text for each in _OUT_OF_MEMORY_TEXTS)
+
+
 _REWORDED = (
     (r"^Value error, ", ""),
     (r", (unable to (parse|interpret)|got a number).*", ""),

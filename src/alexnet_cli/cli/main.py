@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from alexnet_cli.cli.predict_request import parse_simple
 from alexnet_cli.console import drop_output, prepare_streams, report_error
-from alexnet_cli.errors import AlexnetError
+from alexnet_cli.errors import AlexnetError, is_out_of_memory
 from alexnet_cli.files import remove_temporaries
 
 
@@ -56,10 +56,10 @@ def run(arguments: list[str]) -> int:
             raise
         drop_output(sys.stdout, sys.stderr)
         return 0
-    except (AlexnetError, OSError, MemoryError, ModuleNotFoundError) as error:
-        if debug:
-            raise
+    except Exception as error:
         known = _to_alexnet_error(error)
+        if debug or known is None:
+            raise
         report_error(known.message, known.hint, known.code, as_json="--json" in arguments)
         try:
             sys.stdout.flush()
@@ -79,11 +79,12 @@ def _require_working_folder() -> None:
         ) from error
 
 
-def _to_alexnet_error(error: Exception) -> AlexnetError:
+def _to_alexnet_error(error: Exception) -> AlexnetError | None:
+    """Return the error as it is reported; None for a bug, which keeps its traceback."""
     if isinstance(error, AlexnetError):
         return error
-    if isinstance(error, MemoryError):
-        hint = "choose a smaller --batch-size or --image-size"
+    if is_out_of_memory(error):
+        hint = "free some memory, or choose a smaller --batch-size or --image-size"
         return AlexnetError("not enough memory", hint=hint, code="out_of_memory")
     if isinstance(error, ModuleNotFoundError):
         return AlexnetError(
@@ -91,8 +92,10 @@ def _to_alexnet_error(error: Exception) -> AlexnetError:
             hint="see all that is missing, and its fix: alexnet doctor",
             code="package_missing",
         )
+    if not isinstance(error, OSError):
+        return None
     message, hint = str(error), "check that the path exists and its permissions"
-    if isinstance(error, OSError) and error.strerror:
+    if error.strerror:
         where = error.filename or "writing the output"  # files of our own have names
         message = f"{error.strerror}: {where}"
         hint = "free some space" if error.errno == errno.ENOSPC else hint

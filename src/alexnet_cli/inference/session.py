@@ -16,7 +16,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from alexnet_cli.devices import cpu_quota, num_cores
-from alexnet_cli.errors import ModelFileError
+from alexnet_cli.errors import ModelFileError, is_out_of_memory
 from alexnet_cli.inference.providers import (
     ORT_ERRORS,
     Providers,
@@ -80,6 +80,8 @@ class Model:
         try:
             (result,) = _interruptible(lambda: self._session.run([output], {"images": images_BSSC}))
         except ORT_ERRORS as error:
+            if is_out_of_memory(error):
+                raise MemoryError from error
             raise _unusable(self._path, f"ONNX Runtime: {runtime_message(error)}") from error
         if not np.isfinite(result).all():
             raise _unusable(self._path, "its answers are not finite numbers")
@@ -97,6 +99,7 @@ def load_model(path: Path, *, device: str = "auto", for_many: bool = True) -> Mo
     Raises:
         ModelFileError: Missing, damaged, or not an alexnet export.
         DeviceError: The device cannot be used.
+        MemoryError: There is too little memory.
     """
     if not path.is_file():
         raise ModelFileError(f"no such model: {path}", hint=export_hint(path), code="model_missing")
@@ -169,6 +172,8 @@ def _open(path: Path, providers: Providers, *, for_many: bool) -> tuple[Any, str
         model = str(path) if is_text else path.read_bytes()
         return _interruptible(lambda: open_session(model, options, providers))
     except ORT_ERRORS as error:
+        if is_out_of_memory(error):
+            raise MemoryError from error
         reason = f"ONNX Runtime: {runtime_message(error)}"
         # A graph whose weights file is too short fails here, before hashes are compared.
         if path.suffix == ".onnx" and "out of bounds" in str(error):

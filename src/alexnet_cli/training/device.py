@@ -28,17 +28,6 @@ _NEVER = 2**31 - 1
 
 _TIMED_IMAGES = {"cpu": 32, "cuda": 128}  # in a batch; more would take seconds on a CPU
 
-_OUT_OF_MEMORY_TEXTS = (
-    "can't allocate memory",  # PyTorch's CPU allocator
-    "bad_alloc",
-    "Cannot allocate memory",
-    "could not create a primitive",  # oneDNN, for its code and scratch memory
-    "could not create a memory",
-    "out of memory",  # the CUDA driver and runtime, Triton
-    "ALLOC_FAILED",  # cuBLAS, cuDNN
-    "cudaErrorMemoryAllocation",
-)
-
 
 def resolve_device(name: str) -> torch.device:
     """Return the device of `auto`, `cpu`, `cuda` or `cuda:N`.
@@ -150,11 +139,3 @@ def keep_freed_memory() -> bool:
         return False
     settings = ((_ARENA_MAX, 1), (_MMAP_MAX, 0), (_TRIM_THRESHOLD, _NEVER))
     return all(mallopt(parameter, value) for parameter, value in settings)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error means that memory ran out, on any device."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    text = str(error)  # the libraries below PyTorch have no class for it
-    return "descriptor" not in text and any(each in text for each in _OUT_OF_MEMORY_TEXTS)

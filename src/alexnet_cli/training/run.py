@@ -12,13 +12,13 @@ from alexnet_cli.data.arrays import training_statistics
 from alexnet_cli.data.content import are_among
 from alexnet_cli.data.datasets import Dataset
 from alexnet_cli.data.run_images import ImageRecord, RunImages, draw_images, find_record
-from alexnet_cli.errors import CheckpointError, TrainingError, UsageError
+from alexnet_cli.errors import CheckpointError, TrainingError, UsageError, is_out_of_memory
 from alexnet_cli.files import lock_folder
 from alexnet_cli.networks import PRETRAINED
 from alexnet_cli.run_folder import SAVE_MINUTES, RunFolder, create_run
 from alexnet_cli.training import run_files
 from alexnet_cli.training.checkpoint import Checkpoint, EpochRow, set_aside_later
-from alexnet_cli.training.device import is_out_of_memory, resolve_precision
+from alexnet_cli.training.device import resolve_precision
 from alexnet_cli.training.loop import Trainer
 from alexnet_cli.training.open_model import Pretrained
 from alexnet_cli.training.ranks import ALONE, Ranks, StopRequest, is_lost_peer, lost_peer_error

@@ -38,8 +38,9 @@ def failing(alexnet, monkeypatch):
         (FileNotFoundError(errno.ENOENT, "No such file", "x"), 1, "No such file: x", "os_error"),
         (OSError("no space"), 1, "no space", "os_error"),
         (MemoryError(), 1, "not enough memory", "out_of_memory"),
+        (RuntimeError("can't allocate memory"), 1, "not enough memory", "out_of_memory"),
     ],
-    ids=["ours", "usage", "file", "system", "memory"],
+    ids=["ours", "usage", "file", "system", "memory", "memory of a library"],
 )
 def test_an_error_has_its_exit_code_a_message_and_a_hint(failing, error, status, message, code):
     result = failing(error)

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from alexnet_cli.errors import ModelFileError, UsageError
+from alexnet_cli.inference.providers import ORT_ERRORS
 from alexnet_cli.inference.session import WEIGHTS_FILE_KEY, Model, load_model, read_safetensors
 from alexnet_cli.manifest import METADATA_KEY
 
@@ -210,6 +211,20 @@ def test_loading_for_one_answer_gives_the_same_one(exported, name):
 def test_an_unknown_device_is_a_usage_error(exported):
     with pytest.raises(UsageError, match="unknown device"):
         load_model(exported.whole / ONNX, device="gpu")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("Failed to allocate memory for requested buffer", MemoryError), ("other", ModelFileError)],
+)
+def test_too_little_memory_is_not_the_models_fault(text, expected, exported):
+    class Session:
+        def run(self, _outputs, _images):
+            raise ORT_ERRORS[0](text)
+
+    manifest = load_model(exported.whole / ONNX).manifest
+    with pytest.raises(expected):
+        Model(Session(), manifest, Path(ONNX), None).logits(np.zeros((1, 8, 8, 3)))
 
 
 @pytest.mark.parametrize("answer", [[1.5, -0.5], [0.5, 2.0]])
