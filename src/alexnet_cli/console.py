@@ -13,6 +13,8 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
     from rich.table import Table
 
@@ -125,6 +127,11 @@ def suggest(*commands: str, quiet: bool = False) -> None:
         dim, end = ("\033[2m", "\033[0m") if has_colour(sys.stderr) else ("", "")
         lines = "".join(f"\n  {printable(command)}" for command in commands)
         print(f"{dim}next:{lines}{end}", file=sys.stderr, flush=True)
+
+
+def print_path(path: "Path") -> None:
+    """Print a path that is a result: as it is for programs, escaped on a terminal."""
+    print(printable(str(path)) if sys.stdout.isatty() else path)
 
 
 def print_json(document: Any) -> None:

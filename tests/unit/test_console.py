@@ -2,6 +2,7 @@
 
 import io
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from alexnet_cli.console import (
     csv_row,
     has_colour,
     hide_secrets,
+    print_path,
     print_table,
     report_error,
     suggest,
@@ -97,3 +99,12 @@ def test_a_cell_is_neither_computed_nor_obeyed(cell, expected):
 )
 def test_addresses_are_shown_without_secrets(text, expected):
     assert hide_secrets(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("stream", "expected"), [(Terminal(), "a\\x1b[2J\n"), (io.StringIO(), "a\x1b[2J\n")]
+)
+def test_a_path_is_escaped_on_a_terminal_only(stream, expected, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", stream)
+    print_path(Path("a\x1b[2J"))
+    assert stream.getvalue() == expected

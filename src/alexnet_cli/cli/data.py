@@ -11,7 +11,14 @@ import typer
 from alexnet_cli.cli.app import HelpCommand
 from alexnet_cli.cli.options import Json, Quiet, with_config_flags
 from alexnet_cli.config.schema import TrainConfig
-from alexnet_cli.console import ByteProgress, note, print_json, print_rich_table, printable
+from alexnet_cli.console import (
+    ByteProgress,
+    note,
+    print_json,
+    print_path,
+    print_rich_table,
+    printable,
+)
 from alexnet_cli.errors import UsageError, did_you_mean, join_some
 
 if TYPE_CHECKING:
@@ -211,7 +218,7 @@ def show(
         document = {"path": str(path), "data": dataset.name, "split": split}
         print_json({**document, "augmented": augmented, "num_images": len(labels_N)})
     else:
-        print(path)
+        print_path(path)
 
 
 def _require_shown(split: str, *, augmented: bool, output: Path | None) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from alexnet_cli.cli.options import Json, Quiet
-from alexnet_cli.console import ByteProgress, note, print_json
+from alexnet_cli.console import ByteProgress, note, print_json, print_path
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
@@ -96,7 +96,7 @@ def command(
             transfer = _fetch(file, options, quiet=quiet)
         rows.append({"path": str(file.path), **asdict(transfer)})
         if not json:
-            print(file.path)
+            print_path(file.path)
     if json:
         print_json({"data": dataset.name, "files": rows})
 
@@ -169,7 +169,7 @@ def _download_weights(name: str, *, offline: bool, force: bool, quiet: bool, as_
     if as_json:
         print_json({"weights": name, "path": str(path)})
     else:
-        print(path)
+        print_path(path)
 
 
 def convert_weights(entry: "WeightsEnum", folder: Path, *, quiet: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from alexnet_cli.cli.options import Json, Quiet, choose
-from alexnet_cli.console import note, print_json, suggest
+from alexnet_cli.console import note, print_json, print_path, suggest
 from alexnet_cli.errors import AlexnetError, UsageError
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def command(
         print_json([_to_dict(file) for file in written])
         return
     for file in written:
-        print(file.path)
+        print_path(file.path)
     suggest(*_next_commands(written, settings, source, output), quiet=quiet)
 
 

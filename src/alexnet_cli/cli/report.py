@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from alexnet_cli.cli.options import Device, Json, Quiet
-from alexnet_cli.console import note, print_json, stderr_console
+from alexnet_cli.console import note, print_json, print_path, stderr_console
 
 if TYPE_CHECKING:
     from alexnet_cli.report.examine import Progress
@@ -95,7 +95,7 @@ def command(
     if json:
         print_json({"path": str(path), "plots": [str(plot) for plot in plots]})
     else:
-        print(path)
+        print_path(path)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import typer
 
 from alexnet_cli.cli.options import Deterministic, Device, Json, Quiet, with_config_flags
 from alexnet_cli.config.schema import TrainConfig
-from alexnet_cli.console import note, print_json, printable, suggest
+from alexnet_cli.console import note, print_json, print_path, printable, suggest
 from alexnet_cli.errors import AlexnetError, CheckpointError, UsageError
 from alexnet_cli.run_folder import (
     NEWEST,
@@ -372,7 +372,7 @@ def _print_result(run: RunFolder, *, as_json: bool, quiet: bool) -> None:
     if as_json:
         print_json(json.loads(run.metrics_json.read_text(encoding="utf-8")))
         return
-    print(run.path)
+    print_path(run.path)
     paths = [] if run.path.parent == RUNS_FOLDER else [run.path]
     named = "".join(f" {shlex.quote(str(path))}" for path in paths)
     # A run that was resumed may have older exports.

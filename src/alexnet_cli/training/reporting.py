@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import nn
 
-from alexnet_cli.console import stderr_console
+from alexnet_cli.console import printable, stderr_console
 from alexnet_cli.training.checkpoint import EpochRow
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class TrainingDisplay(Reporter):
             self.warn(text)
 
     def warn(self, text: str) -> None:
-        self._console.print(text, soft_wrap=True, markup=False)
+        self._console.print(printable(text), soft_wrap=True, markup=False)
 
     def _render(self) -> "RenderableType":
         if not self._total:

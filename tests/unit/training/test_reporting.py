@@ -78,7 +78,9 @@ def test_the_first_lines_say_how_long_it_will_take(monkeypatch):
         if step % 20 == 0:
             display.on_log(loss=2.0, top1=0.2, learning_rate=0.01)
         now[0] += 1.28
-    first, *later = stream.getvalue().splitlines()
+    display.warn("resume \x1b[2J")
+    first, *later, warning = stream.getvalue().splitlines()
+    assert warning == "resume \\x1b[2J"
     assert first == "about 100 images/s: 7:30 an epoch, 11:14:34 to the end"
     # Without a bar there is a line every half a minute: here at update 60, 51 s later.
     assert later == ["epoch 1/90  17%  lr 0.01  loss 2.000  acc 20.0%  100 images/s  11:13:43 left"]
