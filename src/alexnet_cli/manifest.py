@@ -27,7 +27,7 @@ _MAX_HEADER_BYTES = 16 << 20
 NAMED_DATA = ("cifar10", "cifar100", "cifar10.1", "shapes")  # any other dataset is a folder
 PUBLIC_DATA = (*NAMED_DATA, PRETRAINED_DATA)
 EXPORT_VIEW_COUNTS = (1, 10)
-# Fields that were added without another schema.
+# Fields that were added without a new schema version: older files lack them.
 _MAY_LACK = ("val_share", "data_wait_share", "wait_seconds")
 
 
@@ -146,7 +146,7 @@ class Manifest:
 
     @property
     def input_side_px(self) -> int:
-        """Side of the squares that the model takes: the crop, or the image if it makes views."""
+        """Side of the squares that the model takes: the crop, or the image where it makes views."""
         return self.input.crop_size_px if self.num_views == 1 else self.input.image_size_px
 
     def to_json(self) -> str:
@@ -241,7 +241,7 @@ def _require_consistency(manifest: Manifest) -> None:
         (network.crop_size_px == image.crop_size_px, "network and input disagree on the crop size"),
         (
             origin.seed >= 0 and origin.val_size >= 1 and 0 <= (origin.val_share or 0) < 1,
-            "impossible provenance",
+            "impossible seed or number of validation images",
         ),
         (
             1 <= image.crop_size_px <= image.image_size_px <= 4096,
@@ -264,7 +264,7 @@ def data_name(value: str) -> str:
 def data_title(name: str) -> str:
     """Return the name of a dataset for others to read: for a folder, `photos/`, without its path.
 
-    The slash tells it from a named dataset. Where the folder is, only the run's settings say.
+    The slash tells it from a named dataset. Only the run's settings have its path.
     """
     return name if name in PUBLIC_DATA else f"{Path(name).name}/"
 
@@ -282,7 +282,8 @@ def public_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 def model_format(path: Path) -> str | None:
     """Return the format of a model file, `.onnx` or `.safetensors`; None if it is neither.
 
-    By its suffix in any case, else by its first bytes: model hubs cache a file under its hash.
+    By its suffix (upper or lower case), else by its first bytes: model hubs name cached files by
+    their hash.
     """
     if path.is_dir():
         return None

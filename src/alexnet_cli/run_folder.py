@@ -84,7 +84,7 @@ class RunFolder:
 
 
 def create_run(name: str, *, parent: Path = RUNS_FOLDER) -> RunFolder:
-    """Create the folder of `next_run`, which reserves its name: runs started at once differ."""
+    """Create the folder of `next_run`: that reserves its name, so runs started at once differ."""
     while True:
         path = next_run(name, parent=parent)
         try:

@@ -51,7 +51,7 @@ def test_classes_of_the_tours_exist():
 def test_the_picture_of_the_rooms_shows_every_module_and_no_other():
     (picture,) = re.findall(r"```\nsrc/alexnet_cli/\n(.*?)```", PAGE, re.DOTALL)
     plain = re.sub(
-        r"\([^)]*\)|    the ground:.*|    the networks,.*|one module per command", "", picture
+        r"\([^)]*\)|    the ground:.*|    the networks and.*|one module per command", "", picture
     )
     rooms = {path.name for path in SOURCE.iterdir() if path.is_dir()} - {"__pycache__"}
     modules = {path.stem for path in SOURCE.rglob("*.py") if not path.stem.startswith("__")}

@@ -59,7 +59,7 @@ def command(
     views: Annotated[
         int,
         typer.Option(
-            help="10: the file itself averages the paper's five crops and their mirror images."
+            help="Views that the file averages: 1, or 10: the paper's five crops, also mirrored."
         ),
     ] = 1,
     opset: Annotated[int, typer.Option(help="Version of the ONNX operators, 18 to 21.")] = 20,

@@ -177,8 +177,8 @@ class TrainConfig(BaseModel):
     epochs: Annotated[int, Field(ge=1, le=100_000), Flag(Panel.GENERAL, can_change=True)] = 90
     """Passes over the training set."""
     stop_after: Annotated[int, Field(ge=0, le=100_000), Flag(Panel.GENERAL, can_change=True)] = 0
-    """Stop early, after N epochs without a better val accuracy; 0 = never. More than --patience, or
-    the plateau schedule never drops the learning rate."""
+    """Stop early, after N epochs without a better val accuracy; 0 = never. Keep it above
+    --patience, else the plateau schedule never drops the learning rate."""
     batch_size: Annotated[int, Field(ge=1, le=65_536), Flag(Panel.OPTIMIZER, also="-b")] = 128
     """Images per update."""
     micro_batch_size: Annotated[_Images, Flag(Panel.OPTIMIZER, can_change=True)] = 0

@@ -24,7 +24,7 @@ from alexnet_cli.files import atomic_write
 from alexnet_cli.manifest import PUBLIC_DATA, Provenance, data_title
 from alexnet_cli.run_folder import RunFolder, find_run_of
 
-_OTHER_CLASSES = -1  # label of images that weights to start from were trained on
+_EARLIER_IMAGES = -1  # label of images that were trained on earlier and are not there now
 _DTYPES: dict[str, np.dtype[Any]] = {
     "hash": np.dtype("<u8"),
     "label": np.dtype("<i4"),
@@ -71,8 +71,8 @@ class RunImages:
 
     train: ImageSource
     val: ImageSource
-    num_new: int = 0  # that the run did not have
-    num_missing: int = 0  # that it had
+    num_new: int = 0  # in the folder, not in the record
+    num_missing: int = 0  # in the record, not in the folder
 
     @property
     def fingerprint(self) -> str:
@@ -83,7 +83,7 @@ class RunImages:
         return self._named(f"content {digest.hexdigest()[:12]}")
 
     def has_fingerprint(self, fingerprint: str) -> bool:
-        """Compare with a recorded fingerprint; older ones are of file names or of labels."""
+        """Compare with a recorded fingerprint; earlier versions hashed file names or labels."""
         if fingerprint == self.fingerprint:
             return True
         digest = hashlib.sha256()
@@ -108,7 +108,7 @@ class RunImages:
         others = before.trained_on[~are_among(before.trained_on, hashes_N[trained_N])]
         return ImageRecord(
             np.append(hashes_N, others),
-            np.append(labels_N, np.full(len(others), _OTHER_CLASSES)),
+            np.append(labels_N, np.full(len(others), _EARLIER_IMAGES)),
             np.append(trained_N, np.ones(len(others), bool)),
         )
 
@@ -124,11 +124,11 @@ def draw_images(
 def restore_images(dataset: Dataset, record: ImageRecord, *, with_new: bool = True) -> RunImages:
     """Return the split of a run as recorded, in its order, whatever the files are called now.
 
-    Images that the run did not have come last, to be trained on, or are left out. A copy of a
-    held-out image is held out, and no copy of an image that was trained on is.
+    Added images come last and are trained on; without `with_new` they are left out. Copies of
+    held-out images stay held out; copies of images that were trained on never are.
     """
     source, official_val = dataset.load_train().hashed(), dataset.load_val()
-    known = record.labels_N != _OTHER_CLASSES
+    known = record.labels_N != _EARLIER_IMAGES
     trained, held_out = known & record.trained_N, known & ~record.trained_N
     if official_val is not None:
         official_val = official_val.hashed()
@@ -151,7 +151,7 @@ def restore_images(dataset: Dataset, record: ImageRecord, *, with_new: bool = Tr
 
 
 def _are_held_out(hashes_M: Hashes, record: ImageRecord) -> NDArray[np.bool_]:
-    """Find images that the run held out, and was not also trained on as another file."""
+    """Find images that the run held out, and did not also train on as copies."""
     is_known = are_among(hashes_M, record.hashes_N)
     return is_known & ~are_among(hashes_M, record.trained_on)
 
@@ -159,10 +159,11 @@ def _are_held_out(hashes_M: Hashes, record: ImageRecord) -> NDArray[np.bool_]:
 def _match(
     record: ImageRecord, rows: NDArray[np.bool_], source: ImageSource
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Find recorded images in a source, by hash and class; of equal ones the first is the first.
+    """Find recorded images in a source, by hash and class; equal ones pair up in order.
 
     Returns:
-        The index of each of the chosen rows, -1 where it is missing; the other indices, in order.
+        For each chosen row the index of its image in the source, -1 where it is missing; then the
+        indices of the images without a row, in order.
     """
     wanted_N = _keys(record.hashes_N[rows], record.labels_N[rows])
     present_M = _keys(source.hashes(), source.labels_N)
@@ -194,8 +195,8 @@ def _occurrence(keys_N: Hashes) -> NDArray[np.int64]:
 def find_training_data(model: Path, origin: Provenance) -> str:
     """Return the name of the dataset that a model was trained on, or the path of its folder.
 
-    The path is in the settings of its run alone. For a file outside of its run: `origin.data`,
-    which is no path, and which `find_images_folder` refuses.
+    Only the settings of its run have the path. For a file away from its run: `origin.data`, a title
+    that `find_images_folder` refuses.
     """
     run = find_run_of(model) if origin.data not in PUBLIC_DATA else None
     if run is not None:
@@ -210,7 +211,7 @@ def find_images_folder(data: str, command: str) -> Dataset:
     """Return the dataset of a run, by its name or the absolute path of its folder.
 
     Raises:
-        DataError: The folder is not known, or is gone; the hint completes `command`.
+        DataError: The folder is not known, or is gone; the hint is `command --data FOLDER`.
     """
     if data in DATASETS:
         return find_dataset(data)
@@ -232,8 +233,8 @@ def find_images_folder(data: str, command: str) -> Dataset:
 def find_record(model: Path, origin: Provenance, *, data: str) -> ImageRecord | None:
     """Return which images a model was trained on.
 
-    That is the record of its run, or the split drawn again, if the images in `data` or in the
-    folder of its training are the same; None if it is not known.
+    From the record of its run; without one, the split is drawn again, from `data` or else from the
+    folder of its training, and must have the recorded fingerprint. None if it is unknown.
     """
     run = find_run_of(model)
     record = read_record(run) if run is not None else None
@@ -243,7 +244,7 @@ def find_record(model: Path, origin: Provenance, *, data: str) -> ImageRecord | 
         try:
             dataset = find_dataset(name)
             images = draw_images(dataset, val_size=origin.val_setting, seed=origin.seed)
-        except AlexnetError:  # another kind of folder, or none
+        except AlexnetError:  # no usable dataset there
             continue
         if images.has_fingerprint(origin.images):
             return images.record()
@@ -253,12 +254,12 @@ def find_record(model: Path, origin: Provenance, *, data: str) -> ImageRecord | 
 def find_run_images(
     model: Path, origin: Provenance, dataset: Dataset, record: ImageRecord | None
 ) -> RunImages:
-    """Return the images that a model was trained on, and those held out, that are still there.
+    """Return the training and validation images of a model that are still there.
 
     `record` is that of `find_record`.
 
     Raises:
-        DataError: It is not known which they are, or none of one kind is left.
+        DataError: The split is not known, or all its training or validation images are gone.
     """
     if not origin.images:
         return draw_images(dataset, val_size=origin.val_setting, seed=origin.seed)

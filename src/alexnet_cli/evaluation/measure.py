@@ -310,7 +310,7 @@ def _scan_labelled(root: Path, first: OpenedModel) -> ImageFolder:
     if unknown := [name for name in names if name not in set(classes)]:
         raise UsageError(
             f"{root} has folders that are not classes of {first.path}: {join_some(unknown)}",
-            hint=f"its classes are: {join_some(classes, limit=10)}",
+            hint=f"the model's classes are: {join_some(classes, limit=10)}",
             code="classes_differ",
         )
     images = scan_folder(root, classes)

@@ -231,7 +231,7 @@ def _parse_manifest(text: str, path: Path) -> Manifest:
 
 
 def _shared_weights(metadata: dict[str, str], path: Path) -> Path | None:
-    """Return the other file that has a graph's weights, if any; refuse those of another export."""
+    """Return the file of a graph's external weights, or None; refuse one of another export."""
     import hashlib
 
     if WEIGHTS_FILE_KEY not in metadata:

@@ -48,7 +48,7 @@ from alexnet_cli.training.setup import (
 
 
 def find_run(resume: Path | None, ranks: Ranks, parent: Path) -> Path | None:
-    """Return the run to resume: the named, the newest, or one that the launcher restarted."""
+    """Return the run to resume: named, newest, or of restarted processes; None for a new run."""
     if resume is not None:
         return newest_run(parent).path if resume == NEWEST else resume
     restarted = find_restarted_run(ranks, parent)
@@ -77,10 +77,10 @@ def resume_run(
     warn = functools.partial(note, quiet=not ranks.is_first)
     folder, checkpoint = _find_checkpoint(path, warn=warn)
     saved = _saved_config(checkpoint)
-    _require_own_settings(folder, saved, requested)
-    # A folder may have been moved: its images are compared below.
-    own = saved.model_copy(update={"data": requested.get("data", saved.data)})
-    config = merge_resume_settings(own, requested, allow_drift=allow_drift)
+    _refuse_edited_config(folder, saved, requested)
+    # --data may name the new place of a folder: its images are compared below.
+    moved = saved.model_copy(update={"data": requested.get("data", saved.data)})
+    config = merge_resume_settings(moved, requested, allow_drift=allow_drift)
     manifest = checkpoint.manifest
     refuse_split_batches(config, manifest.network, num_ranks=ranks.world_size)
     dtype = resolve_precision(config.precision, device)
@@ -110,10 +110,10 @@ def resume_run(
         stop=StopRequest(once=not ranks.is_alone),
         identical=count_identical_images(dataset, images),
     )
-    before = {**checkpoint.environment, "images": fingerprint}  # compared already
+    before = {**checkpoint.environment, "images": fingerprint}  # compared by `_restore_images`
     require_same_environment(before, run.environment, allow_drift=allow_drift, warn=warn)
     if ranks.is_first:
-        # Before an image is used that was not used before.
+        # Before added images are used.
         images.record(read_record(folder)).write(folder)
         if config != saved or not folder.config.is_file():
             write_config(folder, config)
@@ -131,7 +131,7 @@ def _restore_images(
 ) -> RunImages:
     """Return the images of the run, wherever they are now and whatever they are called.
 
-    With drift, images that were added are trained on, and those held out stay so.
+    With `allow_drift`, added images are trained on, and held-out ones stay held out.
 
     Raises:
         UsageError: They have changed.
@@ -143,23 +143,23 @@ def _restore_images(
             hint=f"name the images of the run: {folder.resume_command} --data FOLDER",
             code="classes_differ",
         )
-    record, was = read_record(folder), checkpoint.environment.get("images", "")
+    record, recorded = read_record(folder), checkpoint.environment.get("images", "")
     if record is None:
         images = draw_images(dataset, val_size=config.val_size, seed=config.seed)
     else:
         images = restore_images(dataset, record)
-    if images.has_fingerprint(was):
+    if images.has_fingerprint(recorded):
         if record is None:
             warn(f"{folder.images} was missing; it is written again")
         return images
     change = f"{images.num_new:,} were added, {images.num_missing:,} are gone"
     if record is None:
-        change = f"{was} then, {images.fingerprint} now"
+        change = f"{recorded} at the start, {images.fingerprint} now"
     message = f"the images of {dataset.name} are not those of the run {folder.path}: {change}"
-    if allow_drift and record is not None and len(images.train) and len(images.val):
+    can_drift = record is not None and len(images.train) and len(images.val)
+    if allow_drift and can_drift:
         warn(f"{message}; added ones are trained on, those held out stay held out")
         return images
-    can_drift = record is not None and len(images.val)
     raise UsageError(
         message,
         hint="put the folder back as it was, or "
@@ -198,11 +198,11 @@ def _saved_config(checkpoint: Checkpoint) -> TrainConfig:
         ) from error
 
 
-def _require_own_settings(folder: RunFolder, saved: TrainConfig, requested: dict[str, Any]) -> None:
-    """Refuse an edited `config.toml`, which would have no effect: the checkpoint's settings have.
+def _refuse_edited_config(folder: RunFolder, saved: TrainConfig, requested: dict[str, Any]) -> None:
+    """Refuse an edited `config.toml`: only the checkpoint's settings take effect.
 
     Raises:
-        UsageError: It has other settings than the checkpoint, which were not given as flags too.
+        UsageError: It has other settings than the checkpoint, and they were not given as flags too.
     """
     if not folder.config.is_file():
         return
@@ -239,9 +239,9 @@ def merge_resume_settings(
 ) -> TrainConfig:
     """Return a run's settings with the changes that the user requested, by name of the field.
 
-    A later end (`epochs`, `stop_after`) is not drift if it changes nothing in the epochs before:
-    the result is that of a run that had it from the start. `allow_drift` accepts changes that make
-    the result differ.
+    A later end (`epochs`, `stop_after`) is not drift if the epochs before stay the same: the result
+    is as if the run had been started with it. `allow_drift` accepts changes that make the result
+    differ.
 
     Raises:
         UsageError: The result would differ, or another network or other data would be needed.
@@ -265,7 +265,8 @@ def merge_resume_settings(
     except ValidationError as error:
         reason = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise UsageError(
-            f"the run's settings and {differences}: {reason}", hint="see its config.toml"
+            f"the changed settings do not fit the run ({differences}): {reason}",
+            hint="see its config.toml",
         ) from error
     if allow_drift or _only_extends(own, changed):
         return changed
@@ -278,14 +279,14 @@ def merge_resume_settings(
 
 
 def _only_extends(own: TrainConfig, changed: TrainConfig) -> bool:
-    """Return True if with the changed settings the run ends later, and is the same until then."""
+    """Return True if the run ends no earlier, and is the same until its old end."""
     epochs, stop_after = changed.epochs, changed.stop_after
     if changed != own.model_copy(update={"epochs": epochs, "stop_after": stop_after}):
         return False
     ends_later = epochs >= own.epochs and (stop_after or math.inf) >= (own.stop_after or math.inf)
     falls_to_zero = own.schedule in (Schedule.LINEAR, Schedule.COSINE)
-    depends = falls_to_zero or own.warmup_epochs or own.early_crop_size
-    return ends_later and (epochs == own.epochs or not depends)
+    depends_on_epochs = falls_to_zero or own.warmup_epochs or own.early_crop_size
+    return ends_later and (epochs == own.epochs or not depends_on_epochs)
 
 
 def _shown(value: object) -> str:
@@ -316,12 +317,12 @@ def require_same_environment(
 
 
 def launch_record(ranks: Ranks) -> dict[str, str]:
-    """Return the entry of `environment.json` that identifies the launcher of several processes."""
+    """Return the entry of `environment.json` with torchrun's id of a launch; {} for one process."""
     return {} if ranks.is_alone else {"launch": os.environ.get("TORCHELASTIC_RUN_ID", "")}
 
 
 def find_restarted_run(ranks: Ranks, parent: Path) -> RunFolder | None:
-    """Return the run in `parent` that was started before the launcher restarted these processes."""
+    """Return the run in `parent` that these processes trained before torchrun restarted them."""
     if ranks.is_alone or os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
         return None
     record = launch_record(ranks)

@@ -38,7 +38,7 @@ def library_versions() -> dict[str, str]:
 
 
 def write_config(run: RunFolder, config: TrainConfig) -> None:
-    """Write `config.toml`, which `--config` takes back."""
+    """Write `config.toml`, which `--config` reads."""
     header = "# Repeat this run with: alexnet train --config config.toml\n"
     atomic_write(run.config, (header + config_text(config)).encode())
 
@@ -58,7 +58,7 @@ def write_environment(run: RunFolder, hardware: dict[str, str]) -> None:
 
 def commit() -> str:
     """Return the commit of this program's checkout, or ""; `-changed` marks changed sources."""
-    if not _git("ls-files", "--", __file__):  # installed, in whatever repository
+    if not _git("ls-files", "--", __file__):  # installed, maybe inside another repository
         return ""
     head, package = _git("rev-parse", "HEAD"), str(Path(__file__).resolve().parents[1])
     changes = _git("status", "--porcelain", "--untracked-files=no", "--", package)
@@ -143,10 +143,12 @@ Repeat the run with {repeat}."""
 
 
 def require_same_folder(run: RunFolder, identity: tuple[int, int] | None) -> None:
-    """Check that the run folder is the one in which training began; None: there was none.
+    """Check that the run folder is the one in which training began.
+
+    `identity` is that of `folder_identity`; None if there was no folder then.
 
     Raises:
-        TrainingError: It was moved, deleted or unmounted: what is written since is half a run.
+        TrainingError: It was moved, deleted or unmounted: files written since are incomplete.
     """
     if identity not in (None, folder_identity(run.path)):
         raise TrainingError(
@@ -157,6 +159,6 @@ def require_same_folder(run: RunFolder, identity: tuple[int, int] | None) -> Non
 
 
 def remove_partial_files(run: RunFolder) -> None:
-    """Delete the half-written files of a killed process, in a run that is locked."""
+    """Delete the half-written files of a killed process; the caller holds the lock of the run."""
     for path in (run.config, run.environment, run.metrics_csv, run.metrics_json, run.card):
         remove_partial_writes(path)
