@@ -1,11 +1,15 @@
 import json
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from filelock import FileLock
 
 from alexnet_cli.config.schema import TrainConfig
+from alexnet_cli.data.content import hash_files
+from alexnet_cli.data.run_images import read_record
 from alexnet_cli.errors import CheckpointError, TrainingError, UsageError
 from alexnet_cli.training.checkpoint import MODEL_FILE, saved_steps
 from alexnet_cli.training.reporting import Reporter
@@ -134,6 +138,22 @@ def test_going_back_to_an_older_checkpoint_keeps_the_later_ones(prepare):
     assert len(rows) == json.loads(run.folder.metrics_json.read_text())["epochs"] == earlier
     train_run(*resume(run.folder.path))
     assert (run.folder.checkpoints / "step-3" / MODEL_FILE).read_bytes() == content
+
+
+def test_drift_is_offered_only_where_it_helps(prepare, tmp_path):
+    data = make_images(tmp_path / "few", ("ant", "bee"), per_class=10)
+    run = prepare(data=str(data))
+    train_run(run)
+    trained = read_record(run.folder).trained_on
+    paths = np.array([str(path) for path in data.rglob("*.png")], object)
+    was_trained = np.isin(hash_files(Path(), paths), trained)
+    for path in paths[was_trained][1:]:
+        Path(path).unlink()
+    for helps in (True, False):
+        with pytest.raises(UsageError) as caught:
+            resume(run.folder.path)
+        assert ("--allow-drift" in caught.value.hint) == helps
+        Path(paths[was_trained][0]).unlink(missing_ok=True)
 
 
 class Fails(Reporter):
