@@ -91,14 +91,11 @@ class TrainingDisplay(Reporter):
         speed = self._images_per_second()
         if not speed or self._done == self._total:
             return
-        rest = duration(self._seconds_left(speed))
         if not self._has_estimated:
-            self._has_estimated = True
-            epoch = duration(self._total / speed)
-            self.log(f"about {speed:,.0f} images/s: {epoch} an epoch, {rest} to the end")
+            self._log_estimate(speed)
         elif not self._live and time.perf_counter() - self._logged_at >= _LOG_SECONDS:
             done = f"epoch {self._epoch}/{self._num_epochs}  {self._done / self._total:.0%}"
-            left = f"{speed:,.0f} images/s  {rest} left"
+            left = f"{speed:,.0f} images/s  {duration(self._seconds_left(speed))} left"
             self.log("  ".join((done, self._lr, *self._means, left)))
 
     def on_epoch(self, row: EpochRow, *, is_best: bool) -> None:
@@ -112,6 +109,14 @@ class TrainingDisplay(Reporter):
             f"{row.images_per_second:,.0f} images/s  {row.train_seconds + row.val_seconds:.1f} s"
             f"{wait}{'  best' if is_best else ''}"
         )
+        speed = self._images_per_second()
+        if speed and not self._has_estimated and row.epoch < self._num_epochs:
+            self._log_estimate(speed)  # an epoch of fewer updates than `on_log` waits for
+
+    def _log_estimate(self, speed: float) -> None:
+        self._has_estimated = True
+        epoch, rest = duration(self._total / speed), duration(self._seconds_left(speed))
+        self.log(f"about {speed:,.0f} images/s: {epoch} an epoch, {rest} to the end")
 
     def log(self, text: str) -> None:
         self._logged_at = time.perf_counter()

@@ -86,6 +86,22 @@ def test_the_first_lines_say_how_long_it_will_take(monkeypatch):
     assert later == ["epoch 1/90  17%  lr 0.01  loss 2.000  acc 20.0%  100 images/s  11:13:43 left"]
 
 
+def test_a_short_first_epoch_ends_with_the_estimate(monkeypatch):
+    stream, now = io.StringIO(), [0.0]
+    monkeypatch.setattr(reporting, "stderr_console", lambda: Console(file=stream))
+    monkeypatch.setattr(reporting.time, "perf_counter", lambda: now[0])
+    display = TrainingDisplay(90, quiet=False)
+    for done in (128, 256, 270):
+        now[0] += 1.0
+        display.on_step(1, done, 270)
+    (row,) = rows(1)
+    display.on_epoch(row, is_best=True)
+    display.on_epoch(row, is_best=False)
+    lines = stream.getvalue().splitlines()
+    assert [line.partition(" ")[0] for line in lines] == ["epoch", "about", "epoch"]
+    assert lines[1] == "about 71 images/s: 0:04 an epoch, 10:08 to the end"
+
+
 @pytest.mark.parametrize(
     ("values", "line"),
     [([0.1, 0.2, 0.8], "▁▂█"), ([0.5], "▁"), ([0.5, 0.5], "▁▁"), ([0.0, 1.0], "▁█")],
