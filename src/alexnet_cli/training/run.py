@@ -145,7 +145,7 @@ def train_run(
         Interrupted: A signal came; a checkpoint was saved.
     """
     try:
-        with run.ranks.run_on_all_ranks(lambda: _lock(run)):
+        with run.ranks.run_on_all_ranks(lambda: _lock(run)), run_files.same_folder(run.folder):
             if run.ranks.is_first:
                 run_files.remove_partial_files(run.folder)
             trainer = Trainer(run, reporters, save_minutes=save_minutes, save_steps=save_steps)
@@ -161,7 +161,6 @@ def train_run(
                 run_files.write_run_card(
                     run.folder, run.config, run.manifest, history, run.identical
                 )
-                run_files.require_same_folder(run.folder, trainer.folder_identity)
             return max(history, key=lambda row: row.val_top1)
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, RuntimeError) and is_lost_peer(error):

@@ -1,5 +1,6 @@
 """The readable files of a run folder: configuration, environment, metrics, model card."""
 
+import contextlib
 import csv
 import dataclasses
 import io
@@ -8,7 +9,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +19,7 @@ from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.config.sources import config_text
 from alexnet_cli.data.folder import VAL, has_val
 from alexnet_cli.devices import read_cpuinfo
-from alexnet_cli.errors import TrainingError
+from alexnet_cli.errors import AlexnetError, TrainingError
 from alexnet_cli.export import model_card as card
 from alexnet_cli.files import atomic_write, folder_identity, remove_partial_writes
 from alexnet_cli.manifest import Manifest, data_title, without_folders
@@ -156,6 +157,22 @@ def require_same_folder(run: RunFolder, identity: tuple[int, int] | None) -> Non
             hint="resume it where it is now: alexnet train --resume FOLDER",
             code="run_gone",
         )
+
+
+@contextlib.contextmanager
+def same_folder(run: RunFolder) -> Iterator[None]:
+    """Check at the end, and where something cannot be written, whether the run folder is gone.
+
+    Raises:
+        TrainingError: It is.
+    """
+    identity = folder_identity(run.path)
+    try:
+        yield
+    except AlexnetError:
+        require_same_folder(run, identity)
+        raise
+    require_same_folder(run, identity)
 
 
 def remove_partial_files(run: RunFolder) -> None:
