@@ -28,7 +28,7 @@ NAMED_DATA = ("cifar10", "cifar100", "cifar10.1", "shapes")  # any other dataset
 PUBLIC_DATA = (*NAMED_DATA, PRETRAINED_DATA)
 EXPORT_VIEW_COUNTS = (1, 10)
 # Fields that were added without a new schema version: older files lack them.
-_MAY_LACK = ("val_share", "data_wait_share", "wait_seconds")
+_MAY_LACK = ("val_share",)
 
 
 @dataclass(frozen=True)
