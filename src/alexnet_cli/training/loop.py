@@ -345,12 +345,10 @@ class Trainer:
             checkpoint,
             model=to_safetensors(self.eval_model.network.state_dict()),
             optimizer=to_safetensors(others),
-            write_metrics=partial(self._write_metrics, state.history),
+            write_metrics=partial(
+                run_files.write_metrics, run.folder, run.config, state.history, run.identical
+            ),
         )
-
-    def _write_metrics(self, history: tuple[EpochRow, ...]) -> None:
-        run_files.write_metrics(self.run.folder, self.run.config, history, self.run.identical)
-        run_files.require_same_folder(self.run.folder, self.folder_identity)
 
     def _report_early_stop(self) -> None:
         config = self.run.config
