@@ -90,6 +90,7 @@ def test_the_prediction_of_a_folder_is_timed(tmp_path):
     assert 0 < measured["share_of_the_slower"] < math.inf
 
 
+@pytest.mark.slow
 def test_the_pytorch_script_predicts_as_alexnet_does(tmp_path):
     predict.write_images(tmp_path / "images", 2, (32, 32))
     model = predict.write_model("alexnet-cifar", (32, 28), tmp_path / "model", shared=True)

@@ -44,7 +44,10 @@ def whole(few_images, tmp_path_factory):
     return newest_checkpoint(folder / "run" / "checkpoints")
 
 
-@pytest.mark.parametrize(("by", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("by", "status"),
+    [(signal.SIGKILL, -9), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+)
 def test_a_small_run_ends_in_the_same_bytes(by, status, few_images, whole, alexnet, isolated):
     train = (*_SMALL, "--data", few_images, "--output", isolated)
     command = [sys.executable, "-m", "alexnet_cli", *train, "--name", "killed", "--save-steps", "1"]

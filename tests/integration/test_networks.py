@@ -64,6 +64,7 @@ def test_switches_are_saved_and_honoured(small, succeed, confusion_of):
     assert confusions[0] == confusions[1] == confusions[2]
 
 
+@pytest.mark.slow
 def test_a_dead_start_is_reported_with_its_remedy(small, succeed):
     flags = ("--batch-size", "4", "--kernels", "half", "--epochs", "10", "--init", "paper")
     stuck = succeed("train", *small, *flags, "--quiet")

@@ -2,6 +2,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 
 def test_the_report_names_what_is_wrong_and_fits(alexnet):
     result = alexnet("doctor", env={"ALEXNET_EPOCH": "3", "COLUMNS": "80"})
@@ -26,6 +28,7 @@ def test_json_and_the_exit_code_agree(alexnet):
     assert levels == sorted(levels)  # broken before note
 
 
+@pytest.mark.slow
 def test_deep_runs_a_network(alexnet):
     document = json.loads(alexnet("doctor", "--deep", "--json").stdout)
     assert {t["runtime"] for t in document["trials"]} == {"PyTorch", "ONNX Runtime"}

@@ -79,13 +79,16 @@ def put_in_cache(file, content):
     file.hash_path.write_text(hashlib.sha256(content).hexdigest())
 
 
-def test_cifar10_is_read_from_the_cache_folder(synthetic_archive, tmp_path):
+def test_cifar10_that_is_not_in_the_cache_folder_can_be_downloaded(tmp_path):
     with pytest.raises(DataError, match="is not in") as caught:
         find_dataset("cifar10").load_train()
     assert caught.value.code == "data_missing"
     assert str(tmp_path / "cache") in caught.value.message
     assert caught.value.hint == "fetch it with: alexnet download --data cifar10"
 
+
+@pytest.mark.slow
+def test_cifar10_is_read_from_the_cache_folder(synthetic_archive):
     put_in_cache(CIFAR10_ARCHIVE, synthetic_archive.read_bytes())
     dataset = find_dataset("cifar10")
     train, test = dataset.load_train(), dataset.load_test()

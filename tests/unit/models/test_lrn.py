@@ -165,8 +165,12 @@ print(LocalResponseNorm()(torch.full((1, 6, 2, 2), 3.0)).sum().item())
 
 @pytest.mark.parametrize(
     ("script", "reason"),
-    [(None, "cc was not found"), ("#!/bin/sh\necho broken >&2\nexit 1\n", "broken")],
-    ids=["none", "broken"],
+    [
+        (None, "cc was not found"),
+        pytest.param(
+            "#!/bin/sh\necho broken >&2\nexit 1\n", "broken", marks=pytest.mark.slow, id="broken"
+        ),
+    ],
 )
 def test_without_a_working_compiler_the_convolution_serves(tmp_path, script, reason):
     if script is not None:

@@ -94,7 +94,10 @@ def occlude(network, crops, classes):
     return drops
 
 
-@pytest.mark.parametrize("name", [Network.CUDA_CONVNET_19PCT, Network.CUDA_CONVNET_13PCT])
+@pytest.mark.parametrize(
+    "name",
+    [Network.CUDA_CONVNET_19PCT, pytest.param(Network.CUDA_CONVNET_13PCT, marks=pytest.mark.slow)],
+)
 def test_evidence_lies_on_the_shape_and_agrees_with_occlusion(name):
     network = train(name)
     crops, labels, quarters = draw_in_quarters(40, seed=2)

@@ -173,7 +173,8 @@ def test_any_number_of_classes_stays_small(make_images, make_run, num_classes, p
     assert is_large == (num_classes == 150)
 
 
-@pytest.mark.parametrize("num_runs", [2, pytest.param(MAX_RUNS, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("num_runs", [2, MAX_RUNS])
 def test_a_page_of_noise_stays_small(noisy, num_runs):
     content = render([noisy] * num_runs)
     assert 330_000 * num_runs < len(content) < MAX_BYTES
