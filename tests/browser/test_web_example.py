@@ -21,6 +21,7 @@ from PIL import Image, ImageOps
 from alexnet_cli.image import prepare_image
 from alexnet_cli.manifest import METADATA_KEY
 from tests.browser.conftest import DESKTOP, PHONE, browser_marks
+from tests.odd_images import write_odd_images
 
 _EXAMPLE = Path(__file__).parents[2] / "examples" / "web"
 
@@ -163,6 +164,22 @@ def test_where_it_differs_it_differs_little(open_page, tmp_path, name, side, lev
     expected = prepare_image(path, image_size_px=12, crop_size_px=8)
     difference = np.abs(seen(page).astype(int) - expected)
     assert difference.max() <= levels
+
+
+def test_odd_images(open_page, complaints, tmp_path):
+    """The set that `predict`, `evaluate`, the API and the other examples answer alike."""
+    page = open_page()
+    for path in map(Path, write_odd_images(tmp_path / "odd")):
+        hand_over(page, path, event="drop")
+        if path.suffix == ".tif":
+            page.get_by_text(f"“{path.name}” is not an image that this browser can read").wait_for()
+            continue
+        wait_for(page, path)
+        expected = prepare_image(path, image_size_px=12, crop_size_px=8)
+        difference = np.abs(seen(page).astype(int) - expected).max()
+        assert difference <= (path.name == "grey-16.png"), path.name  # 16 bits rounded, or cut off
+    assert all("willReadFrequently" in each for each in complaints)  # of `seen`, not of the page
+    complaints.clear()
 
 
 def test_drop_choose_and_paste(open_page, exported, alexnet, tmp_path):

@@ -1,6 +1,6 @@
 """One set of odd images has the same answers from `predict`, `evaluate`, the API and the examples.
 
-tests/browser compares the web page with `predict`.
+tests/browser compares the pixels that the web page gives to the network.
 """
 
 import json
@@ -8,31 +8,13 @@ import runpy
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from alexnet_cli.inference import Classifier
 from tests.integration.conftest import RUN
+from tests.odd_images import write_odd_images
 
 _EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-def write_odd_images(folder):
-    noise = np.random.default_rng(6).integers(0, 256, (20, 30, 4), np.uint8)
-    colour, alpha, grey = noise[..., :3], noise[..., 3], noise[..., 0]
-    folder.mkdir(parents=True)
-    turned = Image.Exif()
-    turned[0x0112] = 6
-    Image.fromarray(colour).save(folder / "turned.png", exif=turned)
-    Image.fromarray(colour // 64).save(folder / "turned.jpg", exif=turned, quality=95)
-    Image.fromarray(noise).save(folder / "transparent.png")
-    Image.fromarray(np.stack([grey, alpha], axis=2)).save(folder / "transparent-grey.png")
-    Image.fromarray(colour).quantize(16).save(folder / "palette.png", transparency=3)
-    Image.fromarray(grey.astype(np.uint16) * 200).save(folder / "grey-16.png")
-    Image.fromarray(colour).convert("CMYK").save(folder / "cmyk.jpg")
-    Image.fromarray(grey > 127).save(folder / "bits.tif")
-    return sorted(map(str, folder.iterdir()))
 
 
 @pytest.fixture
