@@ -11,7 +11,7 @@ from PIL import Image
 from alexnet_cli.errors import DeviceError
 from alexnet_cli.export.settings import Format
 from alexnet_cli.inference.gpu_check import CPU, CUDA, TENSORRT, read_driver, tensorrt_problems
-from alexnet_cli.inference.providers import placed_operators
+from alexnet_cli.inference.providers import placed_nodes
 from alexnet_cli.inference.session import load_model
 from alexnet_cli.networks import Network, network_spec
 from tests.gpu.conftest import NEEDS_CUDA
@@ -44,7 +44,7 @@ def test_every_network_runs_wholly_on_cuda(network, tmp_path):
     for many in (False, True):  # the two levels of graph optimisation
         model = load_model(path, device="cuda", for_many=many)
         assert model.provider == CUDA
-        assert placed_operators(model._session)[CUDA]
+        assert placed_nodes(model._session)[CUDA]
         expected = load_model(path, device="cpu", for_many=many).logits(images)
         np.testing.assert_allclose(model.logits(images), expected, rtol=1e-3, atol=1e-3)
 

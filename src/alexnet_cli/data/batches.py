@@ -254,9 +254,14 @@ class StreamingBatches(TrainingBatches):
                 labels_B = torch.from_numpy(self._source.labels_N[chosen_B.numpy()])
                 colours_BC = draw.colours(chosen_B)
                 if colours_BC is not None:
-                    colours_BC = colours_BC.to(self._device)
-                images_BSSC = batch.to(self._device, non_blocking=True)
-                yield Batch(images_BSSC, labels_B.to(self._device), colours_BC)
+                    colours_BC = self._to_device(colours_BC)
+                yield Batch(self._to_device(batch), self._to_device(labels_B), colours_BC)
+
+    def _to_device(self, tensor: Tensor) -> Tensor:
+        """Copy a tensor without waiting for it: CUDA would wait for one that is not pinned."""
+        if self._device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(self._device, non_blocking=True)
 
 
 def split_range(num_items: int, index: int, num_splits: int) -> slice:

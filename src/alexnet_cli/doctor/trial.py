@@ -131,7 +131,6 @@ def _in_pytorch(
 ) -> tuple[Callable[[], NDArray[np.float32]], str]:
     """Prepare a forward and a backward pass."""
     chosen = resolve_device(device)
-    torch.backends.cudnn.allow_tf32 = False  # float32 is compared with float64
     own = copy.deepcopy(network).to(chosen)
     images = torch.from_numpy(images_BSSC).to(chosen)
 

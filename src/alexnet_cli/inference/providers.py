@@ -8,6 +8,7 @@ it placed each node of the network.
 import contextlib
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,14 +42,6 @@ _NOISE = (
 _MAX_CHARACTERS = 200
 
 _NAMES = {CUDA: "CUDA", TENSORRT: "TensorRT"}
-_SHAPE_OPERATORS = frozenset(
-    ("Shape", "Size", "Gather", "Squeeze", "Unsqueeze", "Concat", "Slice", "Reshape")
-)
-"""ONNX Runtime places them on the CPU on purpose where they compute a few integers of a shape.
-
-`session.disable_cpu_ep_fallback` would refuse these nodes too, and so every graph with a dynamic
-batch. Nodes are checked one by one instead.
-"""
 
 
 def runtime_message(error: Exception) -> str:
@@ -158,10 +151,31 @@ def open_session(model: str | bytes, options: Any, providers: Providers) -> tupl
         return open_with({CPU: {}}), runtime_message(error)  # raises if the model is the cause
 
 
-def check_provider(session: Any, providers: Providers, failure: str | None = None) -> str | None:
+def providers_for_int8(providers: Providers) -> Providers:
+    """Return the CPU: on CUDA the layers of an int8 file would run in float32, and slowly.
+
+    Raises:
+        DeviceError: A GPU was required.
+    """
+    if providers.wanted == CPU:
+        return providers
+    hint = "export a file for GPUs: alexnet export --precision fp16"
+    if providers.device == "auto":
+        return Providers("auto", note=f"running on the CPU (int8 files are for it; {hint})")
+    raise _not_usable(providers.device, "this file is int8, which is for CPUs", hint)
+
+
+def check_provider(
+    session: Any,
+    providers: Providers,
+    failure: str | None = None,
+    *,
+    read_graph: Callable[[], Any],
+) -> str | None:
     """Return why the session does not run on a GPU, if `auto` chose the CPU.
 
-    `failure` is ONNX Runtime's error if the wanted provider did not start.
+    `failure` is ONNX Runtime's error if the wanted provider did not start. `read_graph` returns
+    the session's graph as onnx's `GraphProto`; it is called if the CPU runs some of its nodes.
 
     Raises:
         DeviceError: It fell back, entirely or for some nodes, although the device was required.
@@ -176,21 +190,38 @@ def check_provider(session: Any, providers: Providers, failure: str | None = Non
             return f"running on the CPU ({cause})"
         hint = "find the cause with: alexnet doctor --deep; or use --device cpu"
         raise _not_usable(providers.device, cause, hint)
-    found = placed_operators(session) if is_required else {}
-    strays = sorted(found.get(CPU, set()) - _SHAPE_OPERATORS)
+    found = placed_nodes(session) if is_required else {}
     hint = "let both share the work with --device auto, or use --device cpu"
     if found and providers.wanted not in found:
         raise _not_usable(providers.device, f"{name} took none of the network's operators", hint)
-    if strays:
-        cause = f"{name} cannot run {', '.join(strays)} of this network, which would run on the CPU"
-        raise _not_usable(providers.device, cause, hint)
+    if on_cpu := found.get(CPU):
+        apart = nodes_without_pixels(read_graph())
+        if strays := sorted({kind for node, kind in on_cpu.items() if node not in apart}):
+            cause = f"{name} cannot run {', '.join(strays)} of this network"
+            raise _not_usable(providers.device, f"{cause}, which would run on the CPU", hint)
     return None
 
 
-def placed_operators(session: Any) -> dict[str, set[str]]:
-    """Return the types of the operators that each provider runs, if the session recorded them."""
-    found: dict[str, set[str]] = {}
+def placed_nodes(session: Any) -> dict[str, dict[str, str]]:
+    """Return the nodes that each provider runs, name to operator, if the session recorded them."""
+    found: dict[str, dict[str, str]] = {}
     if hasattr(session, "get_provider_graph_assignment_info"):  # from ONNX Runtime 1.24 on
         for part in session.get_provider_graph_assignment_info():
-            found.setdefault(part.ep_name, set()).update(node.op_type for node in part.get_nodes())
+            nodes = {node.name: node.op_type for node in part.get_nodes()}
+            found.setdefault(part.ep_name, {}).update(nodes)
+    return found
+
+
+def nodes_without_pixels(graph: Any) -> set[str]:
+    """Return the names of the nodes that compute with sizes and constants only.
+
+    ONNX Runtime places them on the CPU on purpose: a few integers are there in no time.
+    `session.disable_cpu_ep_fallback` would refuse them, and so every graph with a dynamic batch.
+    """
+    found, from_pixels = set(), {value.name for value in graph.input}
+    for node in graph.node:  # in the order of their computation
+        if node.op_type in ("Shape", "Size") or from_pixels.isdisjoint(node.input):
+            found.add(node.name)
+        else:
+            from_pixels.update(node.output)
     return found

@@ -23,11 +23,13 @@ from alexnet_cli.inference.providers import (
     check_provider,
     choose_providers,
     open_session,
+    providers_for_int8,
     runtime_message,
 )
 from alexnet_cli.manifest import (
     METADATA_KEY,
     SAFETENSORS,
+    Deployment,
     ExportPrecision,
     Manifest,
     manifest_from_json,
@@ -105,6 +107,21 @@ def load_model(path: Path, *, device: str = "auto", for_many: bool = True) -> Mo
         raise ModelFileError(f"no such model: {path}", hint=export_hint(path), code="model_missing")
     providers = choose_providers(device)
     session, failure = _open(path, providers, for_many=for_many)
+    manifest, deployment, metadata = _read_metadata(session, path)
+    if deployment.precision is ExportPrecision.INT8:
+        chosen, providers = providers, providers_for_int8(providers)
+        if providers is not chosen or not for_many:
+            # With basic optimisations its layers would run in float32, and answer differently.
+            session, failure = _open(path, providers, for_many=True)
+    note = check_provider(session, providers, failure, read_graph=lambda: _read_graph(path))
+    weights = path if model_format(path) == SAFETENSORS else _shared_weights(metadata, path)
+    if for_many and weights is not None and not verify_weights_hash(weights):
+        raise _unusable(weights, "its weights are damaged: their sha256 differs")
+    return Model(session, manifest, path, note)
+
+
+def _read_metadata(session: Any, path: Path) -> tuple[Manifest, Deployment, dict[str, str]]:
+    """Return a session's manifest, the export that it describes, and all metadata; check them."""
     try:
         metadata = session.get_modelmeta().custom_metadata_map
         inputs = [(i.name, i.type, list(i.shape)[1:]) for i in session.get_inputs()]
@@ -122,14 +139,7 @@ def load_model(path: Path, *, device: str = "auto", for_many: bool = True) -> Mo
         raise _unusable(path, "its inputs and outputs are not those of its manifest")
     if manifest.deployment is None:
         raise _unusable(path, "its manifest describes no export", code="manifest_invalid")
-    if manifest.deployment.precision is ExportPrecision.INT8 and not for_many:
-        # With basic optimisations its layers would run in float32, and answer a little differently.
-        session, failure = _open(path, providers, for_many=True)
-    note = check_provider(session, providers, failure)
-    weights = path if model_format(path) == SAFETENSORS else _shared_weights(metadata, path)
-    if for_many and weights is not None and not verify_weights_hash(weights):
-        raise _unusable(weights, "its weights are damaged: their sha256 differs")
-    return Model(session, manifest, path, note)
+    return manifest, manifest.deployment, metadata
 
 
 def _interruptible(run: Callable[[], _Result]) -> _Result:
@@ -249,18 +259,31 @@ def _shared_weights(metadata: dict[str, str], path: Path) -> Path | None:
 
 def _open_safetensors(path: Path, options: Any, providers: Providers) -> tuple[Any, str | None]:
     """Open the graph in a safetensors file's metadata on the tensors in the file."""
-    import base64
-    import zlib
-
     header, tensors = read_safetensors(path)
-    try:
-        packed = base64.b64decode(header["__metadata__"][GRAPH_KEY], validate=True)
-        graph = zlib.decompressobj().decompress(packed, _MAX_GRAPH_BYTES)
-    except (KeyError, TypeError, ValueError, zlib.error) as error:
-        raise _unusable(path, "it was not written by alexnet export") from error
+    graph = _unpack_graph(header, path)
     values = [ort.OrtValue.ortvalue_from_numpy(tensor) for tensor in tensors.values()]
     options.add_external_initializers(list(tensors), values)  # not copied before the session opens
     return open_session(graph, options, providers)
+
+
+def _unpack_graph(header: dict[str, Any], path: Path) -> bytes:
+    import base64
+    import zlib
+
+    try:
+        packed = base64.b64decode(header["__metadata__"][GRAPH_KEY], validate=True)
+        return zlib.decompressobj().decompress(packed, _MAX_GRAPH_BYTES)
+    except (KeyError, TypeError, ValueError, zlib.error) as error:
+        raise _unusable(path, "it was not written by alexnet export") from error
+
+
+def _read_graph(path: Path) -> Any:
+    """Return a file's graph as onnx's `GraphProto`, perhaps without its weights."""
+    import onnx
+
+    if model_format(path) == SAFETENSORS:
+        return onnx.load_from_string(_unpack_graph(json.loads(_read_header(path)), path)).graph
+    return onnx.load(path, load_external_data=False).graph
 
 
 def _read_header(path: Path) -> bytes:

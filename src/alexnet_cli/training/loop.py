@@ -14,7 +14,6 @@ from typing import NoReturn
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from alexnet_cli.config.schema import Freeze
 from alexnet_cli.data.batches import Batch, make_batches
@@ -34,8 +33,9 @@ from alexnet_cli.training.checkpoint import (
     to_safetensors,
 )
 from alexnet_cli.training.dead_start import DeadStartDetector
-from alexnet_cli.training.device import keep_freed_memory
+from alexnet_cli.training.device import prepare_for_updates, seed_dropout
 from alexnet_cli.training.optimizer import (
+    WeightAverage,
     all_finite,
     build_optimizer,
     load_tensors,
@@ -67,7 +67,7 @@ class Trainer:
     ) -> None:
         config, spec = run.config, run.manifest.input
         self.run, self.reporters, self.state = run, reporters, TrainState()
-        keep_freed_memory()
+        prepare_for_updates(run.device)
         network = build_network(run.manifest.network, seed=config.seed, init=config.init)
         if run.pretrained is not None:
             run.pretrained.copy_into(network, classes=run.manifest.classes)
@@ -77,11 +77,10 @@ class Trainer:
         self.model = self.eval_model = PixelNetwork(network, spec).to(run.device)
         self._ddp: nn.Module = self.model  # wrapped while it trains on several ranks
         self.optimizer = build_optimizer(network, config)
-        self._ema: AveragedModel | None = None
+        self._ema: WeightAverage | None = None
         if config.ema_decay:
-            average = get_ema_multi_avg_fn(config.ema_decay)  # type: ignore[no-untyped-call]
-            self._ema = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
-            self.eval_model = PixelNetwork(self._ema.module, spec).to(run.device)
+            self._ema = WeightAverage(network, decay=config.ema_decay)
+            self.eval_model = PixelNetwork(self._ema.network, spec).to(run.device)
         self.batches = make_batches(
             run.train,
             batch_settings(config, spec.image_size_px, run.colour_axes),
@@ -165,7 +164,7 @@ class Trainer:
 
         set_learning_rate(self.optimizer, self._learning_rate(self.state.step))
         # Dropout depends on (seed, step, rank), not on the past: a resumed run draws the same.
-        torch.manual_seed(run.ranks.dropout_seed(config.seed, self.state.step))
+        seed_dropout(run.device, run.ranks.dropout_seed(config.seed, self.state.step))
         self.optimizer.zero_grad(set_to_none=True)
         micro_batches = batch.split(config.micro_batch_size)
         for micro_batch in micro_batches:
@@ -180,7 +179,7 @@ class Trainer:
             num_right += (logits_BK.detach().argmax(dim=1)[: len(labels_B)] == labels_B).sum()
         self.optimizer.step()
         if self._ema is not None:
-            self._ema.update_parameters(self.model.network)
+            self._ema.update(self.model.network)
         return loss_sum, num_right
 
     def _forward(self, batch: Batch) -> tuple[Tensor, Tensor]:

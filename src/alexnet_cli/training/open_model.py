@@ -72,11 +72,8 @@ def load_network(checkpoint: "Checkpoint") -> "nn.Module":
 
 def rebuild_model(checkpoint: "Checkpoint", *, device: "torch.device") -> "PixelNetwork":
     """Rebuild the model of a checkpoint in evaluation mode, float32 as in the exported model."""
-    import torch
-
     from alexnet_cli.models.build import PixelNetwork
 
-    torch.backends.cudnn.allow_tf32 = False
     return PixelNetwork(load_network(checkpoint), checkpoint.manifest.input).to(device).eval()
 
 

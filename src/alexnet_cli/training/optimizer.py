@@ -1,12 +1,16 @@
-"""The optimizer: SGD as in the paper, Muon for convolutions as an option, and their saved state."""
+"""The optimizer: SGD as in the paper, Muon for convolutions as an option, averaged weights.
 
+Their saved state, too.
+"""
+
+import copy
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from alexnet_cli.config.schema import MomentumKind, TrainConfig
 from alexnet_cli.models.build import weight_layers
@@ -151,6 +155,37 @@ def _fast_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if multiplies_bf16_fast(device) else torch.float32
 
 
+class WeightAverage:
+    """The exponential moving average of a network's weights and batch statistics.
+
+    `torch.optim.swa_utils.AveragedModel` would do, but it waits for the device at each update.
+    """
+
+    def __init__(self, network: nn.Module, *, decay: float) -> None:
+        self.network = copy.deepcopy(network).requires_grad_(requires_grad=False)
+        self._decay = decay
+        self._has_begun = False
+
+    def load(self, checkpoint: Checkpoint, tensors: dict[str, Tensor]) -> None:
+        """Continue from the average of a checkpoint."""
+        checkpoint.load_into(self.network, tensors)
+        self._has_begun = True
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Move the average towards the network; the first time, to it."""
+        own, new = self.network.state_dict(), network.state_dict()
+        averaged: set[str] = set()
+        if self._has_begun:  # counts of batches are no averages
+            averaged = {name for name, tensor in own.items() if tensor.is_floating_point()}
+            torch._foreach_lerp_(
+                [own[name] for name in averaged], [new[name] for name in averaged], 1 - self._decay
+            )
+        for name in own.keys() - averaged:
+            own[name].copy_(new[name])
+        self._has_begun = True
+
+
 def _momentum(network: nn.Module, optimizer: torch.optim.SGD) -> dict[str, Tensor]:
     """Return the momentum of each weight that has been updated, by the weight's name."""
     return {
@@ -163,7 +198,8 @@ def _momentum(network: nn.Module, optimizer: torch.optim.SGD) -> dict[str, Tenso
 def all_finite(network: nn.Module, optimizer: torch.optim.SGD) -> bool:
     """Return whether weights and momentum hold finite numbers only; waits for the device."""
     tensors = [*network.state_dict().values(), *_momentum(network, optimizer).values()]
-    return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
+    largest = torch._foreach_norm([t for t in tensors if t.is_floating_point()], math.inf)
+    return bool(torch.stack(largest).isfinite().all())
 
 
 def optimizer_tensors(
@@ -184,7 +220,7 @@ def load_tensors(
     checkpoint: Checkpoint,
     network: nn.Module,
     optimizer: torch.optim.SGD,
-    ema: AveragedModel | None,
+    ema: WeightAverage | None,
     *,
     learning_rate: float,
 ) -> None:
@@ -199,8 +235,7 @@ def load_tensors(
     trained = _without_prefix(others, _TRAINED)
     checkpoint.load_into(network, trained or model)
     if ema is not None and trained:
-        checkpoint.load_into(ema.module, model)
-        ema.n_averaged.fill_(1)  # any number but 0: the average has begun
+        ema.load(checkpoint, model)
     for name, value in _without_prefix(others, _MOMENTUM).items():
         parameter = network.get_parameter(name)
         buffer = torch.empty_like(parameter)  # keeps the channels-last layout

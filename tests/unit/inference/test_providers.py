@@ -2,6 +2,7 @@ import os
 import sys
 import types
 
+import onnx
 import onnxruntime as ort
 import pytest
 
@@ -9,6 +10,7 @@ from alexnet_cli.errors import DeviceError
 from alexnet_cli.inference import providers
 from alexnet_cli.inference.gpu_check import CPU, CUDA, TENSORRT, Problem
 from alexnet_cli.inference.providers import Providers, check_provider, open_session, runtime_message
+from alexnet_cli.inference.session import _read_graph
 from tests.planted import plant_driver
 
 needs_cuda_build = pytest.mark.skipif(
@@ -45,8 +47,10 @@ def test_a_session_that_onnx_runtime_silently_moved_to_the_cpu_is_refused(export
     session, failure = open_session(path, ort.SessionOptions(), Providers("cuda", ON_CUDA))
     assert (session.get_providers(), failure) == ([CPU], None)  # ONNX Runtime itself is silent
     with pytest.raises(DeviceError, match="--device cuda is not usable: ONNX Runtime could not"):
-        check_provider(session, Providers("cuda", ON_CUDA))
-    assert "running on the CPU" in check_provider(session, Providers("auto", ON_CUDA))
+        check_provider(session, Providers("cuda", ON_CUDA), read_graph=pytest.fail)
+    assert "running on the CPU" in check_provider(
+        session, Providers("auto", ON_CUDA), read_graph=pytest.fail
+    )
     assert capfd.readouterr().out == ""
 
 
@@ -57,8 +61,9 @@ def test_a_provider_that_raises_is_reported_with_its_reason(exported):
     chosen = Providers("tensorrt", ON_TENSORRT)
     session, failure = open_session(path, ort.SessionOptions(), chosen)
     with pytest.raises(DeviceError, match="could not start TensorRT: Please install TensorRT"):
-        check_provider(session, chosen, failure)
-    note = check_provider(session, Providers("auto", ON_TENSORRT), failure)
+        check_provider(session, chosen, failure, read_graph=pytest.fail)
+    on_auto = Providers("auto", ON_TENSORRT)
+    note = check_provider(session, on_auto, failure, read_graph=pytest.fail)
     assert "Please install TensorRT" in note
 
 
@@ -73,34 +78,75 @@ def test_the_operators_that_the_cpu_runs_are_recorded(exported):
     options = ort.SessionOptions()
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     session = ort.InferenceSession(exported.whole / "model.onnx", options, providers=[CPU])
-    assert {"Conv", "Gemm", "MaxPool", "Softmax"} <= providers.placed_operators(session)[CPU]
+    found = set(providers.placed_nodes(session)[CPU].values())
+    assert {"Conv", "Gemm", "MaxPool", "Softmax"} <= found
+
+
+def _graph():
+    """A flattening that asks for the batch size, one of a constant, and an addition of the two."""
+    nodes = [
+        ("Shape", ["images"], ["shape"]),
+        ("Mul", ["shape", "tens"], ["more"]),
+        ("Reshape", ["images", "more"], ["flat"]),
+        ("Range", ["tens", "tens", "tens"], ["band"]),
+        ("Add", ["flat", "band"], ["logits"]),
+    ]
+    images = onnx.helper.make_tensor_value_info("images", onnx.TensorProto.FLOAT, ["batch"])
+    return onnx.helper.make_graph(
+        [onnx.helper.make_node(kind, *ends, name=f"node_{kind}") for kind, *ends in nodes],
+        "graph", [images], [],
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("placed", "refusal"),
+    ("on_cuda", "on_cpu", "refusal"),
     [
-        ({CUDA: ["Conv"]}, None),
-        ({CUDA: ["Conv"], CPU: ["Shape", "Squeeze", "Concat", "Reshape"]}, None),
-        ({CUDA: ["Conv"], CPU: ["Shape", "LRN"]}, "CUDA cannot run LRN of this network"),
-        ({CPU: ["Conv"]}, "CUDA took none of the network's operators"),
+        (["Reshape", "Add"], [], None),
+        (["Reshape", "Add"], ["Shape", "Mul", "Range"], None),
+        (["Add"], ["Shape", "Mul", "Reshape"], "CUDA cannot run Reshape of this network"),
+        (["Reshape"], ["Shape", "Add"], "CUDA cannot run Add of this network"),
+        (["Reshape"], ["FusedAdd"], "CUDA cannot run FusedAdd"),  # a name that the file lacks
+        ([], ["Reshape", "Add"], "CUDA took none of the network's operators"),
     ],
 )
-def test_only_the_arithmetic_of_shapes_may_stay_on_the_cpu(placed, refusal):
-    def part(name):
-        nodes = [types.SimpleNamespace(op_type=operator) for operator in placed[name]]
+def test_only_what_does_not_depend_on_pixels_may_stay_on_the_cpu(on_cuda, on_cpu, refusal):
+    def part(name, kinds):
+        nodes = [types.SimpleNamespace(name=f"node_{kind}", op_type=kind) for kind in kinds]
         return types.SimpleNamespace(ep_name=name, get_nodes=lambda: nodes)
 
+    placed = [part(name, kinds) for name, kinds in ((CUDA, on_cuda), (CPU, on_cpu)) if kinds]
     stand_in = types.SimpleNamespace(  # a session of a machine with a GPU
         get_providers=lambda: [CUDA, CPU],
-        get_provider_graph_assignment_info=lambda: [part(name) for name in placed],
+        get_provider_graph_assignment_info=lambda: placed,
     )
-    assert check_provider(stand_in, Providers("auto", ON_CUDA)) is None
+    on_auto = check_provider(stand_in, Providers("auto", ON_CUDA), read_graph=pytest.fail)
+    assert on_auto is None
     if refusal is None:
-        assert check_provider(stand_in, Providers("cuda", ON_CUDA)) is None
+        assert check_provider(stand_in, Providers("cuda", ON_CUDA), read_graph=_graph) is None
         return
     with pytest.raises(DeviceError, match=refusal) as caught:
-        check_provider(stand_in, Providers("cuda", ON_CUDA))
+        check_provider(stand_in, Providers("cuda", ON_CUDA), read_graph=_graph)
     assert "--device auto" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.safetensors"])
+def test_the_nodes_that_do_not_depend_on_pixels_are_found_in_a_file(exported, name):
+    graph = _read_graph(exported.whole / name)
+    apart = providers.nodes_without_pixels(graph)
+    kinds = {node.name: node.op_type for node in graph.node}
+    assert len(kinds) == len(graph.node)
+    assert {"Conv", "Gemm", "Softmax"}.isdisjoint(kinds[each] for each in apart)
+
+
+def test_an_int8_file_is_for_the_cpu():
+    on_cpu = Providers("cpu")
+    assert providers.providers_for_int8(on_cpu) is on_cpu
+    chosen = providers.providers_for_int8(Providers("auto", ON_CUDA))
+    assert chosen.wanted == CPU
+    assert "--precision fp16" in chosen.note
+    with pytest.raises(DeviceError, match="int8, which is for CPUs") as caught:
+        providers.providers_for_int8(Providers("cuda", ON_CUDA))
+    assert "--precision fp16" in caught.value.hint
 
 
 @needs_cuda_build

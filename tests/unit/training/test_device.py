@@ -8,6 +8,7 @@ from alexnet_cli.training.device import (
     describe_device,
     resolve_device,
     resolve_precision,
+    seed_dropout,
 )
 
 CPU = torch.device("cpu")
@@ -55,3 +56,11 @@ def test_precision_on_the_cpu():
     assert resolve_precision(Precision.FP32, CPU) is torch.float32
     assert resolve_precision(Precision.BF16, CPU) is torch.bfloat16
     assert resolve_precision(Precision.AUTO, CPU) in (torch.float32, torch.bfloat16)
+
+
+@pytest.mark.parametrize("seed", [0, 7, (5 << 32) + 3, 2**64 - 1])
+def test_dropout_is_seeded_as_by_pytorch(seed):
+    torch.manual_seed(seed)
+    expected = torch.rand(4)
+    seed_dropout(CPU, seed)
+    assert torch.equal(torch.rand(4), expected)

@@ -6,7 +6,13 @@ from alexnet_cli.config.recipes import recipe_settings
 from alexnet_cli.config.schema import Recipe, TrainConfig
 from alexnet_cli.models.build import build_network
 from alexnet_cli.networks import Network, NetworkSpec
-from alexnet_cli.training.optimizer import build_optimizer, orthogonalised, set_learning_rate
+from alexnet_cli.training.optimizer import (
+    WeightAverage,
+    all_finite,
+    build_optimizer,
+    orthogonalised,
+    set_learning_rate,
+)
 
 
 def network():
@@ -145,3 +151,28 @@ def test_frozen_weights_are_not_updated():
     before = net[0].weight.clone()
     step(net, TrainConfig(learning_rate=0.01, muon_rate=0.02), times=3)
     assert torch.equal(net[0].weight, before)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("place", ["weight", "momentum"])
+def test_one_number_that_is_not_finite_is_found(place, value):
+    net = network()
+    optimizer = step(net, TrainConfig())
+    assert all_finite(net, optimizer)
+    bias = net[3].bias
+    with torch.no_grad():
+        (bias if place == "weight" else optimizer.state[bias]["momentum_buffer"])[1] = value
+    assert not all_finite(net, optimizer)
+
+
+def test_the_average_of_batch_statistics_follows_and_counts_are_copied():
+    net = nn.BatchNorm1d(2)
+    average = WeightAverage(net, decay=0.75)
+    expected = None
+    for number in range(3):
+        net(torch.arange(8.0).view(4, 2) + number)
+        average.update(net)
+        seen = net.running_mean.clone()
+        expected = seen if expected is None else 0.75 * expected + 0.25 * seen
+    torch.testing.assert_close(average.network.running_mean, expected)
+    assert int(average.network.num_batches_tracked) == 3
