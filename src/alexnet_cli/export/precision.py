@@ -45,7 +45,12 @@ def to_half(graph: onnx.ModelProto) -> onnx.ModelProto:
         op_block_list=[*float16.DEFAULT_OP_BLOCK_LIST, *_FLOAT32],
         node_block_list=_squares(graph),
     )
-    sorted_half = TopologicalSortPass()(onnx_ir.from_proto(half)).model  # it appends its casts
+    # The converter appends its casts, the same one twice where a node squares its input, and leaves
+    # the types of some results as they were.
+    nodes = list({node.output[0]: node for node in half.graph.node}.values())
+    del half.graph.node[:], half.graph.value_info[:]
+    half.graph.node.extend(nodes)
+    sorted_half = TopologicalSortPass()(onnx_ir.from_proto(half)).model
     return onnx_ir.to_proto(sorted_half)
 
 

@@ -1,4 +1,4 @@
-"""int8 files: accurate, with the same answers on every processor and in every batch."""
+"""fp16 files of every network; int8 files, accurate and alike on every processor and in batches."""
 
 import subprocess
 import sys
@@ -12,13 +12,35 @@ from onnx import numpy_helper
 
 from alexnet_cli.devices import processor_kind
 from alexnet_cli.export.graph import with_views
-from alexnet_cli.export.settings import Compared, ExportSettings
+from alexnet_cli.export.settings import Compared, ExportSettings, Format
 from alexnet_cli.export.write import export_model
 from alexnet_cli.image import crop_centre
 from alexnet_cli.inference.session import load_model
 from alexnet_cli.manifest import ExportPrecision
 from alexnet_cli.models.build import PixelNetwork
+from alexnet_cli.networks import Network, network_spec
 from benchmarks import avx2
+from tests.made_runs import export_drawn
+
+_QUICK = Network.CUDA_CONVNET_18PCT  # it squares what it has pooled
+
+
+@pytest.mark.parametrize("num_views", [1, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "network",
+    [each if each is _QUICK else pytest.param(each, marks=pytest.mark.slow) for each in Network],
+)
+def test_every_network_can_be_written_in_fp16(network, num_views, tmp_path):
+    crop_px = network.info.own_crop_px(network.info.image_size_px)
+    spec = network_spec(network, num_classes=10, crop_size_px=crop_px)
+    images = export_drawn(
+        spec, tmp_path, precision=ExportPrecision.FP16, num_views=num_views,
+        file_format=Format.ONNX,
+    )  # fmt: skip
+    (path,) = tmp_path.glob("*.onnx")
+    types = [tensor.data_type for tensor in onnx.load(path).graph.initializer]
+    assert types.count(onnx.TensorProto.FLOAT16) > len(types) / 2
+    assert load_model(path, device="cpu").probabilities(images).shape == (3, 10)
 
 
 @pytest.fixture(scope="session", params=[1, 10], ids=["one view", "ten views"])
