@@ -116,6 +116,7 @@ def test_times_of_the_page(default_run):
         "another Zen 4, AVX512-BF16 | bfloat16 | " + _loop_row("amd-epyc-avx512-bf16-2threads"),
         "Zen 4 limited to AVX2 | float32 | "
         + _loop_row("train_step-amd-epyc-zen4-limited-to-avx2-2threads"),
+        "EPYC Zen 3, AVX2 | float32 | " + _loop_row("train_step-amd-epyc-zen3-avx2-2threads"),
     ]
     stated += [
         f"| {1000 * start['seconds']['median']:.0f} ms | "
