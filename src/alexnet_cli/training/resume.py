@@ -83,18 +83,16 @@ def resume_run(
     config = merge_resume_settings(moved, requested, allow_drift=allow_drift)
     manifest = checkpoint.manifest
     refuse_split_batches(config, manifest.network, num_ranks=ranks.world_size)
-    dtype = resolve_precision(config.precision, device)
     dataset = find_images_folder(config.data, folder.resume_command)
     images = _restore_images(
         folder, checkpoint, config, dataset, allow_drift=allow_drift, warn=warn
     )
     train, val = resize_images(images, manifest.input.image_size_px, num_workers)
-    origin, fingerprint = manifest.provenance, images.fingerprint
     origin = replace(
-        origin,
+        manifest.provenance,
         data=data_title(dataset.name),
         config_sha256=config.sha256(),
-        images=fingerprint,
+        images=images.fingerprint,
     )
     run = TrainingRun(
         config,
@@ -103,18 +101,17 @@ def resume_run(
         val,
         folder,
         device,
-        dtype,
+        resolve_precision(config.precision, device),
         colour_axes=checkpoint.colour_axes,
         ranks=ranks,
         num_workers=num_workers,
         stop=StopRequest(once=not ranks.is_alone),
         identical=count_identical_images(dataset, images),
     )
-    before = {**checkpoint.environment, "images": fingerprint}  # compared by `_restore_images`
+    before = {**checkpoint.environment, "images": images.fingerprint}  # they were compared above
     require_same_environment(before, run.environment, allow_drift=allow_drift, warn=warn)
     if ranks.is_first:
-        # Before added images are used.
-        images.record(read_record(folder)).write(folder)
+        images.record(read_record(folder)).write(folder)  # before added images are used
         if config != saved or not folder.config.is_file():
             write_config(folder, config)
     return run, checkpoint
