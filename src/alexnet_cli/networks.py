@@ -87,7 +87,7 @@ class NetworkInfo:
     options: tuple[str, ...] = OPTIONS  # those that can be set
     init_constants: Mapping[str, InitConstants] = field(default_factory=lambda: _ALEXNET_INIT)
     decay_factors: tuple[float, ...] = ()  # of each layer, relative to --weight-decay; empty: 1
-    has_dropout: bool = True  # False for networks with a published training of their own
+    has_dropout: bool = True  # in the published network; those without have no recipe `fast`
     training: Mapping[str, Any] = field(default_factory=dict)  # published, besides the defaults
     cifar10_training: Mapping[str, Any] = field(default_factory=dict)  # the same, on CIFAR-10 only
     training_departures: tuple[Departure, ...] = ()  # from the published training

@@ -27,7 +27,7 @@ def command(
     sources: Mapping[str, ValueSource],
     toml: Annotated[bool, typer.Option("--toml", help="Print a TOML file for --config.")] = False,
     schema: Annotated[
-        bool, typer.Option("--schema", help="Print the JSON schema of such a file, for editors.")
+        bool, typer.Option("--schema", help="Print the JSON schema of a --config file.")
     ] = False,
     json: Json = False,
 ) -> None:

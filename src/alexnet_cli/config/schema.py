@@ -202,7 +202,7 @@ class TrainConfig(BaseModel):
     bias_rate_factor: Annotated[
         float, Field(ge=0, le=100, allow_inf_nan=False), Flag(Panel.OPTIMIZER, can_change=True)
     ] = 1.0
-    """Learning rate of biases relative to weights (released source: 2)."""
+    """Learning rate of the biases, as a multiple of the weights' (2 in the authors' source)."""
     bias_decay: Annotated[bool, Flag(Panel.OPTIMIZER, can_change=True)] = True
     """Weight decay for biases too; off in the released source."""
     dropout: Annotated[_Fraction, Flag(Panel.NETWORK)] = 0.5
@@ -260,7 +260,8 @@ class TrainConfig(BaseModel):
     ] = ""
     """Epochs after which stages drops the learning rate, e.g. 120,130."""
     image_size: Annotated[_Pixels, Flag(Panel.IMAGES)] = 0
-    """Resize images to N px; 0 = no resize."""
+    """Resize the central square to this many px. 0 = the stored size; for a folder of mixed sizes
+    the network's own."""
     crop_size: Annotated[_Pixels, Flag(Panel.IMAGES)] = 0
     """Crop size in px; 0 = the network's own, or 7/8 of the image size."""
     early_crop_size: Annotated[_Pixels, Flag(Panel.IMAGES, can_change=True)] = 0

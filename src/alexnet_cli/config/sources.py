@@ -202,7 +202,7 @@ def unread_message(name: str, known: Iterable[str]) -> str:
 
 
 def warn_of_unknown_variables() -> None:
-    """Warn of variables without effect: `ALEXNET_EPOCH=3` would go unnoticed."""
+    """Warn of variables that nothing reads, such as a misspelt `ALEXNET_EPOCH=3`."""
     if os.environ.get("RANK", "0") != "0":
         return  # rank 0 warns
     known = known_variables()

@@ -164,7 +164,7 @@ class _Search:
                 yield Source(str(folder / name), folder / name)
 
     def _entries(self, folder: Path) -> list[tuple[str, bool]]:
-        """List the names in a folder that are not hidden, sorted, and whether each is a folder."""
+        """Return a folder's visible entries, sorted: the name, and True if it is a folder."""
         if self._skip is not None and folder.resolve() == self._skip:
             return []
         found = []

@@ -3,6 +3,8 @@
 Source: Krizhevsky, Sutskever, Hinton, "ImageNet Classification with Deep Convolutional Neural
 Networks", NIPS 2012, §3; `computerhistory/AlexNet-Source-Code` where the paper is silent.
 
+The forward pass of all of them is that of `ConvNet`, in `build.py`.
+
 Shape letters: N batch, C channels, H height, W width, K classes.
 """
 

@@ -221,10 +221,12 @@ def require_fit(config: TrainConfig, spec: NetworkSpec, *, num_images: int | Non
         return
     smallest = min(num_images, num_images % config.batch_size or config.batch_size)
     if smallest == 1 and has_batch_norm(spec):
+        sizes = range(config.batch_size + 1, num_images + 1)
+        size = next((size for size in sizes if num_images % size != 1), None)
         raise UsageError(
-            f"batches of {config.batch_size} leave a batch of one image of {num_images:,}; "
-            "batch normalisation needs two",
-            hint=f"choose another size: --batch-size {config.batch_size + 1}",
+            f"with --batch-size {config.batch_size}, the last batch of {num_images:,} training "
+            "images has only one; batch normalisation needs two",
+            hint=f"choose --batch-size {size}" if size else "add training images",
         )
 
 

@@ -43,22 +43,29 @@ def test_early_crops_that_leave_the_same_shape_pass(early):
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "num_images", "is_refused"),
-    [(1, 50, True), (7, 50, True), (128, 129, True), (64, 1, True), (8, 50, False)],
+    ("batch_size", "num_images", "hint"),
+    [
+        (1, 50, "choose --batch-size 2"),
+        (7, 50, "choose --batch-size 8"),
+        (4, 21, "choose --batch-size 6"),  # 5 would leave one, too
+        (128, 129, "choose --batch-size 129"),
+        (64, 1, "add training images"),
+        (8, 50, None),
+    ],
 )
-def test_batch_normalisation_of_a_single_image_is_refused(batch_size, num_images, is_refused):
+def test_batch_normalisation_of_a_single_image_is_refused(batch_size, num_images, hint):
     config = TrainConfig(batch_size=batch_size)
     plain, normalising = (
         NetworkSpec(model, num_classes=10, crop_size_px=28)
         for model in (Network.ALEXNET_CIFAR, Network.ALEXNET_CIFAR_BN)
     )
     require_fit(config, plain, num_images=num_images)
-    if not is_refused:
+    if hint is None:
         require_fit(config, normalising, num_images=num_images)
         return
-    with pytest.raises(UsageError, match="one image") as caught:
+    with pytest.raises(UsageError, match="batch normalisation needs two") as caught:
         require_fit(config, normalising, num_images=num_images)
-    assert "--batch-size" in caught.value.hint
+    assert caught.value.hint == hint
 
 
 @pytest.mark.parametrize(
