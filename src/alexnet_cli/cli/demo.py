@@ -20,7 +20,7 @@ def command(device: Device = "auto", quiet: Quiet = False) -> None:
     """Train, evaluate, export and predict on images drawn by this package; no download.
 
     Draws ten kinds of shapes, trains, evaluates on test images, exports to ONNX
-    and predicts from PNG files, in one to two minutes on a two-core CPU.
+    and predicts from PNG files, in about a minute on a two-core CPU.
     """
     from alexnet_cli.cli import export, predict
     from alexnet_cli.config.recipes import demo_config
