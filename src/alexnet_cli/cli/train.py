@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from alexnet_cli.cli.options import Deterministic, Device, Json, Quiet, with_config_flags
+from alexnet_cli.config.recipes import describe_quicker_recipe
 from alexnet_cli.config.schema import TrainConfig
 from alexnet_cli.console import note, print_json, print_path, printable, suggest
 from alexnet_cli.errors import AlexnetError, CheckpointError, UsageError
@@ -172,8 +173,11 @@ def command(
             num_done = checkpoint.state.epoch if checkpoint else 0
             with (
                 open_trackers(chosen, run, first_epoch=num_done) as trackers,
-                TrainingDisplay(run.config.epochs, quiet=is_quiet) as display,
-            ):
+                TrainingDisplay(
+                    run.config.epochs, quiet=is_quiet,
+                    quicker="" if checkpoint else describe_quicker_recipe(run.config),
+                ) as display,
+            ):  # fmt: skip
                 best = train_run(
                     run, checkpoint, [display, *trackers],
                     save_minutes=save_minutes, save_steps=save_steps,

@@ -100,6 +100,15 @@ def _without(recipe: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in recipe.items() if name not in names}
 
 
+def describe_quicker_recipe(config: TrainConfig) -> str:
+    """Return how many epochs the recipe `fast` takes, or nothing where it is not for a run."""
+    is_paper = config.recipe is Recipe.PAPER and not config.from_weights
+    if not is_paper or not config.model.info.has_dropout:
+        return ""
+    epochs = recipe_settings(Recipe.FAST, config.model, config.data)["epochs"]
+    return f"--recipe fast takes {epochs} epochs" if epochs < config.epochs else ""
+
+
 def demo_config() -> TrainConfig:
     """Return the settings of `alexnet demo`: it learns shapes in about a minute on two cores.
 

@@ -22,6 +22,7 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 _MIN_CURVE_WIDTH, _MAX_CURVE_WIDTH = 4, 40  # columns
 _MIN_BAR_WIDTH = 12  # columns
 _SEPARATOR = "   "
+_LONG_SECONDS = 2 * 3600  # of training, from which on a quicker one is named
 _LOG_SECONDS = 30.0  # between lines within an epoch, where no bar is shown
 
 Item = TypeVar("Item")
@@ -50,10 +51,14 @@ class Reporter:
 
 
 class TrainingDisplay(Reporter):
-    """Progress: a bar on a terminal, elsewhere a line an epoch and one every 30 s."""
+    """Progress: a bar on a terminal, elsewhere a line an epoch and one every 30 s.
 
-    def __init__(self, num_epochs: int, *, quiet: bool) -> None:
+    `quicker` is a hint at a quicker training, printed where this one takes hours.
+    """
+
+    def __init__(self, num_epochs: int, *, quiet: bool, quicker: str = "") -> None:
         self._console, self._num_epochs, self._quiet = stderr_console(), num_epochs, quiet
+        self._quicker = quicker
         self._epoch = self._done = self._total = self._first = 0
         self._begin, self._has_estimated = 0.0, False
         self._logged_at = time.perf_counter()
@@ -115,8 +120,11 @@ class TrainingDisplay(Reporter):
 
     def _log_estimate(self, speed: float) -> None:
         self._has_estimated = True
-        epoch, rest = duration(self._total / speed), duration(self._seconds_left(speed))
+        seconds = self._seconds_left(speed)
+        epoch, rest = duration(self._total / speed), duration(seconds)
         self.log(f"about {speed:,.0f} images/s: {epoch} an epoch, {rest} to the end")
+        if self._quicker and seconds > _LONG_SECONDS:
+            self.log(f"hint: {self._quicker}")
 
     def log(self, text: str) -> None:
         self._logged_at = time.perf_counter()

@@ -1,6 +1,11 @@
 import pytest
 
-from alexnet_cli.config.recipes import recipe_fields, recipe_settings, reconcile_recipe
+from alexnet_cli.config.recipes import (
+    describe_quicker_recipe,
+    recipe_fields,
+    recipe_settings,
+    reconcile_recipe,
+)
 from alexnet_cli.config.schema import Recipe, TrainConfig
 from alexnet_cli.errors import UsageError
 from alexnet_cli.networks import Network
@@ -79,3 +84,17 @@ def test_crops_of_a_recipe_are_for_its_own_sizes(name, crops):
     assert reconcile_recipe(recipe, {"epochs": 3}).keys() >= crops
     for size in ("image_size", "crop_size"):
         assert not crops & reconcile_recipe(recipe, {size: 24}).keys()
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, "--recipe fast takes 15 epochs"),
+        ({"epochs": 15}, ""),
+        ({"recipe": "fast"}, ""),
+        ({"from_weights": "owt"}, ""),
+        ({"model": "cuda-convnet-13pct"}, ""),  # it has no fast recipe
+    ],
+)
+def test_a_quicker_recipe_is_named_where_there_is_one(settings, expected):
+    assert describe_quicker_recipe(TrainConfig(**settings)) == expected

@@ -72,16 +72,17 @@ def test_the_first_lines_say_how_long_it_will_take(monkeypatch):
     stream, now = io.StringIO(), [0.0]
     monkeypatch.setattr(reporting, "stderr_console", lambda: Console(file=stream))
     monkeypatch.setattr(reporting.time, "perf_counter", lambda: now[0])
-    display = TrainingDisplay(90, quiet=False)
+    display = TrainingDisplay(90, quiet=False, quicker="--recipe fast takes 15 epochs")
     for step in range(1, 61):
         display.on_step(1, 128 * step, 45_000)
         if step % 20 == 0:
             display.on_log(loss=2.0, top1=0.2, learning_rate=0.01)
         now[0] += 1.28
     display.warn("resume \x1b[2J")
-    first, *later, warning = stream.getvalue().splitlines()
+    first, hint, *later, warning = stream.getvalue().splitlines()
     assert warning == "resume \\x1b[2J"
     assert first == "about 100 images/s: 7:30 an epoch, 11:14:34 to the end"
+    assert hint == "hint: --recipe fast takes 15 epochs"
     # Without a bar there is a line every half a minute: here at update 60, 51 s later.
     assert later == ["epoch 1/90  17%  lr 0.01  loss 2.000  acc 20.0%  100 images/s  11:13:43 left"]
 
@@ -90,7 +91,7 @@ def test_a_short_first_epoch_ends_with_the_estimate(monkeypatch):
     stream, now = io.StringIO(), [0.0]
     monkeypatch.setattr(reporting, "stderr_console", lambda: Console(file=stream))
     monkeypatch.setattr(reporting.time, "perf_counter", lambda: now[0])
-    display = TrainingDisplay(90, quiet=False)
+    display = TrainingDisplay(90, quiet=False, quicker="--recipe fast takes 15 epochs")
     for done in (128, 256, 270):
         now[0] += 1.0
         display.on_step(1, done, 270)
