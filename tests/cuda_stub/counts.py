@@ -1,7 +1,7 @@
 """Count the launches, waits and copies of updates that believe they are on a GPU.
 
-`python -m tests.cuda_stub.counts SETTINGS` prints a line of JSON for each of three updates: the
-counts of taking a batch and of the update. It runs with the variables of `build.environment`.
+`python -m tests.cuda_stub.counts SETTINGS [--streamed]` prints a line of JSON for each of three
+updates: the counts of taking a batch and of the update. It needs the libraries of `build.py`.
 """
 
 import ctypes
@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from alexnet_cli.config.schema import TrainConfig
+from alexnet_cli.data import batches
 from alexnet_cli.training.device import resolve_device
 from alexnet_cli.training.loop import Trainer
 from alexnet_cli.training.run import prepare_run
@@ -66,13 +67,15 @@ def _convolve(layer, x):
 def main():
     torch.backends.cudnn.enabled = False
     nn.Conv2d.forward = _convolve
+    if "--streamed" in sys.argv:  # as a set that is too large to stay on the device
+        batches.fits_in_memory = lambda *_: False
     config = TrainConfig(data="shapes", val_size=9_000, **json.loads(sys.argv[1]))
     run = prepare_run(config, resolve_device("cuda"), name="run", parent=Path("runs"))
     trainer = Trainer(run)
-    batches = trainer._epoch_batches()
+    epoch = trainer._epoch_batches()
     for _ in range(3):
         read_counts()
-        batch = next(batches)
+        batch = next(epoch)
         taken = read_counts()
         trainer._update(batch)
         json.dump({"batch": taken, "update": read_counts()}, sys.stdout)

@@ -53,15 +53,16 @@ def _fast(model):
 
 
 @pytest.mark.parametrize(
-    ("settings", "launches"),
+    ("settings", "flags", "launches"),
     [
-        pytest.param({"ema_decay": 0.9}, 143, id="default, ema"),
-        pytest.param(_fast(Network.ALEXNET_CIFAR), 400, id="fast", marks=pytest.mark.slow),
-        pytest.param(_fast(_BN), 422, id="fast, bn", marks=pytest.mark.slow),
+        pytest.param({"ema_decay": 0.9}, [], 143, id="default, ema"),
+        pytest.param({}, ["--streamed"], 127, id="streamed", marks=pytest.mark.slow),
+        pytest.param(_fast(Network.ALEXNET_CIFAR), [], 394, id="fast", marks=pytest.mark.slow),
+        pytest.param(_fast(_BN), [], 416, id="fast, bn", marks=pytest.mark.slow),
     ],
 )
-def test_an_update_waits_for_nothing(run_on_stub, settings, launches):
-    printed = run_on_stub("-m", "tests.cuda_stub.counts", json.dumps(settings))
+def test_an_update_waits_for_nothing(run_on_stub, settings, flags, launches):
+    printed = run_on_stub("-m", "tests.cuda_stub.counts", json.dumps(settings), *flags)
     _, *later = map(json.loads, printed.splitlines())  # the first one copies the epoch's draw
     assert len(later) == 2
     for counts in later:
