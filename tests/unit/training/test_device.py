@@ -64,3 +64,9 @@ def test_dropout_is_seeded_as_by_pytorch(seed):
     expected = torch.rand(4)
     seed_dropout(CPU, seed)
     assert torch.equal(torch.rand(4), expected)
+
+
+def test_float32_is_never_tf32(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)  # PyTorch's default
+    resolve_device("auto")
+    assert not torch.backends.cudnn.allow_tf32
