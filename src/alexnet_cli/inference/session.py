@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from alexnet_cli.devices import cpu_quota, num_cores
 from alexnet_cli.errors import ModelFileError, is_out_of_memory
+from alexnet_cli.inference.gpu_check import CPU
 from alexnet_cli.inference.providers import (
     ORT_ERRORS,
     Providers,
@@ -109,8 +110,8 @@ def load_model(path: Path, *, device: str = "auto", for_many: bool = True) -> Mo
     session, failure = _open(path, providers, for_many=for_many)
     manifest, deployment, metadata = _read_metadata(session, path)
     if deployment.precision is ExportPrecision.INT8:
-        chosen, providers = providers, providers_for_int8(providers)
-        if providers is not chosen or not for_many:
+        is_on_gpu, providers = providers.wanted != CPU, providers_for_int8(providers)
+        if is_on_gpu or not for_many:
             # With basic optimisations its layers would run in float32, and answer differently.
             session, failure = _open(path, providers, for_many=True)
     note = check_provider(session, providers, failure, read_graph=lambda: _read_graph(path))
